@@ -1,0 +1,31 @@
+"""The two partition definitions of the project, from the settings."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import dagster as dg
+
+from asgard_assets.settings import Settings
+
+
+def daily() -> dg.DailyPartitionsDefinition:
+    """One partition a day; the key `ds` is the window that was asked for."""
+    settings = Settings()
+    end = settings.partition_end.isoformat() if settings.partition_end else None
+    return dg.DailyPartitionsDefinition(
+        settings.partition_start.isoformat(), end_date=end, timezone=settings.time_zone
+    )
+
+
+def weekly() -> dg.WeeklyPartitionsDefinition:
+    """Model cut-offs: a partition is a week from Monday, its cut-off the week's end.
+
+    The first starts a week after the first day, so that every cut-off has two weeks behind it.
+    """
+    settings = Settings()
+    start = settings.partition_start + timedelta(days=7 + (-settings.partition_start.weekday()) % 7)
+    end = settings.partition_end.isoformat() if settings.partition_end else None
+    return dg.WeeklyPartitionsDefinition(
+        start.isoformat(), end_date=end, timezone=settings.time_zone, day_offset=1
+    )

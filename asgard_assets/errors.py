@@ -1,0 +1,76 @@
+"""Every error that Asgard raises on purpose.
+
+AsgardError
+├── ConfigError        a setting, YAML file or specification is wrong: fix it and start again
+├── SourceError        a source cannot be read: unreachable, refused, malformed
+├── LakeError          a table cannot be read or written as asked
+│   └── FencedError    another writer published the same partition first; this commit changed nothing
+├── QualityError       a blocking check failed: the named partitions were not published
+├── SparkJobError      a Spark driver ended without its step's own success
+└── ModelError         training, promotion or prediction cannot go on
+
+`Transient` marks what may succeed when tried again, `Terminal` what will not; a retry policy asks the
+type, never the text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class AsgardError(Exception):
+    """Base of all errors. Keyword arguments become attributes and survive pickling."""
+
+    def __init__(self, message: str, **attributes: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.attributes = attributes
+
+    def __getattr__(self, name: str) -> Any:
+        attributes = self.__dict__.get("attributes", {})
+        if name in attributes:
+            return attributes[name]
+        raise AttributeError(name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self.attributes)
+
+
+def _rebuild(kind: type[AsgardError], message: str, attributes: dict[str, Any]) -> AsgardError:
+    return kind(message, **attributes)
+
+
+class Transient:
+    """Mixin: the same call may succeed later."""
+
+
+class Terminal:
+    """Mixin: the same call will fail again."""
+
+
+class ConfigError(Terminal, AsgardError):
+    """A setting, YAML file or specification is wrong. Carries `file` and `line` where known."""
+
+
+class SourceError(AsgardError):
+    """A source cannot be read. Carries `source`."""
+
+
+class LakeError(AsgardError):
+    """A table cannot be read or written as asked. Carries `table`."""
+
+
+class FencedError(Terminal, LakeError):
+    """Another writer published the same partition first. Carries `table` and `days`."""
+
+
+class QualityError(Terminal, AsgardError):
+    """A blocking check failed. Carries `table` and `days`."""
+
+
+class SparkJobError(AsgardError):
+    """A Spark driver ended without its step's own success. Carries `exit_code`."""
+
+
+class ModelError(AsgardError):
+    """Training, promotion or prediction cannot go on."""

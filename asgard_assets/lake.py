@@ -1,0 +1,469 @@
+"""The lake: Delta tables at `{root}/{stage}/{table}`, and the one way in which every stage writes them.
+
+Stage, audit, publish. `Lake.stage` opens a folder inside the table that no Delta reader looks at; any engine
+writes Parquet files there, laid out `ds=2026-10-05/…`. They are audited where they lie. `Lake.publish` then
+adds those same files, and removes the ones that they replace, in one commit: nothing is copied, bad data is
+never visible, and a range of days is one commit.
+
+Every published day carries a transaction number (Delta protocol, "Transaction Identifiers"). A writer
+remembers the number it saw when it began and commits the next one; Delta refuses the commit where somebody
+published that day in between. So a stalled writer can never overwrite its successor, without any clock.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+from asgard_assets.errors import FencedError, LakeError
+from asgard_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+    from deltalake import DeltaTable
+    from pyarrow import fs as pafs
+
+DS = "ds"
+_STATS_COLUMNS = 32
+_COMMIT_TRIES = 20
+
+
+@dataclass(frozen=True)
+class Staging:
+    """Files on their way into one table. Write Parquet under `path`, in folders `ds=<day>` if partitioned.
+
+    `schema` is the table's full schema, `ds` included; `seen` is each day's transaction number when staging
+    began (0: never published).
+    """
+
+    table: str
+    stage: str
+    name: str
+    path: str
+    schema: pa.Schema
+    days: tuple[str, ...]
+    seen: Mapping[str, int]
+
+    @property
+    def partitioned(self) -> bool:
+        return DS in self.schema.names
+
+
+@dataclass(frozen=True)
+class Published:
+    """What one commit made visible. `rows` is per day; an unpartitioned table has the day ''."""
+
+    table: str
+    version: int
+    rows: Mapping[str, int]
+    files: int
+    bytes: int
+    replaced_files: int = field(default=0)
+
+
+@dataclass(frozen=True)
+class Lake:
+    """All tables under one root: a local folder or `s3://bucket/prefix`."""
+
+    root: str
+    endpoint: str | None = None
+    region: str = "us-east-1"
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None) -> Lake:
+        settings = settings or Settings()
+        return cls(settings.lake_root, settings.s3_endpoint, settings.s3_region)
+
+    @property
+    def remote(self) -> bool:
+        return self.root.startswith("s3://")
+
+    @property
+    def storage_options(self) -> dict[str, str] | None:
+        """delta-rs options; keys come from the environment, never from here."""
+        if not self.remote:
+            return None
+        options = {"aws_region": self.region, "conditional_put": "etag"}
+        if self.endpoint:
+            options |= {"aws_endpoint": self.endpoint, "aws_allow_http": "true"}
+        return options
+
+    @property
+    def filesystem(self) -> pafs.FileSystem:
+        from pyarrow import fs as pafs
+
+        if not self.remote:
+            return pafs.LocalFileSystem()
+        if not self.endpoint:
+            return pafs.S3FileSystem(region=self.region)
+        url = urlparse(self.endpoint)
+        return pafs.S3FileSystem(region=self.region, endpoint_override=url.netloc, scheme=url.scheme)
+
+    def path(self, stage: str, name: str) -> str:
+        """The table's address, as delta-rs, DuckDB and Spark understand it (Spark: see `spark_path`)."""
+        return f"{self.root}/{stage}/{name}"
+
+    def spark_path(self, stage: str, name: str) -> str:
+        return self.path(stage, name).replace("s3://", "s3a://", 1)
+
+    def table(self, stage: str, name: str) -> DeltaTable | None:
+        """The Delta table as it is now, or None where nothing was ever published."""
+        from deltalake import DeltaTable
+
+        path = self.path(stage, name)
+        if not DeltaTable.is_deltatable(path, storage_options=self.storage_options):
+            return None
+        return DeltaTable(path, storage_options=self.storage_options)
+
+    def version(self, stage: str, name: str) -> int:
+        """Version of the table, -1 where it does not exist."""
+        table = self.table(stage, name)
+        return -1 if table is None else table.version()
+
+    def epochs(self, stage: str, name: str, days: Iterable[str]) -> dict[str, int]:
+        """How often each day was published; 0 where never."""
+        table = self.table(stage, name)
+        return {day: (table.transaction_version(_app_id(day)) or 0) if table else 0 for day in days}
+
+    def files(self, stage: str, name: str, days: Iterable[str] | None = None) -> list[str]:
+        """Addresses of the Parquet files that readers see now, of all days or of some."""
+        table = self.table(stage, name)
+        if table is None:
+            return []
+        if days is None:
+            return table.file_uris()
+        return table.file_uris(file_pruning_predicate=[(DS, "in", list(days))])
+
+    # Writing ---------------------------------------------------------------------------------------------
+
+    def stage(self, stage: str, name: str, schema: pa.Schema, days: Sequence[str] = ()) -> Staging:
+        """Open a staging folder for `days` (none: the whole, unpartitioned table is replaced)."""
+        if (DS in schema.names) != bool(days):
+            raise LakeError(
+                f"{stage}/{name}: a table with a `{DS}` column is written by days, one without it as a whole",
+                table=f"{stage}/{name}",
+            )
+        token = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
+        path = f"{self.path(stage, name)}/{token}"
+        self.filesystem.create_dir(self._bare(path), recursive=True)
+        seen = self.epochs(stage, name, days or ("",))
+        return Staging(f"{stage}/{name}", stage, name, path, schema, tuple(days), seen)
+
+    def write(self, staging: Staging, rows: pa.Table, rows_per_file: int = 1_000_000) -> None:
+        """Write an Arrow table into the staging folder, for engines that have no Parquet writer of their own."""
+        import pyarrow.parquet as pq
+
+        rows = rows.select(staging.schema.names).cast(staging.schema)
+        for day in staging.days or ("",):
+            part, folder = rows, staging.path
+            if day:
+                import pyarrow.compute as pc
+
+                part = rows.filter(pc.equal(rows[DS], day)).drop_columns([DS])
+                folder = f"{staging.path}/{DS}={day}"
+            if not part.num_rows:
+                continue
+            self.filesystem.create_dir(self._bare(folder), recursive=True)
+            for start in range(0, part.num_rows, rows_per_file):
+                target = f"{self._bare(folder)}/part-{uuid.uuid4().hex}.parquet"
+                pq.write_table(
+                    part.slice(start, rows_per_file), target, filesystem=self.filesystem, compression="zstd"
+                )
+
+    def staged_files(self, staging: Staging) -> dict[str, list[str]]:
+        """Staged Parquet files by day, as addresses; files still being written by Spark are left out."""
+        from pyarrow import fs as pafs
+
+        found: dict[str, list[str]] = {day: [] for day in staging.days or ("",)}
+        base = self._bare(staging.path)
+        for info in self.filesystem.get_file_info(pafs.FileSelector(base, recursive=True)):
+            inside = info.path[len(base) + 1 :]
+            parts = inside.split("/")
+            if not inside.endswith(".parquet") or any(part.startswith(("_", ".")) for part in parts):
+                continue
+            day = parts[0].removeprefix(f"{DS}=") if staging.partitioned else ""
+            if day not in found:
+                raise LakeError(
+                    f"{staging.table}: a staged file belongs to {day!r}, which was not asked for "
+                    f"({', '.join(staging.days) or 'the whole table'})",
+                    table=staging.table,
+                )
+            found[day].append(f"{staging.path}/{inside}")
+        return found
+
+    def discard(self, staging: Staging) -> None:
+        """Remove staged files that will not be published."""
+        self.filesystem.delete_dir(self._bare(staging.path))
+
+    def publish(
+        self,
+        staging: Staging,
+        days: Sequence[str] | None = None,
+        plans: Mapping[str, int] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Published:
+        """Make the staged days visible in one commit; they replace those days (or the whole table).
+
+        `days` defaults to all staged days; a day without files becomes an empty, published day. `plans`
+        carries further transaction numbers (a loader's batch plans). Raises FencedError where another writer
+        published one of the days since `stage`, LakeError where a column changed its type.
+        """
+        from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+        from deltalake.exceptions import CommitFailedError
+
+        chosen = tuple(staging.days if days is None else days) or ("",)
+        adds, rows = [], {}
+        staged = self.staged_files(staging)
+        for day in chosen:
+            actions = [self._add_action(staging, day, uri) for uri in staged[day]]
+            rows[day] = sum(json.loads(action.stats)["numRecords"] for action in actions)
+            adds += actions
+        transactions = [Transaction(_app_id(day), staging.seen[day] + 1) for day in chosen]
+        transactions += [Transaction(app, number) for app, number in (plans or {}).items()]
+        properties = CommitProperties(
+            custom_metadata=dict(metadata or {}),
+            app_transactions=transactions,
+            max_commit_retries=_COMMIT_TRIES,
+        )
+        partition_by = [DS] if staging.partitioned else None
+        path = self.path(staging.stage, staging.name)
+        DeltaTable.create(
+            path,
+            Schema.from_arrow(staging.schema),
+            mode="ignore",
+            partition_by=partition_by,
+            storage_options=self.storage_options,
+        )
+        for attempt in range(_COMMIT_TRIES):
+            table = DeltaTable(path, storage_options=self.storage_options)
+            self._refuse_fenced(staging, chosen, table)
+            filters = [(DS, "in", list(chosen))] if partition_by else None
+            replaced = len(table.file_uris(file_pruning_predicate=filters))
+            try:
+                table.create_write_transaction(
+                    adds,
+                    "overwrite",
+                    Schema.from_arrow(self._merged_schema(staging, table)),
+                    partition_by,
+                    partition_filters=filters,
+                    commit_properties=properties,
+                )
+            except CommitFailedError:
+                # A real conflict (same day) is named by _refuse_fenced on the next turn; any other one,
+                # such as a column added by a neighbour, goes through on a fresh snapshot.
+                if attempt == _COMMIT_TRIES - 1:
+                    raise
+                time.sleep(0.05 * (attempt + 1))
+                continue
+            return Published(
+                staging.table,
+                DeltaTable(path, storage_options=self.storage_options).version(),
+                rows,
+                len(adds),
+                sum(action.size for action in adds),
+                replaced,
+            )
+        raise AssertionError("unreachable")
+
+    def _refuse_fenced(self, staging: Staging, days: Sequence[str], table: DeltaTable) -> None:
+        late = [d for d in days if (table.transaction_version(_app_id(d)) or 0) != staging.seen[d]]
+        if late:
+            raise FencedError(
+                f"{staging.table}: another run published {', '.join(filter(None, late)) or 'the table'} while "
+                "this one was working; nothing of this run was written. Run it again if it should win.",
+                table=staging.table,
+                days=late,
+            )
+
+    def _merged_schema(self, staging: Staging, table: DeltaTable) -> pa.Schema:
+        import pyarrow as pa
+
+        present = pa.schema(table.schema().to_arrow())
+        merged = {f.name: f for f in present}
+        for new in staging.schema:
+            old = merged.get(new.name)
+            if old is not None and _delta_type(old.type) != _delta_type(new.type):
+                raise LakeError(
+                    f"{staging.table}: column {new.name} is {old.type} in the table and {new.type} in the new "
+                    "data; cast it in the transformation, or rename it",
+                    table=staging.table,
+                )
+            merged.setdefault(new.name, new)
+        return pa.schema(list(merged.values()))
+
+    def _add_action(self, staging: Staging, day: str, uri: str) -> Any:
+        import pyarrow.parquet as pq
+        from deltalake.transaction import AddAction
+
+        bare = self._bare(uri)
+        info = self.filesystem.get_file_info(bare)
+        footer = pq.read_metadata(bare, filesystem=self.filesystem)
+        return AddAction(
+            path=uri[len(self.path(staging.stage, staging.name)) + 1 :],
+            size=info.size,
+            partition_values={DS: day} if day else {},
+            modification_time=int(time.time() * 1000),
+            data_change=True,
+            stats=json.dumps(_statistics(footer)),
+        )
+
+    def _bare(self, uri: str) -> str:
+        return uri.removeprefix("s3://")
+
+    # Reading ---------------------------------------------------------------------------------------------
+
+    def connect(self, memory_limit: str = "1GB") -> duckdb.DuckDBPyConnection:
+        """A DuckDB connection in which every published table is a view `stage.table`.
+
+        DuckDB's Delta extension is loaded from its wheel: nothing is downloaded.
+        """
+        import duckdb
+
+        connection = duckdb.connect(config={"memory_limit": memory_limit, "threads": 2})
+        load_duckdb_extensions(connection, self)
+        for stage, name in self.tables():
+            connection.execute(f'create schema if not exists "{stage}"')
+            connection.execute(
+                f"""create view "{stage}"."{name}" as select * from delta_scan('{self.path(stage, name)}')"""
+            )
+        return connection
+
+    def tables(self) -> list[tuple[str, str]]:
+        """Every published table as (stage, name)."""
+        from pyarrow import fs as pafs
+
+        selector = pafs.FileSelector(self._bare(self.root), recursive=False, allow_not_found=True)
+        found = []
+        for stage in self.filesystem.get_file_info(selector):
+            if stage.type != pafs.FileType.Directory:
+                continue
+            for table in self.filesystem.get_file_info(pafs.FileSelector(stage.path)):
+                log = self.filesystem.get_file_info(f"{table.path}/_delta_log")
+                if log.type == pafs.FileType.Directory:
+                    found.append((stage.base_name, table.base_name))
+        return sorted(found)
+
+
+def load_duckdb_extensions(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    """Teach a DuckDB connection to read `lake`: Delta, S3 where it is remote, and UTC."""
+    names = ["httpfs", "delta"] if lake.remote else ["delta"]
+    for name in names:
+        connection.execute(f"LOAD '{duckdb_extension(name)}'")
+    connection.execute("SET TimeZone = 'UTC'")
+    if lake.remote:
+        import os
+
+        quoted = {
+            k: (os.environ.get(k) or "").replace("'", "''")
+            for k in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        }
+        url = urlparse(lake.endpoint or f"https://s3.{lake.region}.amazonaws.com")
+        connection.execute(
+            f"""create or replace secret lake (type s3, key_id '{quoted["AWS_ACCESS_KEY_ID"]}',
+            secret '{quoted["AWS_SECRET_ACCESS_KEY"]}', region '{lake.region}', endpoint '{url.netloc}',
+            url_style 'path', use_ssl {str(url.scheme == "https").lower()})"""
+        )
+
+
+def duckdb_extension(name: str) -> str:
+    """Path of an extension shipped as a wheel (`duckdb-extension-<name>`)."""
+    import importlib.util
+
+    import duckdb
+
+    spec = importlib.util.find_spec(f"duckdb_extension_{name}")
+    if spec is None or spec.origin is None:
+        raise LakeError(f"the package duckdb-extension-{name} is not installed; run `make setup`")
+    folder = Path(spec.origin).parent / "extensions" / f"v{duckdb.__version__}"
+    return str(folder / f"{name}.duckdb_extension")
+
+
+def days_between(first: str, last: str) -> list[str]:
+    """All days from `first` to `last`, both included, as `YYYY-MM-DD`."""
+    start, end = date.fromisoformat(first), date.fromisoformat(last)
+    return [(start + timedelta(days=n)).isoformat() for n in range((end - start).days + 1)]
+
+
+def _app_id(day: str) -> str:
+    return f"asgard/{day}" if day else "asgard"
+
+
+def _delta_type(kind: pa.DataType) -> str:
+    """Arrow types that Delta stores alike compare equal."""
+    text = str(kind)
+    for variant, plain in (
+        ("large_", ""),
+        ("string_view", "string"),
+        ("binary_view", "binary"),
+        ("timestamp[ns", "timestamp[us"),
+        ("timestamp[ms", "timestamp[us"),
+        ("element", "item"),
+    ):
+        text = text.replace(variant, plain)
+    return text
+
+
+def _statistics(footer: Any) -> dict[str, Any]:
+    """Delta per-file statistics from a Parquet footer (Delta protocol, "Per-file Statistics")."""
+    lows: dict[str, Any] = {}
+    highs: dict[str, Any] = {}
+    nulls: dict[str, int] = {}
+    usable: dict[str, bool] = {}
+    for group in range(footer.num_row_groups):
+        for index in range(min(footer.num_columns, _STATS_COLUMNS)):
+            column = footer.row_group(group).column(index)
+            name = column.path_in_schema
+            if "." in name:
+                continue
+            stats = column.statistics
+            if stats is None or not stats.has_null_count:
+                usable[name] = False
+                continue
+            nulls[name] = nulls.get(name, 0) + stats.null_count
+            if not stats.has_min_max:
+                usable[name] = usable.get(name, True) and stats.null_count == column.num_values
+                continue
+            low, high = _bound(stats.min, up=False), _bound(stats.max, up=True)
+            if low is None or high is None:
+                usable[name] = False
+                continue
+            usable.setdefault(name, True)
+            lows[name] = min(lows.get(name, low), low)
+            highs[name] = max(highs.get(name, high), high)
+    good = {name for name, ok in usable.items() if ok and name in lows}
+    return {
+        "numRecords": footer.num_rows,
+        "minValues": {n: lows[n] for n in sorted(good)},
+        "maxValues": {n: highs[n] for n in sorted(good)},
+        "nullCount": {n: nulls[n] for n in sorted(nulls)},
+    }
+
+
+def _bound(value: Any, up: bool) -> Any:
+    """A JSON value that bounds `value` from below or above; None where it cannot be said safely."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value if len(value) <= 64 and value.isascii() else None
+    if isinstance(value, datetime):
+        floored = value.replace(microsecond=value.microsecond // 1000 * 1000)
+        if up and floored != value:
+            floored += timedelta(milliseconds=1)
+        text = floored.replace(tzinfo=None).isoformat(timespec="milliseconds")
+        return text + "Z" if value.tzinfo else text
+    if isinstance(value, date):
+        return value.isoformat()
+    return None

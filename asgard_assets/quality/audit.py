@@ -1,0 +1,74 @@
+"""Audit staged files before anyone can see them: one pass of DuckDB, whichever engine wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from asgard_assets.errors import ConfigError
+from asgard_assets.lake import DS, Lake, Staging, load_duckdb_extensions
+from asgard_assets.quality.tables import Check, TableSpec
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Rows of each day, and for each check the number of rows (or 1 for a figure) that break it, by day."""
+
+    table: str
+    rows: Mapping[str, int]
+    broken: Mapping[str, Mapping[str, int]]
+    checks: tuple[Check, ...]
+
+    @property
+    def bad_days(self) -> dict[str, list[str]]:
+        """Days that must not be published, with the checks that say so."""
+        bad: dict[str, list[str]] = {}
+        for check in self.checks:
+            if check.severity != "error":
+                continue
+            for day, count in self.broken[check.name].items():
+                if count:
+                    bad.setdefault(day, []).append(check.name)
+        return dict(sorted(bad.items()))
+
+    def failing(self, check: Check) -> dict[str, int]:
+        """Days on which `check` is broken, with the count."""
+        return {day: count for day, count in sorted(self.broken[check.name].items()) if count}
+
+
+def audit(lake: Lake, staging: Staging, spec: TableSpec) -> Audit:
+    """Check every staged day. Raises ConfigError where a check's SQL does not fit the table."""
+    import duckdb
+
+    files = lake.staged_files(staging)
+    rows = dict.fromkeys(files, 0)
+    broken = {check.name: dict.fromkeys(files, 0) for check in spec.all_checks}
+    figures = [
+        f"(not coalesce(({c.sql}), false))::int"
+        if c.aggregate
+        else f"count(*) filter (where not coalesce(({c.sql}), false))"
+        for c in spec.all_checks
+    ]
+    listed = [uri for uris in files.values() for uri in uris]
+    if not listed:
+        return Audit(staging.table, rows, broken, spec.all_checks)
+    with duckdb.connect(config={"memory_limit": "1GB", "threads": 2}) as connection:
+        load_duckdb_extensions(connection, lake)
+        day = f'"{DS}"' if staging.partitioned else "''"
+        quoted = ", ".join("'" + uri.replace("'", "''") + "'" for uri in listed)
+        source = f"read_parquet([{quoted}], union_by_name=true, hive_partitioning=true, hive_types={{'{DS}': VARCHAR}})"
+        missing = [name for name in staging.schema.names if name != DS]
+        present = {row[0] for row in connection.execute(f"describe select * from {source}").fetchall()}
+        absent = "".join(f', null as "{name}"' for name in missing if name not in present)
+        query = (
+            f"select {day}, count(*), {', '.join(figures)} from (select *{absent} from {source}) group by 1"
+        )
+        try:
+            found = connection.execute(query).fetchall()
+        except duckdb.BinderException as error:
+            raise ConfigError(f"{staging.table}: a check does not fit the table: {error}") from error
+    for day_value, count, *values in found:
+        rows[day_value] = count
+        for check, value in zip(spec.all_checks, values, strict=True):
+            broken[check.name][day_value] = value
+    return Audit(staging.table, rows, broken, spec.all_checks)

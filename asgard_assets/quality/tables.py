@@ -1,0 +1,64 @@
+"""What a table promises: columns, key, owner, checks. Plain data, shared by engines, checks and the UI."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Severity = Literal["error", "warn"]
+
+
+class Model(BaseModel):
+    """Data from outside: frozen, and a key that nobody declared is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Column(Model):
+    type: str = Field(description="SQL type as shown in the UI: string, bigint, double, timestamp …")
+    description: str = ""
+
+
+class Check(Model):
+    """A condition that every row of a partition must meet, or a figure that the partition must reach."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    sql: str = Field(description="Boolean SQL over one row; with `aggregate: true` over the partition.")
+    aggregate: bool = Field(False, description="Evaluate once a partition, for example `count(*) > 0`.")
+    severity: Severity = Field(
+        "error", description="error: the partition is not published; warn: it is, and says so."
+    )
+    description: str = ""
+
+
+class TableSpec(Model):
+    """A table's contract. `key` is unique and never null within a partition; this check always blocks."""
+
+    stage: str
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    description: str
+    key: tuple[str, ...] = Field(min_length=1)
+    columns: dict[str, Column] = Field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+    owners: tuple[str, ...] = ()
+    tags: dict[str, str] = Field(default_factory=dict)
+    kinds: tuple[str, ...] = ()
+    fresh_hours: float = Field(26, gt=0, description="A table older than this is shown as stale.")
+
+    @property
+    def asset_key(self) -> list[str]:
+        return [self.stage, self.name]
+
+    @property
+    def all_checks(self) -> tuple[Check, ...]:
+        """The key check, which always blocks, then the declared ones."""
+        nulls = " or ".join(f'"{c}" is null' for c in self.key)
+        columns = ", ".join(f'"{c}"' for c in self.key)
+        unique = Check(
+            name="key_is_unique",
+            sql=f"count(*) filter (where {nulls}) = 0 and count(distinct ({columns})) = count(*)",
+            aggregate=True,
+            description=f"({', '.join(self.key)}) is unique and not null in every partition.",
+        )
+        return (unique, *self.checks)

@@ -1,0 +1,64 @@
+"""Deployment settings: environment variables `ASGARD_*`, or a `.env` file beside `pyproject.toml`."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Where Asgard runs and keeps its data. The defaults need no server, cloud or key."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ASGARD_", env_file=ROOT / ".env", extra="ignore", frozen=True
+    )
+
+    env: Literal["local", "production"] = Field("local", description="Which resources are bound.")
+    home: Path = Field(ROOT / ".asgard", description="Folder for everything that a local run keeps.")
+    lake: str = Field("", description="Root of the Delta tables: a folder or s3://bucket/prefix.")
+    landing: str = Field("", description="Root of the files that sources drop: one folder a source.")
+    cache: Path = Field(
+        Path("~/.cache/asgard").expanduser(), description="Spark jars and connectors, by version."
+    )
+    partition_start: date = Field(date(2026, 10, 5), description="First daily partition.")
+    partition_end: date | None = Field(
+        date(2026, 11, 2), description="First day without a partition; empty: the calendar goes on."
+    )
+    time_zone: str = Field("UTC", description="Zone in which a daily partition begins.")
+    lookback_days: int = Field(60, ge=1, description="How far back automation reacts to late data.")
+    owner: str = Field("team:data-platform", description="Owner of tables that name none.")
+    spark_memory: str = Field("1g", description="Heap of the local Spark driver.")
+    spark_cores: int = Field(2, ge=1, description="Task slots of local Spark.")
+    demo_api_url: str = Field("http://127.0.0.1:8765", description="The demo's REST API.")
+    airbyte_url: str = Field("http://127.0.0.1:8001", description="Airbyte server.")
+    mlflow_uri: str = Field("", description="MLflow tracking store; default: SQLite in `home`.")
+    launcher: Literal["none", "spark-submit"] = Field(
+        "none", description="Where Spark assets run: in this process, or in a spark-submit driver."
+    )
+    s3_endpoint: str | None = Field(None, description="S3 endpoint; empty: AWS.")
+    s3_region: str = Field("us-east-1", description="S3 region.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _blank_is_unset(cls, values: dict[str, object]) -> dict[str, object]:
+        if values.get("partition_end") == "":
+            values["partition_end"] = None
+        return values
+
+    @property
+    def lake_root(self) -> str:
+        return self.lake or str(self.home.absolute() / "lake")
+
+    @property
+    def landing_root(self) -> str:
+        return self.landing or str(self.home.absolute() / "landing")
+
+    @property
+    def mlflow_tracking_uri(self) -> str:
+        return self.mlflow_uri or f"sqlite:///{self.home.absolute() / 'mlflow.db'}"

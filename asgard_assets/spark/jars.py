@@ -1,0 +1,107 @@
+"""The Spark jars that pyspark does not bring (Delta, S3, Kafka): fetched once, checked, kept by version.
+
+The Ivy inside pyspark does the fetching, so a user needs Python and a JDK, and nothing is resolved when a
+session starts. Run as `python -m asgard_assets.spark.jars`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from asgard_assets.errors import ConfigError
+from asgard_assets.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LIST = Path(__file__).parent / "jar_list"
+
+
+def jar_folder(settings: Settings | None = None) -> Path:
+    """Where the jars of this list are kept; the name changes when the list does."""
+    settings = settings or Settings()
+    version = hashlib.sha256((LIST / "SHA256SUMS").read_bytes()).hexdigest()[:12]
+    return settings.cache / "spark-jars" / version
+
+
+def installed(settings: Settings | None = None) -> bool:
+    """Whether every jar of the list is in its folder."""
+    folder = jar_folder(settings)
+    return all((folder / name).is_file() for name in _checksums())
+
+
+def java() -> str:
+    """The JVM that Spark will use. Raises ConfigError where there is none."""
+    home = os.environ.get("JAVA_HOME")
+    found = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
+    if not found:
+        raise ConfigError(
+            "no Java found: Spark needs a JDK 17 or newer. Install one (Debian: apt-get install "
+            "openjdk-17-jre-headless) or set JAVA_HOME"
+        )
+    return found
+
+
+def fetch(settings: Settings | None = None) -> Path:
+    """Fetch the jars unless they are there; each must match its committed SHA-256. Returns their folder.
+
+    Raises ConfigError where Java is missing, the registry cannot be reached or a checksum differs.
+    """
+    import pyspark
+
+    folder = jar_folder(settings)
+    if installed(settings):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    ivy = next((Path(pyspark.__file__).parent / "jars").glob("ivy-*.jar"))
+    log.info("fetching %d Spark jars into %s", len(_checksums()), folder)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetch-") as scratch:
+        new = Path(scratch) / "jars"
+        command = [
+            java(),
+            "-jar",
+            str(ivy),
+            "-cache",
+            f"{scratch}/ivy",
+            "-ivy",
+            str(LIST / "ivy.xml"),
+            "-confs",
+            "default",
+        ]
+        command += ["-retrieve", f"{new}/[artifact]-[revision].[ext]"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        wrong = [name for name, sha in _checksums().items() if _sha256(new / name) != sha]
+        if wrong:
+            raise ConfigError(
+                f"Spark jars missing or changed: {', '.join(wrong)}. Is Maven Central reachable? Ivy said:\n"
+                + "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+            )
+        try:
+            new.rename(folder)
+        except OSError:
+            if not installed(settings):
+                raise
+    return folder
+
+
+def _checksums() -> dict[str, str]:
+    lines = (LIST / "SHA256SUMS").read_text().splitlines()
+    return {name: sha for sha, name in (line.split() for line in lines if line)}
+
+
+def _sha256(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        fetch()
+    except ConfigError as error:
+        sys.exit(f"asgard: {error}")

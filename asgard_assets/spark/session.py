@@ -1,0 +1,75 @@
+"""The Spark session: one per process, opened when a step first asks for it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from asgard_assets.errors import ConfigError
+from asgard_assets.settings import ROOT, Settings
+from asgard_assets.spark.jars import installed, jar_folder, java
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def session_conf(settings: Settings | None = None) -> dict[str, str]:
+    """Spark configuration of the embedded default. Holds no secret: S3 keys come from the environment.
+
+    Inside a spark-submit driver the master is left to spark-submit. Raises ConfigError where Java or the
+    jars are missing.
+    """
+    settings = settings or Settings()
+    java()
+    if not installed(settings):
+        raise ConfigError("the Spark jars are not here yet; run `make setup`")
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    jars = jar_folder(settings)
+    scratch = settings.home.absolute() / "spark"
+    scratch.mkdir(parents=True, exist_ok=True)
+    conf = {
+        "spark.app.name": "asgard",
+        "spark.log.level": "ERROR",
+        "spark.driver.extraClassPath": f"{jars}/*",
+        "spark.executor.extraClassPath": f"{jars}/*",
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.databricks.delta.snapshotPartitions": "2",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+        "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+        "spark.sql.shuffle.partitions": str(settings.spark_cores * 2),
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "2000",
+        "spark.sql.warehouse.dir": str(scratch / "warehouse"),
+        "spark.local.dir": str(scratch / "local"),
+        # A speculative copy of a task would send its HTTP requests twice.
+        "spark.speculation": "false",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.driver.memory": settings.spark_memory,
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.executorEnv.PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(
+            os.pathsep
+        ),
+    }
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+        conf["spark.master"] = f"local[{settings.spark_cores}]"
+    if settings.lake_root.startswith("s3://"):
+        conf |= {
+            "spark.hadoop.fs.s3a.endpoint.region": settings.s3_region,
+            "spark.hadoop.fs.s3a.path.style.access": "true",
+        }
+        if settings.s3_endpoint:
+            conf["spark.hadoop.fs.s3a.endpoint"] = settings.s3_endpoint
+    return conf
+
+
+def open_session(settings: Settings | None = None) -> SparkSession:
+    """The process's Spark session; the first call starts the JVM (10-20 s). Raises as `session_conf` does."""
+    conf = session_conf(settings)
+    from pyspark.sql import SparkSession
+
+    return SparkSession.builder.config(map=conf).getOrCreate()

@@ -1,0 +1,57 @@
+"""Reading lake tables into Spark, and staging a Spark frame for publication."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from asgard_assets.errors import SourceError
+from asgard_assets.lake import DS, Lake, Staging
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
+
+
+def read(
+    spark: SparkSession,
+    lake: Lake,
+    stage: str,
+    name: str,
+    days: Sequence[str] | None = None,
+    schema: StructType | None = None,
+) -> DataFrame:
+    """The table as a frame, of all days or of some. Days never published are simply empty.
+
+    Where the table does not exist yet: an empty frame of `schema` if given, else SourceError.
+    """
+    if lake.table(stage, name) is None:
+        if schema is not None:
+            return spark.createDataFrame([], schema)
+        raise SourceError(
+            f"{stage}/{name} does not exist yet; materialize it first "
+            f"(dagster asset materialize --select {stage}/{name} --partition …)",
+            source=f"{stage}/{name}",
+        )
+    frame = spark.read.format("delta").load(lake.spark_path(stage, name))
+    if days is None:
+        return frame
+    from pyspark.sql import functions as F
+
+    return frame.where(F.col(DS).isin(list(days)))
+
+
+def arrow_schema(frame: DataFrame) -> pa.Schema:
+    """The frame's schema in Arrow, timestamps in microseconds UTC as the lake keeps them."""
+    from pyspark.sql.pandas.types import to_arrow_schema
+
+    return to_arrow_schema(frame.schema, timestamp_utc=True)
+
+
+def write(frame: DataFrame, staging: Staging) -> None:
+    """Write the frame's rows as staged Parquet files, one folder a day; about one file a task and day."""
+    writer = frame.write.mode("append").option("compression", "zstd")
+    if staging.partitioned:
+        writer = writer.partitionBy(DS)
+    writer.parquet(staging.path.replace("s3://", "s3a://", 1))

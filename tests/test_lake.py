@@ -1,0 +1,149 @@
+"""The one write primitive: staged, audited, published, fenced."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pyarrow as pa
+import pytest
+
+from asgard_assets.errors import FencedError, LakeError
+from asgard_assets.lake import Lake, days_between
+from asgard_assets.quality.audit import audit
+from asgard_assets.quality.tables import Check, TableSpec
+
+SCHEMA = pa.schema([("id", pa.int64()), ("at", pa.timestamp("us", "UTC")), ("ds", pa.string())])
+DAYS = ["2026-10-05", "2026-10-06", "2026-10-07"]
+SPEC = TableSpec(
+    stage="silver",
+    name="orders",
+    description="Orders.",
+    key=("id",),
+    checks=(
+        Check(name="id_is_positive", sql="id > 0"),
+        Check(name="is_small", sql="count(*) < 3", aggregate=True, severity="warn"),
+    ),
+)
+
+
+def rows(**days: list[int]) -> pa.Table:
+    ids = [(i, day) for day, values in days.items() for i in values]
+    names = {f"d{n}": day for n, day in enumerate(DAYS)}
+    return pa.table(
+        {
+            "id": [i for i, _ in ids],
+            "at": [1_790_000_000_000_000] * len(ids),
+            "ds": [names[d] for _, d in ids],
+        }
+    ).cast(SCHEMA)
+
+
+def put(lake: Lake, table: pa.Table, days: list[str] = DAYS):
+    staging = lake.stage("silver", "orders", table.schema, days)
+    lake.write(staging, table)
+    return staging
+
+
+def read(lake: Lake) -> list[tuple[int, str]]:
+    with lake.connect() as connection:
+        return connection.sql("select id, ds from silver.orders order by all").fetchall()
+
+
+def test_a_range_of_days_is_one_commit_and_replaces_only_itself(lake: Lake):
+    first = lake.publish(put(lake, rows(d0=[1, 2], d1=[3])))
+    again = lake.publish(put(lake, rows(d1=[4]), DAYS[1:2]))
+    assert (first.version, again.version) == (1, 2)
+    assert first.rows == {DAYS[0]: 2, DAYS[1]: 1, DAYS[2]: 0}
+    assert read(lake) == [(1, DAYS[0]), (2, DAYS[0]), (4, DAYS[1])]
+
+
+def test_staged_rows_are_invisible_to_another_process(lake: Lake):
+    lake.publish(put(lake, rows(d0=[1])))
+    put(lake, rows(d0=[7, 8]))
+    code = "import sys, deltalake; t = deltalake.DeltaTable(sys.argv[1]); print(t.version(), t.get_add_actions().num_rows)"
+    seen = subprocess.run(
+        [sys.executable, "-c", code, lake.path("silver", "orders")], capture_output=True, text=True
+    )
+    assert seen.stdout.split() == ["1", "1"], seen.stderr
+
+
+def test_a_stalled_writer_cannot_overwrite_its_successor(lake: Lake):
+    stalled = put(lake, rows(d0=[1]), DAYS[:1])
+    lake.publish(put(lake, rows(d0=[2]), DAYS[:1]))
+    with pytest.raises(FencedError, match="another run published 2026-10-05"):
+        lake.publish(stalled)
+    assert read(lake) == [(2, DAYS[0])]
+
+
+def test_a_writer_stopped_between_its_last_check_and_its_commit_changes_nothing(lake: Lake, monkeypatch):
+    lake.publish(put(lake, rows(d0=[1])))
+    stalled, successor = put(lake, rows(d0=[2])), put(lake, rows(d0=[3]))
+    check = Lake._refuse_fenced
+
+    def check_then_lose(self, staging, days, table):
+        check(self, staging, days, table)
+        if staging is stalled and lake.version("silver", "orders") == 1:
+            lake.publish(successor)
+
+    monkeypatch.setattr(Lake, "_refuse_fenced", check_then_lose)
+    with pytest.raises(FencedError):
+        lake.publish(stalled)
+    assert read(lake) == [(3, DAYS[0])]
+
+
+def test_writers_of_different_days_do_not_disturb_each_other(lake: Lake):
+    one, two = put(lake, rows(d0=[1]), DAYS[:1]), put(lake, rows(d1=[2]), DAYS[1:2])
+    lake.publish(two)
+    lake.publish(one)
+    assert read(lake) == [(1, DAYS[0]), (2, DAYS[1])]
+
+
+def test_a_new_column_joins_the_table_and_a_retyped_one_is_refused(lake: Lake):
+    lake.publish(put(lake, rows(d0=[1])))
+    wider = rows(d1=[2]).append_column("note", pa.array(["x"]))
+    lake.publish(put(lake, wider, DAYS[1:2]))
+    with lake.connect() as connection:
+        assert connection.sql("select id, note from silver.orders order by id").fetchall() == [
+            (1, None),
+            (2, "x"),
+        ]
+    retyped = rows(d2=[3]).set_column(0, "id", pa.array(["3"]))
+    with pytest.raises(LakeError, match="column id is int64 in the table and string"):
+        lake.publish(put(lake, retyped, DAYS[2:]))
+
+
+def test_an_empty_day_is_published_as_empty(lake: Lake):
+    lake.publish(put(lake, rows()))
+    assert read(lake) == []
+    assert lake.epochs("silver", "orders", DAYS) == dict.fromkeys(DAYS, 1)
+
+
+def test_an_unpartitioned_table_is_replaced_as_a_whole(lake: Lake):
+    schema = pa.schema([("id", pa.int64())])
+    for ids in ([1, 2], [3]):
+        staging = lake.stage("gold", "labels", schema)
+        lake.write(staging, pa.table({"id": ids}))
+        lake.publish(staging)
+    with lake.connect() as connection:
+        assert connection.sql("select id from gold.labels").fetchall() == [(3,)]
+
+
+def test_file_statistics_let_readers_skip_files_and_never_hide_a_row(lake: Lake):
+    lake.publish(put(lake, rows(d0=[1, 5], d1=[9])))
+    with lake.connect() as connection:
+        assert connection.sql("select count(*) from silver.orders where id >= 5").fetchone() == (2,)
+        assert connection.sql(
+            'select count(*) from silver.orders where "at" > ' + "timestamptz '2026-09-21 00:00:00+00'"
+        ).fetchone() == (3,)
+
+
+def test_the_audit_names_each_bad_day_and_leaves_warnings_to_be_published(lake: Lake):
+    found = audit(lake, put(lake, rows(d0=[1, 1], d1=[-4, 2, 3], d2=[6, 7, 8])), SPEC)
+    assert found.bad_days == {DAYS[0]: ["key_is_unique"], DAYS[1]: ["id_is_positive"]}
+    assert found.rows == {DAYS[0]: 2, DAYS[1]: 3, DAYS[2]: 3}
+    assert found.failing(SPEC.checks[1]) == {DAYS[1]: 1, DAYS[2]: 1}
+
+
+def test_days_between_includes_both_ends():
+    assert days_between("2026-10-31", "2026-11-01") == ["2026-10-31", "2026-11-01"]
