@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     launcher: Literal["none", "spark-submit"] = Field(
         "none", description="Where Spark assets run: in this process, or in a spark-submit driver."
     )
+    alert_webhook: str = Field("", description="Where failed runs are posted; empty: nowhere.")
     s3_endpoint: str | None = Field(None, description="S3 endpoint; empty: AWS.")
     s3_region: str = Field("us-east-1", description="S3 region.")
 

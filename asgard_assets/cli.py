@@ -1,0 +1,105 @@
+"""The `asgard` command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from asgard_assets.errors import AsgardError
+from asgard_assets.settings import ROOT, Settings
+
+app = typer.Typer(
+    help="Asgard: sources to predictions in one Dagster project. Start with `asgard doctor`, then `asgard demo`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+
+def _home(settings: Settings) -> None:
+    """Share history between this command, the UI and `dagster` itself."""
+    from asgard_assets.resources.home import prepare_home
+
+    os.environ.setdefault("DAGSTER_HOME", str(prepare_home(settings)))
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine lacks for a local run, and how to get it. Exit code 1 where something is."""
+    from asgard_assets.doctor import examine
+
+    findings = list(examine())
+    for finding in findings:
+        mark = "[green]✓[/]" if finding.ok else "[red]✗[/]"
+        console.print(f"{mark} {finding.subject}: {finding.found}", highlight=False)
+        if finding.cure:
+            console.print(f"    → {finding.cure}", highlight=False)
+    raise typer.Exit(any(not finding.ok for finding in findings))
+
+
+@app.command()
+def demo(
+    fresh: Annotated[bool, typer.Option(help="Forget the data and history of earlier demos first.")] = False,
+) -> None:
+    """Churn prediction from three kinds of source to predictions, 28 days and three model cut-offs.
+
+    Asks Dagster only for what is missing: a second call finds nothing to do.
+    """
+    from asgard_assets.demo import run_demo
+
+    settings = Settings()
+    if fresh:
+        import shutil
+
+        shutil.rmtree(settings.home, ignore_errors=True)
+    _home(settings)
+    run_demo(console, settings)
+
+
+@app.command()
+def dev(
+    port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address that the UI listens on.")] = "127.0.0.1",
+) -> None:
+    """The Dagster UI and daemon on the local data, with the demo's sources running beside them."""
+    from asgard_assets.demo import demo_sources
+
+    settings = Settings()
+    _home(settings)
+    with demo_sources(settings):
+        command = [
+            sys.executable,
+            "-m",
+            "dagster",
+            "dev",
+            "-w",
+            "workspace.yaml",
+            "-h",
+            host,
+            "-p",
+            str(port),
+        ]
+        try:
+            raise typer.Exit(subprocess.run(command, cwd=ROOT, check=False).returncode)
+        except KeyboardInterrupt:
+            raise typer.Exit(0) from None
+
+
+def main() -> None:
+    """Entry point: an expected error is one line that says what to do, not a stack trace."""
+    try:
+        app()
+    except AsgardError as error:
+        Console(stderr=True).print(f"asgard: {error}", style="red", highlight=False, markup=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

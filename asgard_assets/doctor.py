@@ -1,0 +1,120 @@
+"""`asgard doctor`: what this machine has and lacks, each lack with its cure."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlparse
+
+from pydantic import ValidationError
+
+from asgard_assets.errors import ConfigError
+from asgard_assets.settings import ROOT, Settings
+from asgard_assets.spark.jars import installed, jar_folder, java
+
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `cure` says what to do; a finding without one is fine."""
+
+    subject: str
+    found: str
+    cure: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.cure
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything that a local run needs. Starts nothing and writes nothing."""
+    version = platform.python_version()
+    fits = (3, 11) <= sys.version_info[:2] <= (3, 12)
+    yield Finding(
+        "Python", version, "" if fits else "use Python 3.11 or 3.12: make setup PYTHON=/path/to/python3.11"
+    )
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        problem = "; ".join(f"ASGARD_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        yield Finding("settings", problem, "correct the environment variable or the line in .env")
+        return
+    yield Finding("settings", f"{settings.env}, lake at {settings.lake_root}")
+    yield _java()
+    jars = jar_folder(settings)
+    yield Finding("Spark jars", str(jars), "" if installed(settings) else "make setup fetches them")
+    yield _manifest()
+    yield _disk(settings.home)
+    yield _memory()
+    looks: dict[str, Callable[[], str]] = {
+        "demo API port": lambda: settings.demo_api_url,
+        "Airbyte port": lambda: settings.airbyte_url,
+        "UI port": lambda: "http://127.0.0.1:3000",
+    }
+    for subject, address in looks.items():
+        yield _port(subject, address())
+
+
+def _java() -> Finding:
+    cure = "install a JDK 17 or newer, or set JAVA_HOME to one"
+    try:
+        path = java()
+    except ConfigError as error:
+        return Finding("Java", "none", str(error))
+    said = subprocess.run([path, "-version"], capture_output=True, text=True, check=False).stderr
+    match = re.search(r'version "(\d+)', said)
+    major = int(match.group(1)) if match else 0
+    return Finding("Java", f"{major} ({path})", "" if major >= 17 else cure)
+
+
+def _manifest() -> Finding:
+    path = ROOT / "dbt_project" / "target" / "manifest.json"
+    found = path.is_file()
+    return Finding("dbt manifest", "there" if found else "missing", "" if found else "make setup prepares it")
+
+
+def _disk(home: Path) -> Finding:
+    folder = home.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if not os.access(folder, os.W_OK):
+        return Finding("disk", f"{folder} is not writable", "set ASGARD_HOME to a folder that is")
+    free = shutil.disk_usage(folder).free / _GIB
+    return Finding(
+        "disk", f"{free:.0f} GiB free", "" if free >= 4 else "free 4 GiB, or set ASGARD_HOME elsewhere"
+    )
+
+
+def _memory() -> Finding:
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return Finding("memory", "unknown on this system")
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / _GIB
+    return Finding(
+        "memory", f"{total:.0f} GiB", "" if total >= 5 else "the demo needs about 4 GiB of its own"
+    )
+
+
+def _port(subject: str, url: str) -> Finding:
+    address = urlparse(url)
+    host, port = address.hostname or "127.0.0.1", address.port or 80
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        taken = probe.connect_ex((host, port)) == 0
+    if not taken:
+        return Finding(subject, f"{host}:{port} is free")
+    return Finding(
+        subject,
+        f"{host}:{port} is in use",
+        "fine if `make dev` is running; otherwise stop what listens there, or set ASGARD_DEMO_API_URL / "
+        "ASGARD_AIRBYTE_URL to other ports",
+    )

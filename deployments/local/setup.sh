@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# The environment from the lock file, the Spark jars, the demo's connector and dbt's manifest.
+# Says what is missing and how to get it; does nothing when all of it is there.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+die() { printf 'asgard: %s\n' "$*" >&2; exit 1; }
+
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-} python3.11 python3.12 python3; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  return 1
+}
+
+check_java() {
+  local java="java" version
+  [ -n "${JAVA_HOME:-}" ] && java="$JAVA_HOME/bin/java"
+  command -v "$java" >/dev/null || die "no Java: Spark needs a JDK 17 or newer (Debian: apt-get install openjdk-17-jre-headless; macOS: brew install openjdk@17), or set JAVA_HOME"
+  version=$("$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
+  [ "${version:-0}" -ge 17 ] || die "Java $version is too old: Spark needs a JDK 17 or newer; set JAVA_HOME to one"
+}
+
+python=$(find_python) || die "no Python 3.11 or 3.12 found: install one (Debian: apt-get install python3 python3-venv) or name it: make setup PYTHON=/path/to/python3.11"
+check_java
+stamp=.venv/.asgard-$(cat requirements.lock pyproject.toml | sha256sum | cut -c1-16)
+if [ ! -e "$stamp" ]; then
+  if [ ! -x .venv/bin/python ]; then
+    echo "making .venv with $("$python" --version)"
+    "$python" -m venv .venv || die "python cannot make a virtual environment (Debian: apt-get install python3-venv)"
+  fi
+  if [ ! -x .venv/bin/uv ]; then
+    # uv itself comes from the lock file too, hashes included.
+    awk '/^[a-z]/{keep=/^uv==/} keep && !/# via/' requirements.lock >.venv/uv.txt
+    .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r .venv/uv.txt
+  fi
+  echo "installing the packages of requirements.lock"
+  .venv/bin/uv pip sync -q --python .venv/bin/python --require-hashes requirements.lock
+  .venv/bin/uv pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
+  rm -f .venv/.asgard-*
+  touch "$stamp"
+fi
+.venv/bin/python -m asgard_assets.spark.jars
+.venv/bin/python -m deployments.local.airbyte.install

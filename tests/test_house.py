@@ -1,0 +1,90 @@
+"""Rules of the house that a machine can keep."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from asgard_assets.settings import ROOT
+
+FIXED = (
+    "dagster dagster-webserver dagster-k8s dagster-airbyte dagster-dbt dagster-pyspark dagster-aws "
+    "delta-spark aiohttp feast mlflow pytest"
+).split()
+LOCK = (ROOT / "requirements.lock").read_text()
+
+
+def test_the_lock_file_has_hashes_and_names_no_index():
+    pinned = re.findall(r"^([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?==", LOCK, re.MULTILINE)
+    assert len(pinned) > 200
+    assert "://" not in LOCK
+    for block in re.split(r"\n(?=[a-z0-9])", LOCK):
+        if "==" in block.splitlines()[0]:
+            assert "--hash=sha256:" in block, block.splitlines()[0]
+
+
+def test_every_direct_dependency_is_locked_within_its_bounds():
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    locked = dict(re.findall(r"^([a-z0-9_.-]+)==([^ \\;]+)", LOCK, re.MULTILINE))
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    for requirement in map(Requirement, wanted):
+        name = requirement.name.lower().replace("_", "-")
+        assert requirement.specifier.contains(locked[name], prereleases=True), requirement
+
+
+USES = {
+    "dagster": ("asgard_assets/definitions.py", "import dagster"),
+    "dagster-webserver": ("asgard_assets/cli.py", '"dagster", "dev"'),
+    "dagster-k8s": ("asgard_assets/resources/production.py", "dagster_k8s"),
+    "dagster-airbyte": ("asgard_assets/components/airbyte.py", "dagster_airbyte"),
+    "dagster-dbt": ("asgard_assets/components/dbt.py", "dagster_dbt"),
+    "dagster-pyspark": ("asgard_assets/resources/spark.py", "dagster_pyspark"),
+    "dagster-aws": ("asgard_assets/resources/production.py", "dagster_aws"),
+    "delta-spark": ("asgard_assets/spark/session.py", "io.delta.sql.DeltaSparkSessionExtension"),
+    "aiohttp": ("asgard_assets/ingest/api", "import aiohttp"),
+    "feast": ("asgard_assets/ml", "feast"),
+    "mlflow": ("asgard_assets/ml", "import mlflow"),
+    "pytest": ("tests/conftest.py", "import pytest"),
+}
+
+
+@pytest.mark.parametrize("package", FIXED)
+def test_each_named_package_is_really_used(package: str):
+    place, text = USES[package]
+    path = ROOT / place
+    sources = path.rglob("*.py") if path.is_dir() else [path]
+    assert any(text in source.read_text() for source in sources), f"{package} is not used in {place}"
+
+
+SLOW = ("feast", "mlflow", "pyspark", "great_expectations", "kubernetes", "sklearn", "pandas")
+
+
+def test_loading_the_code_location_imports_no_slow_library():
+    code = (
+        "import sys; from asgard_assets.definitions import defs; d = defs(); d.resolve_all_asset_specs();"
+        f"print([name for name in {SLOW!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.strip().splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+def test_no_tracked_text_names_a_machine_or_an_index():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    pattern = re.compile(r"/work/main|/work/shared|/root/|/home/[a-z]+/")
+    bad = []
+    for name in filter(None, listed.stdout.split("\0")):
+        path = ROOT / name
+        if path.suffix in {".png", ".gz", ".parquet"} or name == "tests/test_house.py" or not path.is_file():
+            continue
+        bad += [
+            f"{name}: {line.strip()[:80]}"
+            for line in path.read_text(errors="replace").splitlines()
+            if pattern.search(line)
+        ]
+    assert not bad
