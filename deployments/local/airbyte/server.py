@@ -1,0 +1,180 @@
+"""A development server that answers as Airbyte does and runs real connectors. It is not Airbyte.
+
+    python -m deployments.local.airbyte.server --port 8001 --landing DIR --state DIR --date 2026-10-05
+
+It listens on 127.0.0.1 alone, checks no login, and ends with the process named by `--parent`. Killed at any
+moment it leaves the landing files of finished syncs, whole, and nothing else; started again it says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from datetime import date
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import orjson
+
+from asgard_assets.errors import AsgardError
+from asgard_assets.settings import Settings
+from deployments.local.airbyte.api import NOTICE, Api, Refused
+from deployments.local.airbyte.connector import ConnectorError
+from deployments.local.airbyte.install import command
+from deployments.local.airbyte.jobs import Store
+from deployments.local.airbyte.syncs import Syncs
+from deployments.local.airbyte.workspace import DEFAULT, Workspace
+
+log = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """HTTP around `Api.answer`; every answer is JSON."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "asgard-airbyte-development"
+    api: Api
+
+    def _answer(self) -> None:
+        url = urlsplit(self.path)
+        size = int(self.headers.get("Content-Length") or 0)
+        content = self.rfile.read(size)
+        status, value = HTTPStatus.OK, None
+        try:
+            body = orjson.loads(content) if content else None
+            value = self.api.answer(self.command, url.path, parse_qs(url.query), body)
+        except orjson.JSONDecodeError:
+            status, value = HTTPStatus.BAD_REQUEST, _problem(HTTPStatus.BAD_REQUEST, "the body is no JSON")
+        except Refused as refused:
+            status, value = refused.status, _problem(refused.status, str(refused))
+        except (ConnectorError, AsgardError, OSError) as error:
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            value = _problem(status, str(error))
+            log.warning("%s %s: %s", self.command, self.path, error)
+        answer = orjson.dumps(value)
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _answer  # noqa: N815
+
+    def log_message(self, format: str, *args: Any) -> None:
+        log.debug(format, *args)
+
+
+def _problem(status: HTTPStatus, detail: str) -> dict[str, Any]:
+    return {"status": int(status), "title": status.phrase, "detail": detail, "message": detail}
+
+
+def listen(syncs: Syncs, port: int = 0) -> ThreadingHTTPServer:
+    """A server that is bound but does not serve yet; port 0 takes a free one."""
+    handler = type("BoundHandler", (Handler,), {})
+    server = ThreadingHTTPServer((HOST, port), handler)
+    handler.api = Api(syncs, f"http://{HOST}:{server.server_address[1]}")
+    server.daemon_threads = True
+    return server
+
+
+def serve(syncs: Syncs, port: int, parent: int | None = None) -> None:
+    """Serve until a signal, or until the parent process is gone."""
+    server = listen(syncs, port)
+
+    def stop(*_: object) -> None:
+        # shutdown() waits for the loop, which this handler has interrupted: so from another thread.
+        threading.Thread(target=server.shutdown, daemon=True).start()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent, stop), daemon=True).start()
+    threading.Thread(target=_discover, args=(syncs,), daemon=True).start()
+    log.info("http://%s:%d: %s", HOST, server.server_address[1], NOTICE)
+    try:
+        server.serve_forever(poll_interval=0.1)
+    finally:
+        syncs.stop()
+        server.server_close()
+
+
+def _follow(parent: int, stop: Any) -> None:
+    """Stop when the parent is gone: a child is given another parent, any other process no longer answers."""
+    child = os.getppid() == parent
+    while True:
+        time.sleep(0.5)
+        if child:
+            gone = os.getppid() != parent
+        else:
+            try:
+                os.kill(parent, 0)
+                gone = False
+            except ProcessLookupError:
+                gone = True
+        if gone:
+            log.info("parent process %d is gone", parent)
+            stop()
+            return
+
+
+def _discover(syncs: Syncs) -> None:
+    """Ask the sources for their streams before anybody waits for the answer."""
+    for connection in syncs.workspace.connections:
+        with contextlib.suppress(ConnectorError, AsgardError, OSError):  # told to the one who asks
+            syncs.catalog(connection)
+
+
+def main() -> int:
+    settings = Settings()
+    parser = argparse.ArgumentParser(description=NOTICE)
+    parser.add_argument("--port", type=int, default=8001)
+    parser.add_argument(
+        "--landing", type=Path, default=Path(settings.landing_root), help="root of landing files"
+    )
+    parser.add_argument(
+        "--state", type=Path, default=settings.home.absolute() / "airbyte", help="jobs, logs, states"
+    )
+    parser.add_argument(
+        "--date", type=date.fromisoformat, help="day stamped on file names; default: today, UTC"
+    )
+    parser.add_argument("--parent", type=int, metavar="PID", help="end when this process is gone")
+    parser.add_argument("--workspace", type=Path, default=DEFAULT, help="YAML file of connections")
+    parser.add_argument("--timeout-seconds", type=float, default=3600, help="longest that a sync may take")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="airbyte: %(message)s", stream=sys.stdout)
+    try:
+        workspace = Workspace.read(arguments.workspace)
+        folder = arguments.workspace.resolve().parent
+        sources = {
+            source: folder / source if "/" in source else command(source)
+            for source in {connection.source for connection in workspace.connections}
+        }
+        store = Store(arguments.state, arguments.landing)
+        syncs = Syncs(
+            workspace,
+            store,
+            arguments.landing,
+            sources.__getitem__,
+            arguments.date,
+            arguments.timeout_seconds,
+        )
+        serve(syncs, arguments.port, arguments.parent)
+    except (AsgardError, OSError) as error:
+        log.error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
