@@ -89,7 +89,7 @@ def publish(
             staging,
             days=good if staging.partitioned else None,
             plans=plans,
-            metadata={"dagster_run_id": context.run_id},
+            metadata={"dagster_run_id": context.run.run_id},
         )
     key = dg.AssetKey(spec.asset_key)
     results = [_check_result(key, found, check) for check in found.checks]
