@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Counts = NDArray[np.int16]
 
 START = date(2026, 10, 5)  # the first day on which anybody can cancel: the first daily partition
 HISTORY = 30  # days before START of which the sources know usage, tickets and invoices
@@ -60,10 +61,10 @@ class State:
     plan: Ints
     country: Ints
     address: Ints  # how often the e-mail address changed
-    sessions: Ints = field(repr=False)  # 14 days
-    errors: Ints = field(repr=False)  # 7 days
-    high: Ints = field(repr=False)  # 14 days
-    unpaid: Ints = field(repr=False)  # 28 days
+    sessions: Counts = field(repr=False)  # 14 days
+    errors: Counts = field(repr=False)  # 7 days
+    high: Counts = field(repr=False)  # 14 days
+    unpaid: Counts = field(repr=False)  # 28 days
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,8 @@ def _poisson(uniform: Floats, mean: Floats) -> Ints:
     return count
 
 
-def _pushed(window: Ints, row: Ints) -> Ints:
-    return np.concatenate([row[None, :], window[:-1]])
+def _pushed(window: Counts, row: Ints) -> Counts:
+    return np.concatenate([row[None, :].astype(window.dtype), window[:-1]])
 
 
 def hazard(state: State) -> Floats:
@@ -138,10 +139,10 @@ def begin(seed: int, users: int) -> State:
         plan=np.searchsorted([0.5, 0.85], u[6], side="right").astype(np.int64),
         country=(u[7] ** 1.5 * len(COUNTRIES)).astype(np.int64),
         address=np.zeros(users, dtype=np.int64),
-        sessions=np.zeros((14, users), dtype=np.int64),
-        errors=np.zeros((7, users), dtype=np.int64),
-        high=np.zeros((14, users), dtype=np.int64),
-        unpaid=np.zeros((28, users), dtype=np.int64),
+        sessions=np.zeros((14, users), dtype=np.int16),
+        errors=np.zeros((7, users), dtype=np.int16),
+        high=np.zeros((14, users), dtype=np.int16),
+        unpaid=np.zeros((28, users), dtype=np.int16),
     )
 
 
