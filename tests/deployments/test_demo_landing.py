@@ -105,6 +105,6 @@ def test_days_are_independent_of_each_other_and_refused_before_the_first() -> No
         if day == "2026-10-20":
             assert together == alone
     with pytest.raises(ValueError, match="nothing landed before 2026-10-05"):
-        list(files(world, "2026-10-04"))
+        list(files(WORLD, "2026-10-04"))
     with pytest.raises(ValueError, match="comes before"):
         days_between("2026-10-08..2026-10-05")
