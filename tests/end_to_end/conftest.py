@@ -1,0 +1,83 @@
+"""One finished demo for the whole test session, and copies of it for tests that change data."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from asgard_assets.settings import ROOT
+from tests.end_to_end.homes import BIN, Demo, Home, listens, wait_until
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """`asgard demo` in an empty home, watched from outside."""
+    import psutil
+
+    made = Demo(tmp_path_factory.mktemp("demo"))
+    began = time.monotonic()
+    log = made.path / "demo.out"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(BIN / "asgard"), "demo"], cwd=ROOT, env=made.env, stdout=output, stderr=subprocess.STDOUT
+        )
+    root, drivers = psutil.Process(process.pid), set()
+    while process.poll() is None:
+        total = 0
+        for one in [root, *_children(root)]:
+            try:
+                total += one.memory_info().rss
+                if "org.apache.spark.deploy.SparkSubmit" in one.cmdline():
+                    drivers.add(one.pid)
+            except psutil.Error:
+                continue
+        made.peak_megabytes = max(made.peak_megabytes, total / 1e6)
+        time.sleep(0.5)
+    made.seconds = time.monotonic() - began
+    made.said, made.spark_drivers = log.read_text(errors="replace"), len(drivers)
+    assert process.returncode == 0, made.said
+    return made
+
+
+def _children(process):
+    import psutil
+
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+@pytest.fixture
+def copy_of_demo(demo: Demo, tmp_path: Path) -> Home:
+    """A home of the test's own that starts where the demo ended."""
+    home = Home(tmp_path / "home")
+    shutil.copytree(demo.path, home.path)
+    return home
+
+
+@pytest.fixture
+def demo_servers() -> Iterator[Callable[[Home], None]]:
+    """Start the demo's sources for a home; they stop with the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(home: Home) -> None:
+        for command in (
+            ["deployments.local.demo.api", "--port", str(home.api_port), "--log", str(home.path / "requests.jsonl")],
+            ["deployments.local.airbyte.server", "--port", str(home.airbyte_port), "--landing",
+             str(home.path / "landing" / "airbyte"), "--state", str(home.path / "airbyte"), "--date", "2026-10-05"],
+        ):  # fmt: skip
+            started.append(home.start("python", "-m", *command))
+        for port in (home.api_port, home.airbyte_port):
+            wait_until(lambda port=port: listens(port), 30, f"port {port} answers")
+
+    yield start
+    for server in started:
+        server.terminate()
+    for server in started:
+        server.wait(15)

@@ -1,0 +1,57 @@
+"""A file dropped into the landing folder becomes new predictions, with nobody touching anything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+
+import pytest
+
+from tests.end_to_end.homes import Home, wait_until
+
+DAY = "2026-10-31"
+
+
+@pytest.mark.servers
+@pytest.mark.timeout(900)
+def test_a_new_file_leads_to_new_predictions(copy_of_demo: Home, demo_servers):
+    home = copy_of_demo
+    demo_servers(home)
+    before = home.lake.epochs("model", "churn_predictions", [DAY])[DAY]
+    invoices = home.lake.epochs("bronze", "invoices", [DAY])[DAY]
+    daemon = home.start("dagster-daemon", "run", "-w", "workspace.yaml")
+    try:
+        time.sleep(20)
+        folder = home.path / "landing" / "invoices" / f"ds={DAY}"
+        folder.mkdir(parents=True, exist_ok=True)
+        waiting = folder / ".late.csv.tmp"
+        waiting.write_text(
+            "invoice_id,user_id,amount,currency,issued_at,due_at,paid,discount\n"
+            f"late-1,1,99.50,EUR,{DAY},2026-11-14,false,0\n"
+        )
+        waiting.rename(folder / "late.csv")
+        dropped = time.monotonic()
+        wait_until(
+            lambda: home.lake.epochs("bronze", "invoices", [DAY])[DAY] > invoices,
+            180,
+            "Bronze has the new file",
+        )
+        print(f"Bronze after {time.monotonic() - dropped:.0f} s")
+        wait_until(
+            lambda: home.lake.epochs("model", "churn_predictions", [DAY])[DAY] > before,
+            400,
+            "new predictions exist",
+        )
+        print(f"predictions after {time.monotonic() - dropped:.0f} s")
+    finally:
+        os.killpg(daemon.pid, signal.SIGTERM)
+        daemon.wait(30)
+        for log in home.path.glob("dagster-daemon-*.log"):
+            shutil.copy(log, home.path.parent)
+    with home.lake.connect() as connection:
+        found = connection.execute(
+            "select customer_id, amount from silver.invoices where invoice_id = 'late-1'"
+        )
+        assert [(c, float(a)) for c, a in found.fetchall()] == [(1, 99.5)]
