@@ -24,9 +24,11 @@ def read(
 ) -> DataFrame:
     """The table as a frame, of all days or of some. Days never published are simply empty.
 
+    The frame stays at the version of now, however often it is evaluated and whoever publishes meanwhile.
     Where the table does not exist yet: an empty frame of `schema` if given, else SourceError.
     """
-    if lake.table(stage, name) is None:
+    table = lake.table(stage, name)
+    if table is None:
         if schema is not None:
             return spark.createDataFrame([], schema)
         raise SourceError(
@@ -34,7 +36,8 @@ def read(
             f"(dagster asset materialize --select {stage}/{name} --partition …)",
             source=f"{stage}/{name}",
         )
-    frame = spark.read.format("delta").load(lake.spark_path(stage, name))
+    reader = spark.read.format("delta").option("versionAsOf", table.version())
+    frame = reader.load(lake.spark_path(stage, name))
     if days is None:
         return frame
     from pyspark.sql import functions as F

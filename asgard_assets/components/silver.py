@@ -1,0 +1,203 @@
+"""Silver tables as assets: each Python file of a folder that declares one with `@silver`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from asgard_assets.components.automation import on_upstream_change
+from asgard_assets.components.partitions import daily
+from asgard_assets.components.tables import Yielded, asset_spec, check_specs, days_of, publish
+from asgard_assets.errors import ConfigError, SourceError
+from asgard_assets.lake import Lake, Staging
+from asgard_assets.settings import Settings
+from asgard_assets.transforms.rejects import Rejects, rejects
+from asgard_assets.transforms.silver import SilverTable, conforms
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+RATE = "rejected_rate"
+_DAY_BEFORE = dg.TimeWindowPartitionMapping(
+    start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True
+)
+
+
+class SilverTables(dg.Component, dg.Model, dg.Resolvable):
+    """Turns every Python file beside its `defs.yaml` into a Silver asset; files named `_…` are left alone."""
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Raises ConfigError where a file declares no table, or two declare the same."""
+        files = sorted(path for path in context.path.glob("*.py") if not path.name.startswith("_"))
+        tables: dict[str, SilverTable] = {}
+        for path in files:
+            for table in tables_in(context.load_defs_relative_python_module(path)):
+                if table.spec.name in tables:
+                    raise ConfigError(f"{path}: silver/{table.spec.name} is declared twice", file=str(path))
+                tables[table.spec.name] = table
+        return dg.Definitions(assets=[silver_asset(table) for table in tables.values()])
+
+
+def tables_in(module: ModuleType) -> list[SilverTable]:
+    """Tables that a module declares. Raises ConfigError where there is none."""
+    found = [value for value in vars(module).values() if isinstance(value, SilverTable)]
+    if not found:
+        raise ConfigError(
+            f"{module.__file__}: no table here; decorate a function with @silver, or begin the file's name "
+            "with an underscore if it only helps others",
+            file=module.__file__,
+        )
+    return found
+
+
+def silver_asset(table: SilverTable) -> dg.AssetsDefinition:
+    """The asset of one table: a range of days is one Spark job, one commit and one more for its rejects."""
+    spec, key = table.spec, dg.AssetKey(table.spec.asset_key)
+    deps: list[Any] = [dg.AssetDep(dg.AssetKey([entry.stage, entry.name])) for entry in table.inputs]
+    automation = on_upstream_change()
+    if table.history:
+        # The day before must be there, but that it was written is no reason to run.
+        deps.append(dg.AssetDep(key, partition_mapping=_DAY_BEFORE))
+        automation = (
+            automation.ignore(dg.AssetSelection.assets(key))
+            & ~dg.AutomationCondition.any_deps_missing()
+            & ~dg.AutomationCondition.any_deps_in_progress()
+        ).with_label("on_upstream_change_in_order")
+    rate = dg.AssetCheckSpec(
+        RATE, asset=key, description=f"At most {table.max_rejected:.0%} of a day's source rows are rejected."
+    )
+
+    @dg.multi_asset(
+        name=f"silver_{spec.name}",
+        specs=[asset_spec(spec, deps=deps, partitions_def=daily(), automation=automation)],
+        check_specs=[*check_specs(spec), rate],
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        required_resource_keys={"spark", "lake", "step_launcher"},
+    )
+    def build(context: dg.AssetExecutionContext) -> Iterator[Yielded]:
+        lake, days = context.resources.lake.lake, days_of(context)
+        require(lake, table, days)
+        staged = stage(context.resources.spark.session, lake, table, days)
+        lake.publish(staged.bad)
+        yield _rate_result(key, table, staged.rejected)
+        yield from publish(context, lake, spec, staged.good, **_shown(staged.rejected))
+
+    return build
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A run's rows, staged side by side, and what is known of the rejected ones."""
+
+    good: Staging
+    bad: Staging
+    rejected: Rejects
+
+
+def require(lake: Lake, table: SilverTable, days: Sequence[str]) -> None:
+    """Raise SourceError unless every input has the days that this run reads, naming them and what to run.
+
+    A day that was published without a row counts as there: its result is an empty day.
+    """
+    for entry in table.inputs:
+        if entry.until:
+            if lake.version(entry.stage, entry.name) < 0:
+                raise _absent(entry.table, f"{entry.table} does not exist yet; needed for", days)
+            continue
+        absent = [day for day, epoch in lake.epochs(entry.stage, entry.name, days).items() if not epoch]
+        if absent:
+            raise _absent(entry.table, f"{entry.table} has no data for", absent)
+    first = min(days)
+    before = (date.fromisoformat(first) - timedelta(days=1)).isoformat()
+    if table.history and before >= Settings().partition_start.isoformat():
+        own = f"silver/{table.spec.name}"
+        if not lake.epochs("silver", table.spec.name, [before])[before]:
+            raise _absent(own, f"{own} keeps history, so that {first} needs the day before it:", [before])
+
+
+def _absent(table: str, problem: str, days: Sequence[str]) -> SourceError:
+    first, last = min(days), max(days)
+    span = f"--partition {first}" if first == last else f"--partition-range {first}...{last}"
+    more = f" (and {len(days) - 5} more)" if len(days) > 5 else ""
+    return SourceError(
+        f"{problem} {', '.join(days[:5])}{more}; materialize it first: "
+        f"dagster asset materialize --select {table} {span}",
+        source=table,
+        days=list(days),
+    )
+
+
+def stage(spark: SparkSession, lake: Lake, table: SilverTable, days: Sequence[str]) -> Staged:
+    """Run the function over `days` and stage both of its frames: two Spark writes, a file or so a day."""
+    from asgard_assets.spark import tables
+    from asgard_assets.transforms.rows import Split
+
+    name = table.spec.name
+    result = table(**frames(spark, lake, table, days))
+    if not isinstance(result, Split):
+        result = Split(result, spark.createDataFrame([], "record string, reason string, ds string"))
+    valid = conforms(table, result.valid)
+    good = lake.stage("silver", name, tables.arrow_schema(valid), days)
+    bad = lake.stage("rejected", name, tables.arrow_schema(result.rejected), days)
+    for frame, staging in ((valid, good), (result.rejected, bad)):
+        tables.write(frame.hint("rebalance", "ds"), staging)
+    sources = [(entry.stage, entry.name) for entry in table.inputs if not entry.until]
+    return Staged(good, bad, rejects(lake, bad, sources))
+
+
+def frames(spark: SparkSession, lake: Lake, table: SilverTable, days: Sequence[str]) -> dict[str, DataFrame]:
+    """The function's arguments: each input's days of this run, and the table's own days before it."""
+    from pyspark.sql.types import StructType
+
+    from asgard_assets.spark import tables
+
+    found: dict[str, DataFrame] = {}
+    for entry in table.inputs:
+        if entry.until:
+            found[entry.name] = tables.read(spark, lake, entry.stage, entry.name).where(
+                f"ds <= '{max(days)}'"
+            )
+        else:
+            found[entry.name] = tables.read(spark, lake, entry.stage, entry.name, days)
+    if table.history:
+        own = tables.read(spark, lake, "silver", table.spec.name, schema=StructType.fromDDL(table.ddl))
+        found["earlier"] = own.where(f"ds < '{min(days)}'")
+    return found
+
+
+def _shown(found: Rejects) -> dict[str, Any]:
+    """Metadata of the run and of each of its days."""
+    run = {
+        "rejected_rows": found.total,
+        "rejected_by_reason": dg.MetadataValue.json(found.reasons()),
+        "rejected_sample": dg.MetadataValue.md(found.sample),
+    }
+    by_day = {
+        day: {
+            "rows_read": found.read[day],
+            "rejected_rows": sum(reasons.values()),
+            "rejected_by_reason": dg.MetadataValue.json(dict(reasons)),
+        }
+        for day, reasons in found.by_day.items()
+    }
+    return {"metadata": run, "day_metadata": by_day}
+
+
+def _rate_result(key: dg.AssetKey, table: SilverTable, found: Rejects) -> dg.AssetCheckResult:
+    high = {day: round(rate, 4) for day, rate in found.rates().items() if rate > table.max_rejected}
+    return dg.AssetCheckResult(
+        passed=not high,
+        asset_key=key,
+        check_name=RATE,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "rejected": found.total,
+            "allowed": table.max_rejected,
+            "failing": dg.MetadataValue.json(high),
+        },
+    )

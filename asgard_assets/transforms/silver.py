@@ -1,0 +1,160 @@
+"""A Silver table: one Python function, DataFrames in, typed rows and rejected rows out, its contract beside it.
+
+    @silver(
+        inputs=("bronze.invoices",),
+        key=("invoice_id",),
+        description="One row an invoice.",
+        columns={"invoice_id": "string", "amount": "decimal(12,2)"},
+    )
+    def invoices(invoices: DataFrame) -> Split: ...
+
+The function gets each input as a frame under the table's name, restricted to the run's days; a table that
+keeps history gets its own rows of earlier days as `earlier`. It starts no Spark job, and reads and writes
+nothing: that is why it can be tested on three rows. The decorator is plain data and registers nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from asgard_assets.errors import ConfigError
+from asgard_assets.lake import DS
+from asgard_assets.quality.tables import Check, Column, TableSpec
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from asgard_assets.transforms.rows import Split
+
+Transform = Callable[..., "DataFrame | Split"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """A table that a transformation reads.
+
+    `until` reads all days up to the run's last instead of the run's days only, for lookups such as products:
+    the function must then look no further than each row's own `ds`.
+    """
+
+    stage: str
+    name: str
+    until: bool = False
+
+    @property
+    def table(self) -> str:
+        return f"{self.stage}/{self.name}"
+
+
+def until(table: str) -> Input:
+    """All days of `table` up to the run's last: `inputs=("bronze.purchases", until("bronze.products"))`."""
+    return _input(table, lookup=True)
+
+
+@dataclass(frozen=True)
+class SilverTable:
+    """What `@silver` makes of a function: still callable, and carrying its contract."""
+
+    spec: TableSpec
+    inputs: tuple[Input, ...]
+    function: Transform
+    history: bool
+    max_rejected: float
+
+    def __call__(self, **frames: DataFrame) -> DataFrame | Split:
+        return self.function(**frames)
+
+    @property
+    def ddl(self) -> str:
+        """The declared columns and `ds`, as Spark's DDL."""
+        return ", ".join(f"`{n}` {c.type}" for n, c in self.spec.columns.items())
+
+
+def silver(
+    *,
+    inputs: Sequence[str | Input],
+    key: Sequence[str],
+    columns: Mapping[str, str | tuple[str, str]],
+    description: str,
+    checks: Sequence[Check] = (),
+    name: str | None = None,
+    owners: Sequence[str] = (),
+    tags: Mapping[str, str] | None = None,
+    fresh_hours: float = 26,
+    history: bool = False,
+    max_rejected: float = 0.05,
+) -> Callable[[Transform], SilverTable]:
+    """Declare the decorated function as the Silver table of the same name.
+
+    `columns` maps each column to its SQL type, or to (type, description); `ds` is added. The function must
+    return exactly these, and the run fails before it publishes where it does not. `history` is for tables
+    that keep versions: days go in order, and the function takes `earlier`. A share of rejected rows above
+    `max_rejected` is a warning.
+
+    Raises ConfigError where the function's parameters are not its inputs.
+    """
+    read = tuple(entry if isinstance(entry, Input) else _input(entry) for entry in inputs)
+
+    def declare(function: Transform) -> SilverTable:
+        table = name or getattr(function, "__name__", "")
+        described = {n: Column(type=c) if isinstance(c, str) else _column(*c) for n, c in columns.items()}
+        described[DS] = Column(type="string", description="Day that was asked for (UTC).")
+        wanted = {entry.name for entry in read} | ({"earlier"} if history else set())
+        taken = set(inspect.signature(function).parameters)
+        if wanted != taken:
+            raise ConfigError(
+                f"silver/{table}: the function takes ({', '.join(sorted(taken))}), but its inputs are "
+                f"({', '.join(sorted(wanted))}); name its parameters like its inputs"
+            )
+        return SilverTable(
+            spec=TableSpec(
+                stage="silver",
+                name=table,
+                description=description,
+                key=tuple(key),
+                columns=described,
+                checks=tuple(checks),
+                owners=tuple(owners),
+                tags=dict(tags or {}),
+                kinds=("spark", "delta"),
+                fresh_hours=fresh_hours,
+            ),
+            inputs=read,
+            function=function,
+            history=history,
+            max_rejected=max_rejected,
+        )
+
+    return declare
+
+
+def _column(kind: str, description: str) -> Column:
+    return Column(type=kind, description=description)
+
+
+def _input(table: str, lookup: bool = False) -> Input:
+    stage, dot, name = table.partition(".")
+    if not (stage and dot and name):
+        raise ConfigError(f"a Silver input is named stage.table, for example bronze.usage; got {table!r}")
+    return Input(stage, name, lookup)
+
+
+def conforms(table: SilverTable, frame: DataFrame) -> DataFrame:
+    """The frame's declared columns in their declared order. Raises ConfigError where one differs."""
+    from pyspark.sql.types import StructType
+
+    declared = {f.name: f.dataType.simpleString() for f in StructType.fromDDL(table.ddl)}
+    found: dict[str, Any] = {f.name: f.dataType.simpleString() for f in frame.schema}
+    wrong = [f"{n} is missing" for n in declared if n not in found]
+    wrong += [f"{n} is not declared" for n in found if n not in declared]
+    wrong += [
+        f"{n} is {found[n]}, declared {kind}"
+        for n, kind in declared.items()
+        if n in found and found[n] != kind
+    ]
+    if wrong:
+        raise ConfigError(f"silver/{table.spec.name}: the function's columns differ: {'; '.join(wrong)}")
+    return frame.select(*declared)
