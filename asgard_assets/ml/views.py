@@ -1,0 +1,164 @@
+"""Feature views as plain data: one YAML file each, read by Dagster (assets) and by Feast (`feature_repo/`).
+
+A view names a Gold table, its entity and its features. Nothing here imports Feast or Dagster, so a code
+location knows every feature without paying for either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from asgard_assets.errors import ConfigError
+from asgard_assets.quality.tables import Check, Column, Model, TableSpec
+from asgard_assets.settings import ROOT
+
+FOLDER = ROOT / "asgard_assets" / "defs" / "features"
+COMPONENT = "asgard_assets.components.feast.FeatureView"
+# Columns that each Gold table under a feature view carries.
+EVENT_TIME, CREATED, ORIGIN = "event_timestamp", "created_at", "ds"
+
+FeatureType = Literal["bigint", "double", "string", "boolean"]
+NUMERIC: tuple[FeatureType, ...] = ("bigint", "double", "boolean")
+
+
+class Feature(Model):
+    type: FeatureType = Field(description="Type of the Gold column.")
+    description: str = ""
+    required: bool = Field(False, description="A null in this column breaks the window.")
+
+
+class FeatureViewSpec(Model):
+    """One feature view over one Gold table that has `ds`, `event_timestamp` and `created_at`."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the view and of its asset.")
+    description: str
+    table: str = Field(pattern=r"^[a-z]+/[a-z0-9_]+$", description="Source table, `stage/name`.")
+    entity: str = Field("customer", description="Feast entity, declared in feature_repo/definitions.py.")
+    key: str = Field("customer_id", description="The entity's join key.")
+    ttl_days: int = Field(ge=1, description="A value older than this is no longer served or joined.")
+    features: dict[str, Feature] = Field(min_length=1)
+    checks: tuple[Check, ...] = Field((), description="Further conditions on the rows that Feast reads.")
+    owners: tuple[str, ...] = ()
+    tags: dict[str, str] = Field(default_factory=dict)
+    kinds: tuple[str, ...] = ("feast", "duckdb")
+    fresh_hours: float = Field(26, gt=0)
+
+    @model_validator(mode="after")
+    def _names_survive_feast(self) -> FeatureViewSpec:
+        reserved = {EVENT_TIME, CREATED, ORIGIN, self.key}
+        for name in self.features:
+            if name.endswith("_y"):
+                raise ValueError(f"feature {name}: Feast's join drops columns that end in _y; rename it")
+            if name in reserved:
+                raise ValueError(f"feature {name}: the view carries this column already")
+        return self
+
+    @property
+    def stage(self) -> str:
+        return self.table.split("/")[0]
+
+    @property
+    def source(self) -> str:
+        return self.table.split("/")[1]
+
+    def column(self, feature: str) -> str:
+        """The feature's name in a training set, as Feast spells it."""
+        return f"{self.name}__{feature}"
+
+    @property
+    def contract(self) -> TableSpec:
+        """What a window must fulfil as Feast reads it. `ds` is the Gold partition, `day_end` its end."""
+        types = [f'typeof("{name}") in ({_sql_types(f.type)})' for name, f in self.features.items()]
+        required = [f'"{name}" is not null' for name, f in self.features.items() if f.required]
+        checks = [
+            Check(
+                name="types_match",
+                sql=" and ".join(types),
+                description="Every feature has the type that the view declares.",
+            ),
+            Check(
+                name="required_features_are_present",
+                sql=" and ".join(required) or "true",
+                description="No null in a required feature.",
+            ),
+            Check(
+                name="is_within_ttl",
+                sql=f"{EVENT_TIME} <= day_end and {EVENT_TIME} > day_end - interval {self.ttl_days} day",
+                description=f"At the day's end each row may be served: not later, not older than {self.ttl_days} days.",
+            ),
+            Check(
+                name="was_known_at_event_time",
+                sql=f"{CREATED} <= {EVENT_TIME}",
+                severity="warn",
+                description="Rows that got late data; training leaves them out of snapshots before they were known.",
+            ),
+            Check(
+                name="reads_every_gold_row",
+                sql="true",
+                description="Feast's window has exactly the rows that Gold published for each day.",
+            ),
+            Check(
+                name="copies_no_byte",
+                sql="true",
+                description="The files that Feast's DuckDB opens are those of Gold's Delta log, path by path.",
+            ),
+            *self.checks,
+        ]
+        columns = {self.key: Column(type="bigint", description="Entity key.")}
+        columns |= {n: Column(type=f.type, description=f.description) for n, f in self.features.items()}
+        columns |= {
+            EVENT_TIME: Column(type="timestamp", description="As of when the features hold."),
+            CREATED: Column(type="timestamp", description="Since when they were knowable."),
+            ORIGIN: Column(type="string", description="Gold partition that the row lies in."),
+        }
+        return TableSpec(
+            stage="features",
+            name=self.name,
+            description=self.description,
+            key=(self.key,),
+            columns=columns,
+            checks=tuple(checks),
+            owners=self.owners,
+            tags={"table": self.table.replace("/", "."), **self.tags},
+            kinds=self.kinds,
+            fresh_hours=self.fresh_hours,
+        )
+
+
+def _sql_types(kind: FeatureType) -> str:
+    accepted = {
+        "bigint": ("BIGINT", "INTEGER", "SMALLINT", "TINYINT"),
+        "double": ("DOUBLE", "FLOAT"),
+        "string": ("VARCHAR",),
+        "boolean": ("BOOLEAN",),
+    }[kind]
+    return ", ".join(f"'{name}'" for name in accepted)
+
+
+def feature_views(folder: Path = FOLDER) -> dict[str, FeatureViewSpec]:
+    """Every view under `folder` by name. Raises ConfigError naming the file where one is wrong."""
+    import yaml
+
+    found: dict[str, FeatureViewSpec] = {}
+    for file in sorted(folder.rglob("defs.yaml")):
+        for document in yaml.safe_load_all(file.read_text()):
+            if not document or document.get("type") != COMPONENT:
+                continue
+            try:
+                view = FeatureViewSpec.model_validate(document.get("attributes") or {})
+            except ValidationError as error:
+                raise ConfigError(f"{file}: {error}", file=str(file)) from error
+            if view.name in found:
+                raise ConfigError(f"{file}: the feature view {view.name} is declared twice", file=str(file))
+            found[view.name] = view
+    return found
+
+
+def fingerprint(views: dict[str, FeatureViewSpec]) -> str:
+    """A short hash of what the views define; a model's run names it."""
+    text = "\n".join(views[name].model_dump_json() for name in sorted(views))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
