@@ -74,21 +74,24 @@ def publish(
     metadata: Mapping[str, Any] | None = None,
     day_metadata: Mapping[str, Mapping[str, Any]] | None = None,
     plans: Mapping[str, int] | None = None,
+    failed: Mapping[str, str] | None = None,
 ) -> Iterator[Yielded]:
     """Audit what is staged, publish the good days in one commit, and tell Dagster about each day.
 
-    A day that breaks a blocking check stays unpublished: the good days are recorded one by one, and then
-    dg.Failure names the bad ones, so that only they show as failed and a resume touches only them.
+    A day that breaks a blocking check stays unpublished, as does one that the engine reports in `failed`
+    with its reason: the good days are recorded one by one, and then dg.Failure names the bad ones, so that
+    only they show as failed and a resume touches only them. `plans` (`source/ds` to number) of bad days are
+    not committed.
     """
     found = audit(lake, staging, spec)
-    bad = found.bad_days
+    bad = found.bad_days | {day: [reason] for day, reason in (failed or {}).items()}
     good = [day for day in staging.days or ("",) if day not in bad]
     published = None
     if good:
         published = lake.publish(
             staging,
             days=good if staging.partitioned else None,
-            plans=plans,
+            plans={app: n for app, n in (plans or {}).items() if app.rsplit("/", 1)[-1] not in bad},
             metadata={"dagster_run_id": context.run.run_id},
         )
     key = dg.AssetKey(spec.asset_key)
