@@ -13,7 +13,6 @@ published that day in between. So a stalled writer can never overwrite its succe
 from __future__ import annotations
 
 import json
-import math
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from asgard_assets.errors import FencedError, LakeError
+from asgard_assets.parquet import delta_type, file_statistics
 from asgard_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pyarrow import fs as pafs
 
 DS = "ds"
-_STATS_COLUMNS = 32
 _COMMIT_TRIES = 20
 
 
@@ -291,7 +290,7 @@ class Lake:
         merged = {f.name: f for f in present}
         for new in staging.schema:
             old = merged.get(new.name)
-            if old is not None and _delta_type(old.type) != _delta_type(new.type):
+            if old is not None and delta_type(old.type) != delta_type(new.type):
                 raise LakeError(
                     f"{staging.table}: column {new.name} is {old.type} in the table and {new.type} in the new "
                     "data; cast it in the transformation, or rename it",
@@ -313,7 +312,7 @@ class Lake:
             partition_values={DS: day} if day else {},
             modification_time=int(time.time() * 1000),
             data_change=True,
-            stats=json.dumps(_statistics(footer)),
+            stats=json.dumps(file_statistics(footer)),
         )
 
     def _bare(self, uri: str) -> str:
@@ -395,75 +394,3 @@ def days_between(first: str, last: str) -> list[str]:
 
 def _app_id(day: str) -> str:
     return f"asgard/{day}" if day else "asgard"
-
-
-def _delta_type(kind: pa.DataType) -> str:
-    """Arrow types that Delta stores alike compare equal."""
-    text = str(kind)
-    for variant, plain in (
-        ("large_", ""),
-        ("string_view", "string"),
-        ("binary_view", "binary"),
-        ("timestamp[ns", "timestamp[us"),
-        ("timestamp[ms", "timestamp[us"),
-        ("element", "item"),
-    ):
-        text = text.replace(variant, plain)
-    return text
-
-
-def _statistics(footer: Any) -> dict[str, Any]:
-    """Delta per-file statistics from a Parquet footer (Delta protocol, "Per-file Statistics")."""
-    lows: dict[str, Any] = {}
-    highs: dict[str, Any] = {}
-    nulls: dict[str, int] = {}
-    usable: dict[str, bool] = {}
-    for group in range(footer.num_row_groups):
-        for index in range(min(footer.num_columns, _STATS_COLUMNS)):
-            column = footer.row_group(group).column(index)
-            name = column.path_in_schema
-            if "." in name:
-                continue
-            stats = column.statistics
-            if stats is None or not stats.has_null_count:
-                usable[name] = False
-                continue
-            nulls[name] = nulls.get(name, 0) + stats.null_count
-            if not stats.has_min_max:
-                usable[name] = usable.get(name, True) and stats.null_count == column.num_values
-                continue
-            low, high = _bound(stats.min, up=False), _bound(stats.max, up=True)
-            if low is None or high is None:
-                usable[name] = False
-                continue
-            usable.setdefault(name, True)
-            lows[name] = min(lows.get(name, low), low)
-            highs[name] = max(highs.get(name, high), high)
-    good = {name for name, ok in usable.items() if ok and name in lows}
-    return {
-        "numRecords": footer.num_rows,
-        "minValues": {n: lows[n] for n in sorted(good)},
-        "maxValues": {n: highs[n] for n in sorted(good)},
-        "nullCount": {n: nulls[n] for n in sorted(nulls)},
-    }
-
-
-def _bound(value: Any, up: bool) -> Any:
-    """A JSON value that bounds `value` from below or above; None where it cannot be said safely."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, str):
-        return value if len(value) <= 64 and value.isascii() else None
-    if isinstance(value, datetime):
-        floored = value.replace(microsecond=value.microsecond // 1000 * 1000)
-        if up and floored != value:
-            floored += timedelta(milliseconds=1)
-        text = floored.replace(tzinfo=None).isoformat(timespec="milliseconds")
-        return text + "Z" if value.tzinfo else text
-    if isinstance(value, date):
-        return value.isoformat()
-    return None
