@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     spark_memory: str = Field("1g", description="Heap of the local Spark driver.")
     spark_cores: int = Field(2, ge=1, description="Task slots of local Spark.")
     demo_api_url: str = Field("http://127.0.0.1:8765", description="The demo's REST API.")
+    demo_token: str = Field("demo-token", description="Bearer token of the demo's API; guards nothing.")
     airbyte_url: str = Field("http://127.0.0.1:8001", description="Airbyte server.")
     mlflow_uri: str = Field("", description="MLflow tracking store; default: SQLite in `home`.")
     launcher: Literal["none", "spark-submit"] = Field(

@@ -1,0 +1,162 @@
+"""An API source as a partitioned Bronze asset: one `defs.yaml`, no code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import dagster as dg
+from pydantic import BaseModel, Field
+
+from asgard_assets.components.automation import on_upstream_change
+from asgard_assets.components.partitions import daily
+from asgard_assets.components.tables import asset_spec, check_specs, days_of, publish
+from asgard_assets.errors import AsgardError, Terminal
+from asgard_assets.ingest.api.bronze import table_spec
+from asgard_assets.ingest.api.models import ApiSource, Mode
+from asgard_assets.quality.tables import Model
+
+if TYPE_CHECKING:
+    from asgard_assets.ingest.api.figures import Summary
+
+
+class ApiIngestModel(Model):
+    """What `defs.yaml` holds."""
+
+    source: ApiSource = Field(description="The API source, as the engine also takes it without Dagster.")
+    automation: Literal["on_upstream_change", "none"] = Field(
+        default="none", description="on_upstream_change: follow the tables that the rows come from."
+    )
+    retries: int = Field(default=2, ge=0, description="Step retries where the API cannot be reached.")
+    retry_delay_seconds: float = Field(default=30, ge=0)
+
+
+class ApiRunConfig(dg.Config):
+    """Launchpad: what to send of days that were published before."""
+
+    mode: str = "auto"
+
+
+class ApiIngest(dg.Component):
+    """Requests sent from Spark's workers, answers published day by day; a range of days is one Spark job."""
+
+    def __init__(self, model: ApiIngestModel):
+        self.model = model
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        return ApiIngestModel
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
+        assert isinstance(attributes, ApiIngestModel)
+        return cls(attributes)
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        return dg.Definitions(assets=[api_asset(self.model)])
+
+
+def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
+    """The asset of one source. Nothing slow is imported before it runs."""
+    source = model.source
+    spec = table_spec(source)
+    upstreams = source.rows.upstreams if source.rows else ()
+
+    @dg.multi_asset(
+        name=f"api_{source.name}",
+        specs=[
+            asset_spec(
+                spec,
+                deps=[dg.AssetKey(table.split("/")) for table in upstreams],
+                partitions_def=daily(),
+                automation=on_upstream_change() if model.automation == "on_upstream_change" else None,
+                extra_metadata={"base_url": source.endpoint.base_url, "form": source.form.type},
+            )
+        ],
+        check_specs=check_specs(spec),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=dg.RetryPolicy(
+            max_retries=model.retries,
+            delay=model.retry_delay_seconds,
+            backoff=dg.Backoff.EXPONENTIAL,
+            jitter=dg.Jitter.PLUS_MINUS,
+        ),
+        # Two runs at once would add up to twice the rate that the source allows.
+        pool=f"api_{source.name}",
+        required_resource_keys={"lake", "spark", "step_launcher"},
+    )
+    def ingest(context: dg.AssetExecutionContext, config: ApiRunConfig) -> Iterator[Any]:
+        from asgard_assets.ingest.api.pipeline import stage_source
+
+        lake = context.resources.lake.lake
+        with clear_failures():
+            staged = stage_source(
+                context.resources.spark.session,
+                lake,
+                source,
+                days_of(context),
+                mode=_mode(config.mode),
+                run_id=context.run_id,
+            )
+        yield from publish(
+            context, lake, spec, staged.staging, _metadata(staged.summary), _day_metadata(staged.summary)
+        )
+
+    return ingest
+
+
+def _mode(text: str) -> Mode:
+    if text == "resume":
+        return "resume"
+    if text == "refresh":
+        return "refresh"
+    if text == "auto":
+        return "auto"
+    raise dg.Failure(f"unknown mode {text!r}; there are auto, resume and refresh", allow_retries=False)
+
+
+class clear_failures:
+    """Errors that Asgard raises on purpose show their text, no stack; terminal ones are not tried again."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, AsgardError):
+            raise dg.Failure(error.message, allow_retries=not isinstance(error, Terminal)) from error
+
+
+def _metadata(summary: Summary) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "requests": summary.requests,
+        "retries": summary.retries,
+        "throttles": summary.throttles,
+        "response_bytes": summary.bytes,
+        "seconds": round(summary.seconds, 2),
+        "requests_per_second": round(summary.requests_per_second, 1),
+        "max_in_flight": summary.max_in_flight,
+        "carried_rows": sum(summary.carried.values()),
+        "spark_tasks": len(summary.workers),
+    }
+    if summary.failures:
+        shown["failed_requests"] = dg.MetadataValue.md(markdown(summary.failures))
+    return shown
+
+
+def _day_metadata(summary: Summary) -> dict[str, dict[str, Any]]:
+    return {
+        day: {
+            **{f"rows_{outcome}": rows for outcome, rows in sorted(summary.outcomes.get(day, {}).items())},
+            "mode": mode,
+        }
+        for day, mode in summary.modes.items()
+    }
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a Markdown table; all have the keys of the first."""
+    names = list(rows[0])
+    lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
+    for row in rows:
+        cells = (str(row.get(name, "")).replace("|", "\\|").replace("\n", " ") for name in names)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

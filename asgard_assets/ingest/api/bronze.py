@@ -1,0 +1,172 @@
+"""The Bronze table of an API source: its columns, and the files that workers write."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from asgard_assets.ingest.api.models import ApiSource, PullForm
+from asgard_assets.lake import DS, Lake
+from asgard_assets.quality.tables import Check, Column, TableSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SUCCESS, RETRYABLE, PERMANENT = "success", "retryable", "permanent"
+
+VOLATILE = frozenset({"attempts", "started_at", "finished_at", "duration_seconds", "epoch", "run_id"})
+"""Columns that tell about one run. All others are business columns: equal where the upstream is."""
+
+_BEFORE = {
+    "request_id": Column(type="string", description="Stable hash of source, row and request template."),
+    "row_key": Column(type="string", description="Key of the source row, as JSON."),
+}
+_ITEM = {
+    "item_index": Column(type="integer", description="Place on the page; -1: the page itself failed."),
+    "payload": Column(type="string", description="The item, as JSON."),
+}
+_AFTER = {
+    "url": Column(type="string", description="Address without credentials."),
+    "method": Column(type="string"),
+    "request_headers": Column(type="string", description="JSON, redacted."),
+    "request_params": Column(type="string", description="Query parameters as JSON."),
+    "request_body": Column(type="string"),
+    "status_code": Column(type="integer", description="Null where no answer came."),
+    "response_headers": Column(type="string", description="JSON, without those that change by themselves."),
+    "body": Column(type="string", description="Body as text; of a list endpoint only where the page failed."),
+    "success": Column(type="boolean"),
+    "outcome": Column(type="string", description="success, retryable (a resume sends it again), permanent."),
+    "error_class": Column(type="string"),
+    "error_message": Column(type="string", description="Why it failed."),
+    "attempts": Column(type="integer", description="Tries, throttled ones included."),
+    "started_at": Column(type="timestamp"),
+    "finished_at": Column(type="timestamp"),
+    "duration_seconds": Column(type="double"),
+    "epoch": Column(type="bigint", description="Grows by one with each refresh of the partition."),
+    "run_id": Column(type="string", description="The run that got this answer."),
+    DS: Column(type="string", description="The day that was asked for."),
+}
+
+
+def columns(source: ApiSource) -> dict[str, Column]:
+    """Bronze columns in order; a row-driven source has its key columns, a pull source its items."""
+    if isinstance(source.form, PullForm):
+        return _BEFORE | _ITEM | _AFTER
+    keys = {
+        name: Column(type=kind, description="Key of the source row.")
+        for name, kind in source.form.rows.key.items()
+    }
+    return _BEFORE | keys | _AFTER
+
+
+def arrow_schema(source: ApiSource) -> pa.Schema:
+    """The table's schema as staged files carry it (`ds` stands in their folder's name)."""
+    import pyarrow as pa
+
+    kinds = {
+        "string": pa.string(),
+        "bigint": pa.int64(),
+        "integer": pa.int32(),
+        "double": pa.float64(),
+        "boolean": pa.bool_(),
+        "timestamp": pa.timestamp("us", "UTC"),
+    }
+    return pa.schema([(name, kinds[column.type]) for name, column in columns(source).items()])
+
+
+def table_spec(source: ApiSource) -> TableSpec:
+    """The table's contract: key, columns and checks that follow from the form, and the source's own."""
+    pull = isinstance(source.form, PullForm)
+    quality = source.quality
+    least = quality.min_success if quality.min_success is not None else (1.0 if pull else 0.5)
+    share = "count(*) filter (where success) >= {} * count(*)"
+    return TableSpec(
+        stage=source.sink.stage,
+        name=source.sink.name,
+        description=quality.description,
+        key=("request_id", "item_index") if pull else ("request_id",),
+        columns=columns(source),
+        checks=(
+            Check(
+                name="success_rate",
+                sql=share.format(least),
+                aggregate=True,
+                severity="error",
+                description=f"At least {least:.0%} of the partition's requests succeeded.",
+            ),
+            Check(
+                name="success_rate_is_usual",
+                sql=share.format(quality.usual_success),
+                aggregate=True,
+                severity="warn",
+                description=f"At least {quality.usual_success:.0%} of the partition's requests succeeded.",
+            ),
+            *quality.checks,
+        ),
+        owners=quality.owners,
+        tags=quality.tags,
+        kinds=quality.kinds,
+        fresh_hours=quality.fresh_hours,
+    )
+
+
+@dataclass
+class _Buffer:
+    rows: list[Mapping[str, Any]] = field(default_factory=list)
+    bytes: int = 0
+    since: float = field(default_factory=time.monotonic)
+
+
+class ResultFiles:
+    """Rows on their way into immutable Parquet files, one buffer a day; bounded by rows, bytes and age."""
+
+    def __init__(self, source: ApiSource, lake: Lake, staging_path: str, schema: pa.Schema, label: str):
+        self._limits = source.execution
+        self._lake, self._path, self._label = lake, staging_path, label
+        self._schema = schema.remove(schema.get_field_index(DS))
+        self._buffers: dict[str, _Buffer] = {}
+        self._lock = asyncio.Lock()
+        self.written: list[str] = []
+
+    async def add(self, day: str, row: Mapping[str, Any], size: int) -> None:
+        """Take one row; whoever fills a buffer writes it, and meanwhile the others go on."""
+        buffer = self._buffers.setdefault(day, _Buffer())
+        buffer.rows.append(row)
+        buffer.bytes += size
+        if len(buffer.rows) >= self._limits.flush_rows:
+            await self.flush(day)
+        elif sum(b.bytes for b in self._buffers.values()) >= self._limits.flush_bytes:
+            await self.flush(*self._buffers)
+
+    async def flush_old(self) -> None:
+        """Write what waits for longer than `flush_seconds`."""
+        limit = time.monotonic() - self._limits.flush_seconds
+        await self.flush(*(day for day, buffer in self._buffers.items() if buffer.since <= limit))
+
+    async def flush(self, *days: str) -> None:
+        """Write the buffers of `days`, all of them where none is named."""
+        taken = {day: self._buffers.pop(day) for day in days or tuple(self._buffers) if day in self._buffers}
+        # One file at a time bounds what is in memory besides the buffers.
+        async with self._lock:
+            for day, buffer in taken.items():
+                self.written.append(await asyncio.to_thread(self._write, day, buffer.rows))
+
+    def _write(self, day: str, rows: list[Mapping[str, Any]]) -> str:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.Table.from_pylist(rows, schema=self._schema)
+        filesystem = self._lake.filesystem
+        folder = f"{self._path.removeprefix('s3://')}/{DS}={day}"
+        name = f"part-{self._label}-{uuid.uuid4().hex}.parquet"
+        filesystem.create_dir(folder, recursive=True)
+        # On S3 a file appears as a whole; on a disk only a rename makes it so.
+        target = f"{folder}/{name}" if self._lake.remote else f"{folder}/.{name}"
+        pq.write_table(table, target, filesystem=filesystem, compression="zstd")
+        if not self._lake.remote:
+            filesystem.move(target, f"{folder}/{name}")
+        return f"{DS}={day}/{name}"

@@ -1,0 +1,104 @@
+"""What a Spark task hands back: figures, never rows; and the summary of a whole job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from asgard_assets.ingest.api.bronze import RETRYABLE, SUCCESS
+
+SAMPLES = 10
+
+
+@dataclass
+class Figures:
+    """Of one task, or of many added up. `outcomes` is rows by day and outcome."""
+
+    outcomes: dict[str, dict[str, int]] = field(default_factory=dict)
+    requests: int = 0
+    retries: int = 0
+    throttles: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    max_in_flight: int = 0
+    workers: list[int] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    unreachable: str = ""
+    refused: str = ""
+
+    def count(self, day: str, outcome: str, rows: int = 1) -> None:
+        of_day = self.outcomes.setdefault(day, {})
+        of_day[outcome] = of_day.get(outcome, 0) + rows
+
+    def sample(self, **failure: Any) -> None:
+        if len(self.failures) < SAMPLES:
+            self.failures.append(failure)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def total(cls, parts: Iterable[str]) -> Figures:
+        """Add up what the tasks handed back. Tasks run side by side: in flight adds up, seconds do not."""
+        total = cls()
+        for part in parts:
+            one = cls(**json.loads(part))
+            for day, outcomes in one.outcomes.items():
+                for outcome, rows in outcomes.items():
+                    total.count(day, outcome, rows)
+            total.requests += one.requests
+            total.retries += one.retries
+            total.throttles += one.throttles
+            total.bytes += one.bytes
+            total.seconds = max(total.seconds, one.seconds)
+            total.max_in_flight += one.max_in_flight
+            total.workers += one.workers
+            total.files += one.files
+            total.failures = (total.failures + one.failures)[:SAMPLES]
+            total.unreachable = total.unreachable or one.unreachable
+            total.refused = total.refused or one.refused
+        return total
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one call of the engine did.
+
+    `outcomes` is rows by day and outcome, carried ones included; `carried` are the rows by day that a resume
+    took over without sending; `requests` counts every try. `version` is None while nothing is published.
+    """
+
+    source: str
+    days: tuple[str, ...]
+    modes: Mapping[str, str]
+    outcomes: Mapping[str, Mapping[str, int]]
+    carried: Mapping[str, int]
+    requests: int
+    retries: int
+    throttles: int
+    bytes: int
+    seconds: float
+    max_in_flight: int
+    workers: tuple[int, ...]
+    failures: tuple[Mapping[str, Any], ...] = ()
+    version: int | None = None
+    bad_days: Mapping[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return sum(sum(by.values()) for by in self.outcomes.values())
+
+    @property
+    def succeeded(self) -> int:
+        return sum(by.get(SUCCESS, 0) for by in self.outcomes.values())
+
+    @property
+    def retryable(self) -> int:
+        return sum(by.get(RETRYABLE, 0) for by in self.outcomes.values())
+
+    @property
+    def requests_per_second(self) -> float:
+        return self.requests / self.seconds if self.seconds else 0.0

@@ -1,0 +1,209 @@
+"""What is to be sent: an immutable plan of requests, less what a resume takes over from the published table.
+
+Runs in DuckDB on the driver, on disk where it is large. The request id is a hash of the source's template
+and the row's values, so the plan knows every id without rendering anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asgard_assets.errors import ConfigError, SourceError
+from asgard_assets.ingest.api.bronze import RETRYABLE
+from asgard_assets.ingest.api.models import ApiSource, Mode, Rows
+from asgard_assets.ingest.api.rendering import fingerprint
+from asgard_assets.lake import DS, Lake, Staging
+
+if TYPE_CHECKING:
+    import duckdb
+
+PLAN = "_plan/requests"  # inside the staging folder; "_" hides it from whoever looks for results
+PLAN_COLUMNS = (DS, "request_id", "row_key", "row")
+_SQL = {
+    "bigint": "bigint",
+    "integer": "integer",
+    "double": "double",
+    "boolean": "boolean",
+    "string": "varchar",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Requests to send by day, rows carried over by day, and each day's mode and epoch."""
+
+    send: Mapping[str, int]
+    carried: Mapping[str, int]
+    modes: Mapping[str, str]
+    epochs: Mapping[str, int]
+
+    @property
+    def requests(self) -> int:
+        return sum(self.send.values())
+
+
+def modes(
+    lake: Lake, source: ApiSource, days: Sequence[str], mode: Mode
+) -> tuple[dict[str, str], dict[str, int]]:
+    """Each day's mode and epoch.
+
+    A day never published is sent whole. A published day is resumed where it has retryable outcomes, and
+    refreshed (a new epoch) where it is complete; `mode` overrides this.
+    """
+    table = f'"{source.sink.stage}"."{source.sink.name}"'
+    chosen, epochs = {}, {}
+    found: dict[str, tuple[int, int]] = {}
+    if lake.table(source.sink.stage, source.sink.name) is not None:
+        with lake.connect() as connection:
+            found = {
+                day: (epoch, open_rows)
+                for day, epoch, open_rows in connection.execute(
+                    f"select {DS}, max(epoch), count(*) filter (where outcome = '{RETRYABLE}') from {table} "
+                    f"where {DS} in (select unnest(?)) group by 1",
+                    [list(days)],
+                ).fetchall()
+            }
+    for day in days:
+        epoch, unfinished = found.get(day, (0, 0))
+        if epoch == 0:
+            chosen[day], epochs[day] = "first", 1
+        elif mode == "resume" or (mode == "auto" and unfinished):
+            chosen[day], epochs[day] = "resume", epoch
+        else:
+            chosen[day], epochs[day] = "refresh", epoch + 1
+    return chosen, epochs
+
+
+def plan_rows(
+    lake: Lake, source: ApiSource, staging: Staging, mode: Mode, rows_from: str | None = None
+) -> Plan:
+    """Write the plan's Parquet files into the staging folder, and carry over what need not be sent.
+
+    `rows_from`: Parquet files (a glob) that stand in for the source's own rows, with or without `ds`.
+    Raises SourceError where a table that is read does not exist, ConfigError where the query is wrong.
+    """
+    assert source.rows is not None
+    chosen, epochs = modes(lake, source, staging.days, mode)
+    common = fingerprint(source)
+    send, carried = {}, {}
+    with lake.connect() as connection:
+        connection.execute(f"set temp_directory = '{_scratch(lake, staging)}'")
+        for day in staging.days:
+            _select_rows(connection, source, day, rows_from)
+            _identify(connection, source.rows, day, common)
+            carried[day] = _carry(connection, source, staging, day) if chosen[day] == "resume" else 0
+            send[day] = _one(connection, "select count(*) from todo")
+            if send[day]:
+                target = f"{staging.path}/{PLAN}/{day}.parquet"
+                lake.filesystem.create_dir(f"{staging.path.removeprefix('s3://')}/{PLAN}", recursive=True)
+                connection.execute(
+                    f"copy (select {', '.join(PLAN_COLUMNS)} from todo order by length(row_key), row_key) to '{target}' (format parquet)"
+                )
+    return Plan(send, carried, chosen, epochs)
+
+
+def _select_rows(
+    connection: duckdb.DuckDBPyConnection, source: ApiSource, day: str, rows_from: str | None
+) -> None:
+    import duckdb
+
+    rows = source.rows
+    assert rows is not None
+    if rows_from is not None:
+        query = f"select * from read_parquet('{rows_from}', hive_partitioning = false)"
+        names = {row[0] for row in connection.execute(f"describe {query}").fetchall()}
+        if DS in names:
+            query += f" where {DS} = $ds"
+    elif rows.query:
+        query = _checked(rows.query, source)
+    else:
+        stage, name = (rows.table or "").split("/")
+        query = f'select * from "{stage}"."{name}" where {DS} = $ds'
+    try:
+        connection.execute(
+            f"create or replace temp table source_rows as select * from ({query})",
+            {"ds": day} if "$ds" in query else {},
+        )
+    except duckdb.CatalogException as error:
+        raise SourceError(
+            f"{source.name}: a table that its rows come from does not exist yet; materialize "
+            f"{' and '.join(rows.upstreams)} first. DuckDB says: {str(error).splitlines()[0]}",
+            source=source.name,
+        ) from error
+    except duckdb.Error as error:
+        raise ConfigError(f"{source.name}: rows.query cannot be run: {error}") from error
+
+
+def _checked(query: str, source: ApiSource) -> str:
+    """The query, known to be one SELECT: nothing that is configured can write or attach."""
+    import duckdb
+
+    try:
+        statements = duckdb.extract_statements(query)
+    except duckdb.Error as error:
+        raise ConfigError(f"{source.name}: rows.query is no SQL: {error}") from error
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise ConfigError(f"{source.name}: rows.query must be one SELECT")
+    return query.strip().rstrip(";")
+
+
+def _identify(connection: duckdb.DuckDBPyConnection, rows: Rows, day: str, common: str) -> None:
+    """Table `todo`: one row a request. Rows that would make the same request count once."""
+    import duckdb
+
+    key = ", ".join(f"'{name}': cast(\"{name}\" as {_SQL[kind]})" for name, kind in rows.key.items())
+    more = "".join(f", '{name}': \"{name}\"" for name in rows.columns)
+    try:
+        connection.execute(
+            f"""create or replace temp table todo as
+            select distinct '{day}' as {DS}, sha256('{common}' || chr(10) || '{day}' || chr(10) || "row") as request_id,
+                row_key, "row"
+            from (select cast(to_json({{{key}}}) as varchar) as row_key,
+                cast(to_json({{{key}{more}}}) as varchar) as "row" from source_rows)"""
+        )
+    except (duckdb.BinderException, duckdb.ConversionException) as error:
+        raise ConfigError(
+            f"the rows do not have the declared columns or types ({', '.join((*rows.key, *rows.columns))}): {error}"
+        ) from error
+
+
+def _carry(connection: duckdb.DuckDBPyConnection, source: ApiSource, staging: Staging, day: str) -> int:
+    """Copy published successes that are still wanted into the staging folder; take them off `todo`."""
+    connection.execute(
+        f"""create or replace temp table kept as
+        select request_id from "{source.sink.stage}"."{source.sink.name}"
+        where {DS} = '{day}' and success and request_id in (select request_id from todo)"""
+    )
+    count = _one(connection, "select count(*) from kept")
+    if count:
+        listed = ", ".join(f'"{name}"' for name in staging.schema.names if name != DS)
+        connection.execute(
+            f"""copy (select {listed} from "{source.sink.stage}"."{source.sink.name}"
+                where {DS} = '{day}' and success and request_id in (select request_id from kept))
+            to '{_folder(staging, day)}/part-carried.parquet' (format parquet, compression zstd)"""
+        )
+        connection.execute("delete from todo where request_id in (select request_id from kept)")
+    return count
+
+
+def _folder(staging: Staging, day: str) -> str:
+    folder = f"{staging.path}/{DS}={day}"
+    if not folder.startswith("s3://"):
+        from pathlib import Path
+
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _scratch(lake: Lake, staging: Staging) -> str:
+    import tempfile
+
+    return tempfile.gettempdir() if lake.remote else f"{staging.path}/_scratch"
+
+
+def _one(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return row[0]

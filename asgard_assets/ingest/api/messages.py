@@ -1,0 +1,80 @@
+"""What travels through the middleware: a request, its trace, a response; and the ways in which sending fails."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from asgard_assets.errors import SourceError, Terminal, Transient
+
+
+@dataclass(slots=True)
+class Trace:
+    """What happened to one request, all its tries together."""
+
+    attempts: int = 0
+    throttles: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One logical request. `url` is complete and encoded; `id` is stable over runs."""
+
+    id: str
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    trace: Trace = field(default_factory=Trace, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole answer. Header names are lower case; of repeated ones the last is kept."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Send = Callable[[Request], Awaitable[Response]]
+Middleware = Callable[[Request, Send], Awaitable[Response]]
+
+
+class TransportError(Transient, SourceError):
+    """No whole answer came back. Carries `url`."""
+
+
+class ConnectFailed(TransportError):
+    """The server could not even be connected to."""
+
+
+class TimedOut(TransportError):
+    """The answer did not come in time."""
+
+
+class BodyTooLarge(Terminal, SourceError):
+    """The body is longer than `sink.max_body_bytes`, packed or unpacked."""
+
+
+class Unreachable(Transient, SourceError):
+    """The API gave no usable answer to anything; nothing was published."""
+
+
+class Refused(Terminal, SourceError):
+    """The API refused the credentials; nothing was published."""
+
+
+def chain(middleware: list[Middleware], last: Send) -> Send:
+    """One `send` out of many: the first middleware is the outermost."""
+    send = last
+    for layer in reversed(middleware):
+        send = _bind(layer, send)
+    return send
+
+
+def _bind(layer: Middleware, send: Send) -> Send:
+    async def bound(request: Request) -> Response:
+        return await layer(request, send)
+
+    return bound

@@ -1,0 +1,168 @@
+"""The engine from end to end: plan, send from Spark's workers, stage; and publish, where no Dagster does."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asgard_assets.ingest.api.auth import credentials
+from asgard_assets.ingest.api.bronze import SUCCESS, arrow_schema, table_spec
+from asgard_assets.ingest.api.config import load
+from asgard_assets.ingest.api.figures import Figures, Summary
+from asgard_assets.ingest.api.ledger import PLAN, PLAN_COLUMNS, Plan, modes, plan_rows
+from asgard_assets.ingest.api.messages import Refused, Unreachable
+from asgard_assets.ingest.api.models import ApiSource, Mode
+from asgard_assets.ingest.api.secrets import expand
+from asgard_assets.ingest.api.worker import Job, load_middleware, sender
+from asgard_assets.lake import DS, Lake, Staging
+from asgard_assets.quality.audit import audit
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+log = logging.getLogger(__name__)
+
+_ROWS = "_rows"
+_SCHEMA = ", ".join(f"`{name}` string" for name in PLAN_COLUMNS)
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Results that nobody sees yet."""
+
+    staging: Staging
+    summary: Summary
+
+
+def run_pipeline(
+    spark: SparkSession,
+    config: str | Path | ApiSource,
+    source_df: DataFrame | None = None,
+    *,
+    days: Sequence[str] | None = None,
+    mode: Mode = "auto",
+    lake: Lake | None = None,
+) -> Summary:
+    """Run one source for `days` (default: today, UTC) and publish the days that pass their checks.
+
+    `source_df` stands in for the source's own rows: the key columns, and `ds` where days differ. Raises
+    ConfigError for a wrong configuration, SourceError for an API or a table that cannot be read.
+    """
+    source = config if isinstance(config, ApiSource) else load(config)
+    lake = lake or Lake.from_settings()
+    staged = stage_source(
+        spark, lake, source, days or [f"{datetime.now(UTC):%Y-%m-%d}"], mode, rows=source_df
+    )
+    bad = audit(lake, staged.staging, table_spec(source)).bad_days
+    good = [day for day in staged.staging.days if day not in bad]
+    version = lake.publish(staged.staging, good).version if good else None
+    return replace(staged.summary, version=version, bad_days=bad)
+
+
+def stage_source(
+    spark: SparkSession,
+    lake: Lake,
+    source: ApiSource,
+    days: Sequence[str],
+    mode: Mode = "auto",
+    run_id: str | None = None,
+    rows: DataFrame | None = None,
+) -> Staged:
+    """Send what `mode` asks for, for all `days` in one Spark job, and stage the results.
+
+    Raises Unreachable or Refused where the API gave no usable answer to anything; then nothing is left
+    behind. Row failures are rows.
+    """
+    known = credentials(source)
+    for path in source.middleware:
+        load_middleware(path, source)
+    base_url = expand(source.endpoint.base_url, source.name)
+    staging = lake.stage(source.sink.stage, source.sink.name, arrow_schema(source), days)
+    try:
+        plan = _plan(lake, source, staging, mode, rows)
+        tasks = source.execution.tasks or spark.sparkContext.defaultParallelism
+        job = Job(
+            source, lake, staging.path, staging.schema, base_url, known, plan.epochs, run_id or uuid.uuid4().hex,
+            max(1, min(tasks, plan.requests)),
+        )  # fmt: skip
+        figures = _send(spark, job, plan)
+        if figures.unreachable:
+            raise Unreachable(figures.unreachable, source=source.name)
+        if figures.refused:
+            raise Refused(figures.refused, source=source.name)
+    except BaseException:
+        lake.discard(staging)
+        raise
+    _drop_strays(lake, staging, plan, figures)
+    return Staged(staging, _summary(source, plan, figures))
+
+
+def _plan(lake: Lake, source: ApiSource, staging: Staging, mode: Mode, rows: DataFrame | None) -> Plan:
+    if source.rows is None:
+        chosen, epochs = modes(lake, source, staging.days, "refresh" if mode == "auto" else mode)
+        return Plan(dict.fromkeys(staging.days, 1), dict.fromkeys(staging.days, 0), chosen, epochs)
+    if rows is None:
+        return plan_rows(lake, source, staging, mode)
+    target = f"{staging.path}/{_ROWS}/frame"
+    rows.write.parquet(target.replace("s3://", "s3a://", 1))
+    return plan_rows(lake, source, staging, mode, f"{target}/*.parquet")
+
+
+def _send(spark: SparkSession, job: Job, plan: Plan) -> Figures:
+    """The Spark job. No shuffle stands above the network call, so that none can make it run twice."""
+    if not plan.requests:
+        return Figures()
+    if job.source.rows is None:
+        frame = spark.createDataFrame([(day, "", "{}", "{}") for day in plan.send], _SCHEMA)
+    else:
+        frame = spark.read.schema(_SCHEMA).parquet(f"{job.staging_path}/{PLAN}".replace("s3://", "s3a://", 1))
+    # Sorted by day, a task fills one day's file after the other, not all at once.
+    frame = frame.repartition(job.tasks).sortWithinPartitions(DS)
+    handed = frame.mapInArrow(sender(job), "figures string").collect()
+    return Figures.total(row[0] for row in handed)
+
+
+def _drop_strays(lake: Lake, staging: Staging, plan: Plan, figures: Figures) -> None:
+    """Remove the plan, and files of task attempts that Spark gave up: their rows were sent again."""
+    wanted = {*figures.files} | {
+        f"{DS}={day}/part-carried.parquet" for day, rows in plan.carried.items() if rows
+    }
+    base = staging.path.removeprefix("s3://")
+    for uris in lake.staged_files(staging).values():
+        for uri in uris:
+            inside = uri[len(staging.path) + 1 :]
+            if inside not in wanted:
+                log.warning("%s: dropping %s of a lost task attempt", staging.table, inside)
+                lake.filesystem.delete_file(f"{base}/{inside}")
+    for folder in ("_plan", _ROWS, "_scratch"):
+        if lake.remote:
+            lake.filesystem.delete_dir_contents(f"{base}/{folder}", missing_dir_ok=True)
+        else:
+            shutil.rmtree(f"{base}/{folder}", ignore_errors=True)
+
+
+def _summary(source: ApiSource, plan: Plan, figures: Figures) -> Summary:
+    for day, rows in plan.carried.items():
+        if rows:
+            figures.count(day, SUCCESS, rows)
+    return Summary(
+        source=source.name,
+        days=tuple(plan.modes),
+        modes=plan.modes,
+        outcomes=figures.outcomes,
+        carried=plan.carried,
+        requests=figures.requests,
+        retries=figures.retries,
+        throttles=figures.throttles,
+        bytes=figures.bytes,
+        seconds=figures.seconds,
+        max_in_flight=figures.max_in_flight,
+        workers=tuple(figures.workers),
+        failures=tuple(figures.failures),
+    )

@@ -1,0 +1,96 @@
+"""Trying again: transport errors and the status codes that the source names, never a local exception."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+from asgard_assets.ingest.api.limits import Clock, Pause, Sleep
+from asgard_assets.ingest.api.messages import Request, Response, Send, TransportError
+from asgard_assets.ingest.api.models import Retry
+
+
+def retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float | None:
+    """Seconds that the server asks to wait (RFC 9110, 10.2.3: a number or a date); None where it says nothing.
+
+    `now` is the wall clock. What cannot be read counts as nothing said.
+    """
+    text = headers.get("retry-after", "").strip()
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            when = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=UTC)
+        seconds = when.timestamp() - now()
+    # float() also reads "nan" and "inf": no server means that.
+    return max(0.0, seconds) if seconds < float("inf") else None
+
+
+class Retrying:
+    """The middleware. Gives back the last answer, or raises the last error, when it gives up.
+
+    Throttled answers use up no attempt; the deadline bounds them. A wait beyond the deadline is not begun.
+    """
+
+    def __init__(
+        self,
+        policy: Retry,
+        pause: Pause,
+        clock: Clock = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+        wall: Clock = time.time,
+    ):
+        self._policy, self._pause = policy, pause
+        self._clock, self._sleep, self._jitter, self._wall = clock, sleep, jitter, wall
+
+    async def __call__(self, request: Request, send: Send) -> Response:
+        policy, trace = self._policy, request.trace
+        deadline = self._clock() + policy.deadline_seconds
+        errors = throttles = 0
+        while True:
+            trace.attempts += 1
+            failure: TransportError | None = None
+            response: Response | None = None
+            asked: float | None = None
+            try:
+                response = await send(request)
+            except TransportError as error:
+                failure = error
+            if response is not None:
+                if response.status not in policy.throttle_statuses:
+                    self._pause.answered()
+                    if response.status not in policy.statuses:
+                        return response
+                asked = retry_after(response.headers, self._wall)
+            if response is not None and response.status in policy.throttle_statuses:
+                throttles += 1
+                trace.throttles += 1
+                wait = self._backoff(throttles) if asked is None else asked
+                self._pause.throttled(min(wait, max(0.0, deadline - self._clock())))
+                give_up = False
+            else:
+                errors += 1
+                wait = max(asked or 0.0, self._backoff(errors))
+                give_up = errors >= policy.attempts
+            if give_up or self._clock() + wait > deadline:
+                if response is None:
+                    assert failure is not None
+                    raise failure
+                return response
+            await self._sleep(wait)
+
+    def _backoff(self, tries: int) -> float:
+        """Full jitter: anywhere up to a bound that doubles."""
+        bound = min(self._policy.max_backoff_seconds, self._policy.backoff_seconds * 2 ** min(tries - 1, 30))
+        return bound * self._jitter()

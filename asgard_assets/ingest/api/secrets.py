@@ -1,0 +1,77 @@
+"""References to secrets and to deployment settings, resolved at the last moment, on the driver."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from asgard_assets.errors import ConfigError
+from asgard_assets.settings import Settings
+
+MASK = "***"
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_PREFIX = "ASGARD_"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """A value that does not print."""
+
+    value: str
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK})"
+
+
+def resolve(reference: str, source: str) -> Secret:
+    """The secret behind `env:NAME` or `file:/path`. Raises ConfigError, which names the reference."""
+    kind, _, name = reference.partition(":")
+    if kind == "env":
+        return Secret(_variable(name, source))
+    try:
+        return Secret(Path(name).read_text().strip())
+    except OSError as error:
+        raise ConfigError(
+            f"{source}: the secret file {name} cannot be read ({error.strerror}); is it mounted?"
+        ) from error
+
+
+def expand(text: str, source: str) -> str:
+    """`${NAME}` filled in. Raises ConfigError where a name is unknown."""
+    return _VARIABLE.sub(lambda match: _variable(match.group(1), source), text)
+
+
+def _variable(name: str, source: str) -> str:
+    """An environment variable; a setting `ASGARD_…` counts with its default and its `.env` entry too."""
+    if name in os.environ:
+        return os.environ[name]
+    setting = name.removeprefix(_PREFIX).lower()
+    if name.startswith(_PREFIX) and setting in Settings.model_fields:
+        return str(getattr(Settings(), setting))
+    raise ConfigError(f"{source}: the environment variable {name} is not set; set it and start again")
+
+
+@dataclass(frozen=True)
+class Redactor:
+    """Takes known secrets out of any text, whatever way they got there (an API that echoes them, say)."""
+
+    values: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, secrets: Iterable[str]) -> Redactor:
+        # Very short values would turn ordinary text into stars.
+        return cls(tuple(sorted({s for s in secrets if len(s) >= 6}, key=len, reverse=True)))
+
+    def text(self, text: str) -> str:
+        for value in self.values:
+            if value in text:
+                text = text.replace(value, MASK)
+        return text
+
+
+SENSITIVE_HEADERS = frozenset(
+    {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key", "x-auth-token"}
+)

@@ -1,0 +1,442 @@
+"""One Spark task: an asyncio loop in a side thread, a fixed pool of workers, results straight into files.
+
+Rows come from Spark one Arrow batch ahead; memory does not grow with their number. Only figures go back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from asgard_assets.errors import ConfigError
+from asgard_assets.ingest.api.auth import Credentials, authenticating
+from asgard_assets.ingest.api.bronze import PERMANENT, RETRYABLE, SUCCESS, ResultFiles
+from asgard_assets.ingest.api.figures import Figures
+from asgard_assets.ingest.api.limits import Limiting, Pacer, Pause
+from asgard_assets.ingest.api.messages import (
+    BodyTooLarge,
+    ConnectFailed,
+    Middleware,
+    Refused,
+    Request,
+    Response,
+    TransportError,
+    Unreachable,
+    chain,
+)
+from asgard_assets.ingest.api.models import ApiSource, PullForm
+from asgard_assets.ingest.api.pagination import MalformedPage, Page, at, first, following
+from asgard_assets.ingest.api.rendering import Renderer, fingerprint, page_id, partition_values
+from asgard_assets.ingest.api.retry import Retrying
+from asgard_assets.ingest.api.secrets import MASK, SENSITIVE_HEADERS, Redactor
+from asgard_assets.ingest.api.templates import RenderError
+from asgard_assets.ingest.api.transport import AiohttpTransport, Transport
+from asgard_assets.lake import Lake
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+REFUSED_STATUSES = frozenset({401, 403})
+_OPEN_STATUSES = frozenset({401})  # credentials can be mended: a resume sends these again
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a task needs; pickled to it."""
+
+    source: ApiSource
+    lake: Lake
+    staging_path: str
+    schema: pa.Schema
+    base_url: str
+    credentials: Credentials
+    epochs: Mapping[str, int]
+    run_id: str
+    tasks: int
+
+
+def sender(job: Job) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The function for `mapInArrow`: plan rows in, one row of figures (JSON) out."""
+
+    def send(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+        from pyspark import TaskContext
+
+        context = TaskContext.get()
+        label = f"{context.partitionId():05d}-{context.taskAttemptId()}" if context else "0"
+        figures = run_task(job, batches, label)
+        yield pa.record_batch([pa.array([figures.to_json()])], names=["figures"])
+
+    return send
+
+
+def run_task(job: Job, batches: Iterator[pa.RecordBatch], label: str) -> Figures:
+    """Send every row of `batches`; returns when all have an outcome in a file. Starts and ends its own loop."""
+    done: list[Figures] = []
+    failed: list[BaseException] = []
+
+    def loop() -> None:
+        import uvloop
+
+        try:
+            done.append(uvloop.run(Task(job, label).run(batches)))
+        except BaseException as error:  # noqa: BLE001  raised again below, in the thread that Spark watches
+            failed.append(error)
+
+    thread = threading.Thread(target=loop, name=f"api-{job.source.name}", daemon=True)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return done[0]
+
+
+class Breaker:
+    """Ends a task whose API gives no usable answer to anything, instead of writing millions of failures.
+
+    Armed until the first usable answer. Raises Unreachable or Refused, with what to do.
+    """
+
+    def __init__(self, job: Job):
+        self._job, self._armed = job, True
+        self._last: Exception | None = None
+        self._in_a_row = 0
+
+    def usable(self) -> None:
+        self._armed = False
+
+    def useless(self, error: Exception) -> None:
+        if self._armed:
+            self._last = error
+            self._in_a_row += 1
+            if self._in_a_row >= self._job.source.execution.breaker:
+                raise error
+
+    def close(self) -> None:
+        """At the end: also few requests that all failed so are no result."""
+        if self._armed and self._last is not None:
+            raise self._last
+
+    def unreachable(self, error: ConnectFailed) -> Unreachable:
+        source, url = self._job.source, self._job.base_url
+        return Unreachable(
+            f"{source.name}: {url} refused the connection; is the API up? ({error.message})",
+            source=source.name,
+        )
+
+    def refused(self, status: int) -> Refused:
+        source = self._job.source
+        reference = self._job.credentials.reference or "auth, which is none"
+        return Refused(
+            f"{source.name}: {self._job.base_url} refused the credentials ({status}); check {reference}",
+            source=source.name,
+            status=status,
+        )
+
+
+class Task:
+    """The asyncio side of one Spark task."""
+
+    def __init__(self, job: Job, label: str, transport: Transport | None = None):
+        source = job.source
+        self._job, self._source = job, source
+        self._transport = transport or AiohttpTransport(source)
+        self._renderer = Renderer(source, job.base_url)
+        self._fingerprint = fingerprint(source)
+        self._redactor = job.credentials.redactor
+        self._days: dict[str, dict[str, str]] = {}
+        self._files = ResultFiles(source, job.lake, job.staging_path, job.schema, label)
+        self._breaker = Breaker(job)
+        self._in_flight = 0
+        self.figures = Figures(workers=[os.getpid()])
+        pause = Pause(source.limits.pause_share)
+        rate = source.limits.requests_per_second
+        self._send = chain(
+            [
+                Retrying(source.retry, pause),
+                Limiting(pause, Pacer(rate / job.tasks if rate else None)),
+                *(load_middleware(path, source) for path in source.middleware),
+                authenticating(job.credentials),
+            ],
+            self._once,
+        )
+
+    async def run(self, batches: Iterator[pa.RecordBatch]) -> Figures:
+        """All rows to outcomes. What ends the task early is told in the figures, for the driver to raise."""
+        started = time.monotonic()
+        try:
+            async with self._transport, asyncio.TaskGroup() as group:
+                aging = group.create_task(self._age())
+                rows = _Intake(batches)
+                async with rows, asyncio.TaskGroup() as workers:
+                    for _ in range(self._source.limits.max_in_flight):
+                        workers.create_task(self._work(rows))
+                aging.cancel()
+                self._breaker.close()
+                await self._files.flush()
+        except* Unreachable as found:
+            self.figures.unreachable = _first(found).message
+        except* Refused as found:
+            self.figures.refused = _first(found).message
+        self.figures.seconds = time.monotonic() - started
+        self.figures.files = self._files.written
+        return self.figures
+
+    async def _age(self) -> None:
+        while True:
+            await asyncio.sleep(min(1.0, self._source.execution.flush_seconds))
+            await self._files.flush_old()
+
+    async def _work(self, rows: _Intake) -> None:
+        import orjson
+
+        one = self._walk if isinstance(self._source.form, PullForm) else self._row
+        while (planned := await rows.take()) is not None:
+            day, request_id, row_key, row = planned
+            await one(day, request_id, row_key, orjson.loads(row))
+
+    # The two forms ---------------------------------------------------------------------------------------
+
+    async def _row(self, day: str, request_id: str, row_key: str, row: dict[str, Any]) -> None:
+        exchange = await self._exchange(day, request_id, row, None)
+        keys = {name: row[name] for name in self._source.form.rows.key}  # type: ignore[union-attr]
+        body = exchange.text if self._source.sink.body == "text" else None
+        await self._add(day, exchange, row_key=row_key, body=body, **keys)
+
+    async def _walk(self, day: str, _: str, row_key: str, row: dict[str, Any]) -> None:
+        import orjson
+
+        form = self._source.form
+        assert isinstance(form, PullForm)
+        page: Page | None = first(form.pagination)
+        while page is not None:
+            identity = page_id(self._fingerprint, day, page)
+            exchange = await self._exchange(day, identity, row, page)
+            items, after = None, None
+            if exchange.outcome == SUCCESS:
+                try:
+                    items, after = self._read_page(form, page, exchange)
+                except MalformedPage as error:
+                    exchange = exchange.failed(PERMANENT, error)
+            if items is None:
+                await self._add(day, exchange, row_key=row_key, body=exchange.text, item_index=-1)
+                return
+            for index, item in enumerate(items):
+                payload = self._redactor.text(orjson.dumps(item).decode())
+                await self._add(day, exchange, row_key=row_key, item_index=index, payload=payload)
+            page = after
+
+    def _read_page(self, form: PullForm, page: Page, exchange: Exchange) -> tuple[list[Any], Page | None]:
+        import orjson
+
+        try:
+            body = orjson.loads(exchange.body)
+        except orjson.JSONDecodeError as error:
+            raise MalformedPage(f"the page is no JSON: {error}") from error
+        items = at(body, form.items)
+        if not isinstance(items, list):
+            raise MalformedPage(f"there is no list at `{form.items or 'the body'}` of the page")
+        after = following(form.pagination, page, exchange.request.url, exchange.headers, body, len(items))
+        if after is not None and after.number >= form.max_pages:
+            raise MalformedPage(f"the walk did not end after {form.max_pages} pages (form.max_pages)")
+        if after is not None and (after.query, after.url) == (page.query, page.url):
+            raise MalformedPage("the page names itself as the next one")
+        return items, after
+
+    # One request -----------------------------------------------------------------------------------------
+
+    async def _exchange(self, day: str, request_id: str, row: dict[str, Any], page: Page | None) -> Exchange:
+        """Send one request, tries and all. Every end of it is an outcome."""
+        values = self._days.get(day) or self._days.setdefault(day, partition_values(day))
+        started, clock = datetime.now(UTC), time.monotonic()
+        request, params = Request(request_id, self._source.endpoint.method, ""), {}
+        exchange = Exchange(request, params, started)
+        try:
+            request, params = self._renderer.request(request_id, values, row, page)
+            exchange = Exchange(request, params, started)
+            response = await self._send(request)
+            outcome, error = self._judge(response)
+            exchange = replace(
+                exchange,
+                status=response.status,
+                headers=response.headers,
+                body=response.body,
+                text=self._redactor.text(response.body.decode("utf-8", "replace")),
+                outcome=outcome,
+                error_class="HttpStatus" if error else None,
+                error_message=error,
+            )
+            self.figures.bytes += len(response.body)
+        except TransportError as error:
+            exchange = exchange.failed(RETRYABLE, error)
+        except (RenderError, BodyTooLarge) as error:
+            exchange = exchange.failed(PERMANENT, error)
+        self.figures.retries += max(0, request.trace.attempts - 1)
+        self.figures.throttles += request.trace.throttles
+        return replace(exchange, seconds=time.monotonic() - clock)
+
+    def _judge(self, response: Response) -> tuple[str, str | None]:
+        status = response.status
+        if 200 <= status < 300:
+            return SUCCESS, None
+        if status in self._source.retry.statuses or status in _OPEN_STATUSES:
+            return RETRYABLE, f"status {status}"
+        if 300 <= status < 400:
+            return (
+                PERMANENT,
+                f"status {status}: redirects are not followed; set endpoint.base_url to the target",
+            )
+        return PERMANENT, f"status {status}"
+
+    async def _once(self, request: Request) -> Response:
+        """The innermost `send`: one try on the wire, counted."""
+        self.figures.requests += 1
+        self._in_flight += 1
+        self.figures.max_in_flight = max(self.figures.max_in_flight, self._in_flight)
+        try:
+            response = await self._transport.send(request)
+        except ConnectFailed as error:
+            self._breaker.useless(self._breaker.unreachable(error))
+            raise
+        finally:
+            self._in_flight -= 1
+        if response.status in REFUSED_STATUSES:
+            self._breaker.useless(self._breaker.refused(response.status))
+        else:
+            self._breaker.usable()
+        return response
+
+    async def _add(self, day: str, exchange: Exchange, **values: Any) -> None:
+        job = self._job
+        self.figures.count(day, exchange.outcome)
+        if exchange.outcome != SUCCESS:
+            self.figures.sample(
+                ds=day,
+                row_key=values["row_key"],
+                outcome=exchange.outcome,
+                status=exchange.status,
+                error=self._redactor.text(exchange.error_message or ""),
+                attempts=exchange.request.trace.attempts,
+            )
+        row = exchange.columns(self._source, self._redactor) | values
+        row |= {"epoch": job.epochs[day], "run_id": job.run_id}
+        size = len(row.get("body") or "") + len(row.get("payload") or "") + 500
+        await self._files.add(day, row, size)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One logical request with what became of it."""
+
+    request: Request
+    params: Mapping[str, str]
+    started: datetime
+    seconds: float = 0.0
+    status: int | None = None
+    headers: Mapping[str, str] = None  # type: ignore[assignment]
+    body: bytes = b""
+    text: str | None = None
+    outcome: str = RETRYABLE
+    error_class: str | None = None
+    error_message: str | None = None
+
+    def failed(self, outcome: str, error: Exception) -> Exchange:
+        return replace(self, outcome=outcome, error_class=type(error).__name__, error_message=str(error))
+
+    def columns(self, source: ApiSource, redactor: Redactor) -> dict[str, Any]:
+        """The Bronze columns that both forms share, with no secret in any of them."""
+        from datetime import timedelta
+
+        request = self.request
+        dropped = source.sink.volatile_headers
+        answered = None
+        if self.headers is not None:
+            answered = _json({k: v for k, v in self.headers.items() if k not in dropped})
+        return {
+            "request_id": request.id,
+            "url": redactor.text(request.url),
+            "method": request.method,
+            "request_headers": redactor.text(_json(request.headers)),
+            "request_params": redactor.text(_json(self.params)),
+            "request_body": redactor.text(request.body.decode()) if request.body is not None else None,
+            "status_code": self.status,
+            "response_headers": None if answered is None else redactor.text(answered),
+            "success": self.outcome == SUCCESS,
+            "outcome": self.outcome,
+            "error_class": self.error_class,
+            "error_message": None if self.error_message is None else redactor.text(self.error_message),
+            "attempts": request.trace.attempts,
+            "started_at": self.started,
+            "finished_at": self.started + timedelta(seconds=self.seconds),
+            "duration_seconds": self.seconds,
+        }
+
+
+class _Intake:
+    """Plan rows for many workers: one Arrow batch at hand, one on its way, never more."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]):
+        self._batches = batches
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="intake")
+        self._lock = asyncio.Lock()
+        self._rows: Iterator[tuple[Any, ...]] = iter(())
+        self._coming: asyncio.Future[pa.RecordBatch | None] | None = None
+        self._ended = False
+
+    async def __aenter__(self) -> _Intake:
+        self._fetch()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._thread.shutdown(wait=False)
+
+    def _fetch(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._coming = loop.run_in_executor(self._thread, next, self._batches, None)
+
+    async def take(self) -> tuple[str, str, str, str] | None:
+        """The next row of the plan; None at the end."""
+        for row in self._rows:
+            return row  # type: ignore[return-value]
+        async with self._lock:
+            while True:
+                for row in self._rows:
+                    return row  # type: ignore[return-value]
+                if self._ended:
+                    return None
+                assert self._coming is not None
+                batch = await self._coming
+                if batch is None:
+                    self._ended = True
+                    return None
+                self._fetch()
+                self._rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _json(mapping: Mapping[str, str]) -> str:
+    import orjson
+
+    safe = {k: MASK if k.lower() in SENSITIVE_HEADERS else v for k, v in mapping.items()}
+    return orjson.dumps(safe, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def load_middleware(path: str, source: ApiSource) -> Middleware:
+    """A team's own middleware. Raises ConfigError where the import path leads nowhere."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{source.name}: middleware {path} cannot be imported: {error}") from error
+
+
+def _first(group: BaseExceptionGroup[Any]) -> Any:
+    found = group.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found
