@@ -49,7 +49,7 @@ def arrow_schema(frame: DataFrame) -> pa.Schema:
     """The frame's schema in Arrow, timestamps in microseconds UTC as the lake keeps them."""
     from pyspark.sql.pandas.types import to_arrow_schema
 
-    return to_arrow_schema(frame.schema, timestamp_utc=True)
+    return to_arrow_schema(frame.schema, timezone="UTC")
 
 
 def write(frame: DataFrame, staging: Staging) -> None:
