@@ -19,7 +19,7 @@ from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.conform import Shape, conform, technical_fields
 from asgard_assets.ingest.files.listing import File, Landing, list_files
 from asgard_assets.ingest.files.models import TECHNICAL, FileSource
-from asgard_assets.ingest.files.plans import app_id, done_plans, write_plan
+from asgard_assets.ingest.files.plans import Plan, app_id, done_plans, write_plan
 from asgard_assets.ingest.files.records import read_file
 from asgard_assets.lake import DS, Lake, Staging
 
@@ -35,7 +35,7 @@ _PART_BYTES = 64 << 20
 
 @dataclass
 class DayFigures:
-    """What one day's files held."""
+    """What one day's files held. `deleted_files` are gone from the landing; their rows stay in the table."""
 
     files: int = 0
     bytes: int = 0
@@ -106,7 +106,8 @@ def load(
         log.warning("%s: no day in the name of %s", source.name, ", ".join(listing.undated[:5]))
     chosen = {day: listing.days.get(day, []) for day in days}
     before = done_plans(lake, source.name, days)
-    plans = {day: write_plan(lake, source.name, day, files) for day, files in chosen.items()}
+    kept = {day: _gone(before.get(day), files) for day, files in chosen.items()}
+    plans = {day: write_plan(lake, source.name, day, [*files, *kept[day]]) for day, files in chosen.items()}
     task = _Task(
         landing,
         lake,
@@ -122,13 +123,14 @@ def load(
         if each.error:
             failed[each.ds] = "; ".join(filter(None, [failed.get(each.ds), each.error]))
     _sweep(lake, staging, parts, failed)
+    _keep(lake, staging, present, {day: files for day, files in kept.items() if day not in failed})
     found = list(dict.fromkeys(name for each in figures if each.ds not in failed for name in each.columns))
     new = [name for name in found if name not in known]
     _refuse_two_spellings(source, new)
     return Loaded(
         replace(staging, schema=_schema([*known, *new])),
         {app_id(source.name, day): plan.number for day, plan in plans.items() if day not in failed},
-        {day: _day_figures(day, chosen[day], figures, before) for day in days},
+        {day: _day_figures(day, chosen[day], figures, len(kept[day])) for day in days},
         failed,
         tuple(new) if known else (),
         tuple(name for name in known if name not in found) if found else (),
@@ -242,17 +244,31 @@ def _sweep(lake: Lake, staging: Staging, parts: set[str], failed: Mapping[str, s
                 lake.filesystem.delete_file(uri.removeprefix("s3://"))
 
 
-def _day_figures(
-    day: str, files: Sequence[File], figures: Sequence[_FileFigures], before: Mapping[str, Any]
-) -> DayFigures:
+def _gone(before: Plan | None, listed: Sequence[File]) -> list[File]:
+    """Files that were loaded and are no longer there."""
+    paths = {file.path for file in listed}
+    return [file for file in before.files if file.path not in paths] if before else []
+
+
+def _keep(lake: Lake, staging: Staging, present: Sequence[str], kept: Mapping[str, Sequence[File]]) -> None:
+    """Carry the rows of files that are gone over into the replaced day: clearing the landing loses nothing."""
+    table = lake.table(staging.stage, staging.name)
+    for day, files in kept.items():
+        if files and table is not None:
+            paths = [file.path for file in files]
+            rows = table.to_pyarrow_table(filters=[(DS, "=", day), ("_file", "in", paths)])
+            schema = _schema([name for name in present if name not in TECHNICAL])
+            lake.write(replace(staging, schema=schema, days=(day,)), rows)
+
+
+def _day_figures(day: str, files: Sequence[File], figures: Sequence[_FileFigures], kept: int) -> DayFigures:
     mine = [each for each in figures if each.ds == day]
-    gone = {f.path for f in before[day].files} - {f.path for f in files} if day in before else set()
     return DayFigures(
         len(files),
         sum(file.size for file in files),
         sum(each.rows for each in mine),
         sum(each.rescued_rows for each in mine),
-        len(gone),
+        kept,
     )
 
 

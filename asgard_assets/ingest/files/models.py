@@ -56,7 +56,7 @@ class ByFolder(_PatternRule):
     """A folder `ds=2026-10-05` names the day."""
 
     type: Literal["folder"]
-    name: str = Field("ds", description="Name before the equals sign.")
+    name: str = Field(default="ds", description="Name before the equals sign.")
 
     @property
     def regex(self) -> str:
@@ -113,10 +113,10 @@ class CsvOptions(Model):
     delimiter: str | None = Field(
         None, min_length=1, max_length=1, description="Default: comma, tab in .tsv."
     )
-    quote: str = Field('"', min_length=1, max_length=1)
-    escape: str | None = Field(None, min_length=1, max_length=1, description="Beside doubled quotes.")
-    encoding: str = Field("utf8", description="A Python codec name.")
-    null_values: tuple[str, ...] = Field(("",), description="Unquoted text that means null.")
+    quote: str = Field(default='"', min_length=1, max_length=1)
+    escape: str | None = Field(default=None, min_length=1, max_length=1, description="Beside doubled quotes.")
+    encoding: str = Field(default="utf8", description="A Python codec name.")
+    null_values: tuple[str, ...] = Field(default=("",), description="Unquoted text that means null.")
 
 
 class FileSource(Model):
@@ -128,24 +128,25 @@ class FileSource(Model):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the Bronze table and of the source.")
     path: str = Field(description="Folder under the landing root.")
-    glob: str = Field("*", description="Which files, by path below `path`; `*` also crosses folders.")
+    glob: str = Field(default="*", description="Which files, by path below `path`; `*` also crosses folders.")
     ds: DsRule = Field(description="Which day a file belongs to.")
     schema_mode: SchemaMode = Field(
-        "addNewColumns",
+        default="addNewColumns",
         description="What to do with a column the table does not have: add it, keep it in _rescued_data "
         "(rescue), fail that day (failOnNewColumns), or ignore it (none).",
     )
-    csv: CsvOptions = CsvOptions()
-    deps: tuple[tuple[str, ...], ...] = Field((), description="Asset keys of what writes the files.")
+    csv: CsvOptions = CsvOptions.model_validate({})
+    deps: tuple[tuple[str, ...], ...] = Field(default=(), description="Asset keys of what writes the files.")
     description: str
     columns: dict[str, Column] = Field(
-        default_factory=dict, description="Known columns: always in the table, with these spellings."
+        default_factory=dict[str, Column],
+        description="Known columns: always in the table, with these spellings.",
     )
     checks: tuple[Check, ...] = ()
     owners: tuple[str, ...] = ()
     tags: dict[str, str] = Field(default_factory=dict)
     kinds: tuple[str, ...] = ("file", "spark", "delta")
-    fresh_hours: float = Field(26, gt=0)
+    fresh_hours: float = Field(default=26, gt=0)
 
     @field_validator("path")
     @classmethod

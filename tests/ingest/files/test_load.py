@@ -1,0 +1,196 @@
+"""Days of files become days of a table, on a real Spark session."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from asgard_assets.errors import FencedError, SourceError
+from asgard_assets.ingest.files.listing import Landing, list_files
+from asgard_assets.ingest.files.load import Loaded, load
+from asgard_assets.ingest.files.models import FileSource
+from asgard_assets.ingest.files.plans import files_state
+from asgard_assets.lake import Lake
+from asgard_assets.quality.audit import audit
+from asgard_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+DAYS = ["2026-10-05", "2026-10-06", "2026-10-07"]
+
+
+class Bench:
+    """One source with its landing folder, loaded as the asset does it."""
+
+    def __init__(self, spark: SparkSession, lake: Lake, settings: Settings, **changes: Any) -> None:
+        self.spark, self.lake = spark, lake
+        self.landing = Landing.from_settings(settings)
+        fields = {"name": "invoices", "path": "invoices", "ds": {"type": "folder"}, "description": "d"}
+        self.source = FileSource.model_validate(fields | changes)
+        self.folder = Path(settings.landing_root) / "invoices"
+        self.folder.mkdir(parents=True)
+
+    def drop(self, day: str, name: str, content: str | bytes) -> Path:
+        path = self.folder / f"ds={day}" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def stage(self, days: list[str] = DAYS) -> Loaded:
+        return load(self.spark, self.lake, self.landing, self.source, days)
+
+    def publish(self, loaded: Loaded) -> None:
+        assert audit(self.lake, loaded.staging, self.source.spec).bad_days == {}
+        good = [day for day in loaded.staging.days if day not in loaded.failed]
+        self.lake.publish(loaded.staging, good, loaded.plans)
+
+    def run(self, days: list[str] = DAYS) -> Loaded:
+        loaded = self.stage(days)
+        self.publish(loaded)
+        return loaded
+
+    def rows(self, columns: str, order: str = "ds, _file, _row") -> list[tuple]:
+        return (
+            self.lake.connect().execute(f"select {columns} from bronze.invoices order by {order}").fetchall()
+        )
+
+    def hash(self) -> str:
+        rows = self.rows("* exclude (_ingested_at, _file_modified)", "all")
+        return hashlib.sha256(repr(rows).encode()).hexdigest()
+
+    def states(self) -> set[str]:
+        return {s.state for s in files_state(self.lake, self.source, list_files(self.landing, self.source))}
+
+
+@pytest.fixture
+def bench(spark: SparkSession, lake: Lake, settings: Settings) -> Bench:
+    return Bench(spark, lake, settings)
+
+
+def test_a_range_with_mixed_formats_a_new_column_bad_rows_and_an_empty_day(bench: Bench) -> None:
+    bench.drop(DAYS[0], "a.csv", "id,amount\n1,5\n2,\n3\n")
+    bench.drop(DAYS[1], "a.csv", "id,amount,discount\n4,6,0.5\n")
+    bench.drop(DAYS[1], "b.jsonl.gz", gzip.compress(b'{"id": 5, "who": {"n": 1.50}}\nnonsense\n'))
+    loaded = bench.run()
+    assert bench.rows("ds, _row, id, amount, discount, who") == [
+        (DAYS[0], 0, "1", "5", None, None),
+        (DAYS[0], 1, "2", None, None, None),
+        (DAYS[0], 2, None, None, None, None),
+        (DAYS[1], 0, "4", "6", "0.5", None),
+        (DAYS[1], 0, "5", None, None, '{"n":1.50}'),
+        (DAYS[1], 1, None, None, None, None),
+    ]
+    rescued = [json.loads(r[0])["_record"] for r in bench.rows("_rescued_data") if r[0]]
+    assert rescued == ["3", "nonsense"]
+    assert bench.rows("distinct _file", "1")[0] == (f"invoices/ds={DAYS[0]}/a.csv",)
+    figures = [(d.files, d.rows, d.rescued_rows) for d in loaded.days.values()]
+    assert figures == [(1, 3, 1), (2, 3, 1), (0, 0, 0)]
+    # The empty day is published all the same, and nothing is left to load.
+    assert list(bench.lake.epochs("bronze", "invoices", DAYS).values()) == [1, 1, 1]
+    assert bench.states() == {"loaded"}
+
+
+def test_a_rerun_is_equal_and_a_changed_file_replaces_its_rows(bench: Bench) -> None:
+    bench.drop(DAYS[0], "a.csv", "id,amount\n1,5\n2,6\n")
+    bench.drop(DAYS[0], "b.csv", "id,amount\n3,7\n")
+    bench.run(DAYS[:1])
+    first = bench.hash()
+    bench.run(DAYS[:1])
+    assert bench.hash() == first
+    changed = bench.drop(DAYS[0], "a.csv", "id,amount,discount\n9,5,1\n")
+    os.utime(changed, (2e9, 2e9))
+    assert bench.states() == {"changed", "loaded"}
+    loaded = bench.run(DAYS[:1])
+    assert bench.rows("id, discount") == [("9", "1"), ("3", None)]
+    assert loaded.new_columns == ("discount",)
+
+
+def test_rows_of_a_file_that_is_gone_stay_when_its_day_is_loaded_again(bench: Bench) -> None:
+    gone = bench.drop(DAYS[0], "a.csv", "id\n1\n")
+    bench.drop(DAYS[0], "b.csv", "id\n2\n")
+    bench.run(DAYS[:1])
+    gone.unlink()
+    for _ in range(2):
+        assert bench.run(DAYS[:1]).days[DAYS[0]].deleted_files == 1
+        assert bench.rows("id") == [("1",), ("2",)]
+    assert bench.states() == {"deleted", "loaded"}
+
+
+def test_an_unreadable_file_fails_its_day_only_and_is_named(bench: Bench) -> None:
+    bench.drop(DAYS[0], "a.csv", "id\n1\n")
+    bench.drop(DAYS[1], "good.csv", "id\n2\n")
+    bench.drop(DAYS[1], "cut.csv.gz", gzip.compress(b"id\n" + b"1\n" * 9000)[:-20])
+    loaded = bench.run()
+    assert list(loaded.failed) == [DAYS[1]]
+    assert "cut.csv.gz" in loaded.failed[DAYS[1]]
+    assert bench.rows("id") == [("1",)]
+    assert bench.states() == {"loaded", "pending"}
+
+
+def test_a_load_killed_between_plan_and_commit_is_loaded_again(bench: Bench) -> None:
+    bench.drop(DAYS[0], "a.csv", "id\n1\n")
+    bench.stage(DAYS[:1])  # plan and staged files are written; the commit never comes
+    assert bench.states() == {"pending"}
+    assert bench.run(DAYS[:1]).plans == {f"invoices/{DAYS[0]}": 2}
+    assert bench.states() == {"loaded"}
+    assert bench.rows("id") == [("1",)]
+
+
+def test_of_two_loads_at_once_one_wins_and_the_other_is_told(bench: Bench) -> None:
+    bench.drop(DAYS[0], "a.csv", "id\n1\n")
+    slow, fast = bench.stage(DAYS[:1]), bench.stage(DAYS[:1])
+    bench.publish(fast)
+    with pytest.raises(FencedError):
+        bench.publish(slow)
+    assert bench.rows("id") == [("1",)]
+
+
+@pytest.mark.parametrize(("mode", "rescued"), [("rescue", '{"discount": "0.5"}'), ("none", None)])
+def test_a_new_column_may_be_rescued_or_ignored(
+    spark: SparkSession, lake: Lake, settings: Settings, mode: str, rescued: str | None
+) -> None:
+    columns = {"id": {"type": "string"}}
+    bench = Bench(spark, lake, settings, schema_mode=mode, columns=columns)
+    bench.drop(DAYS[0], "a.csv", "ID,discount\n1,0.5\n")
+    bench.run(DAYS[:1])
+    assert bench.rows("id, _rescued_data") == [("1", rescued)]
+
+
+def test_a_new_column_may_fail_its_day(spark: SparkSession, lake: Lake, settings: Settings) -> None:
+    columns = {"id": {"type": "string"}}
+    bench = Bench(spark, lake, settings, schema_mode="failOnNewColumns", columns=columns)
+    bench.drop(DAYS[0], "a.csv", "id\n1\n")
+    bench.drop(DAYS[1], "a.csv", "id,discount\n1,0.5\n")
+    loaded = bench.run()
+    assert "discount" in loaded.failed[DAYS[1]]
+    assert bench.rows("id") == [("1",)]
+
+
+def test_names_that_collide_or_belong_to_the_loader_are_rescued(bench: Bench) -> None:
+    bench.drop(DAYS[0], "a.csv", "id,Id,ds,unit price\n1,2,x,3\n")
+    bench.run(DAYS[:1])
+    assert bench.rows("id, unit_price, ds, _rescued_data") == [("1", "3", DAYS[0], '{"Id": "2", "ds": "x"}')]
+
+
+def test_two_spellings_of_a_new_column_ask_for_a_declaration(bench: Bench) -> None:
+    bench.drop(DAYS[0], "a.csv", "Id\n1\n")
+    bench.drop(DAYS[1], "a.csv", "id\n1\n")
+    with pytest.raises(SourceError, match="'Id' and 'id'.*`columns`"):
+        bench.stage()
+
+
+def test_many_bytes_are_spread_over_tasks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    import asgard_assets.ingest.files.load as module
+
+    monkeypatch.setattr(module, "_TASK_BYTES", 1)
+    for day in DAYS:
+        bench.drop(day, "a.csv", "id\n1\n2\n")
+    bench.run()
+    assert bench.rows("count(*)", "1") == [(6,)]

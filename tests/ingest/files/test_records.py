@@ -1,0 +1,133 @@
+"""Files to records: nothing is dropped, nothing is guessed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from asgard_assets.errors import SourceError
+from asgard_assets.ingest.files.listing import Landing
+from asgard_assets.ingest.files.models import CsvOptions
+from asgard_assets.ingest.files.records import read_file
+
+
+def read(root: Path, name: str, options: CsvOptions | None = None) -> dict[int, dict | str]:
+    """Row position -> the record, or the raw text that was rescued."""
+    found: dict[int, dict | str] = {}
+    for records in read_file(Landing(str(root)), name, options or CsvOptions()):
+        values = records.columns.to_pylist() or [{}] * len(records.rows)
+        for index, row in enumerate(records.rows):
+            assert int(row) not in found
+            rescued = records.rescued[index] if records.rescued else None
+            found[int(row)] = json.loads(rescued)["_record"] if rescued else values[index]
+    return dict(sorted(found.items()))
+
+
+def test_a_ragged_csv_record_is_rescued_at_its_place(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('a,b\n1,2\n3\n\n4,5\n6,7,8\n9,"x\ny"\n')
+    assert read(tmp_path, "a.csv") == {
+        0: {"a": "1", "b": "2"},
+        1: "3",
+        2: {"a": "4", "b": "5"},
+        3: "6,7,8",
+        4: {"a": "9", "b": "x\ny"},
+    }
+
+
+@pytest.mark.parametrize("before", ["\n\n", "\r\n", ""])
+def test_blank_lines_before_the_header_do_not_move_rows(tmp_path: Path, before: str) -> None:
+    (tmp_path / "a.csv").write_bytes(f"{before}a,b\n1,2\n3\n4,5".encode())
+    assert read(tmp_path, "a.csv") == {0: {"a": "1", "b": "2"}, 1: "3", 2: {"a": "4", "b": "5"}}
+
+
+def test_an_unquoted_empty_field_is_null_and_a_quoted_one_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text('a\tb\n\t""\n')
+    assert read(tmp_path, "a.tsv") == {0: {"a": None, "b": ""}}
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"a,b", b"a,b\n", b"\xef\xbb\xbfa,b\n"])
+def test_a_csv_without_records_has_no_rows(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    assert read(tmp_path, "a.csv") == {}
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfa,b\n1,2\n")
+    (tmp_path / "b.jsonl").write_bytes(b'\xef\xbb\xbf{"a": 1}\n')
+    assert read(tmp_path, "a.csv") == {0: {"a": "1", "b": "2"}}
+    assert read(tmp_path, "b.jsonl") == {0: {"a": "1"}}
+
+
+def test_a_header_longer_than_the_first_read_and_big_fields_survive(tmp_path: Path) -> None:
+    names = [f"column_{i}_{'x' * 50}" for i in range(3000)]
+    (tmp_path / "a.csv").write_text(",".join(names) + "\n" + ",".join(["y" * 3000] * 3000) + "\n")
+    assert read(tmp_path, "a.csv") == {0: dict.fromkeys(names, "y" * 3000)}
+
+
+def test_json_numbers_keep_every_digit_and_nested_values_stay_json(tmp_path: Path) -> None:
+    line = (
+        '{"n": 12.50, "big": 123456789012345678901234567890, "t": true, "x": null, "o": {"é": [1.10, "s"]}}'
+    )
+    (tmp_path / "a.jsonl").write_text(line + "\n")
+    assert read(tmp_path, "a.jsonl")[0] == {
+        "n": "12.50",
+        "big": "123456789012345678901234567890",
+        "t": "true",
+        "x": None,
+        "o": '{"é":[1.10,"s"]}',
+    }
+
+
+def test_a_malformed_json_line_is_rescued_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"a": 1}\n{"a": \n\n[1]\n{"a": "\xff"}\n{"a": 2}')
+    assert read(tmp_path, "a.jsonl") == {
+        0: {"a": "1"},
+        1: '{"a": ',
+        3: "[1]",
+        4: '{"a": "\\xff"}',
+        5: {"a": "2"},
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ['[{"a": 1}, {"a": 2}]', '{"a": 1}\n{"a": 2}\n', '[\n{"a": 1},\n{"a": 2}\n]']
+)
+def test_a_json_document_may_be_an_array_or_lines(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    assert read(tmp_path, "a.json") == {0: {"a": "1"}, 1: {"a": "2"}}
+
+
+def test_parquet_becomes_text(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1, None], "l": [[1], None], "b": [b"\xff", None]}), tmp_path / "a.parquet")
+    assert read(tmp_path, "a.parquet") == {
+        0: {"a": "1", "l": "[1]", "b": "/w=="},
+        1: {"a": None, "l": None, "b": None},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("cut.csv.gz", gzip.compress(b"a,b\n" + bytes(range(48, 58)) * 9000)[:-20]),
+        ("cut.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 9000)[:-20]),
+        ("plain.csv.gz", b"a,b\n1,2\n"),
+        ("latin.csv", "a,b\n1,\xe9\n".encode("latin-1")),
+        ("fake.parquet", b'{"a": 1}'),
+        ("what.xyz", b"a"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError, match=name):
+        read(tmp_path, name)
+
+
+def test_encoding_delimiter_and_null_values_are_declared(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("a;b\n\xe9;-\n".encode("latin-1"))
+    options = CsvOptions(delimiter=";", encoding="latin-1", null_values=("-",))
+    assert read(tmp_path, "a.csv", options) == {0: {"a": "é", "b": None}}
