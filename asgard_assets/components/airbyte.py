@@ -27,6 +27,7 @@ from dagster_airbyte import AirbyteConnectionTableProps, AirbyteWorkspace, Airby
 from dagster_airbyte.components.workspace_component.component import BaseAirbyteWorkspaceModel
 from dagster_airbyte.resources import AirbyteClient, BaseAirbyteWorkspace
 from dagster_airbyte.translator import AirbyteConnection, AirbyteJob, AirbyteWorkspaceData
+from dagster_shared.serdes.errors import DeserializationError
 from dagster_shared.serdes.objects.models.defs_state_info import DefsStateManagementType
 from pydantic import Field, PrivateAttr
 
@@ -70,6 +71,7 @@ class WorkspaceModel(BaseAirbyteWorkspaceModel):
     """The `workspace:` of a defs.yaml. The server's address is a deployment's setting, so it is not here."""
 
     workspace_id: str = Field(description="Airbyte's id of the workspace; the snapshot must be of the same.")
+    request_timeout: int = Field(60, ge=1, description="Seconds to wait for an answer of the API.")
     poll_interval: float = Field(1.0, gt=0, description="Seconds between two looks at a running sync.")
     poll_previous_running_sync: bool = Field(True, description="Follow a sync that already runs; else fail.")
     client_id: str | None = Field(None, description="Reference to a client id: env:NAME.")
@@ -79,14 +81,17 @@ class WorkspaceModel(BaseAirbyteWorkspaceModel):
 
 
 def _workspace(context: dg.ResolutionContext, model: Any) -> Workspace:
+    # Through the model: `resolve_fields` leaves out what the YAML leaves out, and so would lose its defaults.
+    values = WorkspaceModel(**resolve_fields(model, WorkspaceModel, context))
     with _beta_accepted():
-        return Workspace(**resolve_fields(model, WorkspaceModel, context))
+        return Workspace(**values.model_dump())
 
 
 class AirbyteSyncs(AirbyteWorkspaceComponent):
     """Assets for the selected streams of a workspace's connections; one op, and one pool, a connection."""
 
-    workspace: Annotated[Workspace, dg.Resolver(_workspace, model_field_type=WorkspaceModel)]
+    # Narrower than in the parent: no Cloud class, whose addresses are fixed.
+    workspace: Annotated[Workspace, dg.Resolver(_workspace, model_field_type=WorkspaceModel)]  # pyright: ignore[reportIncompatibleVariableOverride]
     owners: tuple[str, ...] = Field((), description="Owners of the streams; default: setting ASGARD_OWNER.")
     tags: dict[str, str] = Field(default_factory=dict, description="Tags of every stream.")
     descriptions: dict[str, str] = Field(
@@ -272,7 +277,7 @@ def read_snapshot(path: Path, workspace_id: str) -> AirbyteWorkspaceData:
         content = json.loads(path.read_text(encoding="utf-8"))
         found, data = content["workspace_id"], json.dumps(content["data"])
         state = dg.deserialize_value(data, AirbyteWorkspaceData)
-    except (ValueError, KeyError, TypeError, dg.DagsterError) as error:
+    except (ValueError, KeyError, TypeError, DeserializationError) as error:
         raise ConfigError(f"{path} is no snapshot ({error}): run `{REFRESH}`", file=str(path)) from error
     if found != workspace_id:
         raise ConfigError(
@@ -317,8 +322,10 @@ def _explained(client: Client, connection_id: str, failure: dg.Failure) -> dg.Fa
     failures = (attempt.get("failureSummary") or {}).get("failures") or []
     reasons = [one.get("externalMessage") or one.get("internalMessage") or "" for one in failures]
     reason = "; ".join(filter(None, reasons)) or "Airbyte gives no reason"
+    # A time-out of ours cancels the job; then it is our own reason that counts.
+    ours = "" if job.status == "failed" else f" ({failure.description})"
     return dg.Failure(
-        f"Airbyte job {job.id} {job.status}: {reason}",
+        f"Airbyte job {job.id} {job.status}: {reason}{ours}",
         metadata={
             "job_id": job.id,
             "job": dg.MetadataValue.url(f"{client.rest_api_base_url}/jobs/{job.id}"),

@@ -10,7 +10,6 @@ from http import HTTPStatus
 from typing import Any
 
 from deployments.local.airbyte.jobs import Job
-from deployments.local.airbyte.landing import BUCKET_PATH
 from deployments.local.airbyte.syncs import Conflict, Syncs
 from deployments.local.airbyte.workspace import Connection, identity
 
@@ -130,7 +129,7 @@ class Api:
             "destinationType": "s3",
             "workspaceId": self._workspace.id,
             "configuration": {
-                "s3_bucket_path": BUCKET_PATH,
+                "s3_bucket_path": "airbyte",
                 "s3_path_format": "${STREAM_NAME}/${YEAR}_${MONTH}_${DAY}_${EPOCH}_",
                 "format": {
                     "format_type": "JSONL",

@@ -43,7 +43,6 @@ def install(cache: Path | None = None, lock: Path = LOCK) -> Path:
     """Return the environment's folder, built first if it is not there. Raises ConfigError with uv's words."""
     home = environment(cache, lock)
     if home.is_dir():
-        log.info("connectors are installed in %s", home)
         return home
     home.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -103,11 +102,11 @@ def _try(home: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Builds the connectors' own virtual environment.")
     parser.add_argument("--cache", type=Path, help="root of the cache; default: setting ASGARD_CACHE")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    install(arguments.cache)
+    log.info("connectors: %s", install(arguments.cache))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Lands streams as Airbyte's S3 destination lays out JSON lines (GZIP, root-level flattening).
 
-    <landing>/airbyte/<stream>/2026_10_05_<epoch ms>_0.jsonl.gz
+    <landing>/<stream>/2026_10_05_<epoch ms>_0.jsonl.gz
     {"_airbyte_raw_id": …, "_airbyte_extracted_at": <ms>, "_airbyte_meta": {…}, "_airbyte_generation_id": n, **data}
 
-A sync writes beside that tree, in `<landing>/.airbyte-<job>/`, where no reader looks. Publishing is a list of
+A sync writes to `<landing>/.sync-<job>/`, which readers pass over as they do all hidden names. Publishing is a list of
 renames and removals that is written down before it begins (`Move`), so a crash in the middle is finished by
 the next start and never leaves half a sync. A stream's new file appears before its old ones go: a reader may
 for a moment see two generations, told apart by `_airbyte_generation_id`, but never none.
@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, cast
 
 import orjson
 
-BUCKET_PATH = "airbyte"
+SCRATCH = ".sync-"
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Landing:
     """One sync's files. `add` records, then `close` and `move`; or `discard`."""
 
     def __init__(self, root: Path, job_id: int, day: date, generations: Mapping[str, int]) -> None:
-        self._root = root / BUCKET_PATH
-        self._scratch = root / f".{BUCKET_PATH}-{job_id}"
+        self._root = root
+        self._scratch = root / f"{SCRATCH}{job_id}"
         self._day = day
         self._job_id = job_id
         self._generations = generations
@@ -133,7 +133,7 @@ def folder_of(prefix: str, stream: str) -> str:
 
 def clear_scratch(root: Path) -> None:
     """Remove what syncs that a crash interrupted have left behind."""
-    for folder in root.glob(f".{BUCKET_PATH}-*"):
+    for folder in root.glob(f"{SCRATCH}*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -9,7 +9,6 @@ moment it leaves the landing files of finished syncs, whole, and nothing else; s
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import os
 import signal
@@ -17,6 +16,7 @@ import sys
 import threading
 import time
 from datetime import date
+from functools import cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -129,19 +129,20 @@ def _follow(parent: int, stop: Any) -> None:
 
 
 def _discover(syncs: Syncs) -> None:
-    """Ask the sources for their streams before anybody waits for the answer."""
+    """Install connectors and ask them for their streams before anybody waits for the answer."""
     for connection in syncs.workspace.connections:
-        with contextlib.suppress(ConnectorError, AsgardError, OSError):  # told to the one who asks
+        try:
             syncs.catalog(connection)
+        except (ConnectorError, AsgardError, OSError) as error:  # who asks later is told again
+            log.warning("connection %s: %s", connection.name, error)
 
 
 def main() -> int:
     settings = Settings()
     parser = argparse.ArgumentParser(description=NOTICE)
     parser.add_argument("--port", type=int, default=8001)
-    parser.add_argument(
-        "--landing", type=Path, default=Path(settings.landing_root), help="root of landing files"
-    )
+    landing = Path(settings.landing_root) / "airbyte"
+    parser.add_argument("--landing", type=Path, default=landing, help="where each stream gets a folder")
     parser.add_argument(
         "--state", type=Path, default=settings.home.absolute() / "airbyte", help="jobs, logs, states"
     )
@@ -156,19 +157,13 @@ def main() -> int:
     try:
         workspace = Workspace.read(arguments.workspace)
         folder = arguments.workspace.resolve().parent
-        sources = {
-            source: folder / source if "/" in source else command(source)
-            for source in {connection.source for connection in workspace.connections}
-        }
+
+        @cache
+        def resolve(source: str) -> Path:
+            return folder / source if "/" in source else command(source)
+
         store = Store(arguments.state, arguments.landing)
-        syncs = Syncs(
-            workspace,
-            store,
-            arguments.landing,
-            sources.__getitem__,
-            arguments.date,
-            arguments.timeout_seconds,
-        )
+        syncs = Syncs(workspace, store, arguments.landing, resolve, arguments.date, arguments.timeout_seconds)
         serve(syncs, arguments.port, arguments.parent)
     except (AsgardError, OSError) as error:
         log.error("%s", error)

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from asgard_assets.errors import AsgardError
 from deployments.local.airbyte.connector import Connector, discover, write_private
 from deployments.local.airbyte.jobs import Checkpoint, Job, Store, write
 from deployments.local.airbyte.landing import Landing, folder_of
@@ -103,8 +104,17 @@ class Syncs:
         return orjson.loads(path.read_bytes())
 
     def _run(self, job: Job) -> None:
+        try:
+            self._sync(self._save(replace(job, status="running", started=time.time())))
+        finally:
+            if (left := self.store.job(job.id)) and left.active:
+                self._end_badly(left, "an error in this server; its own log has the trace")
+            with self._lock:
+                self._threads.pop(job.id, None)
+                self._cancelled.discard(job.id)
+
+    def _sync(self, job: Job) -> None:
         connection = self.workspace.by_id()[job.connection_id]
-        job = self._save(replace(job, status="running", started=time.time()))
         log.info("job %d: syncing %s", job.id, connection.name)
         checkpoint = self.store.checkpoint(job.connection_id)
         generations = {}
@@ -135,18 +145,12 @@ class Syncs:
                     raise ConnectorError("cancelled")
                 self.store.commit(done, Checkpoint(states.all(), generations), move)
             log.info("job %d: succeeded, %d records", job.id, done.records)
-        except (ConnectorError, OSError, KeyError, TypeError, AttributeError) as error:
+        except (ConnectorError, AsgardError, OSError, KeyError, TypeError, AttributeError) as error:
             # The last three are what reading a message of the wrong shape raises.
             if not self.store.committed(job.id):
                 landing.discard()
-            reason = (
-                str(error) if isinstance(error, ConnectorError | OSError) else f"malformed message: {error!r}"
-            )
-            self._end_badly(job, reason)
-        finally:
-            with self._lock:
-                self._threads.pop(job.id, None)
-                self._cancelled.discard(job.id)
+            known = isinstance(error, ConnectorError | AsgardError | OSError)
+            self._end_badly(job, str(error) if known else f"malformed message: {error!r}")
 
     def _read(
         self,
@@ -174,10 +178,10 @@ class Syncs:
             with Connector(command, arguments, output, folder, self._timeout_seconds) as running:
                 with self._lock:
                     self._running[job.id] = running
-                    cancelled = job.id in self._cancelled
+                    unwanted = self._stopping or job.id in self._cancelled
                 try:
-                    if cancelled:
-                        raise ConnectorError("cancelled")
+                    if unwanted:
+                        raise ConnectorError("ended before it began")
                     for message in running.messages():
                         if message["type"] == "RECORD":
                             record = message["record"]

@@ -1,0 +1,127 @@
+"""The development server's parts around the fake source, in the test's own process and folders."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from deployments.local.airbyte.jobs import Job, Store
+from deployments.local.airbyte.server import listen
+from deployments.local.airbyte.syncs import Syncs
+from deployments.local.airbyte.workspace import Workspace
+
+SOURCE = Path(__file__).with_name("airbyte_source.py")
+
+
+class Fake:
+    """One workspace over the fake source, with one connection unless `connections` says otherwise."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.landing, self.state = folder, folder / "landing", folder / "state"
+        self.command = folder / "source-fake"
+        self.command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{SOURCE}" "$@"\n')
+        self.command.chmod(0o755)
+
+    def open(
+        self,
+        config: dict[str, Any] | None = None,
+        sync: str = "full_refresh_overwrite",
+        streams: tuple[str, ...] = ("users",),
+        timeout_seconds: float = 60,
+        names: tuple[str, ...] = ("fake",),
+        prefixes: bool = False,
+    ) -> Syncs:
+        """As a server's start does: recovers what an earlier one left in the same folders."""
+        connections = [
+            {
+                "name": name,
+                "source": "source-fake",
+                "config": config or {},
+                "prefix": f"{name}_" if prefixes else "",
+                "streams": [{"name": stream, "sync": sync} for stream in streams],
+            }
+            for name in names
+        ]
+        workspace = Workspace.model_validate({"name": "test", "connections": connections})
+        store = Store(self.state, self.landing)
+        day = date(2026, 10, 5)
+        return Syncs(workspace, store, self.landing, lambda _: self.command, day, timeout_seconds)
+
+    def files(self, stream: str = "users") -> list[Path]:
+        return sorted((self.landing / stream).glob("*"))
+
+    def rows(self, stream: str = "users") -> list[dict[str, Any]]:
+        rows = []
+        for path in self.files(stream):
+            with gzip.open(path) as file:
+                rows += [json.loads(line) for line in file]
+        return rows
+
+
+def only_id(syncs: Syncs) -> str:
+    return next(iter(syncs.workspace.by_id()))
+
+
+def start(syncs: Syncs) -> Job:
+    return syncs.start(only_id(syncs))
+
+
+def wait(syncs: Syncs, job: Job, seconds: float = 30) -> Job:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = syncs.store.job(job.id)
+        assert found is not None
+        if not found.active and not syncs.store.committed(job.id):
+            return found
+        time.sleep(0.01)
+    raise AssertionError(f"job {job.id} did not end in {seconds} s")
+
+
+def run(syncs: Syncs) -> Job:
+    return wait(syncs, start(syncs))
+
+
+@contextmanager
+def serving(syncs: Syncs) -> Iterator[str]:
+    """The server's address, for as long as the block runs."""
+    server = listen(syncs)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        syncs.stop()
+        server.server_close()
+
+
+def load(folder: Path) -> dg.Definitions:
+    """Load a component instance as a code location does, in a project with nothing else in it."""
+    project = folder.parent / "project"
+    shutil.rmtree(project, ignore_errors=True)
+    defs = project / f"loaded_{folder.parent.name}" / "defs"
+    shutil.copytree(folder, defs / "airbyte")
+    (defs / "__init__.py").touch()
+    (defs.parent / "__init__.py").touch()
+    root = defs.parent.name
+    (project / "pyproject.toml").write_text(
+        f'[tool.dg]\ndirectory_type = "project"\n[tool.dg.project]\nroot_module = "{root}"\n'
+    )
+    sys.path.insert(0, str(project))
+    try:
+        return dg.ComponentTree.for_project(project).build_defs_at_path("airbyte")
+    finally:
+        sys.path.remove(str(project))
+        for name in [n for n in sys.modules if n == root or n.startswith(root + ".")]:
+            del sys.modules[name]
