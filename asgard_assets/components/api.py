@@ -1,6 +1,6 @@
 """An API source as a partitioned Bronze asset: one `defs.yaml`, no code."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: Dagster reads the annotations of the asset function as objects.
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -125,7 +125,7 @@ class clear_failures:
             raise dg.Failure(error.message, allow_retries=not isinstance(error, Terminal)) from error
 
 
-def _metadata(summary: Summary) -> dict[str, Any]:
+def _metadata(summary: "Summary") -> dict[str, Any]:
     shown: dict[str, Any] = {
         "requests": summary.requests,
         "retries": summary.retries,
@@ -142,7 +142,7 @@ def _metadata(summary: Summary) -> dict[str, Any]:
     return shown
 
 
-def _day_metadata(summary: Summary) -> dict[str, dict[str, Any]]:
+def _day_metadata(summary: "Summary") -> dict[str, dict[str, Any]]:
     return {
         day: {
             **{f"rows_{outcome}": rows for outcome, rows in sorted(summary.outcomes.get(day, {}).items())},
