@@ -1,8 +1,8 @@
 """The `delta` materialization's Python half: a dbt-duckdb plugin that stages, and publishes what passed.
 
-It lies beside the macros that call it, not in `asgard_assets`: dbt imports it (`module_paths` in
-profiles.yml), it imports dbt, and it must never be imported by the code location. It imports no Dagster, so
-that a plain `dbt build` writes the lake exactly as Dagster does.
+dbt imports it (`module` in profiles.yml), from wherever it is started; so it must lie in the installed package.
+It imports dbt, and therefore the code location never imports it. It imports no Dagster, so that a plain
+`dbt build` writes the lake exactly as Dagster does.
 
 `begin`    refuses what cannot work and shows each Delta input that this run does not build as a view.
 `stage`    writes a model's rows into the table's staging folder and shows published + staged rows as a view.
@@ -16,12 +16,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from asgard_assets.errors import AsgardError
-from asgard_assets.lake import DS, Lake, Staging, days_between, load_duckdb_extensions
-from asgard_assets.settings import Settings
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.flags import get_flags
 from dbt_common.exceptions import DbtRuntimeError
+
+from asgard_assets.errors import AsgardError
+from asgard_assets.lake import DS, Lake, Staging, days_between, load_duckdb_extensions
+from asgard_assets.settings import Settings
 
 REPORT = "asgard_publish.json"
 _KEPT = ("delta", "ephemeral", "view", "seed", "test", "unit")
