@@ -98,7 +98,7 @@ def build(store: OpenStore, partitions: Sequence[str], first_day: str) -> pa.Tab
     earliest = min(m[0] for m in moments.values())
     require_published(store.lake, *GOLD, days_between(day_ending(earliest), day_ending(last)))
     asked = sorted({moment for m in moments.values() for moment in m})
-    known = features_at(store, population(store, asked), history=True)
+    known = features_at(store, population(store, asked, history=True), history=True)
     frames = []
     for partition in partitions:
         labelled = labels(store, moments[partition], cut_off(partition)).merge(
@@ -130,14 +130,14 @@ def schema() -> pa.Schema:
     return pa.schema([(name, types[column.type]) for name, column in training_set().columns.items()])
 
 
-def population(store: OpenStore, moments: Sequence[datetime]) -> pd.DataFrame:
-    """Customers subscribed at each snapshot, as known then: customer_id, snapshot."""
+def population(store: OpenStore, moments: Sequence[datetime], *, history: bool) -> pd.DataFrame:
+    """Customers subscribed at each snapshot: customer_id, snapshot. `history`: as known then."""
+    known = " and created_at <= event_timestamp" if history else ""
     days = ", ".join(f"'{day_ending(moment)}'" for moment in moments)
     return _query(
         store,
         f"""select customer_id, event_timestamp as snapshot from gold
-        where {ORIGIN} in ({days}) and subscription = 'active' and created_at <= event_timestamp
-        order by 2, 1""",
+        where {ORIGIN} in ({days}) and subscription = 'active'{known} order by 2, 1""",
     )
 
 
@@ -204,6 +204,18 @@ def content_hash(rows: pa.Table) -> str:
     ordered = rows.sort_by([("ds", "ascending"), ("snapshot", "ascending"), ("customer_id", "ascending")])
     frame = ordered.select(sorted(ordered.column_names)).to_pandas()
     return hashlib.sha256(frame.to_csv(index=False, float_format="%.12g").encode()).hexdigest()
+
+
+def summary(rows: pa.Table) -> str:
+    """Rows, outcomes and snapshots of each cut-off and split, as a Markdown table."""
+    frame = rows.select(["ds", "split", "snapshot", "cancelled"]).to_pandas()
+    lines = ["| week | split | rows | cancelled | snapshots |", "|---|---|---|---|---|"]
+    for (week, name), part in frame.groupby(["ds", "split"]):
+        first, last = part["snapshot"].min(), part["snapshot"].max()
+        lines.append(
+            f"| {week} | {name} | {len(part)} | {int(part['cancelled'].sum())} | {first:%m-%d} to {last:%m-%d} |"
+        )
+    return "\n".join(lines)
 
 
 def _query(store: OpenStore, sql: str) -> pd.DataFrame:

@@ -12,20 +12,37 @@ from asgard_assets.settings import Settings
 
 
 def resources(settings: Settings | None = None) -> dict[str, Any]:
-    """Resources by key, for the environment that the settings name."""
+    """Resources by key, for the environment that the settings name. Raises ConfigError where one is missing."""
     settings = settings or Settings()
-    return {
+    bound = {
         "lake": LakeResource(
             root=settings.lake_root, endpoint=settings.s3_endpoint, region=settings.s3_region
         ),
         "spark": SparkResource(),
-        "step_launcher": dg.ResourceDefinition.none_resource(),
+        "step_launcher": step_launcher(settings),
     }
+    if settings.env == "production":
+        # Only here: a local code location imports neither boto3 nor kubernetes.
+        from asgard_assets.resources.production import production_resources
+
+        bound |= production_resources(settings)
+    return bound
+
+
+def step_launcher(settings: Settings) -> Any:
+    """What runs the steps that require the key `step_launcher`; by default this process does."""
+    if settings.launcher == "none":
+        return dg.ResourceDefinition.none_resource()
+    from asgard_assets.resources.launcher import SparkStepLauncher
+
+    return SparkStepLauncher(folder=str(settings.home.absolute() / "launcher"))
 
 
 def executor(settings: Settings | None = None) -> dg.ExecutorDefinition:
-    """Local runs share one process, and so one Spark session; production steps get a process each."""
+    """Local runs share one process, and so one Spark session; production steps get a pod each."""
     settings = settings or Settings()
     if settings.env == "local":
         return dg.in_process_executor
-    return dg.multiprocess_executor.configured({"max_concurrent": 4})
+    from asgard_assets.resources.production import production_executor
+
+    return production_executor()

@@ -1,0 +1,226 @@
+"""Models in MLflow: one version for each distinct (data, code, features), and the alias `champion`.
+
+Versions carry their cut-off, and the tag `promoted` once they passed. `@champion` is by rule the promoted
+version of the latest cut-off, so that replaying an old week can never bring an old model back, and
+promoting twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asgard_assets.errors import ModelError
+from asgard_assets.ml.churn import MODEL
+from asgard_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+
+ALIAS = "champion"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered model version. `cut_off` is an ISO date."""
+
+    number: int
+    run_id: str
+    cut_off: str
+    fingerprint: str
+    promoted: bool
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a model was made of; together it decides whether a version exists already."""
+
+    partition: str
+    cut_off: str
+    data_hash: str
+    table_path: str
+    table_version: int
+    features_hash: str
+    code_version: str
+
+    @property
+    def fingerprint(self) -> str:
+        """The table's version is left out: the same rows committed again are the same data."""
+        return "-".join((self.cut_off, self.data_hash[:16], self.features_hash, self.code_version))
+
+
+@dataclass(frozen=True)
+class Registry:
+    """MLflow's tracking store and model registry at `uri`; artifacts under `artifacts`."""
+
+    uri: str
+    artifacts: str
+    name: str = MODEL
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None) -> Registry:
+        settings = settings or Settings()
+        return cls(settings.mlflow_tracking_uri, str(settings.home.absolute() / "mlflow"))
+
+    @property
+    def client(self) -> MlflowClient:
+        mlflow = _mlflow(self.uri)
+        return mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    def versions(self) -> list[Version]:
+        """Every registered version, oldest first."""
+        return [
+            Version(
+                int(found.version),
+                str(found.run_id),
+                found.tags["cut_off"],
+                found.tags["fingerprint"],
+                found.tags.get("promoted") == "true",
+            )
+            for found in sorted(
+                self.client.search_model_versions(f"name='{self.name}'"), key=lambda v: int(v.version)
+            )
+            if "fingerprint" in found.tags
+        ]
+
+    def find(self, fingerprint: str) -> Version | None:
+        return next((v for v in self.versions() if v.fingerprint == fingerprint), None)
+
+    def champion_before(self, cut_off: str) -> Version | None:
+        """The champion that a model with this cut-off has to beat: that of the cut-offs before it."""
+        return _latest(v for v in self.versions() if v.promoted and v.cut_off < cut_off)
+
+    def champion(self) -> Version:
+        """The version behind `@champion`. Raises ModelError, saying what to run, where there is none."""
+        found = self.champion_or_none()
+        if found is None:
+            raise ModelError(
+                f"no model is @{ALIAS} yet: materialize [model, churn_training_set] and [model, churn_model] for a "
+                "weekly cut-off; the check beats_champion_and_baseline says why a candidate was not promoted"
+            )
+        return found
+
+    def champion_or_none(self) -> Version | None:
+        """The version behind `@champion`, if there is one."""
+        client = self.client
+        models = client.search_registered_models(f"name='{self.name}'")
+        number = models[0].aliases.get(ALIAS) if models else None
+        return next((v for v in self.versions() if str(v.number) == str(number)), None)
+
+    def load(self, version: Version) -> Any:
+        """The fitted scikit-learn pipeline."""
+        return _mlflow(self.uri).sklearn.load_model(f"models:/{self.name}/{version.number}")
+
+    def register(
+        self,
+        model: Any,
+        provenance: Provenance,
+        example: pd.DataFrame,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        pictures: Mapping[str, bytes],
+    ) -> Version:
+        """Log a run with the model, its data and pictures, and register a version; reuse an equal one."""
+        found = self.find(provenance.fingerprint)
+        if found is not None:
+            return found
+        mlflow = _mlflow(self.uri)
+        from mlflow.models import infer_signature
+
+        with mlflow.start_run(
+            experiment_id=self._experiment(), run_name=f"{self.name} {provenance.cut_off}"
+        ) as run:
+            mlflow.set_tags(
+                {
+                    "partition": provenance.partition,
+                    "cut_off": provenance.cut_off,
+                    "feature_views": provenance.features_hash,
+                    "code_version": provenance.code_version,
+                    "fingerprint": provenance.fingerprint,
+                }
+            )
+            mlflow.log_input(_dataset(provenance), context="training")
+            mlflow.log_params(dict(params))
+            mlflow.log_metrics(dict(metrics))
+            with tempfile.TemporaryDirectory() as folder:
+                for name, png in pictures.items():
+                    (Path(folder) / f"{name}.png").write_bytes(png)
+                mlflow.log_artifacts(folder, "plots")
+            logged = mlflow.sklearn.log_model(
+                model,
+                name="model",
+                signature=infer_signature(example, model.predict_proba(example)[:, 1]),
+                # Stated, for MLflow would find them out by loading the model in a process of its own.
+                pip_requirements=[f"{p}=={installed(p)}" for p in ("scikit-learn", "skops", "pandas")],
+                pyfunc_predict_fn="predict_proba",
+                # The format runs no code at loading; a data type is all that it has to be told of.
+                skops_trusted_types=["numpy.dtype"],
+            )
+        client = self.client
+        if not client.search_registered_models(f"name='{self.name}'"):
+            client.create_registered_model(
+                self.name, description="Probability that a customer cancels in 7 days."
+            )
+        created = client.create_model_version(
+            self.name,
+            logged.model_uri,
+            run_id=run.info.run_id,
+            tags={"cut_off": provenance.cut_off, "fingerprint": provenance.fingerprint},
+        )
+        return Version(
+            int(created.version), run.info.run_id, provenance.cut_off, provenance.fingerprint, False
+        )
+
+    def promote(self, version: Version) -> Version:
+        """Mark a version as passed and let `@champion` follow; returns the champion."""
+        client = self.client
+        client.set_model_version_tag(self.name, str(version.number), "promoted", "true")
+        best = _latest(v for v in self.versions() if v.promoted)
+        assert best is not None
+        client.set_registered_model_alias(self.name, ALIAS, str(best.number))
+        return best
+
+    def _experiment(self) -> str:
+        client = self.client
+        found = client.get_experiment_by_name(self.name)
+        if found is not None:
+            return found.experiment_id
+        return client.create_experiment(self.name, artifact_location=f"{self.artifacts}/{self.name}")
+
+
+def _latest(versions: Any) -> Version | None:
+    return max(versions, key=lambda v: (v.cut_off, v.number), default=None)
+
+
+def _mlflow(uri: str) -> Any:
+    """The module, bound to `uri`; it phones nobody."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    import logging
+
+    import mlflow
+    import mlflow.sklearn
+
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    return mlflow
+
+
+def _dataset(provenance: Provenance) -> Any:
+    """A reference to the stored training set: which table, at which version, with which content."""
+    from mlflow.data.delta_dataset_source import DeltaDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+
+    source = DeltaDatasetSource(path=provenance.table_path, delta_table_version=provenance.table_version)
+    name = f"model.churn_training_set ds={provenance.partition}"
+    return MetaDataset(source=source, name=name, digest=provenance.data_hash[:36])
