@@ -6,7 +6,9 @@ from typing import Any
 
 import dagster as dg
 
+from asgard_assets.resources.features import FeatureStoreResource
 from asgard_assets.resources.lake import LakeResource
+from asgard_assets.resources.mlflow import ModelRegistryResource
 from asgard_assets.resources.spark import SparkResource
 from asgard_assets.settings import Settings
 
@@ -20,6 +22,10 @@ def resources(settings: Settings | None = None) -> dict[str, Any]:
         ),
         "spark": SparkResource(),
         "step_launcher": step_launcher(settings),
+        "features": FeatureStoreResource(),
+        "mlflow": ModelRegistryResource(
+            uri=settings.mlflow_tracking_uri, artifacts=str(settings.home.absolute() / "mlflow")
+        ),
     }
     if settings.env == "production":
         # Only here: a local code location imports neither boto3 nor kubernetes.
