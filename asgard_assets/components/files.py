@@ -92,7 +92,7 @@ def file_sensor(source: FileSource) -> dg.SensorDefinition:
 
     @dg.sensor(
         name=f"{source.name}_files",
-        target=dg.AssetSelection.assets(key),
+        asset_selection=dg.AssetSelection.assets(key),
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Loads new and changed files of {source.path}/ into bronze/{source.name}.",
