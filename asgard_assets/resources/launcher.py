@@ -1,0 +1,253 @@
+"""Runs the body of a Spark asset in a Spark driver of its own, as if it ran here.
+
+An op attaches by requiring the resource key `step_launcher`. The host submits a driver, records the events
+that come back in their order, and judges the end: a step has succeeded only when the driver says so and
+leaves with exit code 0. Where and how drivers run is a `Submitter`; what they say travels by a `Transport`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import dagster as dg
+from pydantic import Field
+
+from asgard_assets.errors import SparkJobError
+from asgard_assets.resources import steps
+from asgard_assets.resources.step_main import KEY, NOT_REBUILT, STEP_FAILED, SUCCEEDED
+from asgard_assets.spark.submit import Driver, Handle, LocalSparkSubmit, State, Submitter, explain
+from asgard_assets.spark.transport import FolderTransport, Transport, Wire, new_key
+
+log = logging.getLogger(__name__)
+
+_BEAT_SECONDS = 5.0
+_LAST_LINES = 40
+_TAIL_CHARACTERS = 16_000
+
+
+class SparkStepLauncher(dg.ConfigurableResource, dg.StepLauncher):
+    """Launches steps with a local `spark-submit`, through a folder. Opens neither Spark nor a JVM here."""
+
+    folder: str = Field(description="Where steps, events and drivers' logs are exchanged.")
+    submit_seconds: float = Field(300, gt=0, description="Longest time until the driver is first heard.")
+    run_seconds: float = Field(6 * 3600, gt=0, description="Longest time that an attempt may take.")
+    silence_seconds: float = Field(120, gt=0, description="A driver not heard for so long counts as dead.")
+    host_seconds: float = Field(60, gt=0, description="A driver that does not hear us for so long gives up.")
+    cancel_seconds: float = Field(15, ge=0, description="Time for a cancelled step to clean up.")
+    exit_seconds: float = Field(60, gt=0, description="Time for a finished driver to leave.")
+    poll_seconds: float = Field(0.2, gt=0, description="Pause between two looks at the driver.")
+
+    def submitter(self) -> Submitter:
+        """Where drivers run. Raises ConfigError where Java or the Spark jars are missing."""
+        from asgard_assets.spark.session import session_conf
+
+        return LocalSparkSubmit(Path(self.folder) / "logs", session_conf())
+
+    def transport(self, prefix: str) -> Transport:
+        """The exchange of one attempt."""
+        return FolderTransport(Path(self.folder) / prefix)
+
+    def launch_step(self, step_context: steps.StepExecutionContext) -> Iterator[dg.DagsterEvent]:
+        """Run one attempt of the step; yields its events, which are in the host's log by then.
+
+        A driver that is lost without a last word is retried as the asset's RetryPolicy says; without one,
+        Failure names the reason, the last log lines and what to change.
+        """
+        run_id, number = step_context.run_id, step_context.previous_attempt_count
+        digest = hashlib.sha256(step_context.step.key.encode()).hexdigest()[:8]
+        wire = Wire(self.transport(f"{run_id}/{digest}/{number}"), new_key())
+        order = {"host_seconds": self.host_seconds, "step": steps.describe(step_context)}
+        attempt = _Attempt(
+            step_context, self, self.submitter(), wire, f"asgard-{run_id[:8]}-{digest}-{number}"
+        )
+        wire.put("step", json.dumps(order).encode())
+        wire.beat("host")
+        try:
+            attempt.submit()
+            yield steps.announce(
+                step_context,
+                f"Launched {attempt.name} as {attempt.handle.where}",
+                {"driver": attempt.name, "log": dg.MetadataValue.path(attempt.handle.log)},
+            )
+            try:
+                yield from attempt.follow()
+            except (KeyboardInterrupt, steps.Interrupted, GeneratorExit):
+                attempt.ask_to_stop()
+                raise
+            yield from attempt.verdict()
+        finally:
+            attempt.close()
+
+
+@dataclass
+class _Attempt:
+    """One driver from submission to its end."""
+
+    context: steps.StepExecutionContext
+    launcher: SparkStepLauncher
+    submitter: Submitter
+    wire: Wire
+    name: str
+    last_word: dg.EventLogEntry | None = None
+    state: State = State()
+    believed: bool = False
+    _handle: Handle | None = None
+    _cursor: int = 0
+    _tail: str = ""
+    _started: float = 0.0
+    _beaten: float = 0.0
+    _said: float | None = None
+
+    @property
+    def handle(self) -> Handle:
+        assert self._handle is not None
+        return self._handle
+
+    def submit(self) -> None:
+        self._started = time.monotonic()
+        driver = Driver(
+            self.name,
+            "asgard_assets.resources.step_main",
+            [self.wire.transport.address],
+            {KEY: self.wire.key},
+        )
+        self._handle = self.submitter.submit(driver)
+        log.info("submitted %s as %s", self.name, self._handle.where)
+
+    def follow(self) -> Iterator[dg.DagsterEvent]:
+        """Events until the driver has ended. Its last word is kept back until its exit code is known."""
+        while True:
+            with steps.interruptible():
+                time.sleep(self.launcher.poll_seconds)
+            now = time.monotonic()
+            if now - self._beaten > min(_BEAT_SECONDS, self.launcher.host_seconds / 4):
+                self.wire.beat("host")
+                self._beaten = now
+            # State first: what a driver sent before it ended has then arrived.
+            self.state = self.submitter.state(self.handle)
+            self._forward_log()
+            for line in self.wire.receive():
+                entry = steps.read(self.context, line)
+                if steps.is_terminal(entry):
+                    self.last_word, self._said = entry, now
+                else:
+                    yield from steps.record(self.context, entry)
+            if self.state.ended:
+                return
+            self._hold_to_deadlines(now)
+
+    def verdict(self) -> Iterator[dg.DagsterEvent]:
+        """The step's last word, if the way in which the driver ended agrees with it; else it was lost."""
+        word, code = self.last_word, self.state.exit_code
+        if word is not None and word.dagster_event is not None:
+            told = SUCCEEDED if word.dagster_event.is_step_success else STEP_FAILED
+            if code == told:
+                self.believed = code == SUCCEEDED
+                self._hint()
+                yield from steps.record(self.context, word)
+                return
+        if code == NOT_REBUILT:
+            self._lose(
+                "the driver could not load the definitions or start the resources",
+                "the last log lines name the cause; the driver needs the same code and settings as this host",
+                retry=False,
+            )
+        reason, fix = explain(self.state, self._tail)
+        if word is not None:
+            reason += "; what it said about the step before is not believed"
+        self._lose(reason, fix)
+
+    def ask_to_stop(self) -> None:
+        """Give the cancelled body time to clean up, and record what it still has to say but its last word."""
+        if self._handle is None:
+            return
+        self.wire.put("cancel", b"")
+        deadline = time.monotonic() + self.launcher.cancel_seconds
+        ended = False
+        while not ended:
+            ended = self.submitter.state(self.handle).ended or time.monotonic() > deadline
+            for line in self.wire.receive():
+                entry = steps.read(self.context, line)
+                if not steps.is_terminal(entry):
+                    for _ in steps.record(self.context, entry):
+                        pass
+            time.sleep(0 if ended else 0.1)
+
+    def close(self) -> None:
+        """Leave nothing behind: no process, no exchange; the log stays where the step did not succeed."""
+        if self._handle is not None:
+            self.submitter.cancel(self._handle)
+            self._forward_log()
+            if self.believed:
+                self.submitter.forget(self._handle)
+        self.wire.transport.remove()
+
+    def _hold_to_deadlines(self, now: float) -> None:
+        launcher, age = self.launcher, now - self._started
+        silent = self.wire.silence("driver")
+        if silent is None and age > launcher.submit_seconds:
+            self._lose(
+                f"nothing was heard from it in {launcher.submit_seconds:.0f} s",
+                "is the machine overloaded? raise submit_seconds of the step launcher if it is only slow",
+            )
+        if silent is not None and silent > launcher.silence_seconds:
+            self._lose(
+                f"its heartbeat stopped {silent:.0f} s ago",
+                "the process hangs or is starved; the last log lines show where it was",
+            )
+        if self._said is not None and now - self._said > launcher.exit_seconds:
+            self._lose(
+                f"it finished the step but did not leave within {launcher.exit_seconds:.0f} s",
+                "stop threads and processes that the asset started",
+            )
+        if age > launcher.run_seconds:
+            self._lose(
+                f"it ran for more than {launcher.run_seconds:.0f} s",
+                "ask for fewer partitions at once, or raise run_seconds of the step launcher",
+            )
+
+    def _lose(self, reason: str, fix: str, retry: bool = True) -> NoReturn:
+        error = SparkJobError(
+            f"Spark driver {self.name} ended without the step's own success: {reason}. To fix: {fix}.",
+            exit_code=self.state.exit_code,
+        )
+        failure = dg.Failure(
+            error.message,
+            metadata={
+                "exit_code": str(self.state.exit_code),
+                "reason": reason,
+                "fix": fix,
+                "log": dg.MetadataValue.path(self.handle.log),
+                "last_lines": dg.MetadataValue.md(
+                    "```\n" + "\n".join(self._tail.splitlines()[-_LAST_LINES:]) + "\n```"
+                ),
+            },
+            allow_retries=retry,
+        )
+        policy = self.context.op_retry_policy
+        if retry and policy is not None:
+            # The driver evaluates the policy for what the body raises; here nobody was left to do so.
+            delay = policy.calculate_delay(self.context.previous_attempt_count + 1)
+            failure.__cause__ = error
+            raise dg.RetryRequested(policy.max_retries, delay) from failure
+        raise failure from error
+
+    def _hint(self) -> None:
+        if "OutOfMemoryError" in self._tail:
+            self.context.log.error("The JVM ran out of memory: raise ASGARD_SPARK_MEMORY, for example to 2g.")
+
+    def _forward_log(self) -> None:
+        """The driver's output joins the host's, and with it Dagster's compute logs."""
+        text, self._cursor = self.submitter.logs(self.handle, self._cursor)
+        if text:
+            self._tail = (self._tail + text)[-_TAIL_CHARACTERS:]
+            sys.stderr.write(text)
+            sys.stderr.flush()

@@ -1,0 +1,254 @@
+"""One Dagster step in two processes: described on the host, rebuilt and run in a driver, recorded on the host.
+
+The only file that touches Dagster's private modules, so it is pinned to one Dagster version: a driver of
+another version refuses to start. Nothing is pickled: a step travels as Dagster's own JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.data_version import DataVersion
+from dagster._core.definitions.partitions.definition import (
+    DynamicPartitionsDefinition,
+    MultiPartitionsDefinition,
+)
+from dagster._core.definitions.reconstruct import ReconstructableJob
+from dagster._core.errors import DagsterExecutionInterruptedError, raise_execution_interrupts
+from dagster._core.events import DagsterEventType, EngineEventData
+from dagster._core.execution.api import create_execution_plan
+from dagster._core.execution.context.data_version_cache import DataVersionCache, InputAssetVersionInfo
+from dagster._core.execution.context.system import StepExecutionContext
+from dagster._core.execution.context_creation_job import PlanExecutionContextManager
+from dagster._core.execution.plan.execute_plan import dagster_event_sequence_for_step
+from dagster._core.execution.retries import RetryMode
+
+from asgard_assets.errors import ConfigError
+
+__all__ = [
+    "Interrupted",
+    "StepExecutionContext",
+    "announce",
+    "describe",
+    "interruptible",
+    "is_terminal",
+    "read",
+    "record",
+    "run",
+]
+
+Interrupted = DagsterExecutionInterruptedError
+_POINTER = "dagster/input_event_pointer/"
+
+
+def interruptible() -> AbstractContextManager[None]:
+    """A block in which a cancelled run raises Interrupted (or KeyboardInterrupt) at once."""
+    return raise_execution_interrupts()
+
+
+# On the host ---------------------------------------------------------------------------------------------
+
+
+def describe(context: StepExecutionContext) -> str:
+    """Everything that a driver needs to run this step, as one JSON text.
+
+    Raises ConfigError where the job exists only in this process's memory.
+    """
+    job = context.job
+    if not isinstance(job, ReconstructableJob):
+        raise ConfigError(
+            "a launched step needs definitions that another process can load: run it with `dagster asset "
+            "materialize`, `dg launch`, the UI or a reconstructable job, not with dg.materialize on objects"
+        )
+    return json.dumps(
+        {
+            "dagster": dg.__version__,
+            "step_key": context.step.key,
+            "retry_mode": context.retry_mode.value,
+            "run_config": context.run_config,
+            "run": dg.serialize_value(context.dagster_run),
+            "job": dg.serialize_value(
+                job.with_repository_load_data(context.execution_plan.repository_load_data)
+            ),
+            "known_state": dg.serialize_value(context.get_known_state()),
+            "inputs": _input_versions(context),
+            "dynamic_partitions": _dynamic_partitions(context),
+        }
+    )
+
+
+def announce(context: StepExecutionContext, message: str, metadata: Mapping[str, Any]) -> dg.DagsterEvent:
+    """An engine event in the run's log that says what the launcher does."""
+    return dg.DagsterEvent.engine_event(context, message, EngineEventData(metadata=dict(metadata)))
+
+
+def read(context: StepExecutionContext, line: str) -> dg.EventLogEntry:
+    """An entry that the driver sent."""
+    entry = dg.deserialize_value(line, dg.EventLogEntry)
+    if entry.run_id != context.run_id:
+        raise ConfigError(f"the driver sent an event of run {entry.run_id}, but this is run {context.run_id}")
+    return entry
+
+
+def is_terminal(entry: dg.EventLogEntry) -> bool:
+    """Whether the entry is the step's own last word: success, failure, or a wish to be retried."""
+    event = entry.dagster_event
+    return event is not None and (
+        event.is_step_success or event.is_step_failure or event.is_step_up_for_retry
+    )
+
+
+def record(context: StepExecutionContext, entry: dg.EventLogEntry) -> Iterator[dg.DagsterEvent]:
+    """Write the entry into the host's event log, and hand its event (not a log line) to the executor."""
+    entry = _with_host_pointers(context, entry)
+    context.instance.handle_new_event(entry)
+    if entry.dagster_event is not None:
+        yield entry.dagster_event
+
+
+def _input_versions(context: StepExecutionContext) -> dict[str, Any]:
+    """What Dagster would record as provenance of the step's inputs, read from the host's event log.
+
+    The driver's own instance is empty. For partitioned inputs the version is of the mapped partitions.
+    """
+    if not context.is_sda_step:
+        return {}
+    context.fetch_external_input_asset_version_info()
+    outputs = context.get_output_asset_keys()
+    layer = context.job_def.asset_layer
+    own = {key for out in outputs if layer.has(out) for key in layer.get(out).parent_keys if key in outputs}
+    for key in own:
+        context.maybe_fetch_and_get_input_asset_version_info(key)
+    found = {}
+    for key, info in (context.input_asset_records or {}).items():
+        version = info and {
+            **asdict(info),
+            "event_type": info.event_type.value,
+            "data_version": info.data_version.value if info.data_version else None,
+        }
+        found[key.to_user_string()] = version
+    return found
+
+
+def _dynamic_partitions(context: StepExecutionContext) -> dict[str, list[str]]:
+    layer = context.job_def.asset_layer
+    keys = {
+        key
+        for out in context.get_output_asset_keys()
+        if layer.has(out)
+        for key in (out, *layer.get(out).parent_keys)
+    }
+    names = {name for key in keys if layer.has(key) for name in _dynamic_names(layer.get(key).partitions_def)}
+    return {name: list(context.instance.get_dynamic_partitions(name)) for name in sorted(names)}
+
+
+def _dynamic_names(definition: dg.PartitionsDefinition | None) -> Iterator[str]:
+    if isinstance(definition, DynamicPartitionsDefinition) and definition.name:
+        yield definition.name
+    if isinstance(definition, MultiPartitionsDefinition):
+        for dimension in definition.partitions_defs:
+            yield from _dynamic_names(dimension.partitions_def)
+
+
+def _with_host_pointers(context: StepExecutionContext, entry: dg.EventLogEntry) -> dg.EventLogEntry:
+    """Provenance among the outputs of one step points to rows of the driver's event log; use the host's."""
+    event = entry.dagster_event
+    if event is None or event.event_type != DagsterEventType.ASSET_MATERIALIZATION:
+        return entry
+    materialization = event.step_materialization_data.materialization
+    outputs = context.get_output_asset_keys()
+    tags = dict(materialization.tags or {})
+    for key in outputs - {materialization.asset_key}:
+        tag = f"{_POINTER}{key.to_user_string()}"
+        latest = context.instance.get_latest_data_version_record(key) if tag in tags else None
+        if latest is not None:
+            tags[tag] = str(latest.storage_id)
+    data = event.step_materialization_data._replace(materialization=materialization._replace(tags=tags))
+    return entry._replace(dagster_event=event._replace(event_specific_data=data))
+
+
+# In the driver -------------------------------------------------------------------------------------------
+
+
+def run(description: str, emit: Callable[[str], None], ready: Callable[[], None]) -> bool:
+    """Run the described step in this process, and emit every entry of its log. True: it succeeded.
+
+    `ready` is called once the definitions are loaded and the resources stand; what is raised before comes
+    from them and not from the step. Raises ConfigError where this process has another Dagster version.
+    """
+    step = json.loads(description)
+    if step["dagster"] != dg.__version__:
+        raise ConfigError(
+            f"the host runs Dagster {step['dagster']}, this driver {dg.__version__}: use one image for both"
+        )
+    dagster_run = dg.deserialize_value(step["run"], dg.DagsterRun)
+    job = dg.deserialize_value(step["job"], ReconstructableJob)
+    known_state = dg.deserialize_value(step["known_state"])
+    with dg.DagsterInstance.ephemeral() as instance:
+        for name, keys in step["dynamic_partitions"].items():
+            instance.add_dynamic_partitions(name, keys)
+        plan = create_execution_plan(
+            job,
+            step["run_config"],
+            step_keys_to_execute=[step["step_key"]],
+            known_state=known_state,  # pyright: ignore[reportArgumentType]
+            repository_load_data=job.repository.repository_load_data,
+        )
+        manager = PlanExecutionContextManager(
+            job=job,
+            execution_plan=plan,
+            run_config=step["run_config"],
+            dagster_run=dagster_run,
+            instance=instance,
+            retry_mode=RetryMode(step["retry_mode"]).for_inner_plan(),
+        )
+        for _ in manager.prepare_context():
+            pass
+        ready()
+        succeeded = False
+        try:
+            context = manager.get_context().for_step(
+                plan.get_step_by_key(step["step_key"]),  # pyright: ignore[reportArgumentType]
+                known_state,  # pyright: ignore[reportArgumentType]
+            )
+            context._data_version_cache = _HostVersions(context, step["inputs"])  # noqa: SLF001
+            # Only now: what the resources log while they start is on the host's log already.
+            instance.add_event_listener(dagster_run.run_id, lambda entry: emit(dg.serialize_value(entry)))
+            for event in dagster_event_sequence_for_step(context, force_local_execution=True):
+                succeeded |= event.is_step_success
+        finally:
+            for _ in manager.shutdown_context():
+                pass
+    return succeeded
+
+
+class _HostVersions(DataVersionCache):
+    """Versions of the inputs as the host saw them when it launched the step."""
+
+    def __init__(self, context: StepExecutionContext, found: Mapping[str, Any]) -> None:
+        super().__init__(context)
+        self._own = context.get_output_asset_keys()
+        self._known = {
+            dg.AssetKey.from_user_string(key): info
+            and InputAssetVersionInfo(
+                info["storage_id"],
+                DagsterEventType(info["event_type"]),
+                DataVersion(info["data_version"]) if info["data_version"] is not None else None,
+                info["run_id"],
+                info["timestamp"],
+            )
+            for key, info in found.items()
+        }
+
+    def _fetch_input_asset_version_info(self, asset_keys: Any) -> None:
+        for key in asset_keys:
+            # What this step itself has just materialized is newer than what the host knew.
+            if key in self._own or key not in self._known:
+                super()._fetch_input_asset_version_info([key])
+            if self.input_asset_version_info.get(key) is None:
+                self.input_asset_version_info[key] = self._known.get(key)

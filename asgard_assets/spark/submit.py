@@ -1,0 +1,226 @@
+"""Starting a Spark driver somewhere else, watching it and ending it.
+
+A `Submitter` knows one place where drivers run. Here: a `spark-submit` subprocess of this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from asgard_assets.errors import ConfigError
+from asgard_assets.settings import ROOT
+
+_OUT_OF_MEMORY = "OutOfMemoryError"
+
+
+@dataclass(frozen=True)
+class Driver:
+    """What to run: a Python module and its arguments. `env` is added to the driver's environment."""
+
+    name: str
+    module: str
+    args: Sequence[str] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a driver stands. `exit_code` is None until it has ended; `reason` says what a code cannot."""
+
+    exit_code: int | None = None
+    reason: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.exit_code is not None
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A submitted driver: its name (one an attempt), where it runs, where its output goes."""
+
+    name: str
+    where: str
+    log: str
+
+
+class Submitter(Protocol):
+    """One place where drivers run."""
+
+    def submit(self, driver: Driver) -> Handle:
+        """Start the driver; returns without waiting for it. Raises ConfigError where it cannot be started."""
+        ...
+
+    def state(self, handle: Handle) -> State:
+        """Where the driver stands now."""
+        ...
+
+    def logs(self, handle: Handle, cursor: int = 0) -> tuple[str, int]:
+        """Output written since `cursor`, and the cursor to go on from."""
+        ...
+
+    def cancel(self, handle: Handle, grace_seconds: float = 10) -> None:
+        """End the driver and everything it started. Safe to call again and after it has ended."""
+        ...
+
+    def forget(self, handle: Handle) -> None:
+        """Drop what is kept of a driver that ended well."""
+        ...
+
+
+class LocalProcess:
+    """Drivers as subprocesses, each the leader of a session of its own, their output in one file each."""
+
+    def __init__(self, log_folder: Path) -> None:
+        self.log_folder = log_folder
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def command(self, driver: Driver) -> list[str]:
+        """The command line. This class runs a plain Python without a JVM."""
+        return [sys.executable, "-m", driver.module, *driver.args]
+
+    def environment(self, driver: Driver) -> dict[str, str]:
+        path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1", **driver.env}
+
+    def submit(self, driver: Driver) -> Handle:
+        self.log_folder.mkdir(parents=True, exist_ok=True)
+        log = self.log_folder / f"{driver.name}.log"
+        command, environment = self.command(driver), self.environment(driver)
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._running[driver.name] = process
+        return Handle(driver.name, f"process {process.pid}", str(log))
+
+    def state(self, handle: Handle) -> State:
+        code = self._running[handle.name].poll()
+        return State(code, "" if code is None else _signal_name(code))
+
+    def logs(self, handle: Handle, cursor: int = 0) -> tuple[str, int]:
+        with open(handle.log, "rb") as file:
+            file.seek(cursor)
+            new = file.read()
+        return new.decode("utf-8", "replace"), cursor + len(new)
+
+    def cancel(self, handle: Handle, grace_seconds: float = 10) -> None:
+        process = self._running[handle.name]
+        _signal(process, signal.SIGTERM)
+        deadline = time.monotonic() + grace_seconds
+        # Spark's Python workers leave the process group but not the session; all of it must be gone.
+        while (process.poll() is None or _session(process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        _signal(process, signal.SIGKILL)
+        process.wait()
+
+    def forget(self, handle: Handle) -> None:
+        Path(handle.log).unlink(missing_ok=True)
+        self._running.pop(handle.name, None)
+
+
+class LocalSparkSubmit(LocalProcess):
+    """Drivers started by the `spark-submit` that pyspark brings, in client mode on this machine."""
+
+    def __init__(self, log_folder: Path, conf: Mapping[str, str]) -> None:
+        super().__init__(log_folder)
+        self.conf = dict(conf)
+
+    def command(self, driver: Driver) -> list[str]:
+        master = self.conf.get("spark.master", "local[*]")
+        conf = {**self.conf, "spark.app.name": driver.name}
+        options = [
+            part for key in sorted(conf) if key != "spark.master" for part in ("--conf", f"{key}={conf[key]}")
+        ]
+        script = str(ROOT.joinpath(*driver.module.split("."))) + ".py"
+        return [
+            str(_spark_home() / "bin" / "spark-submit"),
+            "--master",
+            master,
+            *options,
+            script,
+            *driver.args,
+        ]
+
+    def environment(self, driver: Driver) -> dict[str, str]:
+        return {
+            **super().environment(driver),
+            "SPARK_HOME": str(_spark_home()),
+            "PYSPARK_PYTHON": sys.executable,
+            "PYSPARK_DRIVER_PYTHON": sys.executable,
+        }
+
+
+def explain(state: State, log: str) -> tuple[str, str]:
+    """Why a driver ended that did not say so itself, and what to change. Reads exit code and log."""
+    code = state.exit_code
+    if _OUT_OF_MEMORY in log or code == 52:
+        return "the JVM ran out of memory", "give the driver more heap, for example ASGARD_SPARK_MEMORY=2g"
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        return (
+            "it was killed (SIGKILL), most often because the machine ran out of memory",
+            "free memory, or lower ASGARD_SPARK_CORES or ASGARD_SPARK_MEMORY so that it fits",
+        )
+    if code in (-signal.SIGTERM, 128 + signal.SIGTERM):
+        return "it was terminated from outside (SIGTERM)", "find out who ended it, then run the step again"
+    if code == 0:
+        return "it ended without finishing the step", "look for sys.exit or os._exit in the asset's code"
+    return state.reason or "it ended by itself", "the last log lines say more"
+
+
+def _spark_home() -> Path:
+    """Where pyspark lies; found without importing it, because the host of a step must stay small."""
+    spec = importlib.util.find_spec("pyspark")
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError("pyspark is not installed; run `make setup`")
+    return Path(spec.submodule_search_locations[0])
+
+
+def _signal_name(code: int) -> str:
+    if code >= 0:
+        return ""
+    with contextlib.suppress(ValueError):
+        return f"ended by signal {signal.Signals(-code).name}"
+    return f"ended by signal {-code}"
+
+
+def _session(session: int) -> list[int]:
+    """Living processes of a session (Linux; elsewhere only the group's leader is known)."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # The command, in brackets, may hold spaces: fields are counted after it (proc_pid_stat(5)).
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] not in "ZX":
+            found.append(int(entry.parent.name))
+    return found
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Signal a driver's leader, its group and the rest of its session.
+
+    Never by a bare number once the leader was reaped: the number may belong to somebody else by then.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        if process.poll() is None:
+            os.killpg(process.pid, number)
+    for pid in _session(process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)

@@ -1,0 +1,121 @@
+"""The production environment is validated without a cluster, by dagster-k8s' and dagster-aws' own schemas."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from asgard_assets.errors import ConfigError
+from asgard_assets.resources.environment import executor, resources
+from asgard_assets.settings import ROOT, Settings
+
+CLUSTER = {
+    "ASGARD_ENV": "production",
+    "ASGARD_LAKE": "s3://lake/asgard",
+    "ASGARD_LOG_BUCKET": "logs",
+    "ASGARD_S3_REGION": "eu-central-1",
+    "PIPELINE_NAMESPACE": "pipelines",
+    "SPARK_IMAGE": "registry.example.com/asgard:1.0.0",
+    "SPARK_SERVICE_ACCOUNT": "spark",
+    "S3_SECRET_NAME": "asgard-s3",
+    "DAGSTER_PG_HOST": "postgres",
+    "DAGSTER_PG_USERNAME": "dagster",
+    "DAGSTER_PG_PASSWORD": "canary-password",
+    "DAGSTER_PG_DB": "dagster",
+}
+
+
+@pytest.fixture
+def production(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name, value in CLUSTER.items():
+        monkeypatch.setenv(name, value)
+    return Settings()
+
+
+def test_production_binds_s3_secrets_and_a_lake_on_s3(production: Settings) -> None:
+    bound = resources(production)
+    assert set(bound) == {"lake", "spark", "step_launcher", "s3", "secrets"}
+    assert bound["lake"].root == "s3://lake/asgard"
+    defs = dg.Definitions(resources=bound, executor=executor(production))
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_steps_run_as_pods_of_the_named_image_account_and_secret(production: Settings) -> None:
+    from dagster._config import process_config
+
+    definition = executor(production)
+    outcome = definition.config_schema.resolve_config({})
+    assert outcome.success, outcome.errors
+    from dagster_k8s import k8s_job_executor
+
+    config = definition.apply_config_mapping({"config": {}}).value["config"]
+    checked = process_config({"config": k8s_job_executor.config_schema.config_type}, {"config": config})
+    assert checked.success, checked.errors
+    assert config["job_image"] == CLUSTER["SPARK_IMAGE"]
+    assert config["env_secrets"] == ["asgard-s3"]
+    assert config["step_k8s_config"]["container_config"]["resources"]["limits"]["memory"] == "2Gi"
+
+
+def test_missing_variables_are_all_named_at_load(
+    production: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SPARK_IMAGE")
+    monkeypatch.delenv("PIPELINE_NAMESPACE")
+    with pytest.raises(ConfigError, match="PIPELINE_NAMESPACE.*SPARK_IMAGE"):
+        executor(production)
+
+
+def test_a_production_lake_on_a_local_disk_is_refused(
+    production: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ASGARD_LAKE")
+    with pytest.raises(ConfigError, match="ASGARD_LAKE=s3://"):
+        resources(Settings())
+
+
+def test_the_production_instance_is_accepted_by_each_class_it_names(
+    production: Settings, tmp_path: Path
+) -> None:
+    from dagster._config import process_config
+    from dagster._core.instance.config import dagster_instance_config_schema
+
+    text = (ROOT / "deployments" / "kubernetes" / "dagster.yaml").read_text()
+    assert "canary" not in text
+    instance: dict[str, Any] = yaml.safe_load(text)
+    whole = process_config(dagster_instance_config_schema(), instance)
+    assert whole.success, whole.errors
+    assert whole.value["run_retries"]["retry_on_asset_or_op_failure"] is False
+    for part in ("run_launcher", "compute_logs"):
+        chosen = instance[part]
+        kind = getattr(importlib.import_module(chosen["module"]), chosen["class"])
+        checked = process_config(kind.config_type(), chosen["config"])
+        assert checked.success, checked.errors
+    (tmp_path / "dagster.yaml").write_text(text)
+    from dagster._core.instance.ref import InstanceRef
+
+    reference = InstanceRef.from_dir(str(tmp_path))
+    assert reference.compute_logs_data.class_name == "S3ComputeLogManager"
+    assert reference.run_launcher_data is not None
+
+
+def test_a_local_code_location_imports_neither_kubernetes_nor_boto3_nor_pyspark(tmp_path: Path) -> None:
+    script = (
+        "import sys; from asgard_assets.resources.environment import executor, resources; resources(); executor();"
+        "print([m for m in ('kubernetes', 'boto3', 'pyspark', 'py4j') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PATH": "/usr/bin:/bin", "ASGARD_HOME": str(tmp_path), "ASGARD_LAUNCHER": "spark-submit"},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
