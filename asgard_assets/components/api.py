@@ -3,15 +3,16 @@
 # No `from __future__ import annotations`: Dagster reads the annotations of the asset function as objects.
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import dagster as dg
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import asset_spec, check_specs, days_of, publish
-from asgard_assets.errors import AsgardError, Terminal
+from asgard_assets.errors import AsgardError, Transient
 from asgard_assets.ingest.api.bronze import table_spec
 from asgard_assets.ingest.api.models import ApiSource, Mode
 from asgard_assets.quality.tables import Model
@@ -28,7 +29,13 @@ class ApiIngestModel(Model):
         default="none", description="on_upstream_change: follow the tables that the rows come from."
     )
     retries: int = Field(default=2, ge=0, description="Step retries where the API cannot be reached.")
-    retry_delay_seconds: float = Field(default=30, ge=0)
+    retry_delay_seconds: float = Field(default=5, ge=0, description="Doubles at each retry.")
+
+    @model_validator(mode="after")
+    def _has_rows(self) -> Self:
+        if self.source.rows and not self.source.rows.upstreams:
+            raise ValueError("source.form.rows must name a table, or a query with the tables that it reads")
+        return self
 
 
 class ApiRunConfig(dg.Config):
@@ -96,7 +103,7 @@ def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
                 source,
                 days_of(context),
                 mode=_mode(config.mode),
-                run_id=context.run_id,
+                run_id=context.run.run_id,
             )
         yield from publish(
             context, lake, spec, staged.staging, _metadata(staged.summary), _day_metadata(staged.summary)
@@ -115,14 +122,13 @@ def _mode(text: str) -> Mode:
     raise dg.Failure(f"unknown mode {text!r}; there are auto, resume and refresh", allow_retries=False)
 
 
-class clear_failures:
-    """Errors that Asgard raises on purpose show their text, no stack; terminal ones are not tried again."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, AsgardError):
-            raise dg.Failure(error.message, allow_retries=not isinstance(error, Terminal)) from error
+@contextmanager
+def clear_failures() -> Iterator[None]:
+    """Errors that Asgard raises on purpose show their text, no stack; only transient ones are tried again."""
+    try:
+        yield
+    except AsgardError as error:
+        raise dg.Failure(error.message, allow_retries=isinstance(error, Transient)) from error
 
 
 def _metadata(summary: "Summary") -> dict[str, Any]:

@@ -26,6 +26,8 @@ class Figures:
     workers: list[int] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
+    usable: bool = False  # some answer was usable, so the API is there and lets us in
+    aborted: bool = False  # the breaker ended the task before all its rows had an outcome
     unreachable: str = ""
     refused: str = ""
 
@@ -58,6 +60,8 @@ class Figures:
             total.workers += one.workers
             total.files += one.files
             total.failures = (total.failures + one.failures)[:SAMPLES]
+            total.usable = total.usable or one.usable
+            total.aborted = total.aborted or one.aborted
             total.unreachable = total.unreachable or one.unreachable
             total.refused = total.refused or one.refused
         return total

@@ -145,7 +145,8 @@ class Execution(Model):
 
 
 class Rows(Model):
-    """Where the rows of a row-driven source come from: a lake table, or SQL over lake tables."""
+    """Where the rows of a row-driven source come from: a lake table, SQL over lake tables, or, where neither
+    is named, a frame that the caller of `run_pipeline` gives."""
 
     table: str | None = Field(
         default=None, pattern=r"^[a-z0-9_]+/[a-z0-9_]+$", description="stage/table, its `ds`."

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.auth import credentials
 from asgard_assets.ingest.api.bronze import SUCCESS, arrow_schema, table_spec
 from asgard_assets.ingest.api.config import load
@@ -51,7 +53,7 @@ def run_pipeline(
 ) -> Summary:
     """Run one source for `days` (default: today, UTC) and publish the days that pass their checks.
 
-    `source_df` stands in for the source's own rows: the key columns, and `ds` where days differ. Raises
+    `source_df` is for a source that names no rows of its own: key columns, and `ds` where days differ. Raises
     ConfigError for a wrong configuration, SourceError for an API or a table that cannot be read.
     """
     source = config if isinstance(config, ApiSource) else load(config)
@@ -82,7 +84,8 @@ def stage_source(
     known = credentials(source)
     for path in source.middleware:
         load_middleware(path, source)
-    base_url = expand(source.endpoint.base_url, source.name)
+    base_url = _base_url(source)
+    _check_rows(source, rows)
     staging = lake.stage(source.sink.stage, source.sink.name, arrow_schema(source), days)
     try:
         plan = _plan(lake, source, staging, mode, rows)
@@ -92,15 +95,34 @@ def stage_source(
             max(1, min(tasks, plan.requests)),
         )  # fmt: skip
         figures = _send(spark, job, plan)
-        if figures.unreachable:
-            raise Unreachable(figures.unreachable, source=source.name)
-        if figures.refused:
-            raise Refused(figures.refused, source=source.name)
+        _raise_useless(source, figures)
     except BaseException:
         lake.discard(staging)
         raise
     _drop_strays(lake, staging, plan, figures)
     return Staged(staging, _summary(source, plan, figures))
+
+
+def _base_url(source: ApiSource) -> str:
+    url = expand(source.endpoint.base_url, source.name)
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(
+            f"{source.name}: endpoint.base_url is {url!r}; it must begin with http:// or https://"
+        )
+    return url
+
+
+def _check_rows(source: ApiSource, rows: DataFrame | None) -> None:
+    """Rows come from one place: the source's own table or query, or a frame."""
+    if source.rows is None:
+        if rows is not None:
+            raise ConfigError(f"{source.name}: a pull source takes no rows")
+    elif (rows is not None) == bool(source.rows.table or source.rows.query):
+        raise ConfigError(
+            f"{source.name}: give either form.rows.table or query, or a frame; not "
+            f"{'both' if rows is not None else 'neither'}"
+        )
 
 
 def _plan(lake: Lake, source: ApiSource, staging: Staging, mode: Mode, rows: DataFrame | None) -> Plan:
@@ -126,6 +148,15 @@ def _send(spark: SparkSession, job: Job, plan: Plan) -> Figures:
     frame = frame.repartition(job.tasks).sortWithinPartitions(DS)
     handed = frame.mapInArrow(sender(job), "figures string").collect()
     return Figures.total(row[0] for row in handed)
+
+
+def _raise_useless(source: ApiSource, figures: Figures) -> None:
+    if figures.usable and not figures.aborted:
+        return
+    if figures.refused:
+        raise Refused(figures.refused, source=source.name)
+    if figures.unreachable:
+        raise Unreachable(figures.unreachable, source=source.name)
 
 
 def _drop_strays(lake: Lake, staging: Staging, plan: Plan, figures: Figures) -> None:

@@ -106,24 +106,20 @@ class Breaker:
     """
 
     def __init__(self, job: Job):
-        self._job, self._armed = job, True
-        self._last: Exception | None = None
+        self._job = job
+        self.armed = True
+        self.last: Unreachable | Refused | None = None
         self._in_a_row = 0
 
     def usable(self) -> None:
-        self._armed = False
+        self.armed = False
 
-    def useless(self, error: Exception) -> None:
-        if self._armed:
-            self._last = error
+    def useless(self, error: Unreachable | Refused) -> None:
+        if self.armed:
+            self.last = error
             self._in_a_row += 1
             if self._in_a_row >= self._job.source.execution.breaker:
                 raise error
-
-    def close(self) -> None:
-        """At the end: also few requests that all failed so are no result."""
-        if self._armed and self._last is not None:
-            raise self._last
 
     def unreachable(self, error: ConnectFailed) -> Unreachable:
         source, url = self._job.source, self._job.base_url
@@ -180,12 +176,15 @@ class Task:
                     for _ in range(self._source.limits.max_in_flight):
                         workers.create_task(self._work(rows))
                 aging.cancel()
-                self._breaker.close()
                 await self._files.flush()
-        except* Unreachable as found:
-            self.figures.unreachable = _first(found).message
-        except* Refused as found:
-            self.figures.refused = _first(found).message
+        except* (Unreachable, Refused):
+            self.figures.aborted = True
+        if self._breaker.armed:
+            # Also where there were too few requests for the breaker: the driver knows of the other tasks.
+            last = self._breaker.last
+            self.figures.unreachable = last.message if isinstance(last, Unreachable) else ""
+            self.figures.refused = last.message if isinstance(last, Refused) else ""
+        self.figures.usable = not self._breaker.armed
         self.figures.seconds = time.monotonic() - started
         self.figures.files = self._files.written
         return self.figures
@@ -435,8 +434,3 @@ def load_middleware(path: str, source: ApiSource) -> Middleware:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{source.name}: middleware {path} cannot be imported: {error}") from error
-
-
-def _first(group: BaseExceptionGroup[Any]) -> Any:
-    found = group.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found

@@ -1,0 +1,75 @@
+import pytest
+
+from asgard_assets.errors import ConfigError, SourceError
+from asgard_assets.ingest.api.bronze import arrow_schema
+from asgard_assets.ingest.api.ledger import PLAN, plan_rows
+from asgard_assets.lake import Lake
+from tests.ingest.api.sources import USAGE, put_users, source
+
+DAY = "2026-10-05"
+
+
+def plan(lake: Lake, config=None, mode="auto", days=(DAY,)):
+    config = config or source(USAGE)
+    staging = lake.stage("bronze", "usage", arrow_schema(config), days)
+    return plan_rows(lake, config, staging, mode), staging
+
+
+def ids(lake, staging, day=DAY):
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(f"{staging.path}/{PLAN}/{day}.parquet").to_pylist()
+    return {row["row_key"]: row["request_id"] for row in rows}
+
+
+def rows(query, **more):
+    return source(USAGE, form={"type": "row", "rows": USAGE["form"]["rows"] | {"query": query} | more})
+
+
+def test_every_row_is_one_request_with_a_stable_id(lake):
+    put_users(lake, 3)
+    found, staging = plan(lake)
+    again, other = plan(lake)
+    assert found.send == again.send == {DAY: 3}
+    assert ids(lake, staging) == ids(lake, other)
+    assert set(ids(lake, staging)) == {'{"user_id":1}', '{"user_id":2}', '{"user_id":3}'}
+
+
+def test_the_same_row_of_another_day_is_another_request(lake):
+    put_users(lake, 1)
+    _, staging = plan(lake, days=(DAY, "2026-10-06"))
+    assert ids(lake, staging)['{"user_id":1}'] != ids(lake, staging, "2026-10-06")['{"user_id":1}']
+
+
+def test_rows_that_make_the_same_request_are_sent_once(lake):
+    put_users(lake, 2)
+    config = rows("select id as user_id from bronze.users union all select id from bronze.users")
+    assert plan(lake, config)[0].send == {DAY: 2}
+
+
+def test_results_do_not_see_the_plan(lake):
+    put_users(lake, 2)
+    _, staging = plan(lake)
+    assert lake.staged_files(staging) == {DAY: []}
+
+
+def test_a_missing_upstream_is_an_error_that_says_what_to_do(lake):
+    with pytest.raises(SourceError, match="materialize bronze/users first"):
+        plan(lake)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("selct 1", "is no SQL"),
+        ("select 1 as user_id; drop table x", "one SELECT"),
+        ("create table x as select 1", "one SELECT"),
+        ("select 1 as other", "declared columns"),
+        ("select 'x' as user_id", "declared columns"),
+        ("select no_such_column from bronze.users", "cannot be run"),
+    ],
+)
+def test_a_query_that_is_wrong_is_refused(lake, query, message):
+    put_users(lake, 1)
+    with pytest.raises(ConfigError, match=message):
+        plan(lake, rows(query))

@@ -1,0 +1,174 @@
+"""The engine against a real HTTP server, from Spark's own worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from asgard_assets.errors import ConfigError, SourceError
+from asgard_assets.ingest.api.bronze import VOLATILE
+from asgard_assets.ingest.api.pipeline import run_pipeline, stage_source
+from asgard_assets.lake import Lake
+from tests.fakes.rest_api import TOKEN, RestApi, serving
+from tests.ingest.api.sources import TICKETS, USAGE, put_users, source
+
+DAYS = ["2026-10-05", "2026-10-06", "2026-10-07"]
+DAY = DAYS[0]
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[RestApi]:
+    with serving() as server:
+        monkeypatch.setenv("TEST_API", server.url)
+        monkeypatch.setenv("TEST_TOKEN", TOKEN)
+        yield server
+
+
+def rows(lake: Lake, table: str = "bronze.usage") -> list[dict]:
+    with lake.connect() as connection:
+        return connection.execute(f"select * from {table}").to_arrow_table().to_pylist()
+
+
+def business_hash(lake: Lake) -> str:
+    """Hash of the sorted business columns."""
+    kept = sorted(
+        json.dumps({k: v for k, v in row.items() if k not in VOLATILE}, sort_keys=True, default=str)
+        for row in rows(lake)
+    )
+    return hashlib.sha256("\n".join(kept).encode()).hexdigest()
+
+
+def test_a_range_is_one_job_and_every_row_lands_once(spark, lake, api):
+    put_users(lake, 100)
+    api.latency = 0.02
+    summary = run_pipeline(spark, source(USAGE), days=DAYS, lake=lake)
+    found = rows(lake)
+    assert len(found) == len({row["request_id"] for row in found}) == summary.rows == 300
+    assert {(r["user_id"], r["ds"]) for r in found} == {(u, d) for u in range(1, 101) for d in DAYS}
+    assert all(json.loads(r["body"])["user_id"] == r["user_id"] for r in found)
+    assert summary.requests == sum(api.requests.values()) == 300
+    assert summary.version == 1, "one commit publishes the range"
+    # Spark's workers send, many at once; the driver does not.
+    assert api.max_in_flight >= 32
+    assert api.workers == {str(pid) for pid in summary.workers}
+    assert str(os.getpid()) not in api.workers
+
+
+def test_faults_are_rows_with_outcomes_and_a_resume_sends_only_those(spark, lake, api):
+    put_users(lake, 20)
+    api.status = {3: [404, 404], 4: [503, 503], 5: [503], 6: [429], 7: [500, 500]}
+    api.headers = {"Retry-After": "0"}
+    first = run_pipeline(spark, source(USAGE), days=[DAY], lake=lake)
+    found = {row["user_id"]: row for row in rows(lake)}
+    assert len(found) == 20
+    assert {u for u, r in found.items() if not r["success"]} == {3, 4, 7}
+    assert (found[3]["outcome"], found[3]["status_code"], found[3]["attempts"]) == ("permanent", 404, 1)
+    assert (found[4]["outcome"], found[4]["error_message"]) == ("retryable", "status 503")
+    assert (found[5]["outcome"], found[5]["attempts"]) == ("success", 2)
+    assert (first.throttles, first.retries) == (1, 4)
+
+    api.forget()
+    api.status = {}
+    second = run_pipeline(spark, source(USAGE), days=[DAY], lake=lake)
+    assert second.modes == {DAY: "resume"}
+    assert set(api.requests) == {f"/v1/users/{user}/usage?date={DAY}" for user in (3, 4, 7)}
+    found = {row["user_id"]: row for row in rows(lake)}
+    assert len(found) == 20
+    assert all(row["success"] and row["epoch"] == 1 for row in found.values())
+    assert second.carried == {DAY: 17}
+
+
+def test_a_refresh_changes_what_the_upstream_changed_and_nothing_else(spark, lake, api):
+    put_users(lake, 30)
+    run_pipeline(spark, source(USAGE), days=[DAY], lake=lake)
+    before, hashed = {r["user_id"]: r["body"] for r in rows(lake)}, business_hash(lake)
+
+    second = run_pipeline(spark, source(USAGE), days=[DAY], lake=lake)
+    assert second.modes == {DAY: "refresh"}
+    assert second.requests == 30
+    assert business_hash(lake) == hashed
+    assert {row["epoch"] for row in rows(lake)} == {2}
+
+    api.changed = {2, 9}
+    run_pipeline(spark, source(USAGE), days=[DAY], lake=lake)
+    after = {r["user_id"]: r["body"] for r in rows(lake)}
+    assert {user for user in after if after[user] != before[user]} == {2, 9}
+
+
+def test_no_secret_reaches_bronze_even_if_the_api_echoes_it(spark, lake, api):
+    put_users(lake, 5)
+    api.echo = True
+    run_pipeline(spark, source(USAGE), days=[DAY], lake=lake)
+    assert all("you_sent" in row["body"] for row in rows(lake))
+    assert TOKEN not in json.dumps(rows(lake), default=str)
+    for uri in lake.files("bronze", "usage"):
+        with open(uri.removeprefix("file://"), "rb") as file:
+            assert TOKEN.encode() not in file.read()
+
+
+def test_a_pull_source_lands_every_item_of_every_page(spark, lake, api):
+    api.status = {-2: [503]}
+    summary = run_pipeline(spark, source(TICKETS), days=DAYS, lake=lake)
+    found = rows(lake, "bronze.tickets")
+    assert sorted(json.loads(r["payload"])["ticket_id"] for r in found) == [
+        f"{day}-{n}" for day in DAYS for n in range(5)
+    ]
+    assert len({(row["request_id"], row["item_index"]) for row in found}) == 15
+    assert summary.requests == 12, "three pages a day, and one of them twice"
+
+
+def test_a_page_that_fails_keeps_its_day_unpublished(spark, lake, api):
+    api.status = {-3: [404]}
+    summary = run_pipeline(spark, source(TICKETS), days=[DAY], lake=lake)
+    assert summary.bad_days == {DAY: ["success_rate"]}
+    assert lake.version("bronze", "tickets") == -1
+
+
+def test_an_empty_upstream_publishes_an_empty_day_without_a_request(spark, lake, api):
+    put_users(lake, 3, "2026-10-07")
+    summary = run_pipeline(spark, source(USAGE), days=[DAY], lake=lake)
+    assert (summary.rows, summary.requests, summary.version) == (0, 0, 1)
+    assert lake.epochs("bronze", "usage", [DAY]) == {DAY: 1}
+
+
+def test_an_unreachable_api_is_one_clear_error_and_changes_nothing(spark, lake, monkeypatch):
+    put_users(lake, 200)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("TEST_API", f"http://127.0.0.1:{free.getsockname()[1]}")
+    monkeypatch.setenv("TEST_TOKEN", TOKEN)
+    for config in (source(USAGE), source(TICKETS)):
+        with pytest.raises(SourceError, match="refused the connection; is the API up"):
+            run_pipeline(spark, config, days=[DAY], lake=lake)
+        assert lake.version("bronze", config.name) == -1
+
+
+def test_refused_credentials_are_one_clear_error(spark, lake, api, monkeypatch):
+    put_users(lake, 10)
+    monkeypatch.setenv("TEST_TOKEN", "wrong-token")
+    with pytest.raises(SourceError, match=r"refused the credentials \(401\); check env:TEST_TOKEN") as caught:
+        run_pipeline(spark, source(USAGE), days=[DAY], lake=lake)
+    assert "wrong-token" not in str(caught.value)
+
+
+def test_a_frame_can_stand_in_for_a_table_but_not_beside_one(spark, lake, api):
+    frame = spark.createDataFrame([(1, DAY), (2, DAY), (3, "2026-10-06")], "user_id long, ds string")
+    bare = source(USAGE, form={"type": "row", "rows": {"key": {"user_id": "bigint"}}})
+    assert run_pipeline(spark, bare, frame, days=[DAY], lake=lake).rows == 2
+    with pytest.raises(ConfigError, match="not both"):
+        run_pipeline(spark, source(USAGE), frame, days=[DAY], lake=lake)
+    with pytest.raises(ConfigError, match="not neither"):
+        run_pipeline(spark, bare, days=[DAY], lake=lake)
+
+
+def test_a_killed_run_leaves_nothing_that_a_reader_sees(spark, lake, api):
+    put_users(lake, 10)
+    stage_source(spark, lake, source(USAGE), [DAY])  # staged, and never published
+    assert lake.version("bronze", "usage") == -1
+    summary = run_pipeline(spark, source(USAGE), days=[DAY], lake=lake)
+    assert (len(rows(lake)), summary.requests) == (10, 10)
