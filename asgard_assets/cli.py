@@ -60,7 +60,7 @@ def demo(
 
         shutil.rmtree(settings.home, ignore_errors=True)
     _home(settings)
-    run_demo(console, settings)
+    run_demo(settings)
 
 
 @app.command()

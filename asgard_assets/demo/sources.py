@@ -1,0 +1,103 @@
+"""The demo's sources: two servers on loopback and the landing files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlparse
+
+from asgard_assets.errors import SourceError
+from asgard_assets.settings import ROOT, Settings
+
+FIRST_DAY, LAST_DAY = "2026-10-05", "2026-11-01"
+USERS = 800
+
+
+@contextmanager
+def demo_sources(settings: Settings) -> Iterator[None]:
+    """The demo API and the local Airbyte server, on loopback; stopped at the end.
+
+    Servers that answer at these addresses already are used as they are. Raises SourceError where one does
+    not come up.
+    """
+    home = settings.home.absolute()
+    (home / "logs").mkdir(parents=True, exist_ok=True)
+    parent = ["--parent", str(os.getpid())]
+    api = ["deployments.local.demo.api", "--port", _port(settings.demo_api_url), "--users", str(USERS)]
+    api += ["--log", str(home / "logs" / "demo-api-requests.jsonl")]
+    airbyte = ["deployments.local.airbyte.server", "--port", _port(settings.airbyte_url)]
+    airbyte += [
+        "--landing",
+        f"{settings.landing_root}/airbyte",
+        "--state",
+        str(home / "airbyte"),
+        "--date",
+        FIRST_DAY,
+    ]
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        for name, url, arguments in (
+            ("demo API", f"{settings.demo_api_url}/health", api),
+            ("local Airbyte", f"{settings.airbyte_url}/health", airbyte),
+        ):
+            if _answers(url):
+                continue
+            log_file = home / "logs" / f"{name.replace(' ', '-').lower()}.log"
+            with log_file.open("ab") as output:
+                server = subprocess.Popen(
+                    [sys.executable, "-m", *arguments, *parent], cwd=ROOT, stdout=output, stderr=output
+                )
+            started.append(server)
+            _wait_until_up(name, url, server, log_file)
+        yield
+    finally:
+        for server in started:
+            server.terminate()
+        for server in started:
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def write_landing_files(settings: Settings) -> None:
+    """Write the demo's CSV and JSON files; files that are there already stay untouched."""
+    command = [sys.executable, "-m", "deployments.local.demo.landing", "--days", f"{FIRST_DAY}..{LAST_DAY}"]
+    done = subprocess.run(
+        [*command, "--root", settings.landing_root], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SourceError(
+            f"the demo's landing files could not be written:\n{done.stderr.strip()}", source="landing"
+        )
+
+
+def _port(url: str) -> str:
+    return str(urlparse(url).port or 80)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _wait_until_up(name: str, url: str, server: subprocess.Popen[bytes], log_file: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not _answers(url):
+        if server.poll() is not None or time.monotonic() > deadline:
+            said = "\n".join(log_file.read_text(errors="replace").splitlines()[-5:])
+            raise SourceError(
+                f"the {name} did not start at {url}; {log_file} ends with:\n{said}", source=name
+            )
+        time.sleep(0.1)
