@@ -37,13 +37,13 @@ class SparkStepLauncher(dg.ConfigurableResource, dg.StepLauncher):
     """Launches steps with a local `spark-submit`, through a folder. Opens neither Spark nor a JVM here."""
 
     folder: str = Field(description="Where steps, events and drivers' logs are exchanged.")
-    submit_seconds: float = Field(300, gt=0, description="Longest time until the driver is first heard.")
-    run_seconds: float = Field(6 * 3600, gt=0, description="Longest time that an attempt may take.")
-    silence_seconds: float = Field(120, gt=0, description="A driver not heard for so long counts as dead.")
-    host_seconds: float = Field(60, gt=0, description="A driver that does not hear us for so long gives up.")
-    cancel_seconds: float = Field(15, ge=0, description="Time for a cancelled step to clean up.")
-    exit_seconds: float = Field(60, gt=0, description="Time for a finished driver to leave.")
-    poll_seconds: float = Field(0.2, gt=0, description="Pause between two looks at the driver.")
+    submit_seconds: float = Field(default=300, gt=0, description="Longest time until the driver is first heard.")
+    run_seconds: float = Field(default=6 * 3600, gt=0, description="Longest time that an attempt may take.")
+    silence_seconds: float = Field(default=120, gt=0, description="A driver not heard for so long counts as dead.")
+    host_seconds: float = Field(default=60, gt=0, description="A driver that does not hear us for so long gives up.")
+    cancel_seconds: float = Field(default=15, ge=0, description="Time for a cancelled step to clean up.")
+    exit_seconds: float = Field(default=60, gt=0, description="Time for a finished driver to leave.")
+    poll_seconds: float = Field(default=0.2, gt=0, description="Pause between two looks at the driver.")
 
     def submitter(self) -> Submitter:
         """Where drivers run. Raises ConfigError where Java or the Spark jars are missing."""
@@ -63,7 +63,7 @@ class SparkStepLauncher(dg.ConfigurableResource, dg.StepLauncher):
         """
         run_id, number = step_context.run_id, step_context.previous_attempt_count
         digest = hashlib.sha256(step_context.step.key.encode()).hexdigest()[:8]
-        wire = Wire(self.transport(f"{run_id}/{digest}/{number}"), new_key())
+        wire = Wire(self.transport(f"{run_id}-{digest}-{number}"), new_key())
         order = {"host_seconds": self.host_seconds, "step": steps.describe(step_context)}
         attempt = _Attempt(
             step_context, self, self.submitter(), wire, f"asgard-{run_id[:8]}-{digest}-{number}"

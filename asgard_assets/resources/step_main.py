@@ -118,5 +118,7 @@ def _guard(wire: Wire, host_seconds: float, done: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
     sys.exit(main(sys.argv[1]))

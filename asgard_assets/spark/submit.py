@@ -124,7 +124,7 @@ class LocalProcess:
         _signal(process, signal.SIGTERM)
         deadline = time.monotonic() + grace_seconds
         # Spark's Python workers leave the process group but not the session; all of it must be gone.
-        while (process.poll() is None or _session(process.pid)) and time.monotonic() < deadline:
+        while (process.poll() is None or session_members(process.pid)) and time.monotonic() < deadline:
             time.sleep(0.05)
         _signal(process, signal.SIGKILL)
         process.wait()
@@ -199,7 +199,7 @@ def _signal_name(code: int) -> str:
     return f"ended by signal {-code}"
 
 
-def _session(session: int) -> list[int]:
+def session_members(session: int) -> list[int]:
     """Living processes of a session (Linux; elsewhere only the group's leader is known)."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
@@ -221,6 +221,6 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         if process.poll() is None:
             os.killpg(process.pid, number)
-    for pid in _session(process.pid):
+    for pid in session_members(process.pid):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)

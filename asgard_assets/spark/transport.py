@@ -71,7 +71,7 @@ class FolderTransport:
 
 
 def open_transport(address: str) -> Transport:
-    """The transport behind an address, for example `file:///…/launcher/<run>/<step>/0`."""
+    """The transport behind an address, for example `file:///…/launcher/<run>-<step>-0`."""
     url = urlparse(address)
     if url.scheme == "file":
         return FolderTransport(Path(url.path))
