@@ -145,10 +145,12 @@ class ResultFiles:
     async def flush_old(self) -> None:
         """Write what waits for longer than `flush_seconds`."""
         limit = time.monotonic() - self._limits.flush_seconds
-        await self.flush(*(day for day, buffer in self._buffers.items() if buffer.since <= limit))
+        old = [day for day, buffer in self._buffers.items() if buffer.since <= limit]
+        if old:
+            await self.flush(*old)
 
     async def flush(self, *days: str) -> None:
-        """Write the buffers of `days`, all of them where none is named."""
+        """Write the buffers of `days`, all of them where none is named. Not to be cancelled half way."""
         taken = {day: self._buffers.pop(day) for day in days or tuple(self._buffers) if day in self._buffers}
         # One file at a time bounds what is in memory besides the buffers.
         async with self._lock:

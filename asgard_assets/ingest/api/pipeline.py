@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from asgard_assets.errors import ConfigError
+from asgard_assets.errors import ConfigError, LakeError
 from asgard_assets.ingest.api.auth import credentials
 from asgard_assets.ingest.api.bronze import SUCCESS, arrow_schema, table_spec
 from asgard_assets.ingest.api.config import load
@@ -100,7 +100,9 @@ def stage_source(
         lake.discard(staging)
         raise
     _drop_strays(lake, staging, plan, figures)
-    return Staged(staging, _summary(source, plan, figures))
+    summary = _summary(source, plan, figures)
+    _prove_complete(lake, source, staging, plan, summary)
+    return Staged(staging, summary)
 
 
 def _base_url(source: ApiSource) -> str:
@@ -176,6 +178,25 @@ def _drop_strays(lake: Lake, staging: Staging, plan: Plan, figures: Figures) -> 
             lake.filesystem.delete_dir_contents(f"{base}/{folder}", missing_dir_ok=True)
         else:
             shutil.rmtree(f"{base}/{folder}", ignore_errors=True)
+
+
+def _prove_complete(lake: Lake, source: ApiSource, staging: Staging, plan: Plan, summary: Summary) -> None:
+    """Every planned request has an outcome, and every outcome lies in a file; else nothing is published."""
+    import pyarrow.parquet as pq
+
+    for day, uris in lake.staged_files(staging).items():
+        told = sum(summary.outcomes.get(day, {}).values())
+        lying = sum(
+            pq.read_metadata(uri.removeprefix("s3://"), filesystem=lake.filesystem).num_rows for uri in uris
+        )
+        # How many items a list has is only known when it was walked.
+        planned = plan.send[day] + plan.carried[day] if source.rows else told
+        if not told == lying == planned:
+            raise LakeError(
+                f"{staging.table}: {day} has {planned} requests, {told} outcomes and {lying} staged rows; "
+                "nothing was published. Run it again, and report this if it happens twice",
+                table=staging.table,
+            )
 
 
 def _summary(source: ApiSource, plan: Plan, figures: Figures) -> Summary:

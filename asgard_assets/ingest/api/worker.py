@@ -6,6 +6,7 @@ Rows come from Spark one Arrow batch ahead; memory does not grow with their numb
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import os
 import threading
@@ -170,12 +171,15 @@ class Task:
         started = time.monotonic()
         try:
             async with self._transport, asyncio.TaskGroup() as group:
-                aging = group.create_task(self._age())
+                ended = asyncio.Event()
+                aging = group.create_task(self._age(ended))
                 rows = _Intake(batches)
                 async with rows, asyncio.TaskGroup() as workers:
                     for _ in range(self._source.limits.max_in_flight):
                         workers.create_task(self._work(rows))
-                aging.cancel()
+                # Never cancelled: a file whose name is not told to the driver would be dropped.
+                ended.set()
+                await aging
                 await self._files.flush()
         except* (Unreachable, Refused):
             self.figures.aborted = True
@@ -189,9 +193,10 @@ class Task:
         self.figures.files = self._files.written
         return self.figures
 
-    async def _age(self) -> None:
-        while True:
-            await asyncio.sleep(min(1.0, self._source.execution.flush_seconds))
+    async def _age(self, ended: asyncio.Event) -> None:
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), min(1.0, self._source.execution.flush_seconds))
             await self._files.flush_old()
 
     async def _work(self, rows: _Intake) -> None:

@@ -59,6 +59,15 @@ def test_a_range_is_one_job_and_every_row_lands_once(spark, lake, api):
     assert str(os.getpid()) not in api.workers
 
 
+def test_small_and_old_buffers_lose_and_repeat_nothing(spark, lake, api):
+    put_users(lake, 150)
+    api.latency = 0.02
+    config = source(USAGE, execution={"flush_rows": 7, "flush_seconds": 0.03}, limits={"max_in_flight": 5})
+    run_pipeline(spark, config, days=DAYS[:2], lake=lake)
+    assert len({row["request_id"] for row in rows(lake)}) == len(rows(lake)) == 300
+    assert len(lake.files("bronze", "usage")) > 40
+
+
 def test_faults_are_rows_with_outcomes_and_a_resume_sends_only_those(spark, lake, api):
     put_users(lake, 20)
     api.status = {3: [404, 404], 4: [503, 503], 5: [503], 6: [429], 7: [500, 500]}
