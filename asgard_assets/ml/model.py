@@ -183,7 +183,7 @@ def importance(model: Any, rows: pa.Table, repeats: int = 3) -> dict[str, float]
     from sklearn.inspection import permutation_importance
 
     x, y = part(rows, "validation")
-    found = permutation_importance(model, x, y, scoring="roc_auc", n_repeats=repeats, random_state=0)
+    found: Any = permutation_importance(model, x, y, scoring="roc_auc", n_repeats=repeats, random_state=0)
     pairs = zip(x.columns, found.importances_mean.tolist(), strict=True)
     return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
 

@@ -6,8 +6,10 @@ SQLite, and a window that only moves forward would never deliver a correction.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -35,7 +37,8 @@ def fill(store: OpenStore, views: Mapping[str, FeatureViewSpec]) -> Latest:
     for view in views.values():
         newest = newest_event(store, view)
         newest_of.append(newest)
-        store.feast.materialize(newest - timedelta(days=view.ttl_days), newest, [view.name])
+        with redirect_stdout(io.StringIO()):  # Feast prints its progress
+            store.feast.materialize(newest - timedelta(days=view.ttl_days), newest, [view.name])
         expected = _newest_rows(store, view, newest)
         keys[view.name] = len(expected)
         differing += _differences(

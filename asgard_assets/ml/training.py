@@ -169,7 +169,7 @@ def features_at(store: OpenStore, asked: pd.DataFrame, *, history: bool) -> pd.D
     `history`: leave out what was not yet known at the moment asked about. Each view's `__event_timestamp`
     and `__created_at` are read from the Gold row that the value came from, not from what Feast filtered by.
     """
-    entity = asked[["customer_id", "snapshot"]].rename(columns={"snapshot": "event_timestamp"})
+    entity = asked.rename(columns={"snapshot": "event_timestamp"})
     service = store.feast.get_feature_service(SERVICE)
     joined = store.feast.get_historical_features(
         entity, features=service, full_feature_names=True, filter_by_created_timestamp=history
@@ -184,7 +184,7 @@ def features_at(store: OpenStore, asked: pd.DataFrame, *, history: bool) -> pd.D
         rows = origins(store, view)
         joined = joined.merge(rows, on=["customer_id", origin], how="left", validate="many_to_one")
     columns = [f"{view}__{name}" for view in CHURN_VIEWS for name in ("event_timestamp", "created_at")]
-    return joined[["customer_id", "snapshot", *feature_columns(), *columns]]
+    return joined.loc[:, ["customer_id", "snapshot", *feature_columns(), *columns]]
 
 
 def origins(store: OpenStore, view: str) -> pd.DataFrame:

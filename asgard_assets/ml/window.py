@@ -93,12 +93,12 @@ def require_published(lake: Lake, stage: str, name: str, days: Sequence[str]) ->
 
 
 def _pull(store: OpenStore, view: FeatureViewSpec, days: Sequence[str]) -> Any:
-    feast_view = store.feast.get_feature_view(view.name)
+    source: Any = store.feast.get_feature_view(view.name).batch_source
     config = store.feast.config
     offline = store.feast._get_provider().offline_store  # type: ignore[attr-defined]
     job = offline.pull_all_from_table_or_query(
         config=config,
-        data_source=feast_view.batch_source,
+        data_source=source,
         join_key_columns=[view.key],
         feature_name_columns=[*view.features, ORIGIN],
         timestamp_field=EVENT_TIME,

@@ -1,6 +1,7 @@
 """[model, churn_training_set]: one partition a cut-off, by Feast's point-in-time join."""
 
 # No `from __future__ import annotations`: Dagster wants the type of `context`, not its name.
+import warnings
 from collections.abc import Iterator
 
 import dagster as dg
@@ -14,9 +15,11 @@ from asgard_assets.settings import Settings
 
 SPEC = training_set()
 # A week's cut-off looks back over the bounded window: this week and those before it, as far as there are any.
-HISTORY = dg.TimeWindowPartitionMapping(
-    start_offset=-(WINDOW.days // 7 - 1), end_offset=0, allow_nonexistent_upstream_partitions=True
-)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", dg.BetaWarning)
+    HISTORY = dg.TimeWindowPartitionMapping(
+        start_offset=-(WINDOW.days // 7 - 1), end_offset=0, allow_nonexistent_upstream_partitions=True
+    )
 DEPS = [dg.AssetDep(dg.AssetKey(["features", view]), partition_mapping=HISTORY) for view in CHURN_VIEWS]
 
 
