@@ -179,6 +179,7 @@ def test_days_ranges_checks_metadata_logs_and_provenance_arrive_as_in_process(
     assert not list(folder.rglob("*.log"))
 
 
+@pytest.mark.servers
 def test_subsets_of_a_multi_asset_and_dynamic_partitions_arrive_as_in_process(here: Run, there: Run) -> None:
     for run in (here, there):
         run("upstream", tags=day("2026-10-05"))
@@ -188,6 +189,7 @@ def test_subsets_of_a_multi_asset_and_dynamic_partitions_arrive_as_in_process(he
     assert story(there("from_file", tags=day("b.csv"))) == story(here("from_file", tags=day("b.csv")))
 
 
+@pytest.mark.servers
 def test_provenance_points_to_rows_of_the_hosts_event_log(
     there: Run, instance: Callable[[str], dg.DagsterInstance]
 ) -> None:
@@ -204,6 +206,7 @@ def test_provenance_points_to_rows_of_the_hosts_event_log(
         assert tags[child][f"dagster/input_event_pointer/{parent}"] == str(record.storage_id)
 
 
+@pytest.mark.servers
 def test_errors_of_the_body_and_its_retries_arrive_as_in_process(here: Run, there: Run) -> None:
     for asset in ("failing", "refusing", "second_try"):
         assert story(there(asset)) == story(here(asset)), asset
@@ -219,18 +222,21 @@ def test_a_lost_driver_fails_with_its_exit_code_its_last_lines_and_a_hint(there:
     assert metadata["fix"].value
 
 
+@pytest.mark.servers
 def test_a_lost_driver_is_tried_again_as_the_retry_policy_says(there: Run) -> None:
     told = types(there("lost_once"))
     assert told.count("STEP_UP_FOR_RETRY") == 1
     assert "PIPELINE_SUCCESS" in told
 
 
+@pytest.mark.servers
 def test_success_without_exit_code_zero_is_not_believed(there: Run) -> None:
     log = there("lying")
     assert "STEP_SUCCESS" not in types(log)
     assert "not believed" in failure(log).error.message
 
 
+@pytest.mark.servers
 def test_a_driver_that_cannot_start_its_resources_says_so(there: Run) -> None:
     said = failure(there("fussy"))
     assert "could not load the definitions or start the resources" in said.error.message
@@ -299,6 +305,7 @@ def last_run(tmp_path: Path) -> tuple[dg.DagsterRun, list[dg.EventLogEntry]]:
         return run, list(instance.all_logs(run.run_id))
 
 
+@pytest.mark.servers
 def test_a_cancelled_run_lets_the_body_clean_up_and_leaves_no_driver(
     asleep: tuple[subprocess.Popen[bytes], int], folder: Path, tmp_path: Path
 ) -> None:
@@ -313,6 +320,7 @@ def test_a_cancelled_run_lets_the_body_clean_up_and_leaves_no_driver(
     assert any(entry.user_message == "asleep" for entry in log)
 
 
+@pytest.mark.servers
 def test_a_driver_killed_from_outside_fails_the_step_and_names_the_signal(
     asleep: tuple[subprocess.Popen[bytes], int], tmp_path: Path
 ) -> None:
@@ -324,6 +332,7 @@ def test_a_driver_killed_from_outside_fails_the_step_and_names_the_signal(
     assert "SIGKILL" in failure(log).error.message
 
 
+@pytest.mark.servers
 def test_a_driver_gives_up_when_its_host_is_gone(
     asleep: tuple[subprocess.Popen[bytes], int], folder: Path
 ) -> None:
@@ -332,3 +341,12 @@ def test_a_driver_gives_up_when_its_host_is_gone(
     host.wait()
     wait(lambda: not alive(driver), 15)
     assert (folder / "cleaned").exists()
+
+
+def test_private_modules_of_dagster_are_used_in_one_file_only() -> None:
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "asgard_assets").rglob("*.py")
+        if "dagster._" in path.read_text()
+    }
+    assert users == {"asgard_assets/resources/steps.py"}
