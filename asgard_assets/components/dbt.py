@@ -8,7 +8,9 @@ lies in the lake; a source likewise, which makes it the Silver asset of that nam
 
 import importlib.metadata
 import json
+import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,6 +36,7 @@ from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
 
 REPORT = "asgard_publish.json"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _QUIET = ("--no-version-check", "--no-use-colors")
 
 
@@ -99,7 +102,7 @@ class DbtModels(DbtProjectComponent):
             op_tags={DAGSTER_DBT_SELECT_METADATA_KEY: " ".join("fqn:" + ".".join(fqn) for fqn in names)},
         )
         def build(context: dg.AssetExecutionContext) -> Iterator[Any]:
-            dbt = LocalDbt(self.dbt_project, dbt_executable=executable())
+            dbt = LocalDbt(project_dir=self.dbt_project, dbt_executable=executable())
             yield from self.execute(context, dbt)
 
         return build
@@ -197,7 +200,9 @@ class DbtModels(DbtProjectComponent):
         Check results come for every test that ran. Raises dg.Failure where a model stays unpublished, naming
         it and its failing tests; the published ones are recorded first.
         """
-        target = (Settings().home / "dbt" / f"{context.run_id}-{context.op_handle.name}").absolute()
+        work = Settings().home.absolute() / "dbt"
+        work.mkdir(parents=True, exist_ok=True)
+        target = Path(tempfile.mkdtemp(prefix=f"{context.run.run_id}-", dir=work))
         run = dbt.cli(self.get_cli_args(context), context=context, raise_on_error=False, target_path=target)
         # Outputs wait for the publish report: dbt calls a model done as soon as it is staged.
         events = list(run.stream())
@@ -211,7 +216,7 @@ class DbtModels(DbtProjectComponent):
             published = report["published"].get(spec.metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY])
             if published:
                 yield _with_counts(context, event, spec.key, published)
-            elif spec.metadata["dagster_dbt/materialization_type"] != "delta":
+            elif spec.metadata["dagster-dbt/materialization_type"] != "delta":
                 yield event
         yield from (event for event in events if not isinstance(event, dg.Output))
         if report["unpublished"]:
@@ -225,7 +230,9 @@ class DbtModels(DbtProjectComponent):
             )
         if error:
             raise dg.Failure(
-                f"dbt failed: {str(error)[:4000]}", metadata={"dbt": str(target)}, allow_retries=False
+                f"dbt failed: {_COLOURS.sub('', str(error))[:4000]}",
+                metadata={"dbt": str(target)},
+                allow_retries=False,
             )
         shutil.rmtree(target)
 

@@ -16,9 +16,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.flags import get_flags
 from dbt_common.exceptions import DbtRuntimeError
+from deltalake import Schema
 
 from asgard_assets.errors import AsgardError
 from asgard_assets.lake import DS, Lake, Staging, days_between, load_duckdb_extensions
@@ -137,8 +139,9 @@ class Plugin(BasePlugin):
             )
         casts = ", ".join(f"cast({_quoted(c)} as {kind}) as {_quoted(c)}" for c, kind in stored.items())
         query = f"select {casts} from {asked['rows']}"
-        arrow = cursor.sql(f"{query} limit 0").to_arrow_table().schema
-        staging = self.lake.stage(schema, name, arrow, days)
+        # By way of Delta's own types: DuckDB and Delta name the fields inside lists and maps differently.
+        delta = Schema.from_arrow(cursor.sql(f"{query} limit 0").to_arrow_table().schema)
+        staging = self.lake.stage(schema, name, pa.schema(delta.to_arrow()), days)
         with self._lock:
             self._staged[asked["unique_id"]] = staging
         target = staging.path if days else f"{staging.path}/part-0.parquet"
