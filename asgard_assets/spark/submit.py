@@ -21,6 +21,7 @@ from asgard_assets.errors import ConfigError
 from asgard_assets.settings import ROOT
 
 _OUT_OF_MEMORY = "OutOfMemoryError"
+_KILL_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,10 @@ class LocalProcess:
             time.sleep(0.05)
         _signal(process, signal.SIGKILL)
         process.wait()
+        # A killed process is still there until the kernel has taken it down; one in a disk wait may take longer.
+        deadline = time.monotonic() + _KILL_SECONDS
+        while session_members(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def forget(self, handle: Handle) -> None:
         Path(handle.log).unlink(missing_ok=True)
