@@ -167,7 +167,7 @@ class Lake:
             if day:
                 import pyarrow.compute as pc
 
-                part = rows.filter(pc.equal(rows[DS], day)).drop_columns([DS])
+                part = rows.filter(pc.field(DS) == day).drop_columns([DS])
                 folder = f"{staging.path}/{DS}={day}"
             if not part.num_rows:
                 continue

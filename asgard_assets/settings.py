@@ -19,32 +19,34 @@ class Settings(BaseSettings):
         env_prefix="ASGARD_", env_file=ROOT / ".env", extra="ignore", frozen=True
     )
 
-    env: Literal["local", "production"] = Field("local", description="Which resources are bound.")
-    home: Path = Field(ROOT / ".asgard", description="Folder for everything that a local run keeps.")
-    lake: str = Field("", description="Root of the Delta tables: a folder or s3://bucket/prefix.")
-    landing: str = Field("", description="Root of the files that sources drop: one folder a source.")
+    env: Literal["local", "production"] = Field(default="local", description="Which resources are bound.")
+    home: Path = Field(default=ROOT / ".asgard", description="Folder for everything that a local run keeps.")
+    lake: str = Field(default="", description="Root of the Delta tables: a folder or s3://bucket/prefix.")
+    landing: str = Field(default="", description="Root of the files that sources drop: one folder a source.")
     cache: Path = Field(
-        Path("~/.cache/asgard").expanduser(), description="Spark jars and connectors, by version."
+        default=Path("~/.cache/asgard").expanduser(), description="Spark jars and connectors, by version."
     )
-    partition_start: date = Field(date(2026, 10, 5), description="First daily partition.")
+    partition_start: date = Field(default=date(2026, 10, 5), description="First daily partition.")
     partition_end: date | None = Field(
-        date(2026, 11, 2), description="First day without a partition; empty: the calendar goes on."
+        default=date(2026, 11, 2), description="First day without a partition; empty: the calendar goes on."
     )
-    time_zone: str = Field("UTC", description="Zone in which a daily partition begins.")
-    lookback_days: int = Field(60, ge=1, description="How far back automation reacts to late data.")
-    owner: str = Field("team:data-platform", description="Owner of tables that name none.")
-    spark_memory: str = Field("1g", description="Heap of the local Spark driver.")
-    spark_cores: int = Field(2, ge=1, description="Task slots of local Spark.")
-    demo_api_url: str = Field("http://127.0.0.1:8765", description="The demo's REST API.")
-    demo_token: str = Field("demo-token", description="Bearer token of the demo's API; guards nothing.")
-    airbyte_url: str = Field("http://127.0.0.1:8001", description="Airbyte server.")
-    mlflow_uri: str = Field("", description="MLflow tracking store; default: SQLite in `home`.")
+    time_zone: str = Field(default="UTC", description="Zone in which a daily partition begins.")
+    lookback_days: int = Field(default=60, ge=1, description="How far back automation reacts to late data.")
+    owner: str = Field(default="team:data-platform", description="Owner of tables that name none.")
+    spark_memory: str = Field(default="1g", description="Heap of the local Spark driver.")
+    spark_cores: int = Field(default=2, ge=1, description="Task slots of local Spark.")
+    demo_api_url: str = Field(default="http://127.0.0.1:8765", description="The demo's REST API.")
+    demo_token: str = Field(
+        default="demo-token", description="Bearer token of the demo's API; guards nothing."
+    )
+    airbyte_url: str = Field(default="http://127.0.0.1:8001", description="Airbyte server.")
+    mlflow_uri: str = Field(default="", description="MLflow tracking store; default: SQLite in `home`.")
     launcher: Literal["none", "spark-submit"] = Field(
-        "none", description="Where Spark assets run: in this process, or in a spark-submit driver."
+        default="none", description="Where Spark assets run: in this process, or in a spark-submit driver."
     )
-    alert_webhook: str = Field("", description="Where failed runs are posted; empty: nowhere.")
-    s3_endpoint: str | None = Field(None, description="S3 endpoint; empty: AWS.")
-    s3_region: str = Field("us-east-1", description="S3 region.")
+    alert_webhook: str = Field(default="", description="Where failed runs are posted; empty: nowhere.")
+    s3_endpoint: str | None = Field(default=None, description="S3 endpoint; empty: AWS.")
+    s3_region: str = Field(default="us-east-1", description="S3 region.")
 
     @model_validator(mode="before")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +71,7 @@ def _line(lines: dict[str, TableLine], key: Any) -> TableLine:
     return lines.setdefault(key.to_user_string(), TableLine(key.path[0], "/".join(key.path[1:])))
 
 
-def _rows(metadata: dict[str, Any]) -> int:
+def _rows(metadata: Mapping[str, Any]) -> int:
     for name in ("dagster/partition_row_count", "dagster/row_count", "records"):
         if name in metadata:
             return int(metadata[name].value)

@@ -28,7 +28,7 @@ NUMERIC: tuple[FeatureType, ...] = ("bigint", "double", "boolean")
 class Feature(Model):
     type: FeatureType = Field(description="Type of the Gold column.")
     description: str = ""
-    required: bool = Field(False, description="A null in this column breaks the window.")
+    required: bool = Field(default=False, description="A null in this column breaks the window.")
 
 
 class FeatureViewSpec(Model):
@@ -37,15 +37,15 @@ class FeatureViewSpec(Model):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the view and of its asset.")
     description: str
     table: str = Field(pattern=r"^[a-z]+/[a-z0-9_]+$", description="Source table, `stage/name`.")
-    entity: str = Field("customer", description="Feast entity, declared in feature_repo/definitions.py.")
-    key: str = Field("customer_id", description="The entity's join key.")
+    entity: str = Field(default="customer", description="Feast entity, declared in feature_repo/definitions.py.")
+    key: str = Field(default="customer_id", description="The entity's join key.")
     ttl_days: int = Field(ge=1, description="A value older than this is no longer served or joined.")
     features: dict[str, Feature] = Field(min_length=1)
-    checks: tuple[Check, ...] = Field((), description="Further conditions on the rows that Feast reads.")
+    checks: tuple[Check, ...] = Field(default=(), description="Further conditions on the rows that Feast reads.")
     owners: tuple[str, ...] = ()
     tags: dict[str, str] = Field(default_factory=dict)
     kinds: tuple[str, ...] = ("feast", "duckdb")
-    fresh_hours: float = Field(26, gt=0)
+    fresh_hours: float = Field(default=26, gt=0)
 
     @model_validator(mode="after")
     def _names_survive_feast(self) -> FeatureViewSpec:

@@ -25,9 +25,9 @@ class Check(Model):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     sql: str = Field(description="Boolean SQL over one row; with `aggregate: true` over the partition.")
-    aggregate: bool = Field(False, description="Evaluate once a partition, for example `count(*) > 0`.")
+    aggregate: bool = Field(default=False, description="Evaluate once a partition, for example `count(*) > 0`.")
     severity: Severity = Field(
-        "error", description="error: the partition is not published; warn: it is, and says so."
+        default="error", description="error: the partition is not published; warn: it is, and says so."
     )
     description: str = ""
 
@@ -44,7 +44,7 @@ class TableSpec(Model):
     owners: tuple[str, ...] = ()
     tags: dict[str, str] = Field(default_factory=dict)
     kinds: tuple[str, ...] = ()
-    fresh_hours: float = Field(26, gt=0, description="A table older than this is shown as stale.")
+    fresh_hours: float = Field(default=26, gt=0, description="A table older than this is shown as stale.")
 
     @property
     def asset_key(self) -> list[str]:

@@ -32,7 +32,7 @@ class Cluster(BaseSettings):
     )
     service_account: str = Field(alias="SPARK_SERVICE_ACCOUNT", description="Service account of the pods.")
     s3_secret: str | None = Field(
-        None, alias="S3_SECRET_NAME", description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        default=None, alias="S3_SECRET_NAME", description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
     )
     max_concurrent_steps: int = Field(default=8, alias="ASGARD_MAX_CONCURRENT_STEPS", ge=1)
     step_memory: str = Field(default="2Gi", alias="ASGARD_STEP_MEMORY", description="Memory of a step's pod.")

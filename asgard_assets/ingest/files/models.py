@@ -111,7 +111,7 @@ class CsvOptions(Model):
     """How delimited text is read. The first record is the header."""
 
     delimiter: str | None = Field(
-        None, min_length=1, max_length=1, description="Default: comma, tab in .tsv."
+        default=None, min_length=1, max_length=1, description="Default: comma, tab in .tsv."
     )
     quote: str = Field(default='"', min_length=1, max_length=1)
     escape: str | None = Field(default=None, min_length=1, max_length=1, description="Beside doubled quotes.")

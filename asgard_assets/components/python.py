@@ -1,0 +1,72 @@
+"""A table from one Python function, for whatever is neither Spark nor SQL: a model's scores, a segmentation."""
+
+# No `from __future__ import annotations`: Dagster wants the type of `context`, not its name.
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from asgard_assets.components.automation import on_upstream_change
+from asgard_assets.components.partitions import daily
+from asgard_assets.components.tables import Yielded, asset_spec, check_specs, days_of, publish
+from asgard_assets.lake import Lake
+from asgard_assets.quality.tables import Check, Column, TableSpec
+from asgard_assets.resources.lake import LakeResource
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def table(
+    address: str,
+    *,
+    deps: Sequence[str],
+    key: Sequence[str],
+    columns: Mapping[str, str],
+    description: str,
+    kinds: Sequence[str] = ("python", "delta"),
+    checks: Sequence[Check] = (),
+    owners: Sequence[str] = (),
+    tags: Mapping[str, str] | None = None,
+) -> Callable[[Callable[[Lake, list[str]], "pa.Table"]], dg.AssetsDefinition]:
+    """Make `function(lake, days)` the daily partitioned asset `address` ("stage/name").
+
+    The function returns the rows of all `days` as one Arrow table with a `ds` column. They are staged, audited
+    day by day and published in one commit, as every table is; the asset follows its `deps` ("stage/name").
+    """
+    stage, _, name = address.partition("/")
+    spec = TableSpec(
+        stage=stage,
+        name=name,
+        description=description,
+        key=tuple(key),
+        columns={column: Column(type=kind) for column, kind in columns.items()},
+        checks=tuple(checks),
+        owners=tuple(owners),
+        tags=dict(tags or {}),
+        kinds=tuple(kinds),
+    )
+
+    def make(function: Callable[[Lake, list[str]], "pa.Table"]) -> dg.AssetsDefinition:
+        @dg.multi_asset(
+            name=f"{stage}_{name}",
+            specs=[
+                asset_spec(
+                    spec,
+                    deps=[dg.AssetKey(dep.split("/")) for dep in deps],
+                    partitions_def=daily(),
+                    automation=on_upstream_change(),
+                )
+            ],
+            check_specs=check_specs(spec),
+            backfill_policy=dg.BackfillPolicy.single_run(),
+        )
+        def asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Yielded]:
+            rows = function(lake.lake, days_of(context))
+            staging = lake.lake.stage(stage, name, rows.schema, days_of(context))
+            lake.lake.write(staging, rows)
+            yield from publish(context, lake.lake, spec, staging)
+
+        return asset
+
+    return make
