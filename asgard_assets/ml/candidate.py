@@ -35,9 +35,6 @@ class Candidate:
 
 def stored(lake: Lake, partition: str) -> tuple[pa.Table, int]:
     """The training set of one cut-off and the table's version. Raises ModelError where there is none."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     table = lake.table(*TABLE)
     if table is None or not lake.epochs(*TABLE, [partition])[partition]:
         raise ModelError(
@@ -47,8 +44,7 @@ def stored(lake: Lake, partition: str) -> tuple[pa.Table, int]:
         rows = connection.sql(
             f"select * from model.churn_training_set where ds = '{partition}'"
         ).to_arrow_table()
-    rows = pa.table(rows)
-    return rows.filter(pc.equal(rows["ds"], partition)), table.version()
+    return rows, table.version()
 
 
 def propose(lake: Lake, registry: Registry, partition: str) -> Candidate:

@@ -30,7 +30,7 @@ DEPS = [
             SPEC,
             deps=DEPS,
             partitions_def=daily(),
-            automation=on_upstream_change().ignore(dg.AssetSelection.assets(MODEL)),
+            automation=on_upstream_change().ignore(dg.AssetSelection.assets(MODEL)),  # type: ignore[attr-defined]
         )
     ],
     check_specs=check_specs(SPEC),
