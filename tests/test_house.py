@@ -40,7 +40,7 @@ def test_every_direct_dependency_is_locked_within_its_bounds():
 
 USES = {
     "dagster": ("asgard_assets/definitions.py", "import dagster"),
-    "dagster-webserver": ("asgard_assets/cli.py", '"dagster", "dev"'),
+    "dagster-webserver": ("asgard_assets/cli.py", '"workspace.yaml"'),
     "dagster-k8s": ("asgard_assets/resources/production.py", "dagster_k8s"),
     "dagster-airbyte": ("asgard_assets/components/airbyte.py", "dagster_airbyte"),
     "dagster-dbt": ("asgard_assets/components/dbt.py", "dagster_dbt"),
