@@ -1,6 +1,7 @@
 """Silver tables as assets: each Python file of a folder that declares one with `@silver`."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from types import ModuleType
@@ -136,8 +137,13 @@ def stage(spark: "SparkSession", lake: Lake, table: SilverTable, days: Sequence[
     valid = conforms(table, result.valid)
     good = lake.stage("silver", name, tables.arrow_schema(valid), days)
     bad = lake.stage("rejected", name, tables.arrow_schema(result.rejected), days)
-    for frame, staging in ((valid, good), (result.rejected, bad)):
-        tables.write(frame.hint("rebalance", "ds"), staging)
+    with ThreadPoolExecutor(2) as pool:  # side by side: on few rows a write mostly waits for the driver
+        writes = [
+            pool.submit(tables.write, frame.hint("rebalance", "ds"), staging)
+            for frame, staging in ((valid, good), (result.rejected, bad))
+        ]
+        for write in writes:
+            write.result()
     sources = [(entry.stage, entry.name) for entry in table.inputs if not entry.until]
     return Staged(good, bad, rejects(lake, bad, sources))
 

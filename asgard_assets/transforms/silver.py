@@ -18,7 +18,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import DS
@@ -146,7 +146,7 @@ def conforms(table: SilverTable, frame: DataFrame) -> DataFrame:
     """The frame's declared columns in their declared order. Raises ConfigError where one differs."""
     from pyspark.sql.types import StructType
 
-    declared = {f.name: f.dataType.simpleString() for f in StructType.fromDDL(table.ddl)}
+    declared = {f.name: f.dataType.simpleString() for f in cast(StructType, StructType.fromDDL(table.ddl))}
     found: dict[str, Any] = {f.name: f.dataType.simpleString() for f in frame.schema}
     wrong = [f"{n} is missing" for n in declared if n not in found]
     wrong += [f"{n} is not declared" for n in found if n not in declared]

@@ -21,31 +21,31 @@ def frame(spark, *rows: dict, ds: str = DAY):
     return spark.createDataFrame(data, ", ".join(f"{n} string" for n in [*names, "ds"]))
 
 
-@pytest.mark.parametrize(
-    ("wrong", "reason"),
-    [
-        ({"amount": "12,5O"}, "amount is not a number: 12,5O"),
-        ({"ratio": "nan"}, "ratio is not a number: nan"),
-        ({"ratio": "12d"}, "ratio is not a number: 12d"),
-        ({"amount": "99999999999.99"}, "amount is not a number: 99999999999.99"),
-        ({"id": "1.5"}, "id is not a whole number: 1.5"),
-        ({"id": "user-17"}, "id is not a whole number: user-17"),
-        ({"day": "2026"}, "day is not a date: 2026"),
-        ({"day": "2026-02-30"}, "day is not a date: 2026-02-30"),
-        ({"paid": "maybe"}, "paid is not true or false: maybe"),
-        ({"id": ""}, "id is missing"),
-        ({"id": None}, "id is missing"),
-        ({"amount": "-1"}, "amount is negative"),
-    ],
-)
-def test_a_value_that_does_not_parse_is_rejected_and_never_a_silent_null(spark, wrong, reason):
+WRONG = [
+    ({"amount": "12,5O"}, "amount is not a number: 12,5O"),
+    ({"ratio": "nan"}, "ratio is not a number: nan"),
+    ({"ratio": "12d"}, "ratio is not a number: 12d"),
+    ({"amount": "99999999999.99"}, "amount is not a number: 99999999999.99"),
+    ({"id": "1.5"}, "id is not a whole number: 1.5"),
+    ({"id": "user-17"}, "id is not a whole number: user-17"),
+    ({"day": "2026"}, "day is not a date: 2026"),
+    ({"day": "2026-02-30"}, "day is not a date: 2026-02-30"),
+    ({"paid": "maybe"}, "paid is not true or false: maybe"),
+    ({"id": ""}, "id is missing"),
+    ({"id": None}, "id is missing"),
+    ({"amount": "-1"}, "amount is negative"),
+]
+
+
+def test_a_value_that_does_not_parse_is_rejected_and_never_a_silent_null(spark):
     rules = [*missing("id"), ("amount is negative", "amount < 0")]
-    valid, rejected = split(typed(frame(spark, wrong), COLUMNS), rules)
+    source = frame(spark, *(wrong for wrong, _ in WRONG))
+    valid, rejected = split(typed(source, COLUMNS), rules)
+    found = rejected.collect()
+    assert [(row.reason, row.ds) for row in found] == [(reason, DAY) for _, reason in WRONG]
+    for row, (wrong, _) in zip(found, WRONG, strict=True):
+        assert json.loads(row.record) == {k: v for k, v in {**GOOD, **wrong}.items() if v is not None}
     assert valid.count() == 0
-    (row,) = rejected.collect()
-    assert (row.reason, row.ds) == (reason, DAY)
-    kept = json.loads(row.record)
-    assert kept == {k: v for k, v in {**GOOD, **wrong}.items() if v is not None}
 
 
 def test_rows_in_are_rows_out_and_rejected_whatever_the_rows_are(spark):
