@@ -102,7 +102,14 @@ class DbtModels(DbtProjectComponent):
             op_tags={DAGSTER_DBT_SELECT_METADATA_KEY: " ".join("fqn:" + ".".join(fqn) for fqn in names)},
         )
         def build(context: dg.AssetExecutionContext) -> Iterator[Any]:
-            dbt = LocalDbt(project_dir=self.dbt_project, dbt_executable=executable())
+            project = self.dbt_project
+            dbt = LocalDbt(
+                project_dir=str(project.project_dir),
+                profiles_dir=str(project.profiles_dir),
+                profile=project.profile,
+                target=project.target,
+                dbt_executable=executable(),
+            )
             yield from self.execute(context, dbt)
 
         return build
