@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
@@ -165,7 +165,9 @@ def frames(
         else:
             found[entry.name] = tables.read(spark, lake, entry.stage, entry.name, days)
     if table.history:
-        own = tables.read(spark, lake, "silver", table.spec.name, schema=StructType.fromDDL(table.ddl))
+        own = tables.read(
+            spark, lake, "silver", table.spec.name, schema=cast(StructType, StructType.fromDDL(table.ddl))
+        )
         found["earlier"] = own.where(f"ds < '{min(days)}'")
     return found
 

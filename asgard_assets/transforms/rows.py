@@ -12,7 +12,7 @@ from asgard_assets.lake import DS
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-RECORD, REASON, _PROBLEM = "record", "reason", "_problem"
+RECORD, REASON, PROBLEM = "record", "reason", "_problem"
 
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 _WHOLE = r"^\s*[-+]?\d+\s*$"
@@ -92,7 +92,7 @@ def typed(frame: DataFrame, columns: dict[str, str], record: Sequence[str] = ())
             F.when(text.isNotNull() & value.isNull(), F.concat(F.lit(f"{name} is not {word}: "), text))
         )
     problem = F.coalesce(*problems) if problems else F.lit(None).cast("string")
-    return frame.select(*values, F.col(DS), F.to_json(F.struct(*seen)).alias(RECORD), problem.alias(_PROBLEM))
+    return frame.select(*values, F.col(DS), F.to_json(F.struct(*seen)).alias(RECORD), problem.alias(PROBLEM))
 
 
 def missing(*columns: str) -> list[Rule]:
@@ -118,7 +118,7 @@ def split(
     def condition(rule: str | Column) -> Column:
         return F.expr(rule) if isinstance(rule, str) else rule
 
-    reasons = [F.col(_PROBLEM), *(F.when(condition(rule), F.lit(reason)) for reason, rule in rules)]
+    reasons = [F.col(PROBLEM), *(F.when(condition(rule), F.lit(reason)) for reason, rule in rules)]
     reason = F.coalesce(*reasons)
     tagged = frame.withColumn(REASON, reason)
     if key:
@@ -128,7 +128,7 @@ def split(
         )
         again = F.when(F.row_number().over(ranked) > 1, F.lit("duplicate"))
         tagged = tagged.withColumn(REASON, F.coalesce(REASON, again))
-    good = tagged.where(F.col(REASON).isNull()).drop(REASON, _PROBLEM)
+    good = tagged.where(F.col(REASON).isNull()).drop(REASON, PROBLEM)
     return Split(good, tagged.where(F.col(REASON).isNotNull()).select(RECORD, REASON, DS))
 
 

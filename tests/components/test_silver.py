@@ -199,6 +199,13 @@ def test_purchases_have_the_price_known_on_their_day_and_carts_are_none(lake: La
     assert Counter(rows(lake, "select reason from rejected.purchases")) == {("product is unknown",): 3}
 
 
+def test_a_source_that_never_delivered_a_row_gives_an_empty_valid_table(lake: Lake, run):
+    for name in ("purchases", "products"):
+        put(lake, name, dict.fromkeys(DAYS, ()), ())
+    run("purchases")
+    assert rows(lake, "select count(*) from silver.purchases") == [(0,)]
+
+
 def shop(lake: Lake, contacts: dict[str, list[dict[str, Any]]]) -> None:
     users = [
         {"id": n, "name": f"N{n}", "email": f"{n}@shop.example", "created_at": "2020-01-01T00:00:00+00:00"}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from asgard_assets.quality.tables import Check
 from asgard_assets.transforms.history import spans
-from asgard_assets.transforms.rows import Split, missing, split, typed
+from asgard_assets.transforms.rows import PROBLEM, Split, missing, split, typed
 from asgard_assets.transforms.silver import silver, until
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def purchases(purchases: DataFrame, products: DataFrame) -> Split:
     from pyspark.sql import functions as F
 
     known = split(typed(products, PRODUCT), missing("id", "price"), key=("id",), order=("updated_at desc",))
-    bought = typed(purchases.where("trim(purchased_at) <> ''"), PURCHASE)
+    bought = typed(purchases, PURCHASE).where(f"purchased_at is not null or {PROBLEM} is not null")
     rows = bought.alias("p").join(
         F.broadcast(spans(known.valid, "id")).alias("x"),
         F.expr("p.product_id = x.id and p.ds >= x.ds and (x.next_ds is null or p.ds < x.next_ds)"),
