@@ -63,7 +63,7 @@ def test_a_person_sees_the_platform_and_materializes_a_day_by_clicking(
             page.screenshot(path=str(PICTURES / f"{name}.png"))
 
         page.goto(f"{ui}/assets/gold/customer_metrics")
-        for text in ("days_since_last_purchase", "data-platform", "dbt", "Freshness policy"):
+        for text in ("days_since_last_purchase", "analytics", "dbt", "Freshness policy"):
             expect(page.get_by_text(text).first).to_be_visible()
         picture("table")
         page.goto(f"{ui}/assets/gold/customer_metrics?view=checks")
