@@ -39,10 +39,11 @@ if [ ! -e "$stamp" ]; then
     .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r .venv/uv.txt
   fi
   echo "installing the packages of requirements.lock"
-  .venv/bin/uv pip sync -q --python .venv/bin/python --require-hashes requirements.lock
+  .venv/bin/uv pip sync -q --compile-bytecode --python .venv/bin/python --require-hashes requirements.lock
   .venv/bin/uv pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
   rm -f .venv/.asgard-*
   touch "$stamp"
 fi
 .venv/bin/python -m asgard_assets.spark.jars
 .venv/bin/python -m deployments.local.airbyte.install
+.venv/bin/python -m asgard_assets.components.dbt_manifest dbt_project

@@ -28,6 +28,7 @@ class Home:
     """A folder with a demo's data, and how to run commands on it."""
 
     path: Path
+    repository: Path = ROOT
     api_port: int = field(default_factory=free_port)
     airbyte_port: int = field(default_factory=free_port)
 
@@ -40,6 +41,7 @@ class Home:
             "ASGARD_AIRBYTE_URL": f"http://127.0.0.1:{self.airbyte_port}",
             "DAGSTER_HOME": str(self.path / "dagster"),
             "DAGSTER_DISABLE_TELEMETRY": "yes",
+            "PYTHONPATH": str(self.repository),
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         }
 
@@ -50,14 +52,14 @@ class Home:
     def run(self, *command: str, timeout: float = 900, **extra: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [str(BIN / command[0]), *command[1:]],
-            cwd=ROOT, env=self.env | extra, capture_output=True, text=True, timeout=timeout, check=False,
+            cwd=self.repository, env=self.env | extra, capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
 
     def start(self, *command: str, **extra: str) -> subprocess.Popen[bytes]:
         with (self.path / f"{Path(command[0]).name}-{time.monotonic_ns()}.log").open("wb") as log:
             return subprocess.Popen(
                 [str(BIN / command[0]), *command[1:]],
-                cwd=ROOT, env=self.env | extra, stdout=log, stderr=log, start_new_session=True,
+                cwd=self.repository, env=self.env | extra, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     def materialize(

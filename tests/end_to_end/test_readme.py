@@ -51,7 +51,7 @@ def test_every_link_of_the_readme_leads_somewhere():
 @pytest.mark.servers
 @pytest.mark.timeout(600)
 def test_what_the_readme_adds_is_materialized_with_every_upstream_edge(copy_of_demo: Home, tmp_path: Path):
-    repository = copy_of_the_repository(tmp_path / "repository")
+    repository = copy_of_demo.repository = copy_of_the_repository(tmp_path / "repository")
     for text, place in BLOCKS:
         (repository / place).parent.mkdir(parents=True, exist_ok=True)
         (repository / place).write_text(text)
@@ -61,9 +61,7 @@ def test_what_the_readme_adds_is_materialized_with_every_upstream_edge(copy_of_d
     added = [
         "bronze/refunds", "silver/refunds", "gold/refunds_daily", "features/customer_support", "model/customer_segments",
     ]  # fmt: skip
-    done = copy_of_demo.materialize(
-        ",".join(f'key:"{name}"' for name in added), DAY, PYTHONPATH=str(repository)
-    )
+    done = copy_of_demo.materialize(",".join(f'key:"{name}"' for name in added), DAY)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-5000:]
     with copy_of_demo.lake.connect() as connection:
 
