@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from asgard_assets.settings import Settings
 
 if TYPE_CHECKING:
     from pyarrow import fs as pafs
+
+# `2026_10_05_<epoch ms>_<part>.jsonl.gz`: all parts of one sync carry one epoch.
+_GENERATION = re.compile(r"[0-9]{4}[_-][0-9]{2}[_-][0-9]{2}_([0-9]{10,})_[^/]*$")
 
 
 @dataclass(frozen=True, order=True)
@@ -82,7 +86,7 @@ def list_files(
 ) -> Listing:
     """List the source's files in name order, folder by folder. Hidden names (`.x`, `_x`) are left out.
 
-    With a budget the listing may stop early and say where; `after` takes it up again. Raises SourceError
+    Of a snapshot source each day has only its newest generation. With a budget the listing may stop early and say where; `after` takes it up again. Raises SourceError
     where the source's folder does not exist.
     """
     if landing.root.startswith("s3://"):
@@ -105,7 +109,15 @@ def list_files(
         if deadline is not None and clock() > deadline:
             stopped_at = file.path
             break
+    if source.files == "snapshot":
+        days = {day: _newest(files) for day, files in days.items()}
     return Listing({day: sorted(days[day]) for day in sorted(days)}, tuple(undated), stopped_at)
+
+
+def _newest(files: list[File]) -> list[File]:
+    """The files of the newest generation; all of them where the names tell of none."""
+    stamps = [int(found[1]) if (found := _GENERATION.search(f.path)) else 0 for f in files]
+    return [file for file, stamp in zip(files, stamps, strict=True) if stamp == max(stamps)]
 
 
 def batch_hash(files: Iterable[File]) -> str:

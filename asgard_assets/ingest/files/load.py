@@ -106,7 +106,7 @@ def load(
         log.warning("%s: no day in the name of %s", source.name, ", ".join(listing.undated[:5]))
     chosen = {day: listing.days.get(day, []) for day in days}
     before = done_plans(lake, source.name, days)
-    kept = {day: _gone(before.get(day), files) for day, files in chosen.items()}
+    kept = {day: _gone(source, before.get(day), files) for day, files in chosen.items()}
     plans = {day: write_plan(lake, source.name, day, [*files, *kept[day]]) for day, files in chosen.items()}
     task = _Task(
         landing,
@@ -244,8 +244,10 @@ def _sweep(lake: Lake, staging: Staging, parts: set[str], failed: Mapping[str, s
                 lake.filesystem.delete_file(uri.removeprefix("s3://"))
 
 
-def _gone(before: Plan | None, listed: Sequence[File]) -> list[File]:
-    """Files that were loaded and are no longer there."""
+def _gone(source: FileSource, before: Plan | None, listed: Sequence[File]) -> list[File]:
+    """Files that were loaded, are no longer there and are not replaced by others: their rows stay."""
+    if source.files == "snapshot" and listed:
+        return []
     paths = {file.path for file in listed}
     return [file for file in before.files if file.path not in paths] if before else []
 

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from asgard_assets.quality.tables import Check, Column, Model, TableSpec
 
 SchemaMode = Literal["addNewColumns", "rescue", "failOnNewColumns", "none"]
+FilesMode = Literal["add", "snapshot"]
 Format = Literal["csv", "json", "parquet"]
 
 TECHNICAL = {
@@ -134,6 +135,13 @@ class FileSource(Model):
         default="addNewColumns",
         description="What to do with a column the table does not have: add it, keep it in _rescued_data "
         "(rescue), fail that day (failOnNewColumns), or ignore it (none).",
+    )
+    files: FilesMode = Field(
+        default="add",
+        description="What the files of one day are to each other. add: parts of the day; the rows of a loaded "
+        "file stay when the file is removed. snapshot: each load of the folder replaces the earlier one, as "
+        "Airbyte's full refresh does; a day's rows are those of the files that lie there, and of files named "
+        "`<day>_<epoch ms>_<part>` only those with the newest epoch. A day without any file keeps its rows.",
     )
     csv: CsvOptions = CsvOptions.model_validate({})
     deps: tuple[tuple[str, ...], ...] = Field(default=(), description="Asset keys of what writes the files.")

@@ -43,6 +43,11 @@ class Bench:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
+    def put(self, name: str, content: str) -> Path:
+        path = self.folder / name
+        path.write_text(content)
+        return path
+
     def stage(self, days: list[str] = DAYS) -> Loaded:
         return load(self.spark, self.lake, self.landing, self.source, days)
 
@@ -121,6 +126,28 @@ def test_rows_of_a_file_that_is_gone_stay_when_its_day_is_loaded_again(bench: Be
         assert bench.run(DAYS[:1]).days[DAYS[0]].deleted_files == 1
         assert bench.rows("id") == [("1",), ("2",)]
     assert bench.states() == {"deleted", "loaded"}
+
+
+def test_a_second_full_refresh_of_a_day_replaces_the_first(
+    spark: SparkSession, lake: Lake, settings: Settings
+) -> None:
+    bench = Bench(spark, lake, settings, files="snapshot", ds={"type": "filename"})
+    first = bench.put("2026_10_05_1790000000000_0.jsonl", '{"id": 1}\n{"id": 2}\n')
+    bench.run(DAYS[:1])
+    second = bench.put("2026_10_05_1790000009999_0.jsonl", '{"id": 2}\n')
+    bench.put("2026_10_05_1790000009999_1.jsonl", '{"id": 3}\n')
+    bench.run(DAYS[:1])  # both generations lie there, as for a moment while Airbyte publishes
+    assert bench.rows("id") == [("2",), ("3",)]
+    first.unlink()
+    assert bench.states() == {"loaded"}
+    assert bench.run(DAYS[:1]).days[DAYS[0]].deleted_files == 0
+    assert bench.rows("id") == [("2",), ("3",)]
+    # The next day's sync removes this day's files: what was loaded of it is history and stays.
+    for path in (second, *bench.folder.glob("*_1.jsonl")):
+        path.unlink()
+    bench.put("2026_10_06_1790080000000_0.jsonl", '{"id": 9}\n')
+    bench.run(DAYS[:2])
+    assert bench.rows("id, ds") == [("2", DAYS[0]), ("3", DAYS[0]), ("9", DAYS[1])]
 
 
 def test_an_unreadable_file_fails_its_day_only_and_is_named(bench: Bench) -> None:
