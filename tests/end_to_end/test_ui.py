@@ -66,14 +66,14 @@ def test_a_person_sees_the_platform_and_materializes_a_day_by_clicking(
         for text in ("days_since_last_purchase", "analytics", "dbt", "Freshness policy"):
             expect(page.get_by_text(text).first).to_be_visible()
         picture("table")
-        page.goto(f"{ui}/assets/gold/customer_metrics?view=checks")
-        expect(page.get_by_text("customer_metrics_key_is_unique").first).to_be_visible()
+        page.goto(f"{ui}/assets/silver/customers?view=checks")
+        expect(page.get_by_text("key_is_unique").first).to_be_visible()
         picture("checks")
         page.goto(f"{ui}/assets/model/churn_model?view=events")
         expect(page.get_by_text("comparison").first).to_be_visible()
         picture("model")
-        page.goto(f"{ui}/asset-groups")
-        expect(page.get_by_text("features").first).to_be_visible()
+        page.goto(f"{ui}/assets/model/churn_predictions?view=lineage&lineageScope=upstream&lineageDepth=5")
+        expect(page.get_by_text("churn_training_set").first).to_be_visible()
         picture("lineage")
 
         page.goto(f"{ui}/assets/bronze/invoices")
