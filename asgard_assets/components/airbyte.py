@@ -31,6 +31,7 @@ from dagster_shared.serdes.errors import DeserializationError
 from dagster_shared.serdes.objects.models.defs_state_info import DefsStateManagementType
 from pydantic import Field, PrivateAttr
 
+from asgard_assets.components.failures import clear_failures
 from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.settings import ROOT, Settings
 
@@ -220,7 +221,8 @@ class AirbyteSyncs(AirbyteWorkspaceComponent):
         # Airbyte refuses a second sync of a connection; the pool makes runs wait for each other instead.
         @dg.multi_asset(name=f"airbyte_{name}", can_subset=True, specs=specs, pool=f"airbyte/{name}")
         def sync(context):  # Dagster cannot read the annotation as the string that it is here
-            yield from self.execute(context, self.workspace)
+            with clear_failures():
+                yield from self.execute(context, self.workspace)
 
         return sync
 

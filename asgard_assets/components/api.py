@@ -3,16 +3,15 @@
 # No `from __future__ import annotations`: Dagster reads the annotations of the asset function as objects.
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import dagster as dg
 from pydantic import BaseModel, Field, model_validator
 
 from asgard_assets.components.automation import on_upstream_change
+from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import asset_spec, check_specs, days_of, publish
-from asgard_assets.errors import AsgardError, Transient
 from asgard_assets.ingest.api.bronze import table_spec
 from asgard_assets.ingest.api.models import ApiSource, Mode
 from asgard_assets.quality.tables import Model
@@ -105,9 +104,9 @@ def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
                 mode=_mode(config.mode),
                 run_id=context.run.run_id,
             )
-        yield from publish(
-            context, lake, spec, staged.staging, _metadata(staged.summary), _day_metadata(staged.summary)
-        )
+            yield from publish(
+                context, lake, spec, staged.staging, _metadata(staged.summary), _day_metadata(staged.summary)
+            )
 
     return ingest
 
@@ -120,15 +119,6 @@ def _mode(text: str) -> Mode:
     if text == "auto":
         return "auto"
     raise dg.Failure(f"unknown mode {text!r}; there are auto, resume and refresh", allow_retries=False)
-
-
-@contextmanager
-def clear_failures() -> Iterator[None]:
-    """Errors that Asgard raises on purpose show their text, no stack; only transient ones are tried again."""
-    try:
-        yield
-    except AsgardError as error:
-        raise dg.Failure(error.message, allow_retries=isinstance(error, Transient)) from error
 
 
 def _metadata(summary: "Summary") -> dict[str, Any]:

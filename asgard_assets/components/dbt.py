@@ -30,6 +30,7 @@ from packaging.version import Version
 
 from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.dbt_manifest import executable, manifest, prepare
+from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import days_of
 from asgard_assets.lake import Lake
@@ -110,7 +111,8 @@ class DbtModels(DbtProjectComponent):
                 target=project.target,
                 dbt_executable=executable(),
             )
-            yield from self.execute(context, dbt)
+            with clear_failures():
+                yield from self.execute(context, dbt)
 
         return build
 

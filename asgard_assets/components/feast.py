@@ -7,6 +7,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from asgard_assets.components.automation import on_upstream_change
+from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import Yielded, asset_spec, check_specs, days_of
 from asgard_assets.lake import Lake
@@ -59,9 +60,10 @@ def feature_view_asset(view: FeatureViewSpec) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def body(context: dg.AssetExecutionContext, features: FeatureStoreResource) -> Iterator[Yielded]:
-        with features.open() as store:
-            window = validate(store, view, days_of(context))
-        yield from report(context, view, window)
+        with clear_failures():
+            with features.open() as store:
+                window = validate(store, view, days_of(context))
+            yield from report(context, view, window)
 
     return body
 

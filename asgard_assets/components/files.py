@@ -8,6 +8,7 @@ from typing import Any, cast
 import dagster as dg
 from pydantic import BaseModel
 
+from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import asset_spec, check_specs, days_of, publish
 from asgard_assets.errors import SourceError
@@ -62,21 +63,22 @@ def file_asset(source: FileSource) -> dg.AssetsDefinition:
     def load_files(context: dg.AssetExecutionContext) -> Iterator[Any]:
         from asgard_assets.ingest.files.load import load
 
-        lake: Lake = context.resources.lake.lake
-        loaded = load(
-            context.resources.spark.session, lake, Landing.from_settings(), source, days_of(context)
-        )
-        shown = {
-            "rescued_rows": sum(day.rescued_rows for day in loaded.days.values()),
-            "schema_diff": dg.MetadataValue.json(
-                {"new_columns": loaded.new_columns, "absent_from_these_files": loaded.absent_columns}
-            ),
-            "undated_files": len(loaded.undated),
-        }
-        by_day = {day: asdict(figures) for day, figures in loaded.days.items()}
-        yield from publish(
-            context, lake, spec, loaded.staging, shown, by_day, plans=loaded.plans, failed=loaded.failed
-        )
+        with clear_failures():
+            lake: Lake = context.resources.lake.lake
+            loaded = load(
+                context.resources.spark.session, lake, Landing.from_settings(), source, days_of(context)
+            )
+            shown = {
+                "rescued_rows": sum(day.rescued_rows for day in loaded.days.values()),
+                "schema_diff": dg.MetadataValue.json(
+                    {"new_columns": loaded.new_columns, "absent_from_these_files": loaded.absent_columns}
+                ),
+                "undated_files": len(loaded.undated),
+            }
+            by_day = {day: asdict(figures) for day, figures in loaded.days.items()}
+            yield from publish(
+                context, lake, spec, loaded.staging, shown, by_day, plans=loaded.plans, failed=loaded.failed
+            )
 
     return load_files
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from asgard_assets.components.automation import on_upstream_change
+from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import Yielded, asset_spec, check_specs, days_of, publish
 from asgard_assets.lake import Lake
@@ -62,10 +63,11 @@ def table(
             backfill_policy=dg.BackfillPolicy.single_run(),
         )
         def asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Yielded]:
-            rows = function(lake.lake, days_of(context))
-            staging = lake.lake.stage(stage, name, rows.schema, days_of(context))
-            lake.lake.write(staging, rows)
-            yield from publish(context, lake.lake, spec, staging)
+            with clear_failures():
+                rows = function(lake.lake, days_of(context))
+                staging = lake.lake.stage(stage, name, rows.schema, days_of(context))
+                lake.lake.write(staging, rows)
+                yield from publish(context, lake.lake, spec, staging)
 
         return asset
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import dagster as dg
 
 from asgard_assets.components.automation import on_upstream_change
+from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import Yielded, asset_spec, check_specs, days_of, publish
 from asgard_assets.errors import ConfigError, SourceError
@@ -73,12 +74,13 @@ def silver_asset(table: SilverTable) -> dg.AssetsDefinition:
         required_resource_keys={"spark", "lake", "step_launcher"},
     )
     def build(context: dg.AssetExecutionContext) -> Iterator[Yielded]:
-        lake, days = context.resources.lake.lake, days_of(context)
-        require(lake, table, days)
-        staged = stage(context.resources.spark.session, lake, table, days)
-        lake.publish(staged.bad)
-        yield _rate_result(key, table, staged.rejected)
-        yield from publish(context, lake, spec, staged.good, **_shown(staged.rejected))
+        with clear_failures():
+            lake, days = context.resources.lake.lake, days_of(context)
+            require(lake, table, days)
+            staged = stage(context.resources.spark.session, lake, table, days)
+            lake.publish(staged.bad)
+            yield _rate_result(key, table, staged.rejected)
+            yield from publish(context, lake, spec, staged.good, **_shown(staged.rejected))
 
     return build
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.tables import Yielded, asset_spec, check_specs
 from asgard_assets.lake import Lake
 from asgard_assets.ml.online import fill
@@ -58,9 +59,10 @@ AUTOMATION = (
     check_specs=CHECKS,
 )
 def online(features: FeatureStoreResource) -> Iterator[Yielded]:
-    with features.open() as store:
-        latest = fill(store, VIEWS)
-        versions = {view.table: _version(store.lake, view.stage, view.source) for view in VIEWS.values()}
+    with clear_failures():
+        with features.open() as store:
+            latest = fill(store, VIEWS)
+            versions = {view.table: _version(store.lake, view.stage, view.source) for view in VIEWS.values()}
     key = dg.AssetKey(SPEC.asset_key)
     yield dg.AssetCheckResult(
         passed=not latest.differing,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from asgard_assets.components.automation import on_upstream_change
+from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import Yielded, asset_spec, check_specs, days_of, publish
 from asgard_assets.ml.churn import CHURN_VIEWS, predictions
@@ -39,16 +40,17 @@ DEPS = [
 def churn_predictions(
     context: dg.AssetExecutionContext, features: FeatureStoreResource, mlflow: ModelRegistryResource
 ) -> Iterator[Yielded]:
-    days = days_of(context)
-    champion = mlflow.registry.champion()
-    fitted = mlflow.registry.load(champion)
-    with features.open() as store:
-        rows = predict(store, fitted, champion.number, days)
-        staging = store.lake.stage(SPEC.stage, SPEC.name, schema(), days)
-        store.lake.write(staging, rows)
-        shown = {
-            "model_version": champion.number,
-            "cut_off": champion.cut_off,
-            "top": dg.MetadataValue.md(top(rows)),
-        }
-        yield from publish(context, store.lake, SPEC, staging, metadata=shown)
+    with clear_failures():
+        days = days_of(context)
+        champion = mlflow.registry.champion()
+        fitted = mlflow.registry.load(champion)
+        with features.open() as store:
+            rows = predict(store, fitted, champion.number, days)
+            staging = store.lake.stage(SPEC.stage, SPEC.name, schema(), days)
+            store.lake.write(staging, rows)
+            shown = {
+                "model_version": champion.number,
+                "cut_off": champion.cut_off,
+                "top": dg.MetadataValue.md(top(rows)),
+            }
+            yield from publish(context, store.lake, SPEC, staging, metadata=shown)

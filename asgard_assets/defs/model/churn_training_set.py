@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import weekly
 from asgard_assets.components.tables import Yielded, asset_spec, check_specs, days_of, publish
 from asgard_assets.ml.churn import CHURN_VIEWS, WINDOW, training_set
@@ -35,10 +36,11 @@ DEPS = [dg.AssetDep(dg.AssetKey(["features", view]), partition_mapping=HISTORY) 
 def churn_training_set(
     context: dg.AssetExecutionContext, features: FeatureStoreResource
 ) -> Iterator[Yielded]:
-    weeks = days_of(context)
-    with features.open() as store:
-        rows = build(store, weeks, Settings().partition_start.isoformat())
-        staging = store.lake.stage(SPEC.stage, SPEC.name, schema(), weeks)
-        store.lake.write(staging, rows)
-        table = dg.MetadataValue.md(summary(rows))
-        yield from publish(context, store.lake, SPEC, staging, metadata={"snapshots": table})
+    with clear_failures():
+        weeks = days_of(context)
+        with features.open() as store:
+            rows = build(store, weeks, Settings().partition_start.isoformat())
+            staging = store.lake.stage(SPEC.stage, SPEC.name, schema(), weeks)
+            store.lake.write(staging, rows)
+            table = dg.MetadataValue.md(summary(rows))
+            yield from publish(context, store.lake, SPEC, staging, metadata={"snapshots": table})
