@@ -10,6 +10,7 @@ from asgard_assets.errors import ModelError
 from asgard_assets.lake import Lake
 from asgard_assets.ml import model, plots
 from asgard_assets.ml.churn import churn_views, cut_off
+from asgard_assets.ml.inputs import part
 from asgard_assets.ml.model import Verdict
 from asgard_assets.ml.registry import Provenance, Registry, Version
 from asgard_assets.ml.training import content_hash
@@ -61,7 +62,7 @@ def propose(lake: Lake, registry: Registry, partition: str) -> Candidate:
     verdict = model.judge(
         fitted, rows, registry.load(rival) if rival else None, rival.number if rival else None
     )
-    x, y = model.part(rows, "validation")
+    x, y = part(rows, "validation")
     p = model.probabilities(fitted, x)
     pictures = plots.draw(y, p, model.importance(fitted, rows))
     provenance = Provenance(
@@ -74,8 +75,8 @@ def propose(lake: Lake, registry: Registry, partition: str) -> Candidate:
         code_version=model.code_version(),
     )
     params = {
-        "C": model.REGULARIZATION,
-        "training_rows": model.part(rows, "train")[0].shape[0],
+        "C": model.regularization(fitted),
+        "training_rows": part(rows, "train")[0].shape[0],
         "validation_rows": len(y),
         "inputs": x.shape[1],
     }

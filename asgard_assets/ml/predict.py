@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.ml.churn import GOLD, midnight
-from asgard_assets.ml.model import inputs, probabilities
+from asgard_assets.ml.inputs import inputs
+from asgard_assets.ml.model import probabilities
 from asgard_assets.ml.store import OpenStore
 from asgard_assets.ml.training import features_at, population
 from asgard_assets.ml.window import require_published
