@@ -144,8 +144,21 @@ class Lake:
 
     # Writing ---------------------------------------------------------------------------------------------
 
-    def stage(self, stage: str, name: str, schema: pa.Schema, days: Sequence[str] = ()) -> Staging:
-        """Open a staging folder for `days` (none: the whole, unpartitioned table is replaced)."""
+    def stage(
+        self,
+        stage: str,
+        name: str,
+        schema: pa.Schema,
+        days: Sequence[str] = (),
+        seen: Mapping[str, int] | None = None,
+    ) -> Staging:
+        """Open a staging folder for `days` (none: the whole, unpartitioned table is replaced).
+
+        A writer that reads its inputs before it can stage takes `epochs` first and hands them in as `seen`:
+        else one that read later, yet published earlier, would be overwritten with what is older.
+        """
+        days = tuple(dict.fromkeys(days))
+        _refuse_no_days(f"{stage}/{name}", days)
         if (DS in schema.names) != bool(days):
             raise LakeError(
                 f"{stage}/{name}: a table with a `{DS}` column is written by days, one without it as a whole",
@@ -154,14 +167,19 @@ class Lake:
         token = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
         path = f"{self.path(stage, name)}/{token}"
         self.filesystem.create_dir(self._bare(path), recursive=True)
-        seen = self.epochs(stage, name, days or ("",))
-        return Staging(f"{stage}/{name}", stage, name, path, schema, tuple(days), seen)
+        known = self.epochs(stage, name, days or ("",)) if seen is None else dict(seen)
+        return Staging(f"{stage}/{name}", stage, name, path, schema, days, known)
 
     def write(self, staging: Staging, rows: pa.Table, rows_per_file: int = 1_000_000) -> None:
-        """Write an Arrow table into the staging folder, for engines that have no Parquet writer of their own."""
+        """Write an Arrow table into the staging folder, for engines that have no Parquet writer of their own.
+
+        Raises LakeError where a row belongs to none of the staged days: it would be lost.
+        """
         import pyarrow.parquet as pq
 
         rows = rows.select(staging.schema.names).cast(staging.schema)
+        if staging.partitioned:
+            _refuse_strays(staging, rows)
         for day in staging.days or ("",):
             part, folder = rows, staging.path
             if day:
@@ -175,7 +193,11 @@ class Lake:
             for start in range(0, part.num_rows, rows_per_file):
                 target = f"{self._bare(folder)}/part-{uuid.uuid4().hex}.parquet"
                 pq.write_table(
-                    part.slice(start, rows_per_file), target, filesystem=self.filesystem, compression="zstd"
+                    part.slice(start, rows_per_file),
+                    target,
+                    filesystem=self.filesystem,
+                    compression="zstd",
+                    write_statistics=without_floats(part.schema),
                 )
 
     def staged_files(self, staging: Staging) -> dict[str, list[str]]:
@@ -219,7 +241,7 @@ class Lake:
         from deltalake import CommitProperties, DeltaTable, Schema, Transaction
         from deltalake.exceptions import CommitFailedError
 
-        chosen = tuple(staging.days if days is None else days) or ("",)
+        chosen = tuple(dict.fromkeys(staging.days if days is None else days)) or ("",)
         adds, rows = [], {}
         staged = self.staged_files(staging)
         for day in chosen:
@@ -332,7 +354,7 @@ class Lake:
         for stage, name in self.tables():
             connection.execute(f'create schema if not exists "{stage}"')
             connection.execute(
-                f"""create view "{stage}"."{name}" as select * from delta_scan('{self.path(stage, name)}')"""
+                f"""create view "{stage}"."{name}" as select * from delta_scan({quoted(self.path(stage, name))})"""
             )
         return connection
 
@@ -384,6 +406,42 @@ def duckdb_extension(name: str) -> str:
         raise LakeError(f"the package duckdb-extension-{name} is not installed; run `make setup`")
     folder = Path(spec.origin).parent / "extensions" / f"v{duckdb.__version__}"
     return str(folder / f"{name}.duckdb_extension")
+
+
+def without_floats(schema: pa.Schema) -> list[str]:
+    """Columns whose bounds a Parquet file may tell: those of floats leave NaN out, which readers sort on top."""
+    import pyarrow as pa
+
+    return [f.name for f in schema if not pa.types.is_floating(f.type)]
+
+
+def quoted(text: str) -> str:
+    """`text` as an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _refuse_no_days(table: str, days: Sequence[str]) -> None:
+    for day in days:
+        try:
+            known = date.fromisoformat(day).isoformat() == day
+        except ValueError:
+            known = False
+        if not known:
+            raise LakeError(f"{table}: {day!r} is no day; days are written 2026-10-05", table=table)
+
+
+def _refuse_strays(staging: Staging, rows: pa.Table) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    inside = pc.is_in(rows[DS], value_set=pa.array(staging.days, rows.schema.field(DS).type))
+    if strays := rows.filter(pc.invert(inside)):
+        named = sorted({str(day) for day in strays[DS].to_pylist()})
+        raise LakeError(
+            f"{staging.table}: {strays.num_rows} rows belong to {', '.join(named[:5])}, which was not asked for "
+            f"({', '.join(staging.days[:5])}{' …' if len(staging.days) > 5 else ''})",
+            table=staging.table,
+        )
 
 
 def days_between(first: str, last: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -147,3 +148,70 @@ def test_the_audit_names_each_bad_day_and_leaves_warnings_to_be_published(lake: 
 
 def test_days_between_includes_both_ends():
     assert days_between("2026-10-31", "2026-11-01") == ["2026-10-31", "2026-11-01"]
+
+
+def test_an_aggregate_check_is_asked_of_an_empty_day_too(lake: Lake):
+    some = Check(name="has_rows", sql="count(*) > 0", aggregate=True)
+    mean = Check(name="mean_is_small", sql="avg(id) < 3", aggregate=True)  # of nothing: says nothing
+    spec = SPEC.model_copy(update={"checks": (some, mean)})
+    assert audit(lake, put(lake, rows(d0=[1])), spec).bad_days == {
+        DAYS[1]: ["has_rows"],
+        DAYS[2]: ["has_rows"],
+    }
+    assert audit(lake, put(lake, rows()), spec).bad_days == dict.fromkeys(DAYS, ["has_rows"])
+
+
+def test_a_column_with_a_quote_in_its_name_is_audited_and_read(lake: Lake):
+    odd = pa.table({"id": [1], 'a"b': ["x"], "ds": DAYS[:1]})
+    lake.publish(put(lake, odd, DAYS[:1]))
+    staging = lake.stage("silver", "orders", odd.schema, DAYS[1:2])
+    lake.write(replace(staging, schema=SCHEMA), rows(d1=[2]))  # its file lacks the column
+    assert audit(lake, staging, SPEC).bad_days == {}
+    lake.publish(staging)
+    assert read(lake) == [(1, DAYS[0]), (2, DAYS[1])]
+
+
+@pytest.mark.parametrize("day", ["2031-01-01", None])
+def test_rows_of_a_day_that_is_not_staged_are_refused_and_never_lost(lake: Lake, day: str | None):
+    staging = lake.stage("silver", "orders", SCHEMA, DAYS[:1])
+    stray = pa.table({"id": [1, 2], "at": [None, None], "ds": [DAYS[0], day]}).cast(SCHEMA)
+    with pytest.raises(LakeError, match="1 row"):
+        lake.write(staging, stray)
+
+
+def test_a_day_named_twice_counts_once(lake: Lake):
+    lake.publish(put(lake, rows(d0=[1]), [DAYS[0], DAYS[0]]))
+    lake.publish(put(lake, rows(d0=[1]), DAYS[:1]), [DAYS[0], DAYS[0]])
+    assert read(lake) == [(1, DAYS[0])]
+
+
+@pytest.mark.parametrize("day", ["../../outside", "2026-10-05' or 'a'='a", "2026-13-01", ""])
+def test_only_a_calendar_day_can_be_staged(lake: Lake, day: str):
+    with pytest.raises(LakeError, match="no day"):
+        lake.stage("silver", "orders", SCHEMA, [day])
+
+
+def test_a_writer_that_claimed_before_it_read_cannot_overwrite_its_successor(lake: Lake):
+    claim = lake.epochs("silver", "orders", DAYS[:1])
+    # It reads its inputs now; another run reads newer ones and publishes, and only then this one stages.
+    lake.publish(put(lake, rows(d0=[2]), DAYS[:1]))
+    staging = lake.stage("silver", "orders", SCHEMA, DAYS[:1], claim)
+    lake.write(staging, rows(d0=[1]))
+    with pytest.raises(FencedError):
+        lake.publish(staging)
+    assert read(lake) == [(2, DAYS[0])]
+
+
+def test_a_lake_may_lie_in_a_folder_with_odd_characters(tmp_path):
+    lake = Lake(str(tmp_path / "o'brien [1] env=x"))
+    staging = put(lake, rows(d0=[1], d1=[-2]))
+    assert audit(lake, staging, SPEC).bad_days == {DAYS[1]: ["id_is_positive"]}
+    lake.publish(staging, DAYS[:1])
+    assert read(lake) == [(1, DAYS[0])]
+
+
+def test_statistics_never_hide_not_a_number(lake: Lake):
+    table = pa.table({"id": [1, 2], "x": [1.0, float("nan")], "ds": [DAYS[0]] * 2})
+    lake.publish(put(lake, table, DAYS[:1]))
+    with lake.connect() as connection:
+        assert connection.sql("select id from silver.orders where x > 5").fetchall() == [(2,)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.lake import DS, Lake, Staging, load_duckdb_extensions
+from asgard_assets.lake import DS, Lake, Staging, load_duckdb_extensions, quoted
 from asgard_assets.quality.tables import Check, TableSpec
 
 
@@ -50,25 +50,43 @@ def audit(lake: Lake, staging: Staging, spec: TableSpec) -> Audit:
         for c in spec.all_checks
     ]
     listed = [uri for uris in files.values() for uri in uris]
-    if not listed:
-        return Audit(staging.table, rows, broken, spec.all_checks)
     with duckdb.connect(config={"memory_limit": "1GB", "threads": 2}) as connection:
         load_duckdb_extensions(connection, lake)
         day = f'"{DS}"' if staging.partitioned else "''"
-        quoted = ", ".join("'" + uri.replace("'", "''") + "'" for uri in listed)
-        source = f"read_parquet([{quoted}], union_by_name=true, hive_partitioning=true, hive_types={{'{DS}': VARCHAR}})"
-        missing = [name for name in staging.schema.names if name != DS]
+        connection.register("no_rows", staging.schema.empty_table())
+        source = "no_rows"
+        if listed:
+            source = (
+                f"read_parquet([{', '.join(quoted(_literally(uri)) for uri in listed)}], union_by_name=true, "
+                f"hive_partitioning=true, hive_types={{'{DS}': VARCHAR}})"
+            )
         present = {row[0] for row in connection.execute(f"describe select * from {source}").fetchall()}
-        absent = "".join(f', null as "{name}"' for name in missing if name not in present)
+        absent = "".join(
+            f', null as "{name.replace(chr(34), 2 * chr(34))}"'
+            for name in staging.schema.names
+            if name != DS and name not in present
+        )
         query = (
             f"select {day}, count(*), {', '.join(figures)} from (select *{absent} from {source}) group by 1"
         )
+        nothing = ", ".join(
+            f"(not coalesce(({c.sql}), true))::int" if c.aggregate else "0" for c in spec.all_checks
+        )
         try:
             found = connection.execute(query).fetchall()
+            of_empty = connection.execute(f"select {nothing} from no_rows").fetchall()
         except duckdb.BinderException as error:
             raise ConfigError(f"{staging.table}: a check does not fit the table: {error}") from error
+    told = {day_value for day_value, *_ in found}
+    # A day without rows is judged by figures that say something of nothing, such as `count(*) > 0`.
+    found += [(day_value, 0, *of_empty[0]) for day_value in files if day_value not in told]
     for day_value, count, *values in found:
         rows[day_value] = count
         for check, value in zip(spec.all_checks, values, strict=True):
             broken[check.name][day_value] = value
     return Audit(staging.table, rows, broken, spec.all_checks)
+
+
+def _literally(uri: str) -> str:
+    """The address for DuckDB, which takes it for a pattern."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in uri)
