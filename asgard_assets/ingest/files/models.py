@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from datetime import UTC, date, datetime
 from typing import Annotated, Literal
@@ -118,6 +119,15 @@ class CsvOptions(Model):
     escape: str | None = Field(default=None, min_length=1, max_length=1, description="Beside doubled quotes.")
     encoding: str = Field(default="utf8", description="A Python codec name.")
     null_values: tuple[str, ...] = Field(default=("",), description="Unquoted text that means null.")
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, encoding: str) -> str:
+        try:
+            codecs.lookup(encoding)
+        except LookupError as error:
+            raise ValueError(f"{encoding} is no codec that Python knows, such as utf8 or latin-1") from error
+        return encoding
 
 
 class FileSource(Model):

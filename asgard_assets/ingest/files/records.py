@@ -60,7 +60,7 @@ def read_file(landing: Landing, path: str, options: CsvOptions) -> Iterator[Reco
                 yield from _json(_document(stream.read()))
             else:
                 yield from _json(enumerate(io.BufferedReader(stream, 1 << 20)))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
+    except (OSError, EOFError, UnicodeError, csv.Error, pa.ArrowException) as error:
         raise SourceError(f"{path} cannot be read: {error}", source=path) from error
 
 
@@ -211,7 +211,7 @@ def _document(content: bytes) -> Iterator[tuple[int, Any]]:
     text = content.decode("utf-8-sig")
     try:
         document = _DECODER.decode(text)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         yield from enumerate(content.splitlines(keepends=True))
         return
     yield from enumerate(document if isinstance(document, list) else [document])
@@ -225,20 +225,31 @@ def _json(lines: Iterable[tuple[int, Any]]) -> Iterator[Records]:
     for index, line in lines:
         record, reason = _record(line)
         if isinstance(record, dict):
-            good.append({key: _text(value) for key, value in record.items()})
-            good_rows.append(index)
-        elif reason is not None:
-            raw = (
-                line.decode("utf-8", "backslashreplace").rstrip("\r\n")
-                if isinstance(line, bytes)
-                else _text(line)
-            )
-            rescued.append(json.dumps({"_error": reason, "_record": raw}, ensure_ascii=False))
+            try:
+                texts = {key: _text(value) for key, value in record.items()}
+                "".join([*texts, *filter(None, texts.values())]).encode()
+            except (RecursionError, UnicodeEncodeError) as error:
+                reason = f"no text column can hold it: {error}"
+            else:
+                good.append(texts)
+                good_rows.append(index)
+        if reason is not None:
+            rescued.append(json.dumps({"_error": reason, "_record": _raw(line)}, ensure_ascii=False))
             rescued_rows.append(index)
         if len(good) + len(rescued) >= _BATCH_ROWS:
             yield from _batch(good, good_rows, rescued, rescued_rows)
             good, good_rows, rescued, rescued_rows = [], [], [], []
     yield from _batch(good, good_rows, rescued, rescued_rows)
+
+
+def _raw(line: Any) -> str:
+    """The record as it was written, as far as text can say it."""
+    if isinstance(line, bytes):
+        return line.decode("utf-8", "backslashreplace").rstrip("\r\n")
+    try:
+        return (_text(line) or "null").encode("utf-8", "backslashreplace").decode()
+    except RecursionError:
+        return "(nested too deeply to be written down)"
 
 
 def _record(line: Any) -> tuple[Any, str | None]:

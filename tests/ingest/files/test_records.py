@@ -131,3 +131,32 @@ def test_encoding_delimiter_and_null_values_are_declared(tmp_path: Path) -> None
     (tmp_path / "a.csv").write_bytes("a;b\n\xe9;-\n".encode("latin-1"))
     options = CsvOptions(delimiter=";", encoding="latin-1", null_values=("-",))
     assert read(tmp_path, "a.csv", options) == {0: {"a": "é", "b": None}}
+
+
+HALF = '{"a": "\\ud83d"}'  # half of a surrogate pair: JSON may escape it, UTF-8 cannot hold it
+DEEP = '{"a": ' + "[" * 800 + "]" * 800 + "}"
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_record_that_no_text_column_can_hold_is_rescued_alone(tmp_path: Path, name: str) -> None:
+    records = ['{"a": 1}', HALF, '{"a": 2}']
+    (tmp_path / name).write_text("\n".join(records) if name == "a.jsonl" else f"[{','.join(records)}]")
+    found = read(tmp_path, name)
+    assert (found[0], found[2]) == ({"a": "1"}, {"a": "2"})
+    assert "ud83d" in str(found[1])
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_deeply_nested_record_does_no_harm(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"a": 1}\n' + DEEP + "\n")
+    assert read(tmp_path, name)[0] == {"a": "1"}
+
+
+def test_a_document_nested_without_end_is_a_record_that_is_rescued(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    assert read(tmp_path, "a.json") == {0: "[" * 100_000}
+
+
+def test_an_unknown_encoding_is_a_mistake_in_the_configuration() -> None:
+    with pytest.raises(ValueError, match="utf-99"):
+        CsvOptions(encoding="utf-99")
