@@ -64,8 +64,10 @@ def table(
         )
         def asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Yielded]:
             with clear_failures():
-                rows = function(lake.lake, days_of(context))
-                staging = lake.lake.stage(stage, name, rows.schema, days_of(context))
+                days = days_of(context)
+                seen = lake.lake.epochs(stage, name, days)
+                rows = function(lake.lake, days)
+                staging = lake.lake.stage(stage, name, rows.schema, days, seen)
                 lake.lake.write(staging, rows)
                 yield from publish(context, lake.lake, spec, staging)
 

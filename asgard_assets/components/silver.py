@@ -133,12 +133,14 @@ def stage(spark: "SparkSession", lake: Lake, table: SilverTable, days: Sequence[
     from asgard_assets.transforms.rows import Split
 
     name = table.spec.name
+    # Before the inputs are read: a run that reads newer ones and is done first must not be overwritten.
+    seen = {target: lake.epochs(target, name, days) for target in ("silver", "rejected")}
     result = table(**frames(spark, lake, table, days))
     if not isinstance(result, Split):
         result = Split(result, spark.createDataFrame([], "record string, reason string, ds string"))
     valid = conforms(table, result.valid)
-    good = lake.stage("silver", name, tables.arrow_schema(valid), days)
-    bad = lake.stage("rejected", name, tables.arrow_schema(result.rejected), days)
+    good = lake.stage("silver", name, tables.arrow_schema(valid), days, seen["silver"])
+    bad = lake.stage("rejected", name, tables.arrow_schema(result.rejected), days, seen["rejected"])
     with ThreadPoolExecutor(2) as pool:  # side by side: on few rows a write mostly waits for the driver
         writes = [
             pool.submit(tables.write, frame.hint("rebalance", "ds"), staging)

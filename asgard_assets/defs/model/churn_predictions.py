@@ -45,8 +45,9 @@ def churn_predictions(
         champion = mlflow.registry.champion()
         fitted = mlflow.registry.load(champion)
         with features.open() as store:
+            seen = store.lake.epochs(SPEC.stage, SPEC.name, days)
             rows = predict(store, fitted, champion.number, days)
-            staging = store.lake.stage(SPEC.stage, SPEC.name, schema(), days)
+            staging = store.lake.stage(SPEC.stage, SPEC.name, schema(), days, seen)
             store.lake.write(staging, rows)
             shown = {
                 "model_version": champion.number,

@@ -39,8 +39,9 @@ def churn_training_set(
     with clear_failures():
         weeks = days_of(context)
         with features.open() as store:
+            seen = store.lake.epochs(SPEC.stage, SPEC.name, weeks)
             rows = build(store, weeks, Settings().partition_start.isoformat())
-            staging = store.lake.stage(SPEC.stage, SPEC.name, schema(), weeks)
+            staging = store.lake.stage(SPEC.stage, SPEC.name, schema(), weeks, seen)
             store.lake.write(staging, rows)
             table = dg.MetadataValue.md(summary(rows))
             yield from publish(context, store.lake, SPEC, staging, metadata={"snapshots": table})
