@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from typing import Annotated
@@ -86,10 +87,11 @@ def dev(
             "-p",
             str(port),
         ]
-        try:
-            raise typer.Exit(subprocess.run(command, cwd=ROOT, check=False).returncode)
-        except KeyboardInterrupt:
-            raise typer.Exit(0) from None
+        ui = subprocess.Popen(command, cwd=ROOT)
+        # Ctrl-C reaches the UI by itself; what stops this command stops the UI too.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: ui.terminate())
+        raise typer.Exit(ui.wait())
 
 
 def main() -> None:
