@@ -7,6 +7,7 @@ Two forms. *Row-driven*: every row of a table or query fills the request templat
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
@@ -159,6 +160,14 @@ class Rows(Model):
         min_length=1, description="Key columns and their types; they become Bronze columns."
     )
     columns: tuple[str, ...] = Field(default=(), description="Further columns that templates use.")
+
+    @model_validator(mode="after")
+    def _names_are_plain(self) -> Rows:
+        if odd := [name for name in (*self.key, *self.columns) if not re.fullmatch(r"\w+", name)]:
+            raise ValueError(
+                f"{', '.join(odd)}: columns are named with letters, digits and _; rename in the query"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> Rows:

@@ -39,7 +39,7 @@ class File:
 
 @dataclass(frozen=True)
 class Listing:
-    """A source's files by day. `undated` belong to no day; `stopped_at` is where a budget ended the listing."""
+    """A source's files by day. `undated` belong to no day, or their names are no text; `stopped_at` is where a budget ended the listing."""
 
     days: dict[str, list[File]]
     undated: tuple[str, ...] = ()
@@ -102,8 +102,8 @@ def list_files(
             continue
         if fnmatch.fnmatchcase(file.path[len(source.path) + 1 :], source.glob):
             day = source.ds.day(file.path, file.modified)
-            if day is None:
-                undated.append(file.path)
+            if day is None or not _is_text(file.path):
+                undated.append(file.path.encode("utf-8", "backslashreplace").decode())
             else:
                 days.setdefault(day, []).append(file)
         if deadline is not None and clock() > deadline:
@@ -112,6 +112,15 @@ def list_files(
     if source.files == "snapshot":
         days = {day: _newest(files) for day, files in days.items()}
     return Listing({day: sorted(days[day]) for day in sorted(days)}, tuple(undated), stopped_at)
+
+
+def _is_text(path: str) -> bool:
+    """False for a name that is no UTF-8: no table could say where its rows come from."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _newest(files: list[File]) -> list[File]:

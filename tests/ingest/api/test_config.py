@@ -41,3 +41,9 @@ def test_broken_yaml_is_named_with_its_line(tmp_path):
 def test_what_does_not_fit_is_refused_before_anything_runs(changes, message):
     with pytest.raises(ValueError, match=message):
         source(USAGE, **changes)
+
+
+def test_a_key_column_cannot_carry_sql():
+    rows = {"table": "bronze/users", "key": {"id', (select 1)": "bigint"}}
+    with pytest.raises(ValueError, match="letters, digits"):
+        source(USAGE | {"form": {"type": "row", "rows": rows}})

@@ -98,3 +98,11 @@ def test_the_hash_of_a_batch_follows_size_and_time(tmp_path: Path) -> None:
     assert hashed() == first
     os.utime(tmp_path / "s/ds=2026-10-05/a.csv", (1, 1))
     assert hashed() != first
+
+
+def test_a_name_that_is_no_text_is_told_and_holds_nothing_back(tmp_path: Path) -> None:
+    touch(tmp_path, "s/ds=2026-10-05/a.csv")
+    Path(os.fsdecode(os.fsencode(tmp_path / "s/ds=2026-10-05") + b"/\xff.csv")).write_text("a\n1\n")
+    listing = list_files(Landing(str(tmp_path)), source())
+    assert [f.path for f in listing.days["2026-10-05"]] == ["s/ds=2026-10-05/a.csv"]
+    assert listing.undated == (r"s/ds=2026-10-05/\udcff.csv",)
