@@ -157,3 +157,13 @@ def test_a_missing_upstream_is_a_failure_that_is_not_tried_again(spark, lake, in
     failure = result.failure_data_for_node("api_usage")
     assert "materialize bronze/users first" in failure.user_failure_data.description
     assert not [e for e in result.all_events if e.is_step_up_for_retry]
+
+
+def test_a_secret_that_was_written_into_yaml_is_not_repeated_in_the_error():
+    secret = "sk-live-4711-0815"
+    with pytest.raises(Exception) as caught:  # noqa: B017, PT011
+        with loaded({"source": USAGE | {"auth": {"type": "bearer", "token": secret}}}):
+            pass
+    said = "".join(traceback.format_exception(caught.value))
+    assert re.search(r"defs\.yaml:\d+", said)
+    assert secret not in said

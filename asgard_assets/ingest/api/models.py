@@ -10,18 +10,27 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 
 from asgard_assets.ingest.api.templates import Template, fields_of
 from asgard_assets.quality.tables import Check, Model
 
 Mode = Literal["auto", "resume", "refresh"]
+_REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$"
+
+
+def _veiled(value: Any) -> Any:
+    """What is no reference may be the secret itself: the error about it must not repeat it."""
+    return value if isinstance(value, str) and re.match(_REFERENCE, value) else "***"
+
+
 SecretRef = Annotated[
     str,
     Field(
-        pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$",
+        pattern=_REFERENCE,
         description="Reference to a secret: env:NAME or file:/path. Never the secret itself.",
     ),
+    BeforeValidator(_veiled),
 ]
 
 
