@@ -221,9 +221,14 @@ class Lake:
             found[day].append(f"{staging.path}/{inside}")
         return found
 
-    def discard(self, staging: Staging) -> None:
-        """Remove staged files that will not be published."""
-        self.filesystem.delete_dir(self._bare(staging.path))
+    def discard(self, staging: Staging, days: Sequence[str] | None = None) -> None:
+        """Remove staged files, of all days or of some. Never of days that `publish` was called for."""
+        if days is None:
+            self.filesystem.delete_dir(self._bare(staging.path))
+            return
+        staged = self.staged_files(staging)
+        for uri in (uri for day in days for uri in staged[day]):
+            self.filesystem.delete_file(self._bare(uri))
 
     def publish(
         self,

@@ -97,6 +97,7 @@ def publish(
     key = dg.AssetKey(spec.asset_key)
     results = [_check_result(key, found, check) for check in found.checks]
     if bad:
+        lake.discard(staging, list(bad))
         for day in good:
             shown = _day_metadata(found, day, published, day_metadata)
             context.log_event(dg.AssetMaterialization(key, partition=day or None, metadata=shown))

@@ -1,5 +1,7 @@
 """The glue between staged files and Dagster's events."""
 
+from pathlib import Path
+
 import dagster as dg
 import pyarrow as pa
 import pytest
@@ -99,3 +101,10 @@ def test_a_warning_is_published_and_shown(lake: Lake, instance):
     assert result.success
     failed = [e for e in result.get_asset_check_evaluations() if not e.passed]
     assert [(e.check_name, e.severity) for e in failed] == [("few_rows", dg.AssetCheckSeverity.WARN)]
+
+
+def test_what_is_staged_of_a_bad_day_does_not_stay_behind(lake: Lake, instance):
+    run({"2026-10-05": [1], "2026-10-06": [-1]}, lake, instance, tags=RANGE)
+    lying = {str(path) for path in Path(lake.path("silver", "orders")).rglob("*.parquet")}
+    assert lying == set(lake.files("silver", "orders"))
+    assert len(lying) == 1
