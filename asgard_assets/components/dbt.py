@@ -239,11 +239,17 @@ class DbtModels(DbtProjectComponent):
             )
         if error:
             raise dg.Failure(
-                f"dbt failed: {_COLOURS.sub('', str(error))[:4000]}",
-                metadata={"dbt": str(target)},
+                f"dbt failed: {_reason(str(error))}",
+                metadata={"dbt": str(target), "log": dg.MetadataValue.md(f"```\n{error}\n```")},
                 allow_retries=False,
             )
         shutil.rmtree(target)
+
+
+def _reason(text: str) -> str:
+    """What dbt itself says, without dagster-dbt's account of the process around it."""
+    said = _COLOURS.sub("", text).rpartition("Errors parsed from dbt logs:")[2]
+    return " ".join(said.split())[:4000]
 
 
 def _is_asset(node: Mapping[str, Any]) -> bool:
