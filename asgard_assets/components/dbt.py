@@ -231,7 +231,8 @@ class DbtModels(DbtProjectComponent):
         if report["unpublished"]:
             raise dg.Failure(
                 "; ".join(
-                    f"{u['table']} not published: {u['reason']}" for u in report["unpublished"].values()
+                    f"{u['table']} not published{_for(context)}: {u['reason']}"
+                    for u in report["unpublished"].values()
                 )
                 + ". Readers still see the tables as they were.",
                 metadata={"unpublished": dg.MetadataValue.json(report["unpublished"]), "dbt": str(target)},
@@ -250,6 +251,14 @@ def _reason(text: str) -> str:
     """What dbt itself says, without dagster-dbt's account of the process around it."""
     said = _COLOURS.sub("", text).rpartition("Errors parsed from dbt logs:")[2]
     return " ".join(said.split())[:4000]
+
+
+def _for(context: dg.AssetExecutionContext) -> str:
+    """` for 2026-10-05` or ` for 2026-10-05 to 2026-11-01`; nothing where the models are a whole."""
+    if not (context.has_partition_key or context.has_partition_key_range):
+        return ""
+    days = days_of(context)
+    return f" for {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "")
 
 
 def _is_asset(node: Mapping[str, Any]) -> bool:
