@@ -73,8 +73,12 @@ class WorkspaceModel(BaseAirbyteWorkspaceModel):
 
     workspace_id: str = Field(description="Airbyte's id of the workspace; the snapshot must be of the same.")
     request_timeout: int = Field(default=60, ge=1, description="Seconds to wait for an answer of the API.")
-    poll_interval: float = Field(default=1.0, gt=0, description="Seconds between two looks at a running sync.")
-    poll_previous_running_sync: bool = Field(default=True, description="Follow a sync that already runs; else fail.")
+    poll_interval: float = Field(
+        default=1.0, gt=0, description="Seconds between two looks at a running sync."
+    )
+    poll_previous_running_sync: bool = Field(
+        default=True, description="Follow a sync that already runs; else fail."
+    )
     client_id: str | None = Field(default=None, description="Reference to a client id: env:NAME.")
     client_secret: str | None = Field(default=None, description="Reference to a client secret: env:NAME.")
     username: str | None = Field(default=None, description="Reference to a user name: env:NAME.")
@@ -93,7 +97,9 @@ class AirbyteSyncs(AirbyteWorkspaceComponent):
 
     # Narrower than in the parent: no Cloud class, whose addresses are fixed.
     workspace: Annotated[Workspace, dg.Resolver(_workspace, model_field_type=WorkspaceModel)]  # pyright: ignore[reportIncompatibleVariableOverride]
-    owners: tuple[str, ...] = Field(default=(), description="Owners of the streams; default: setting ASGARD_OWNER.")
+    owners: tuple[str, ...] = Field(
+        default=(), description="Owners of the streams; default: setting ASGARD_OWNER."
+    )
     tags: dict[str, str] = Field(default_factory=dict, description="Tags of every stream.")
     descriptions: dict[str, str] = Field(
         default_factory=dict, description="What a stream holds, by its name."

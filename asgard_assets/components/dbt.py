@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, DbtProjectComponent
@@ -212,9 +212,12 @@ class DbtModels(DbtProjectComponent):
         work = Settings().home.absolute() / "dbt"
         work.mkdir(parents=True, exist_ok=True)
         target = Path(tempfile.mkdtemp(prefix=f"{context.run.run_id}-", dir=work))
-        run = dbt.cli(self.get_cli_args(context), context=context, raise_on_error=False, target_path=target)
+        everything = cast(dg.AssetExecutionContext, _EveryCheck(context))
+        run = dbt.cli(
+            self.get_cli_args(context), context=everything, raise_on_error=False, target_path=target
+        )
         # Outputs wait for the publish report: dbt calls a model done as soon as it is staged.
-        events = list(run.stream())
+        events = [event for event in run.stream() if not _told_aside(context, event)]
         error = run.get_error()
         report = _report(target)
         specs = {spec.key.to_python_identifier(): spec for spec in context.assets_def.specs}
@@ -245,6 +248,46 @@ class DbtModels(DbtProjectComponent):
                 allow_retries=False,
             )
         shutil.rmtree(target)
+
+
+class _EveryCheck:
+    """The op's context as dagster-dbt should see it: every test of the selected models runs.
+
+    A run may leave checks out: automation does for an op that can be subset, and so may a person. But
+    nothing is published untested.
+    """
+
+    def __init__(self, context: dg.AssetExecutionContext):
+        self._context = context.op_execution_context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    @property
+    def selected_asset_check_keys(self) -> set[dg.AssetCheckKey]:
+        chosen = self._context.selected_asset_keys
+        specs = self._context.assets_def.node_check_specs_by_output_name.values()
+        return {spec.key for spec in specs if spec.asset_key in chosen}
+
+
+def _told_aside(context: dg.AssetExecutionContext, event: Any) -> bool:
+    """Report the result of a check that the run left out beside the run, which would not take it."""
+    if not isinstance(event, dg.AssetCheckResult) or event.asset_key is None or event.check_name is None:
+        return False
+    key = dg.AssetCheckKey(event.asset_key, event.check_name)
+    if key in context.selected_asset_check_keys:
+        return False
+    context.instance.report_runless_asset_event(
+        dg.AssetCheckEvaluation(
+            asset_key=key.asset_key,
+            check_name=key.name,
+            passed=event.passed,
+            metadata=event.metadata,
+            severity=event.severity,
+            blocking=event.severity == dg.AssetCheckSeverity.ERROR,
+        )
+    )
+    return True
 
 
 def _reason(text: str) -> str:
