@@ -36,7 +36,7 @@ def part(rows: pa.Table, name: str) -> tuple[pd.DataFrame, np.ndarray]:
     """Inputs and labels of one split of a training set."""
     frame = rows.to_pandas()
     chosen = frame["split"] == name
-    return inputs(frame)[chosen], frame.loc[chosen, "cancelled"].to_numpy(dtype=bool)
+    return inputs(frame).loc[chosen], frame.loc[chosen, "cancelled"].to_numpy(dtype=bool)
 
 
 def _relative(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -45,7 +45,7 @@ def _relative(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     # In a fixed order, for sums of floats depend on it, and the same customers must get the same numbers.
     ordered = frame.sort_values(["snapshot", "customer_id"])
     values = ordered[columns].astype("float64")
-    values = np.sign(values) * np.log1p(values.abs())
+    values = values.apply(lambda column: np.sign(column) * np.log1p(column.abs()))
     by_snapshot = values.groupby(ordered["snapshot"])
     spread = by_snapshot.transform("std").replace(0.0, np.nan)
     distance = (values - by_snapshot.transform("mean")) / spread

@@ -37,11 +37,15 @@ class FeatureViewSpec(Model):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the view and of its asset.")
     description: str
     table: str = Field(pattern=r"^[a-z]+/[a-z0-9_]+$", description="Source table, `stage/name`.")
-    entity: str = Field(default="customer", description="Feast entity, declared in feature_repo/definitions.py.")
+    entity: str = Field(
+        default="customer", description="Feast entity, declared in feature_repo/definitions.py."
+    )
     key: str = Field(default="customer_id", description="The entity's join key.")
     ttl_days: int = Field(ge=1, description="A value older than this is no longer served or joined.")
     features: dict[str, Feature] = Field(min_length=1)
-    checks: tuple[Check, ...] = Field(default=(), description="Further conditions on the rows that Feast reads.")
+    checks: tuple[Check, ...] = Field(
+        default=(), description="Further conditions on the rows that Feast reads."
+    )
     owners: tuple[str, ...] = ()
     tags: dict[str, str] = Field(default_factory=dict)
     kinds: tuple[str, ...] = ("feast", "duckdb")

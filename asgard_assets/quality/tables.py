@@ -25,7 +25,9 @@ class Check(Model):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     sql: str = Field(description="Boolean SQL over one row; with `aggregate: true` over the partition.")
-    aggregate: bool = Field(default=False, description="Evaluate once a partition, for example `count(*) > 0`.")
+    aggregate: bool = Field(
+        default=False, description="Evaluate once a partition, for example `count(*) > 0`."
+    )
     severity: Severity = Field(
         default="error", description="error: the partition is not published; warn: it is, and says so."
     )

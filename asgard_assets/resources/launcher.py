@@ -37,10 +37,16 @@ class SparkStepLauncher(dg.ConfigurableResource, dg.StepLauncher):
     """Launches steps with a local `spark-submit`, through a folder. Opens neither Spark nor a JVM here."""
 
     folder: str = Field(description="Where steps, events and drivers' logs are exchanged.")
-    submit_seconds: float = Field(default=300, gt=0, description="Longest time until the driver is first heard.")
+    submit_seconds: float = Field(
+        default=300, gt=0, description="Longest time until the driver is first heard."
+    )
     run_seconds: float = Field(default=6 * 3600, gt=0, description="Longest time that an attempt may take.")
-    silence_seconds: float = Field(default=120, gt=0, description="A driver not heard for so long counts as dead.")
-    host_seconds: float = Field(default=60, gt=0, description="A driver that does not hear us for so long gives up.")
+    silence_seconds: float = Field(
+        default=120, gt=0, description="A driver not heard for so long counts as dead."
+    )
+    host_seconds: float = Field(
+        default=60, gt=0, description="A driver that does not hear us for so long gives up."
+    )
     cancel_seconds: float = Field(default=15, ge=0, description="Time for a cancelled step to clean up.")
     exit_seconds: float = Field(default=60, gt=0, description="Time for a finished driver to leave.")
     poll_seconds: float = Field(default=0.2, gt=0, description="Pause between two looks at the driver.")

@@ -32,11 +32,15 @@ class Cluster(BaseSettings):
     )
     service_account: str = Field(alias="SPARK_SERVICE_ACCOUNT", description="Service account of the pods.")
     s3_secret: str | None = Field(
-        default=None, alias="S3_SECRET_NAME", description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        default=None,
+        alias="S3_SECRET_NAME",
+        description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
     )
     max_concurrent_steps: int = Field(default=8, alias="ASGARD_MAX_CONCURRENT_STEPS", ge=1)
     step_memory: str = Field(default="2Gi", alias="ASGARD_STEP_MEMORY", description="Memory of a step's pod.")
-    step_cpu: str = Field(default="500m", alias="ASGARD_STEP_CPU", description="CPU that a step's pod asks for.")
+    step_cpu: str = Field(
+        default="500m", alias="ASGARD_STEP_CPU", description="CPU that a step's pod asks for."
+    )
 
     @classmethod
     def from_environment(cls) -> Cluster:
