@@ -171,7 +171,8 @@ def test_a_model_that_was_not_published_is_not_recorded_and_its_failing_test_is_
     assert failed == ["accepted_values_customer_metrics_subscription__active__cancelled"]
     failure = next(event for event in result.all_events if event.is_step_failure)
     message = failure.step_failure_data.error.message
-    assert "gold/customer_metrics not published: a blocking test failed: accepted_values" in message
+    span = f"for {DAYS[0]} to {DAYS[-1]}"
+    assert f"gold/customer_metrics not published {span}: a blocking test failed: accepted_values" in message
     assert lake.version("gold", "customer_metrics") == -1
 
 
