@@ -34,6 +34,7 @@ class Connector:
         self.name = command.name
         self._log = log
         self._late = threading.Event()
+        self._cut = False
         self._ending = threading.Lock()
         self._timeout_seconds = timeout_seconds
         self._process = subprocess.Popen(
@@ -78,14 +79,16 @@ class Connector:
         last: deque[str] = deque(maxlen=1)
         assert self._process.stdout is not None
         try:
-            for message in protocol.messages(_lines(self._process.stdout)):
+            for message in protocol.messages(self._lines(self._process.stdout)):
                 error = protocol.trace_error(message)
                 said = error or said
                 if message["type"] in ("LOG", "TRACE"):
                     last.append(self._note(message))
                 yield message
         except ConnectorError as error:
-            raise ConnectorError(f"{self.name}: {error}") from error
+            # A connector that was killed in the middle of a line wrote no bad line: its end is the reason.
+            if not self._cut or self._end() == 0:
+                raise ConnectorError(f"{self.name}: {error}") from error
         code = self._end()
         if self._late.is_set():
             raise ConnectorError(f"{self.name}: no end after {self._timeout_seconds:g} s, so it was killed")
@@ -98,6 +101,12 @@ class Connector:
         if code or said:
             reason = said or (last[0] if last else "it reported no error; see the job's log")
             raise ConnectorError(f"{self.name}: exited with code {code}: {reason}")
+
+    def _lines(self, stdout: IO[bytes]) -> Iterator[bytes]:
+        """Lines, cut at a little over the longest that is allowed: a connector must not fill the memory."""
+        while line := stdout.readline(protocol.LONGEST_LINE + 1):
+            self._cut = not line.endswith(b"\n") and len(line) <= protocol.LONGEST_LINE
+            yield line
 
     def _note(self, message: Message) -> str:
         """Copy what is meant for people into the job's log."""
@@ -143,12 +152,6 @@ def write_private(path: Path, value: object) -> Path:
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(orjson.dumps(value))
     return path
-
-
-def _lines(stdout: IO[bytes]) -> Iterator[bytes]:
-    """Lines, cut at a little over the longest that is allowed: a connector must not fill the memory."""
-    while line := stdout.readline(protocol.LONGEST_LINE + 1):
-        yield line
 
 
 def _signal(number: int) -> str:
