@@ -29,7 +29,7 @@ def test_a_new_file_leads_to_new_predictions(copy_of_demo: Home, demo_servers):
         waiting = folder / ".late.csv.tmp"
         waiting.write_text(
             "invoice_id,user_id,amount,currency,issued_at,due_at,paid,discount\n"
-            f"late-1,1,99.50,EUR,{DAY},2026-11-14,false,0\n"
+            f"800000001,1,99.50,EUR,{DAY},2026-11-14,false,0\n"
         )
         waiting.rename(folder / "late.csv")
         dropped = time.monotonic()
@@ -52,6 +52,6 @@ def test_a_new_file_leads_to_new_predictions(copy_of_demo: Home, demo_servers):
             shutil.copy(log, home.path.parent)
     with home.lake.connect() as connection:
         found = connection.execute(
-            "select customer_id, amount from silver.invoices where invoice_id = 'late-1'"
+            "select customer_id, amount from silver.invoices where invoice_id = 800000001"
         )
         assert [(c, float(a)) for c, a in found.fetchall()] == [(1, 99.5)]
