@@ -67,7 +67,8 @@ def _children(process):
 @pytest.fixture
 def copy_of_demo(demo: Demo, tmp_path: Path) -> Home:
     """A home of the test's own that starts where the demo ended."""
-    home = Home(tmp_path / "home")
+    # The same ports: requests are business data, addresses included.
+    home = Home(tmp_path / "home", api_port=demo.api_port, airbyte_port=demo.airbyte_port)
     shutil.copytree(demo.path, home.path)
     return home
 
