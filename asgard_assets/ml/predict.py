@@ -46,7 +46,8 @@ def predict(store: OpenStore, model: Any, version: int, days: Sequence[str]) -> 
     if asked.empty:
         return schema().empty_table()
     known = features_at(store, asked, history=False)
-    known["churn_probability"] = probabilities(model, inputs(known))
+    # The last digits of a sum depend on how many rows were scored together; a day must not.
+    known["churn_probability"] = probabilities(model, inputs(known)).round(9)
     known["ds"] = (known["snapshot"] - timedelta(days=1)).dt.strftime("%Y-%m-%d")
     known["model_version"] = version
     return pa.Table.from_pandas(ranked(known)[schema().names], schema=schema(), preserve_index=False)
