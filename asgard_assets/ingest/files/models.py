@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from abc import abstractmethod
 from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
@@ -40,8 +41,9 @@ _EXTENSIONS: dict[str, Format] = {
 
 class _PatternRule(Model):
     @property
+    @abstractmethod
     def regex(self) -> str:
-        raise NotImplementedError
+        """Where in a path the day stands."""
 
     def day(self, path: str, modified: datetime) -> str | None:
         """The day that the path names; None where it names none."""
