@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from asgard_assets.ingest.api.models import ApiSource, PullForm
+from asgard_assets.ingest.api.forms import PullForm
+from asgard_assets.ingest.api.models import ApiSource
 from asgard_assets.lake import DS, Lake
 from asgard_assets.quality.tables import Check, Column, TableSpec
 

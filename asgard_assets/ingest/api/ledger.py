@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.ingest.api.bronze import RETRYABLE
-from asgard_assets.ingest.api.models import ApiSource, Mode, Rows
+from asgard_assets.ingest.api.forms import Rows
+from asgard_assets.ingest.api.models import ApiSource, Mode
 from asgard_assets.ingest.api.rendering import fingerprint
 from asgard_assets.lake import DS, Lake, Staging
 

@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 
+from asgard_assets.ingest.api.forms import Form, PullForm, RowForm, Rows
+from asgard_assets.ingest.api.sink import Quality, Sink
 from asgard_assets.ingest.api.templates import Template, fields_of
-from asgard_assets.quality.tables import Check, Model
+from asgard_assets.quality.tables import Model
 
 Mode = Literal["auto", "resume", "refresh"]
 _REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$"
@@ -45,7 +47,6 @@ def _parsed_body(body: JsonValue) -> JsonValue:
 
 
 TemplateText = Annotated[str, AfterValidator(_parsed)]
-KeyType = Literal["bigint", "integer", "double", "boolean", "string"]
 
 
 class Endpoint(Model):
@@ -149,153 +150,6 @@ class Execution(Model):
         ge=1,
         description="Give up where so many tries in a row got no usable answer, and none did.",
     )
-
-
-# Forms -----------------------------------------------------------------------------------------------------
-
-
-class Rows(Model):
-    """Where the rows of a row-driven source come from: a lake table, SQL over lake tables, or, where neither
-    is named, a frame that the caller of `run_pipeline` gives."""
-
-    table: str | None = Field(
-        default=None, pattern=r"^[a-z0-9_]+/[a-z0-9_]+$", description="stage/table, its `ds`."
-    )
-    query: str | None = Field(
-        default=None, description="One SELECT (DuckDB SQL) over `stage.table`; `$ds` is the partition."
-    )
-    reads: tuple[str, ...] = Field(default=(), description="Tables (stage/table) that the query reads.")
-    key: dict[str, KeyType] = Field(
-        min_length=1, description="Key columns and their types; they become Bronze columns."
-    )
-    columns: tuple[str, ...] = Field(default=(), description="Further columns that templates use.")
-
-    @model_validator(mode="after")
-    def _names_are_plain(self) -> Rows:
-        if odd := [name for name in (*self.key, *self.columns) if not re.fullmatch(r"\w+", name)]:
-            raise ValueError(
-                f"{', '.join(odd)}: columns are named with letters, digits and _; rename in the query"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Rows:
-        if self.table and self.query:
-            raise ValueError("give rows.table or rows.query, not both")
-        if self.query and not self.reads:
-            raise ValueError("rows.reads must name the tables that rows.query reads, as stage/table")
-        return self
-
-    @property
-    def upstreams(self) -> tuple[str, ...]:
-        return (self.table,) if self.table else self.reads
-
-
-class RowForm(Model):
-    type: Literal["row"]
-    rows: Rows
-
-
-class PagePagination(Model):
-    type: Literal["page"]
-    param: str = "page"
-    start: int = 1
-    size_param: str | None = "per_page"
-    size: int = Field(default=100, ge=1)
-    pages: str | None = Field(
-        default=None, description="Path of the page count in the body, such as `meta.pages`."
-    )
-
-
-class OffsetPagination(Model):
-    type: Literal["offset"]
-    param: str = "offset"
-    size_param: str = "limit"
-    size: int = Field(default=100, ge=1)
-
-
-class CursorPagination(Model):
-    type: Literal["cursor"]
-    param: str = "cursor"
-    cursor: str = Field(default="next_cursor", description="Path of the next cursor in the body; null ends.")
-
-
-class NextUrlPagination(Model):
-    type: Literal["next_url"]
-    url: str = Field(default="next", description="Path of the next page's URL in the body; null ends.")
-
-
-class LinkPagination(Model):
-    type: Literal["link"]
-
-
-class NoPagination(Model):
-    type: Literal["none"] = "none"
-
-
-Pagination = Annotated[
-    NoPagination | PagePagination | OffsetPagination | CursorPagination | NextUrlPagination | LinkPagination,
-    Field(discriminator="type"),
-]
-
-
-class PullForm(Model):
-    type: Literal["pull"]
-    items: str = Field(
-        default="", description="Path of the list in the body, such as `data`; empty: the body."
-    )
-    pagination: Pagination = NoPagination()
-    max_pages: int = Field(default=10_000, ge=1, description="A walk that never ends is an error.")
-
-
-Form = Annotated[RowForm | PullForm, Field(discriminator="type")]
-
-
-# Where results go ------------------------------------------------------------------------------------------
-
-
-class Sink(Model):
-    table: str = Field(
-        pattern=r"^[a-z0-9_]+/[a-z][a-z0-9_]*$", description="stage/table, such as bronze/usage."
-    )
-    body: Literal["text", "none"] = Field(
-        default="text", description="Keep response bodies, or only their figures."
-    )
-    max_body_bytes: int = Field(
-        default=10 << 20, ge=1, description="A longer body, unpacked, is a failed row."
-    )
-    volatile_headers: frozenset[str] = Field(
-        default=frozenset(
-            {"date", "age", "expires", "connection", "keep-alive", "server-timing", "x-request-id", "via"}
-        ),
-        description="Response headers that change without the record changing: not kept. Lower case.",
-    )
-
-    @property
-    def stage(self) -> str:
-        return self.table.split("/")[0]
-
-    @property
-    def name(self) -> str:
-        return self.table.split("/")[1]
-
-
-class Quality(Model):
-    """The part of the table's contract that the engine cannot know."""
-
-    description: str
-    owners: tuple[str, ...] = ()
-    tags: dict[str, str] = Field(default_factory=dict)
-    kinds: tuple[str, ...] = ("api", "spark", "delta")
-    checks: tuple[Check, ...] = ()
-    fresh_hours: float = Field(default=26, gt=0)
-    min_success: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        description="Blocks the partition below this share; default: 0.5, or 1 for pull.",
-    )
-    usual_success: float = Field(default=0.95, ge=0, le=1, description="Warns below this share of successes.")
 
 
 class ApiSource(Model):

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from asgard_assets.errors import SourceError, Terminal
-from asgard_assets.ingest.api.models import (
+from asgard_assets.ingest.api.forms import (
     CursorPagination,
     LinkPagination,
     NextUrlPagination,

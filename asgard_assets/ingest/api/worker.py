@@ -21,6 +21,7 @@ from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.auth import Credentials, authenticating
 from asgard_assets.ingest.api.bronze import PERMANENT, RETRYABLE, SUCCESS, ResultFiles
 from asgard_assets.ingest.api.figures import Figures
+from asgard_assets.ingest.api.forms import PullForm
 from asgard_assets.ingest.api.limits import Limiting, Pacer, Pause
 from asgard_assets.ingest.api.messages import (
     BodyTooLarge,
@@ -33,7 +34,7 @@ from asgard_assets.ingest.api.messages import (
     Unreachable,
     chain,
 )
-from asgard_assets.ingest.api.models import ApiSource, PullForm
+from asgard_assets.ingest.api.models import ApiSource
 from asgard_assets.ingest.api.pagination import MalformedPage, Page, at, first, following
 from asgard_assets.ingest.api.rendering import Renderer, fingerprint, page_id, partition_values
 from asgard_assets.ingest.api.retry import Retrying

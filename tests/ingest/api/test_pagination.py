@@ -1,7 +1,7 @@
 import pytest
 from pydantic import TypeAdapter
 
-from asgard_assets.ingest.api.models import Pagination
+from asgard_assets.ingest.api.forms import Pagination
 from asgard_assets.ingest.api.pagination import MalformedPage, Page, at, first, following, next_link
 
 URL = "https://api.test/v1/things?x=1"

@@ -1,0 +1,53 @@
+"""Where an API source's answers go, and what their table promises."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from asgard_assets.quality.tables import Check, Model
+
+
+class Sink(Model):
+    table: str = Field(
+        pattern=r"^[a-z0-9_]+/[a-z][a-z0-9_]*$", description="stage/table, such as bronze/usage."
+    )
+    body: Literal["text", "none"] = Field(
+        default="text", description="Keep response bodies, or only their figures."
+    )
+    max_body_bytes: int = Field(
+        default=10 << 20, ge=1, description="A longer body, unpacked, is a failed row."
+    )
+    volatile_headers: frozenset[str] = Field(
+        default=frozenset(
+            {"date", "age", "expires", "connection", "keep-alive", "server-timing", "x-request-id", "via"}
+        ),
+        description="Response headers that change without the record changing: not kept. Lower case.",
+    )
+
+    @property
+    def stage(self) -> str:
+        return self.table.split("/")[0]
+
+    @property
+    def name(self) -> str:
+        return self.table.split("/")[1]
+
+
+class Quality(Model):
+    """The part of the table's contract that the engine cannot know."""
+
+    description: str
+    owners: tuple[str, ...] = ()
+    tags: dict[str, str] = Field(default_factory=dict)
+    kinds: tuple[str, ...] = ("api", "spark", "delta")
+    checks: tuple[Check, ...] = ()
+    fresh_hours: float = Field(default=26, gt=0)
+    min_success: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Blocks the partition below this share; default: 0.5, or 1 for pull.",
+    )
+    usual_success: float = Field(default=0.95, ge=0, le=1, description="Warns below this share of successes.")
