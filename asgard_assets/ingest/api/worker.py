@@ -12,16 +12,18 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.auth import Credentials, authenticating
+from asgard_assets.ingest.api.breaker import Breaker
 from asgard_assets.ingest.api.bronze import PERMANENT, RETRYABLE, SUCCESS, ResultFiles
+from asgard_assets.ingest.api.exchange import Exchange, judge
 from asgard_assets.ingest.api.figures import Figures
 from asgard_assets.ingest.api.forms import PullForm
+from asgard_assets.ingest.api.intake import Intake
 from asgard_assets.ingest.api.limits import Limiting, Pacer, Pause
 from asgard_assets.ingest.api.messages import (
     BodyTooLarge,
@@ -38,16 +40,12 @@ from asgard_assets.ingest.api.models import ApiSource
 from asgard_assets.ingest.api.pagination import MalformedPage, Page, at, first, following
 from asgard_assets.ingest.api.rendering import Renderer, fingerprint, page_id, partition_values
 from asgard_assets.ingest.api.retry import Retrying
-from asgard_assets.ingest.api.secrets import MASK, SENSITIVE_HEADERS, Redactor
 from asgard_assets.ingest.api.templates import RenderError
 from asgard_assets.ingest.api.transport import AiohttpTransport, Transport
 from asgard_assets.lake import Lake
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-REFUSED_STATUSES = frozenset({401, 403})
-_OPEN_STATUSES = frozenset({401})  # credentials can be mended: a resume sends these again
 
 
 @dataclass(frozen=True)
@@ -101,45 +99,6 @@ def run_task(job: Job, batches: Iterator[pa.RecordBatch], label: str) -> Figures
     return done[0]
 
 
-class Breaker:
-    """Ends a task whose API gives no usable answer to anything, instead of writing millions of failures.
-
-    Armed until the first usable answer. Raises Unreachable or Refused, with what to do.
-    """
-
-    def __init__(self, job: Job):
-        self._job = job
-        self.armed = True
-        self.last: Unreachable | Refused | None = None
-        self._in_a_row = 0
-
-    def usable(self) -> None:
-        self.armed = False
-
-    def useless(self, error: Unreachable | Refused) -> None:
-        if self.armed:
-            self.last = error
-            self._in_a_row += 1
-            if self._in_a_row >= self._job.source.execution.breaker:
-                raise error
-
-    def unreachable(self, error: ConnectFailed) -> Unreachable:
-        source, url = self._job.source, self._job.base_url
-        return Unreachable(
-            f"{source.name}: {url} refused the connection; is the API up? ({error.message})",
-            source=source.name,
-        )
-
-    def refused(self, status: int) -> Refused:
-        source = self._job.source
-        reference = self._job.credentials.reference or "auth, which is none"
-        return Refused(
-            f"{source.name}: {self._job.base_url} refused the credentials ({status}); check {reference}",
-            source=source.name,
-            status=status,
-        )
-
-
 class Task:
     """The asyncio side of one Spark task."""
 
@@ -152,7 +111,7 @@ class Task:
         self._redactor = job.credentials.redactor
         self._days: dict[str, dict[str, str]] = {}
         self._files = ResultFiles(source, job.lake, job.staging_path, job.schema, label)
-        self._breaker = Breaker(job)
+        self._breaker = Breaker(source, job.base_url, job.credentials)
         self._in_flight = 0
         self.figures = Figures(workers=[os.getpid()])
         pause = Pause(source.limits.pause_share)
@@ -174,7 +133,7 @@ class Task:
             async with self._transport, asyncio.TaskGroup() as group:
                 ended = asyncio.Event()
                 aging = group.create_task(self._age(ended))
-                rows = _Intake(batches)
+                rows = Intake(batches)
                 async with rows, asyncio.TaskGroup() as workers:
                     for _ in range(self._source.limits.max_in_flight):
                         workers.create_task(self._work(rows))
@@ -200,7 +159,7 @@ class Task:
                 await asyncio.wait_for(ended.wait(), min(1.0, self._source.execution.flush_seconds))
             await self._files.flush_old()
 
-    async def _work(self, rows: _Intake) -> None:
+    async def _work(self, rows: Intake) -> None:
         import orjson
 
         one = self._walk if isinstance(self._source.form, PullForm) else self._row
@@ -268,7 +227,7 @@ class Task:
             request, params = self._renderer.request(request_id, values, row, page)
             exchange = Exchange(request, params, started)
             response = await self._send(request)
-            outcome, error = self._judge(response)
+            outcome, error = judge(self._source, response)
             exchange = replace(
                 exchange,
                 status=response.status,
@@ -288,19 +247,6 @@ class Task:
         self.figures.throttles += request.trace.throttles
         return replace(exchange, seconds=time.monotonic() - clock)
 
-    def _judge(self, response: Response) -> tuple[str, str | None]:
-        status = response.status
-        if 200 <= status < 300:
-            return SUCCESS, None
-        if status in self._source.retry.statuses or status in _OPEN_STATUSES:
-            return RETRYABLE, f"status {status}"
-        if 300 <= status < 400:
-            return (
-                PERMANENT,
-                f"status {status}: redirects are not followed; set endpoint.base_url to the target",
-            )
-        return PERMANENT, f"status {status}"
-
     async def _once(self, request: Request) -> Response:
         """The innermost `send`: one try on the wire, counted."""
         self.figures.requests += 1
@@ -309,14 +255,11 @@ class Task:
         try:
             response = await self._transport.send(request)
         except ConnectFailed as error:
-            self._breaker.useless(self._breaker.unreachable(error))
+            self._breaker.not_connected(error)
             raise
         finally:
             self._in_flight -= 1
-        if response.status in REFUSED_STATUSES:
-            self._breaker.useless(self._breaker.refused(response.status))
-        else:
-            self._breaker.usable()
+        self._breaker.answered(response)
         return response
 
     async def _add(self, day: str, exchange: Exchange, **values: Any) -> None:
@@ -335,102 +278,6 @@ class Task:
         row |= {"epoch": job.epochs[day], "run_id": job.run_id}
         size = len(row.get("body") or "") + len(row.get("payload") or "") + 500
         await self._files.add(day, row, size)
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One logical request with what became of it."""
-
-    request: Request
-    params: Mapping[str, str]
-    started: datetime
-    seconds: float = 0.0
-    status: int | None = None
-    headers: Mapping[str, str] = None  # type: ignore[assignment]
-    body: bytes = b""
-    text: str | None = None
-    outcome: str = RETRYABLE
-    error_class: str | None = None
-    error_message: str | None = None
-
-    def failed(self, outcome: str, error: Exception) -> Exchange:
-        return replace(self, outcome=outcome, error_class=type(error).__name__, error_message=str(error))
-
-    def columns(self, source: ApiSource, redactor: Redactor) -> dict[str, Any]:
-        """The Bronze columns that both forms share, with no secret in any of them."""
-        from datetime import timedelta
-
-        request = self.request
-        dropped = source.sink.volatile_headers
-        answered = None
-        if self.headers is not None:
-            answered = _json({k: v for k, v in self.headers.items() if k not in dropped})
-        return {
-            "request_id": request.id,
-            "url": redactor.text(request.url),
-            "method": request.method,
-            "request_headers": redactor.text(_json(request.headers)),
-            "request_params": redactor.text(_json(self.params)),
-            "request_body": redactor.text(request.body.decode()) if request.body is not None else None,
-            "status_code": self.status,
-            "response_headers": None if answered is None else redactor.text(answered),
-            "success": self.outcome == SUCCESS,
-            "outcome": self.outcome,
-            "error_class": self.error_class,
-            "error_message": None if self.error_message is None else redactor.text(self.error_message),
-            "attempts": request.trace.attempts,
-            "started_at": self.started,
-            "finished_at": self.started + timedelta(seconds=self.seconds),
-            "duration_seconds": self.seconds,
-        }
-
-
-class _Intake:
-    """Plan rows for many workers: one Arrow batch at hand, one on its way, never more."""
-
-    def __init__(self, batches: Iterator[pa.RecordBatch]):
-        self._batches = batches
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="intake")
-        self._lock = asyncio.Lock()
-        self._rows: Iterator[tuple[Any, ...]] = iter(())
-        self._coming: asyncio.Future[pa.RecordBatch | None] | None = None
-        self._ended = False
-
-    async def __aenter__(self) -> _Intake:
-        self._fetch()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._thread.shutdown(wait=False)
-
-    def _fetch(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._coming = loop.run_in_executor(self._thread, next, self._batches, None)
-
-    async def take(self) -> tuple[str, str, str, str] | None:
-        """The next row of the plan; None at the end."""
-        for row in self._rows:
-            return row  # type: ignore[return-value]
-        async with self._lock:
-            while True:
-                for row in self._rows:
-                    return row  # type: ignore[return-value]
-                if self._ended:
-                    return None
-                assert self._coming is not None
-                batch = await self._coming
-                if batch is None:
-                    self._ended = True
-                    return None
-                self._fetch()
-                self._rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-
-def _json(mapping: Mapping[str, str]) -> str:
-    import orjson
-
-    safe = {k: MASK if k.lower() in SENSITIVE_HEADERS else v for k, v in mapping.items()}
-    return orjson.dumps(safe, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def load_middleware(path: str, source: ApiSource) -> Middleware:
