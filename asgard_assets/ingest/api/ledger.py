@@ -92,7 +92,7 @@ def plan_rows(
     with lake.connect() as connection:
         connection.execute(f"set temp_directory = '{_scratch(lake, staging)}'")
         for day in staging.days:
-            _select_rows(connection, source, day, rows_from)
+            _select_rows(lake, connection, source, day, rows_from)
             _identify(connection, source.rows, day, common)
             carried[day] = _carry(connection, source, staging, day) if chosen[day] == "resume" else 0
             send[day] = _one(connection, "select count(*) from todo")
@@ -106,7 +106,11 @@ def plan_rows(
 
 
 def _select_rows(
-    connection: duckdb.DuckDBPyConnection, source: ApiSource, day: str, rows_from: str | None
+    lake: Lake,
+    connection: duckdb.DuckDBPyConnection,
+    source: ApiSource,
+    day: str,
+    rows_from: str | None,
 ) -> None:
     import duckdb
 
@@ -121,7 +125,10 @@ def _select_rows(
         query = _checked(rows.query, source)
     else:
         stage, name = (rows.table or "").split("/")
-        query = f'select * from "{stage}"."{name}" where {DS} = $ds'
+        query = f'select * from "{stage}"."{name}"'
+        if (table := lake.table(stage, name)) and DS in [f.name for f in table.schema().fields]:
+            # A table without days is read as it is now.
+            query += f" where {DS} = $ds"
     try:
         connection.execute(
             f"create or replace temp table source_rows as select * from ({query})",
@@ -134,7 +141,9 @@ def _select_rows(
             source=source.name,
         ) from error
     except duckdb.Error as error:
-        raise ConfigError(f"{source.name}: rows.query cannot be run: {error}") from error
+        raise ConfigError(
+            f"{source.name}: rows.query cannot be run: {error}", field="form.rows.query"
+        ) from error
 
 
 def _checked(query: str, source: ApiSource) -> str:
@@ -144,9 +153,9 @@ def _checked(query: str, source: ApiSource) -> str:
     try:
         statements = duckdb.extract_statements(query)
     except duckdb.Error as error:
-        raise ConfigError(f"{source.name}: rows.query is no SQL: {error}") from error
+        raise ConfigError(f"{source.name}: rows.query is no SQL: {error}", field="form.rows.query") from error
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise ConfigError(f"{source.name}: rows.query must be one SELECT")
+        raise ConfigError(f"{source.name}: rows.query must be one SELECT", field="form.rows.query")
     return query.strip().rstrip(";")
 
 
@@ -155,7 +164,7 @@ def _identify(connection: duckdb.DuckDBPyConnection, rows: Rows, day: str, commo
     import duckdb
 
     key = ", ".join(f"'{name}': cast(\"{name}\" as {_SQL[kind]})" for name, kind in rows.key.items())
-    more = "".join(f", '{name}': \"{name}\"" for name in rows.columns)
+    more = "".join(f", '{name}': \"{name}\"" for name in rows.carried)
     try:
         connection.execute(
             f"""create or replace temp table todo as
@@ -166,7 +175,8 @@ def _identify(connection: duckdb.DuckDBPyConnection, rows: Rows, day: str, commo
         )
     except (duckdb.BinderException, duckdb.ConversionException) as error:
         raise ConfigError(
-            f"the rows do not have the declared columns or types ({', '.join((*rows.key, *rows.columns))}): {error}"
+            f"the rows do not have the declared columns or types ({', '.join((*rows.key, *rows.carried))}): {error}",
+            field="form.rows",
         ) from error
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
-from asgard_assets.ingest.api.forms import Form, PullForm, RowForm, Rows
+from asgard_assets.ingest.api.forms import Form, Incremental, PullForm, RowForm, Rows
+from asgard_assets.ingest.api.parameters import ParameterText, TemplateBody, TemplateText, misfit
 from asgard_assets.ingest.api.sink import Quality, Sink
-from asgard_assets.ingest.api.templates import Template, fields_of
+from asgard_assets.ingest.api.templates import fields_of
 from asgard_assets.quality.tables import Model
 
 Mode = Literal["auto", "resume", "refresh"]
@@ -36,19 +37,6 @@ SecretRef = Annotated[
 ]
 
 
-def _parsed(text: str) -> str:
-    Template.parse(text)
-    return text
-
-
-def _parsed_body(body: JsonValue) -> JsonValue:
-    fields_of(body)
-    return body
-
-
-TemplateText = Annotated[str, AfterValidator(_parsed)]
-
-
 class Endpoint(Model):
     """The request template."""
 
@@ -56,17 +44,26 @@ class Endpoint(Model):
         description="Scheme, host and base path. `${NAME}` is taken from the environment or the settings."
     )
     path: TemplateText = Field(default="", description="Appended to base_url; placeholders are URL-encoded.")
-    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "GET"
-    query: dict[str, TemplateText] = Field(default_factory=dict, description="Query parameters.")
-    headers: dict[str, TemplateText] = Field(default_factory=dict, description="Headers that are no secret.")
-    body: Annotated[JsonValue, AfterValidator(_parsed_body)] = Field(
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = Field(
+        default="GET", description="All but GET and HEAD carry an Idempotency-Key."
+    )
+    query: dict[str, ParameterText] = Field(
+        default_factory=dict,
+        description="Query parameters: a template text, or `{column: …, transform: […], default: …}`.",
+    )
+    headers: dict[str, ParameterText] = Field(
+        default_factory=dict, description="Headers that are no secret; written like `query`."
+    )
+    body: TemplateBody = Field(
         default=None, description="JSON body; a string that is one placeholder keeps the value's type."
     )
 
-    def fields(self) -> set[tuple[str, str]]:
-        """Every placeholder in use, as (`row` or `partition`, name)."""
-        texts: list[JsonValue] = [self.path, dict(self.query), dict(self.headers), self.body]
-        return set().union(*(fields_of(text) for text in texts))
+    def fields(self) -> dict[tuple[str, str], str]:
+        """Every placeholder in use, as (`row`, `partition` or `cursor`, name), with a field that uses it."""
+        texts: dict[str, JsonValue] = {"path": self.path, "body": self.body}
+        texts |= {f"query.{name}": text for name, text in self.query.items()}
+        texts |= {f"headers.{name}": text for name, text in self.headers.items()}
+        return {found: f"endpoint.{at}" for at, text in texts.items() for found in fields_of(text)}
 
 
 # Auth ------------------------------------------------------------------------------------------------------
@@ -155,10 +152,22 @@ class Execution(Model):
 class ApiSource(Model):
     """One API source: where the requests come from, how they are sent, where the answers go."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    form: Form
-    endpoint: Endpoint
-    auth: Auth = NoAuth()
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*$", description="Name of the source, and of its pool `api:<name>`."
+    )
+    kind: Literal["events", "snapshot", "changes"] = Field(
+        default="events",
+        description="events: the API knows every day. snapshot: it knows only how things are now; a past day "
+        "is refused. changes: it tells what changed since a cursor; days come in order.",
+    )
+    lookback_days: int = Field(
+        default=0,
+        ge=0,
+        description="Events may come so many days late: a run that names no day asks for these days too.",
+    )
+    form: Form = Field(description="Row-driven or pull.")
+    endpoint: Endpoint = Field(description="The request template.")
+    auth: Auth = Field(default=NoAuth(), description="How the API knows us.")
     middleware: tuple[str, ...] = Field(
         default=(), description="Own middleware by import path `module:name`; runs at each try, before auth."
     )
@@ -171,19 +180,35 @@ class ApiSource(Model):
 
     @model_validator(mode="after")
     def _templates_fit(self) -> ApiSource:
-        used = {name for root, name in self.endpoint.fields() if root == "row"}
-        if isinstance(self.form, PullForm):
-            if used:
-                raise ValueError(f"a pull source has no rows, but its template uses {_shown(used)}")
-        elif missing := used - {*self.form.rows.key, *self.form.rows.columns}:
-            raise ValueError(
-                f"the template uses {_shown(missing)}; declare it in form.rows.key or form.rows.columns"
-            )
+        used = self.endpoint.fields()
+        known = {*self.form.rows.key, *self.form.rows.carried} if isinstance(self.form, RowForm) else set()
+        for (root, name), at in used.items():
+            shown = f"{{{root}.{name}}}"
+            if root == "row" and isinstance(self.form, PullForm):
+                raise misfit(at, f"a pull source has no rows, but its template uses {shown}")
+            if root == "row" and name not in known:
+                raise misfit(
+                    at, f"the template uses {shown}; declare it in form.rows.key or form.rows.columns"
+                )
+            if root == "cursor" and not self.incremental:
+                raise misfit(at, f"the template uses {shown}; say in form.incremental where it comes from")
+        return self
+
+    @model_validator(mode="after")
+    def _kind_fits(self) -> ApiSource:
+        if self.incremental and self.kind != "changes":
+            raise misfit("kind", "a source with form.incremental is one of kind: changes")
+        if self.lookback_days and self.kind != "events":
+            raise misfit("lookback_days", f"only events come late; this source's kind is {self.kind}")
         return self
 
     @property
     def rows(self) -> Rows | None:
         return self.form.rows if isinstance(self.form, RowForm) else None
+
+    @property
+    def incremental(self) -> Incremental | None:
+        return self.form.incremental if isinstance(self.form, PullForm) else None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -192,7 +217,3 @@ class ApiSource(Model):
         The template, not the rendered URL: an API that moves to another host keeps its request ids.
         """
         return {"source": self.name, "endpoint": self.endpoint.model_dump(mode="json")}
-
-
-def _shown(columns: set[str]) -> str:
-    return ", ".join(f"{{row.{column}}}" for column in sorted(columns))

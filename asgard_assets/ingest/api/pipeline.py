@@ -110,7 +110,8 @@ def _base_url(source: ApiSource) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(
-            f"{source.name}: endpoint.base_url is {url!r}; it must begin with http:// or https://"
+            f"{source.name}: endpoint.base_url is {url!r}; it must begin with http:// or https://",
+            field="endpoint.base_url",
         )
     return url
 
@@ -119,11 +120,12 @@ def _check_rows(source: ApiSource, rows: DataFrame | None) -> None:
     """Rows come from one place: the source's own table or query, or a frame."""
     if source.rows is None:
         if rows is not None:
-            raise ConfigError(f"{source.name}: a pull source takes no rows")
+            raise ConfigError(f"{source.name}: a pull source takes no rows", field="form.type")
     elif (rows is not None) == bool(source.rows.table or source.rows.query):
         raise ConfigError(
             f"{source.name}: give either form.rows.table or query, or a frame; not "
-            f"{'both' if rows is not None else 'neither'}"
+            f"{'both' if rows is not None else 'neither'}",
+            field="form.rows",
         )
 
 

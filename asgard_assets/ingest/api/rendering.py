@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 from asgard_assets.ingest.api.messages import Request
 from asgard_assets.ingest.api.models import ApiSource
 from asgard_assets.ingest.api.pagination import Page
-from asgard_assets.ingest.api.templates import Template, Values, render_json
+from asgard_assets.ingest.api.templates import RenderError, Template, Values, render_json
 
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
@@ -48,14 +48,25 @@ class Renderer:
         self._query = {name: Template.parse(text) for name, text in endpoint.query.items()}
         self._headers = {name: Template.parse(text) for name, text in endpoint.headers.items()}
         self._body = endpoint.body
+        self._required = source.rows.required if source.rows else ()
 
     def request(
-        self, request_id: str, day: Mapping[str, str], row: Mapping[str, Any], page: Page | None = None
+        self,
+        request_id: str,
+        day: Mapping[str, str],
+        row: Mapping[str, Any],
+        page: Page | None = None,
+        cursor: Mapping[str, str] | None = None,
     ) -> tuple[Request, dict[str, str]]:
         """The request and its query parameters. Raises RenderError where the row has a null that is needed."""
-        values: Values = {"row": row, "partition": day}
-        headers = {name: template.render(values) for name, template in self._headers.items()}
-        params = {name: template.render(values) for name, template in self._query.items()}
+        if missing := [name for name in self._required if row.get(name) in (None, "")]:
+            raise RenderError(
+                f"the row has no {', '.join(missing)}, which form.rows.required asks for",
+                field=("row", missing[0]),
+            )
+        values: Values = {"row": row, "partition": day, "cursor": cursor or {}}
+        headers = {n: t.render(values) for n, t in self._headers.items() if not t.absent(values)}
+        params = {n: t.render(values) for n, t in self._query.items() if not t.absent(values)}
         params |= page.query if page else {}
         url = page.url if page else None
         if url is None:

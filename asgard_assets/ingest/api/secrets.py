@@ -35,7 +35,8 @@ def resolve(reference: str, source: str) -> Secret:
         return Secret(Path(name).read_text().strip())
     except OSError as error:
         raise ConfigError(
-            f"{source}: the secret file {name} cannot be read ({error.strerror}); is it mounted?"
+            f"{source}: the secret file {name} cannot be read ({error.strerror}); is it mounted?",
+            mentions=name,
         ) from error
 
 
@@ -51,7 +52,9 @@ def _variable(name: str, source: str) -> str:
     setting = name.removeprefix(_PREFIX).lower()
     if name.startswith(_PREFIX) and setting in Settings.model_fields:
         return str(getattr(Settings(), setting))
-    raise ConfigError(f"{source}: the environment variable {name} is not set; set it and start again")
+    raise ConfigError(
+        f"{source}: the environment variable {name} is not set; set it and start again", mentions=name
+    )
 
 
 @dataclass(frozen=True)

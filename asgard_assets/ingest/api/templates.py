@@ -1,4 +1,4 @@
-"""Request templates: `{row.user_id}`, `{partition.key}`; `{{` and `}}` are literal braces."""
+"""Request templates: `{row.user_id}`, `{row.day|date:%Y%m%d}`, `{partition.key}`; `{{` and `}}` are literal."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from asgard_assets.errors import SourceError, Terminal
+from asgard_assets.ingest.api.filters import OPTIONAL, Filter, parse_filter
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _PARTITION = frozenset({"key", "start", "end"})
@@ -21,11 +22,20 @@ class RenderError(Terminal, SourceError):
     """A row does not fill its request template. Carries `field`."""
 
 
+class Slot(NamedTuple):
+    """A placeholder: where its value comes from, and what is done to it."""
+
+    root: str
+    name: str
+    filters: tuple[tuple[str, Filter], ...] = ()
+    optional: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A parsed text: literal strings and fields in turn."""
+    """A parsed text: literal strings and placeholders in turn."""
 
-    parts: tuple[str | Field, ...]
+    parts: tuple[str | Slot, ...]
 
     @classmethod
     def parse(cls, text: str) -> Template:
@@ -34,16 +44,23 @@ class Template:
 
     @property
     def fields(self) -> set[Field]:
-        return {part for part in self.parts if isinstance(part, tuple)}
+        return {(part.root, part.name) for part in self.parts if isinstance(part, Slot)}
+
+    def absent(self, values: Values) -> bool:
+        """Whether the whole is to be left out: an optional placeholder has no value."""
+        return any(
+            isinstance(part, Slot) and part.optional and values[part.root].get(part.name) is None
+            for part in self.parts
+        )
 
     def render(self, values: Values, quote: Callable[[str], str] = str) -> str:
-        """Fill the fields; `quote` is applied to the values only. Raises RenderError on a null."""
+        """Fill the placeholders; `quote` is applied to the values only. Raises RenderError on a null."""
         return "".join(p if isinstance(p, str) else quote(_text(value_of(p, values))) for p in self.parts)
 
 
 @lru_cache(maxsize=1024)
 def _parse(text: str) -> Template:
-    parts: list[str | Field] = []
+    parts: list[str | Slot] = []
     end = 0
     for match in _TOKEN.finditer(text):
         parts.append(text[end : match.start()])
@@ -54,26 +71,42 @@ def _parse(text: str) -> Template:
         elif match.group(1) is None:
             raise ValueError(f"a brace in {text!r} is not closed; a literal brace is written twice")
         else:
-            parts.append(_field(match.group(1)))
+            parts.append(_slot(match.group(1)))
     parts.append(text[end:])
     return Template(tuple(part for part in parts if part != ""))
 
 
-def _field(inside: str) -> Field:
-    root, _, name = inside.partition(".")
-    if (root == "row" and name) or (root == "partition" and name in _PARTITION):
-        return root, name
-    raise ValueError(
-        f"unknown placeholder {{{inside}}}; there are {{row.<column>}}, {{partition.key}}, "
-        "{partition.start} and {partition.end}"
-    )
+def _slot(inside: str) -> Slot:
+    path, *texts = inside.split("|")
+    root, _, name = path.strip().partition(".")
+    known = (root == "row" and name) or (root == "partition" and name in _PARTITION)
+    if not known and (root, name) != ("cursor", "value"):
+        raise ValueError(
+            f"unknown placeholder {{{inside}}}; there are {{row.<column>}}, {{partition.key}}, "
+            "{partition.start}, {partition.end} and {cursor.value}"
+        )
+    filters = tuple((text.strip(), parse_filter(text)) for text in texts if text.strip() != OPTIONAL)
+    return Slot(root, name, filters, optional=any(text.strip() == OPTIONAL for text in texts))
 
 
-def value_of(field: Field, values: Values) -> Any:
-    """The field's value. Raises RenderError where the row has none."""
-    value = values[field[0]].get(field[1])
+def value_of(slot: Slot, values: Values) -> Any:
+    """The placeholder's value, its transforms applied. Raises RenderError where there is none."""
+    value = values[slot.root].get(slot.name)
+    for text, transform in slot.filters:
+        if value is None and not hasattr(transform, "takes_null"):
+            continue
+        try:
+            value = transform(value)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise RenderError(
+                f"{slot.root}.{slot.name} cannot be transformed by {text}: {error}",
+                field=(slot.root, slot.name),
+            ) from error
     if value is None:
-        raise RenderError(f"{field[0]}.{field[1]} is null: no request can be made of this row", field=field)
+        raise RenderError(
+            f"{slot.root}.{slot.name} is null: no request can be made of this row",
+            field=(slot.root, slot.name),
+        )
     return value
 
 
@@ -98,11 +131,15 @@ def render_json(value: Any, values: Values) -> Any:
     """A JSON value with its texts filled in; a text that is one placeholder keeps the value's type."""
     if isinstance(value, str):
         template = Template.parse(value)
-        if len(template.parts) == 1 and isinstance(template.parts[0], tuple):
+        if len(template.parts) == 1 and isinstance(template.parts[0], Slot):
             return value_of(template.parts[0], values)
         return template.render(values)
     if isinstance(value, Mapping):
-        return {key: render_json(inner, values) for key, inner in value.items()}
+        return {
+            key: render_json(inner, values)
+            for key, inner in value.items()
+            if not (isinstance(inner, str) and Template.parse(inner).absent(values))
+        }
     if isinstance(value, list | tuple):
         return [render_json(inner, values) for inner in value]
     return value

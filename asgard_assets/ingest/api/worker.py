@@ -286,4 +286,6 @@ def load_middleware(path: str, source: ApiSource) -> Middleware:
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{source.name}: middleware {path} cannot be imported: {error}") from error
+        raise ConfigError(
+            f"{source.name}: middleware {path} cannot be imported: {error}", mentions=path
+        ) from error

@@ -1,8 +1,12 @@
+import json
+import re
+
 import pytest
 import yaml
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.ingest.api.config import load
+from asgard_assets.ingest.api.auth import credentials
+from asgard_assets.ingest.api.config import load, located
 from asgard_assets.settings import ROOT
 from tests.ingest.api.sources import TICKETS, USAGE, source
 
@@ -21,6 +25,91 @@ def test_a_typo_is_named_with_file_and_line(tmp_path):
     with pytest.raises(ConfigError, match=rf"usage\.yaml:{line}: limits\.max_in_flght: Extra") as caught:
         load(file)
     assert caught.value.line == line
+    assert caught.value.field == "limits.max_in_flght"
+
+
+def written(tmp_path, config, name="usage.yaml"):
+    file = tmp_path / name
+    dump = (
+        json.dumps(config, indent="\t") if name.endswith("json") else yaml.safe_dump(config, sort_keys=False)
+    )
+    file.write_text(dump)
+    return file
+
+
+def line_of(file, text):
+    return 1 + next(n for n, row in enumerate(file.read_text().splitlines()) if text in row)
+
+
+@pytest.mark.parametrize("name", ["usage.yaml", "usage.json"])
+@pytest.mark.parametrize(
+    ("changes", "field", "marker"),
+    [
+        ({"auth": {"type": "bearer", "tokn": "env:X"}}, "auth.token", "auth"),
+        ({"auth": {"type": "bearer", "token": "env:X", "tokn": "x"}}, "auth.tokn", "tokn"),
+        (
+            {"form": TICKETS["form"] | {"pagination": {"type": "page", "size": 0}}},
+            "form.pagination.size",
+            "size",
+        ),
+        ({"endpoint": USAGE["endpoint"] | {"path": "/{row.other}"}}, "endpoint.path", "path"),
+        (
+            {"endpoint": USAGE["endpoint"] | {"query": {"a": "x", "b": {"colum": "user_id"}}}},
+            "endpoint.query.b.column",
+            "b",
+        ),
+        ({"lookback_days": 2, "kind": "snapshot"}, "lookback_days", "lookback_days"),
+        ({"quality": {}}, "quality.description", "quality"),
+    ],
+)
+def test_every_error_names_file_line_and_field(tmp_path, name, changes, field, marker):
+    file = written(tmp_path, USAGE | changes, name)
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    found = re.findall(rf"{re.escape(str(file))}:(\d+): ([\w.]+):", str(caught.value))
+    told = {at: int(line) for line, at in found}
+    key = f'"{marker}"' if name.endswith("json") else f"{marker}:"
+    assert told[field] in {n for n, row in enumerate(file.read_text().splitlines(), 1) if key in row}
+
+
+def test_json_and_yaml_make_the_same_source(tmp_path):
+    assert load(written(tmp_path, USAGE)) == load(written(tmp_path, USAGE, "usage.json"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", r"x\.yaml:1: the file is empty"),
+        (b"- 1\n", r"x\.yaml:1: the source: Input should be a valid dictionary"),
+        (b"name: a\nname: b\n", r"x\.yaml:2: name is given twice; first in line 1"),
+        (b"name: a\n\xff\n", r"x\.yaml:2: is no UTF-8 text"),
+        (b"name: \x07\n", r"x\.yaml: "),
+    ],
+)
+def test_a_file_that_is_no_source_says_where(tmp_path, content, said):
+    (tmp_path / "x.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=said):
+        load(tmp_path / "x.yaml")
+
+
+def test_broken_json_is_named_with_its_line(tmp_path):
+    (tmp_path / "x.json").write_text('{\n"name": "a",\n}')
+    with pytest.raises(ConfigError, match=r"x\.json:3: "):
+        load(tmp_path / "x.json")
+
+
+def test_what_only_shows_when_it_runs_says_file_and_line_too(tmp_path, monkeypatch):
+    monkeypatch.delenv("TEST_TOKEN", raising=False)
+    file = written(tmp_path, USAGE)
+    with pytest.raises(ConfigError) as caught, located(file):
+        credentials(load(file))
+    line = line_of(file, "token: env:TEST_TOKEN")
+    assert str(caught.value).startswith(
+        f"{file}:{line}: auth.token: usage: the environment variable TEST_TOKEN"
+    )
+    with pytest.raises(ConfigError) as caught, located(file):
+        raise ConfigError("usage: no SQL", field="form.rows.query")
+    assert str(caught.value) == f"{file}:{line_of(file, 'query: select')}: form.rows.query: usage: no SQL"
 
 
 def test_broken_yaml_is_named_with_its_line(tmp_path):
