@@ -15,24 +15,20 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
 
 from asgard_assets.errors import FencedError, LakeError
+from asgard_assets.lake_reader import DS as DS
+from asgard_assets.lake_reader import LakeReader, app_id
 from asgard_assets.parquet import delta_type, file_statistics
-from asgard_assets.settings import Settings
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
     from deltalake import DeltaTable
-    from pyarrow import fs as pafs
 
-DS = "ds"
 _COMMIT_TRIES = 20
 
 
@@ -70,77 +66,8 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Lake:
-    """All tables under one root: a local folder or `s3://bucket/prefix`."""
-
-    root: str
-    endpoint: str | None = None
-    region: str = "us-east-1"
-
-    @classmethod
-    def from_settings(cls, settings: Settings | None = None) -> Lake:
-        settings = settings or Settings()
-        return cls(settings.lake_root, settings.s3_endpoint, settings.s3_region)
-
-    @property
-    def remote(self) -> bool:
-        return self.root.startswith("s3://")
-
-    @property
-    def storage_options(self) -> dict[str, str] | None:
-        """delta-rs options; keys come from the environment, never from here."""
-        if not self.remote:
-            return None
-        options = {"aws_region": self.region, "conditional_put": "etag"}
-        if self.endpoint:
-            options |= {"aws_endpoint": self.endpoint, "aws_allow_http": "true"}
-        return options
-
-    @property
-    def filesystem(self) -> pafs.FileSystem:
-        from pyarrow import fs as pafs
-
-        if not self.remote:
-            return pafs.LocalFileSystem()
-        if not self.endpoint:
-            return pafs.S3FileSystem(region=self.region)
-        url = urlparse(self.endpoint)
-        return pafs.S3FileSystem(region=self.region, endpoint_override=url.netloc, scheme=url.scheme)
-
-    def path(self, stage: str, name: str) -> str:
-        """The table's address, as delta-rs, DuckDB and Spark understand it (Spark: see `spark_path`)."""
-        return f"{self.root}/{stage}/{name}"
-
-    def spark_path(self, stage: str, name: str) -> str:
-        return self.path(stage, name).replace("s3://", "s3a://", 1)
-
-    def table(self, stage: str, name: str) -> DeltaTable | None:
-        """The Delta table as it is now, or None where nothing was ever published."""
-        from deltalake import DeltaTable
-
-        path = self.path(stage, name)
-        if not DeltaTable.is_deltatable(path, storage_options=self.storage_options):
-            return None
-        return DeltaTable(path, storage_options=self.storage_options)
-
-    def version(self, stage: str, name: str) -> int:
-        """Version of the table, -1 where it does not exist."""
-        table = self.table(stage, name)
-        return -1 if table is None else table.version()
-
-    def epochs(self, stage: str, name: str, days: Iterable[str]) -> dict[str, int]:
-        """How often each day was published; 0 where never."""
-        table = self.table(stage, name)
-        return {day: (table.transaction_version(_app_id(day)) or 0) if table else 0 for day in days}
-
-    def files(self, stage: str, name: str, days: Iterable[str] | None = None) -> list[str]:
-        """Addresses of the Parquet files that readers see now, of all days or of some."""
-        table = self.table(stage, name)
-        if table is None:
-            return []
-        if days is None:
-            return table.file_uris()
-        return table.file_uris(file_pruning_predicate=[(DS, "in", list(days))])
+class Lake(LakeReader):
+    """The lake with its one way to write."""
 
     # Writing ---------------------------------------------------------------------------------------------
 
@@ -253,7 +180,7 @@ class Lake:
             actions = [self._add_action(staging, day, uri) for uri in staged[day]]
             rows[day] = sum(json.loads(action.stats)["numRecords"] for action in actions)
             adds += actions
-        transactions = [Transaction(_app_id(day), staging.seen[day] + 1) for day in chosen]
+        transactions = [Transaction(app_id(day), staging.seen[day] + 1) for day in chosen]
         transactions += [Transaction(app, number) for app, number in (plans or {}).items()]
         properties = CommitProperties(
             custom_metadata=dict(metadata or {}),
@@ -301,7 +228,7 @@ class Lake:
         raise AssertionError("unreachable")
 
     def _refuse_fenced(self, staging: Staging, days: Sequence[str], table: DeltaTable) -> None:
-        late = [d for d in days if (table.transaction_version(_app_id(d)) or 0) != staging.seen[d]]
+        late = [d for d in days if (table.transaction_version(app_id(d)) or 0) != staging.seen[d]]
         if late:
             raise FencedError(
                 f"{staging.table}: another run published {', '.join(filter(None, late)) or 'the table'} while "
@@ -342,87 +269,12 @@ class Lake:
             stats=json.dumps(file_statistics(footer)),
         )
 
-    def _bare(self, uri: str) -> str:
-        return uri.removeprefix("s3://")
-
-    # Reading ---------------------------------------------------------------------------------------------
-
-    def connect(self, memory_limit: str = "1GB") -> duckdb.DuckDBPyConnection:
-        """A DuckDB connection in which every published table is a view `stage.table`.
-
-        DuckDB's Delta extension is loaded from its wheel: nothing is downloaded.
-        """
-        import duckdb
-
-        connection = duckdb.connect(config={"memory_limit": memory_limit, "threads": 2})
-        load_duckdb_extensions(connection, self)
-        for stage, name in self.tables():
-            connection.execute(f'create schema if not exists "{stage}"')
-            connection.execute(
-                f"""create view "{stage}"."{name}" as select * from delta_scan({quoted(self.path(stage, name))})"""
-            )
-        return connection
-
-    def tables(self) -> list[tuple[str, str]]:
-        """Every published table as (stage, name)."""
-        from pyarrow import fs as pafs
-
-        selector = pafs.FileSelector(self._bare(self.root), recursive=False, allow_not_found=True)
-        found = []
-        for stage in self.filesystem.get_file_info(selector):
-            if stage.type != pafs.FileType.Directory:
-                continue
-            for table in self.filesystem.get_file_info(pafs.FileSelector(stage.path)):
-                log = self.filesystem.get_file_info(f"{table.path}/_delta_log")
-                if log.type == pafs.FileType.Directory:
-                    found.append((stage.base_name, table.base_name))
-        return sorted(found)
-
-
-def load_duckdb_extensions(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
-    """Teach a DuckDB connection to read `lake`: Delta, S3 where it is remote, and UTC."""
-    names = ["httpfs", "delta"] if lake.remote else ["delta"]
-    for name in names:
-        connection.execute(f"LOAD '{duckdb_extension(name)}'")
-    connection.execute("SET TimeZone = 'UTC'")
-    if lake.remote:
-        import os
-
-        quoted = {
-            k: (os.environ.get(k) or "").replace("'", "''")
-            for k in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-        }
-        url = urlparse(lake.endpoint or f"https://s3.{lake.region}.amazonaws.com")
-        connection.execute(
-            f"""create or replace secret lake (type s3, key_id '{quoted["AWS_ACCESS_KEY_ID"]}',
-            secret '{quoted["AWS_SECRET_ACCESS_KEY"]}', region '{lake.region}', endpoint '{url.netloc}',
-            url_style 'path', use_ssl {str(url.scheme == "https").lower()})"""
-        )
-
-
-def duckdb_extension(name: str) -> str:
-    """Path of an extension shipped as a wheel (`duckdb-extension-<name>`)."""
-    import importlib.util
-
-    import duckdb
-
-    spec = importlib.util.find_spec(f"duckdb_extension_{name}")
-    if spec is None or spec.origin is None:
-        raise LakeError(f"the package duckdb-extension-{name} is not installed; run `make setup`")
-    folder = Path(spec.origin).parent / "extensions" / f"v{duckdb.__version__}"
-    return str(folder / f"{name}.duckdb_extension")
-
 
 def without_floats(schema: pa.Schema) -> list[str]:
     """Columns whose bounds a Parquet file may tell: those of floats leave NaN out, which readers sort on top."""
     import pyarrow as pa
 
     return [f.name for f in schema if not pa.types.is_floating(f.type)]
-
-
-def quoted(text: str) -> str:
-    """`text` as an SQL string."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _refuse_no_days(table: str, days: Sequence[str]) -> None:
@@ -451,7 +303,3 @@ def days_between(first: str, last: str) -> list[str]:
     """All days from `first` to `last`, both included, as `YYYY-MM-DD`."""
     start, end = date.fromisoformat(first), date.fromisoformat(last)
     return [(start + timedelta(days=n)).isoformat() for n in range((end - start).days + 1)]
-
-
-def _app_id(day: str) -> str:
-    return f"asgard/{day}" if day else "asgard"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -215,3 +217,35 @@ def test_statistics_never_hide_not_a_number(lake: Lake):
     lake.publish(put(lake, table, DAYS[:1]))
     with lake.connect() as connection:
         assert connection.sql("select id from silver.orders where x > 5").fetchall() == [(2,)]
+
+
+def test_a_broken_table_spoils_no_other_and_says_what_is_wrong_with_it(lake: Lake):
+    lake.publish(put(lake, rows(d0=[1])))
+    log = Path(lake.path("gold", "torn")) / "_delta_log"
+    log.mkdir(parents=True)
+    (log / "00000000000000000000.json").write_text('{"add":')
+    assert read(lake) == [(1, DAYS[0])]
+    with lake.connect() as connection:
+        for query in (
+            "select * from gold.torn",
+            "select count(*) from gold.torn",
+            "select id from gold.torn",
+        ):
+            with pytest.raises(duckdb.Error, match="gold/torn cannot be read"):
+                connection.execute(query).fetchall()
+
+
+def test_a_connection_to_named_tables_reads_no_others_and_names_what_is_missing(lake: Lake):
+    lake.publish(put(lake, rows(d0=[1])))
+    (Path(lake.path("gold", "torn")) / "_delta_log").mkdir(parents=True)
+    with lake.connect(tables=["silver/orders"]) as connection:
+        assert connection.sql("select view_name from duckdb_views() where not internal").fetchall() == [
+            ("orders",)
+        ]
+    for name, words in (
+        ("gold/torn", "gold/torn cannot be read"),
+        ("silver/none", "silver/none"),
+        ("orders", "is no table"),
+    ):
+        with pytest.raises(LakeError, match=words):
+            lake.connect(tables=[name])

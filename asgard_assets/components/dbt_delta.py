@@ -23,7 +23,8 @@ from dbt_common.exceptions import DbtRuntimeError
 from deltalake import Schema
 
 from asgard_assets.errors import AsgardError
-from asgard_assets.lake import DS, Lake, Staging, days_between, load_duckdb_extensions
+from asgard_assets.lake import DS, Lake, Staging, days_between
+from asgard_assets.lake_reader import load_duckdb_extensions
 from asgard_assets.settings import Settings
 
 REPORT = "asgard_publish.json"

@@ -17,7 +17,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.lake import Lake, duckdb_extension, load_duckdb_extensions
+from asgard_assets.lake import Lake
+from asgard_assets.lake_reader import duckdb_extension, load_duckdb_extensions
 from asgard_assets.ml.views import FOLDER
 from asgard_assets.settings import ROOT, Settings
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.lake import DS, Lake, Staging, load_duckdb_extensions, quoted
+from asgard_assets.lake import DS, Lake, Staging
+from asgard_assets.lake_reader import load_duckdb_extensions, quoted
 from asgard_assets.quality.tables import Check, TableSpec
 
 
