@@ -12,9 +12,9 @@ from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import asset_spec, check_specs, days_of, publish
 from asgard_assets.errors import SourceError
-from asgard_assets.ingest.files.listing import Landing, batch_hash, list_files
+from asgard_assets.ingest.files.landing import Landing
+from asgard_assets.ingest.files.listing import batch_hash, scan
 from asgard_assets.ingest.files.models import FileSource
-from asgard_assets.ingest.files.plans import FileState, files_state
 from asgard_assets.lake import Lake
 
 BATCH_TAG = "asgard/batch"
@@ -102,22 +102,19 @@ def file_sensor(source: FileSource) -> dg.SensorDefinition:
     def look_for_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         lake, landing = Lake.from_settings(), Landing.from_settings()
         try:
-            listing = list_files(landing, source, context.cursor or None, _TICK_SECONDS)
+            found = scan(lake, landing, source, context.cursor or None, _TICK_SECONDS)
         except SourceError as error:
             return dg.SensorResult(skip_reason=str(error))
-        waiting: dict[str, list[FileState]] = {}
-        for state in files_state(lake, source, listing):
-            if state.state in ("pending", "changed"):
-                waiting.setdefault(state.ds, []).append(state)
+        waiting = found.todo
         days = set(daily().get_partition_keys())
         notes = [
-            *_note("no day in the name of", listing.undated),
+            *_note("no day in the name of", found.undated),
             *_note("outside the calendar:", sorted(waiting.keys() - days)),
         ]
         busy = _days_in_progress(context.instance, key)
         requests = []
         for day in sorted(waiting.keys() & days):
-            batch = batch_hash(listing.days[day])
+            batch = batch_hash(waiting[day])
             if day in busy:
                 notes.append(f"{day} is being loaded")
             elif earlier := _runs_of(context.instance, source.name, day, batch):
@@ -137,7 +134,7 @@ def file_sensor(source: FileSource) -> dg.SensorDefinition:
         return dg.SensorResult(
             run_requests=requests[:_RUNS_PER_TICK],
             skip_reason=None if requests else "; ".join(notes) or "every file is loaded",
-            cursor=listing.stopped_at or "",
+            cursor=found.cursor or "",
         )
 
     return look_for_files

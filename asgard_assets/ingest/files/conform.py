@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from asgard_assets.errors import SourceError
-from asgard_assets.ingest.files.listing import File
+from asgard_assets.ingest.files.landing import File
 from asgard_assets.ingest.files.models import TECHNICAL, SchemaMode
 from asgard_assets.ingest.files.records import Records
 

@@ -1,193 +1,315 @@
-"""The landing folder: which files a source has, and to which day each belongs."""
+"""What there is to load: the landing folder against the manifest, both read in name order, neither held.
+
+`scan` is one budgeted look, for sensors: it can stop anywhere, say where, and be taken up again. Where the
+producer promises ordered names (`ordered: true`) it begins behind the last name below which every file is loaded;
+otherwise, and when asked for a full one, at the first name.
+"""
 
 from __future__ import annotations
 
 import fnmatch
 import hashlib
-import os
+import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Literal
 
-from asgard_assets.errors import SourceError
+from asgard_assets.ingest.files.landing import File, Landing, walk
+from asgard_assets.ingest.files.manifest import Known, Manifest, open_manifest
 from asgard_assets.ingest.files.models import FileSource
 from asgard_assets.lake import Lake
-from asgard_assets.settings import Settings
 
-if TYPE_CHECKING:
-    from pyarrow import fs as pafs
+State = Literal["pending", "loaded", "changed", "deleted", "failed"]
 
 # `2026_10_05_<epoch ms>_<part>.jsonl.gz`: all parts of one sync carry one epoch.
 _GENERATION = re.compile(r"[0-9]{4}[_-][0-9]{2}[_-][0-9]{2}_([0-9]{10,})_[^/]*$")
+_SHOWN = 100
 
 
-@dataclass(frozen=True, order=True)
-class File:
-    """A file as the listing saw it. Path is relative to the landing root; times are microseconds UTC."""
+@dataclass(frozen=True)
+class FileState:
+    """Where a file stands: never loaded, loaded as it is, changed since, gone since, or failed with a reason."""
 
     path: str
-    size: int
-    modified_us: int
-
-    @property
-    def modified(self) -> datetime:
-        return datetime.fromtimestamp(self.modified_us / 1e6, UTC)
+    ds: str
+    state: State
+    size: int = 0
+    modified_us: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True)
-class Listing:
-    """A source's files by day. `undated` belong to no day, or their names are no text; `stopped_at` is where a budget ended the listing."""
+class Scan:
+    """One look at a source.
 
-    days: dict[str, list[File]]
+    `todo` has the new and changed files by day, those that failed and were not loaded included. `cursor` is
+    where the next look goes on, None where this one reached the end. `deleted` and `undated` (no day in the
+    name, or a name that is no text) show the first hundred, the counts count all.
+    """
+
+    todo: Mapping[str, list[File]]
+    changed: frozenset[str] = frozenset()
+    failed: Mapping[str, str] = field(default_factory=dict[str, str])
+    deleted: tuple[str, ...] = ()
+    deleted_count: int = 0
     undated: tuple[str, ...] = ()
-    stopped_at: str | None = None
-
-
-@dataclass(frozen=True)
-class Landing:
-    """The root under which every source has its folder: local or `s3://bucket/prefix`."""
-
-    root: str
-    endpoint: str | None = None
-    region: str = "us-east-1"
-
-    @classmethod
-    def from_settings(cls, settings: Settings | None = None) -> Landing:
-        settings = settings or Settings()
-        return cls(settings.landing_root, settings.s3_endpoint, settings.s3_region)
+    undated_count: int = 0
+    listed: int = 0
+    cursor: str | None = None
 
     @property
-    def filesystem(self) -> pafs.FileSystem:
-        return Lake(self.root, self.endpoint, self.region).filesystem
+    def files(self) -> int:
+        """Files outstanding."""
+        return sum(len(files) for files in self.todo.values())
 
-    def full(self, path: str) -> str:
-        """A path as `filesystem` takes it."""
-        return f"{self.root.removeprefix('s3://')}/{path}"
+    @property
+    def bytes(self) -> int:
+        """Bytes outstanding."""
+        return sum(f.size for files in self.todo.values() for f in files)
 
-    def look(self, path: str) -> File | None:
-        """The file as it is now; None where it is gone."""
-        from pyarrow import fs as pafs
-
-        info = self.filesystem.get_file_info(self.full(path))
-        if info.type != pafs.FileType.File:
-            return None
-        return File(path, info.size, info.mtime_ns // 1000)
+    @property
+    def oldest_us(self) -> int | None:
+        """When the oldest outstanding file was last modified."""
+        return min((f.modified_us for files in self.todo.values() for f in files), default=None)
 
 
-def list_files(
+def scan(
+    lake: Lake,
     landing: Landing,
     source: FileSource,
-    after: str | None = None,
+    cursor: str | None = None,
     budget_seconds: float | None = None,
+    full: bool = False,
+    max_files: int = 50_000,
     clock: Callable[[], float] = time.monotonic,
-) -> Listing:
-    """List the source's files in name order, folder by folder. Hidden names (`.x`, `_x`) are left out.
+) -> Scan:
+    """Look for new, changed and deleted files behind `cursor`, for so long and so many at most.
 
-    Of a snapshot source each day has only its newest generation. With a budget the listing may stop early and say where; `after` takes it up again. Raises SourceError
-    where the source's folder does not exist.
+    Of an ordered source only names behind the watermark are looked at, unless `full`. Memory does not grow with
+    the number of known files. Raises SourceError where the source's folder cannot be listed.
     """
-    if landing.root.startswith("s3://"):
-        found: Iterable[File] = _walk_remote(landing, source)
-    else:
-        found = _walk_local(landing.root, source.path, _parts(after))
     deadline = None if budget_seconds is None else clock() + budget_seconds
-    days: dict[str, list[File]] = {}
-    undated: list[str] = []
-    stopped_at = None
-    for file in found:
-        if after is not None and _parts(file.path) <= _parts(after):
-            continue
-        if fnmatch.fnmatchcase(file.path[len(source.path) + 1 :], source.glob):
-            day = source.ds.day(file.path, file.modified)
-            if day is None or not _is_text(file.path):
-                undated.append(file.path.encode("utf-8", "backslashreplace").decode())
-            else:
-                days.setdefault(day, []).append(file)
-        if deadline is not None and clock() > deadline:
-            stopped_at = file.path
+    manifest = open_manifest(lake, source.name)
+    mark = watermark(manifest) if source.ordered and not full else None
+    start = max(cursor or "", mark or "")
+    failures = failed_files(lake, source.name)
+    found = _Found()
+    generations: dict[str, int] = {}
+    done_to, unbroken = mark, source.ordered and (not cursor or cursor == mark)
+    for path, listed, known in _merged(walk(landing, source, start or None), manifest, start):
+        todo = found.take(source, path, listed, known, failures)
+        if listed is not None and source.files == "snapshot":
+            _raise_generation(generations, source, listed)
+        if unbroken and todo:
+            unbroken = False
+        elif unbroken and listed is not None:
+            done_to = path
+        late = deadline is not None and clock() > deadline
+        if late or found.size >= max_files:
+            found.cursor = path
             break
-    if source.files == "snapshot":
-        days = {day: _newest(files) for day, files in days.items()}
-    return Listing({day: sorted(days[day]) for day in sorted(days)}, tuple(undated), stopped_at)
+    if source.ordered and done_to and done_to != mark:
+        _write_watermark(manifest, done_to)
+    return found.scan(generations)
 
 
-def _is_text(path: str) -> bool:
-    """False for a name that is no UTF-8: no table could say where its rows come from."""
+def watermark(manifest: Manifest) -> str | None:
+    """The name up to which every file of an ordered source was seen loaded; None where there is none yet."""
     try:
-        path.encode()
+        with manifest.lake.filesystem.open_input_stream(_watermark_path(manifest)) as stream:
+            told = json.loads(stream.read())
+    except FileNotFoundError:
+        return None
+    # A table restored to an earlier version has lower numbers: what lies below must be looked at again.
+    return told["path"] if told["numbers"] <= sum(manifest.numbers.values()) else None
+
+
+def _write_watermark(manifest: Manifest, path: str) -> None:
+    content = json.dumps({"path": path, "numbers": sum(manifest.numbers.values())}).encode()
+    where = _watermark_path(manifest)
+    manifest.lake.filesystem.create_dir(where.rpartition("/")[0], recursive=True)
+    with manifest.lake.filesystem.open_output_stream(where) as stream:
+        stream.write(content)
+
+
+def _watermark_path(manifest: Manifest) -> str:
+    return f"{manifest.lake.root.removeprefix('s3://')}/_manifest/{manifest.source}/watermark.json"
+
+
+def failed_files(lake: Lake, source: str) -> dict[str, tuple[str, str]]:
+    """Files in quarantine as a whole: version and reason by path."""
+    table = lake.table("quarantine", source)
+    if table is None:
+        return {}
+    rows = table.to_pyarrow_table(
+        columns=["file", "version", "reason"], filters=[("kind", "=", "file")]
+    ).to_pylist()
+    return {row["file"]: (row["version"], row["reason"]) for row in rows}
+
+
+def file_states(
+    lake: Lake, landing: Landing, source: FileSource, states: Set[State] | None = None
+) -> Iterator[FileState]:
+    """Every file that is listed or was loaded, with its state, in name order; of some states or of all."""
+    manifest = open_manifest(lake, source.name)
+    failures = failed_files(lake, source.name)
+    generations: dict[str, int] = {}
+    if source.files == "snapshot":
+        for file in walk(landing, source):
+            _raise_generation(generations, source, file)
+    for path, listed, known in _merged(walk(landing, source), manifest, ""):
+        found = _judge(source, path, listed, known, failures)
+        if found is None or (states is not None and found.state not in states):
+            continue
+        if found.state == "deleted" or generation(path) >= generations.get(found.ds, 0):
+            yield found
+
+
+def _merged(
+    listed: Iterator[File], manifest: Manifest, after: str
+) -> Iterator[tuple[str, File | None, Known | None]]:
+    """Listed and known files side by side, in name order."""
+    entries = manifest.entries(after)
+    known = next(entries, None)
+    for file in listed:
+        while known is not None and known.file.path < file.path:
+            yield known.file.path, None, known
+            known = next(entries, None)
+        if known is not None and known.file.path == file.path:
+            yield file.path, file, known
+            known = next(entries, None)
+        else:
+            yield file.path, file, None
+    while known is not None:
+        yield known.file.path, None, known
+        known = next(entries, None)
+
+
+def _judge(
+    source: FileSource,
+    path: str,
+    listed: File | None,
+    known: Known | None,
+    failures: Mapping[str, tuple[str, str]],
+) -> FileState | None:
+    """None for a file that is not the source's, or that belongs to no day."""
+    if listed is None:
+        return (
+            FileState(path, known.ds, "deleted", known.file.size, known.file.modified_us) if known else None
+        )
+    day = day_of(source, listed) if chosen(source, path) else None
+    if day is None:
+        return None
+    version, reason = failures.get(path, ("", ""))
+    if version == listed.version:
+        state: State = "failed"
+    elif known is None:
+        state = "pending"
+    else:
+        state = "loaded" if known.file.version == listed.version else "changed"
+    return FileState(path, day, state, listed.size, listed.modified_us, reason if state == "failed" else "")
+
+
+class _Found:
+    """Gathers one scan."""
+
+    def __init__(self) -> None:
+        self.todo: dict[str, list[File]] = {}
+        self.changed: set[str] = set()
+        self.failed: dict[str, str] = {}
+        self.deleted: list[str] = []
+        self.undated: list[str] = []
+        self.deleted_count = self.undated_count = self.size = self.listed = 0
+        self.cursor: str | None = None
+
+    def take(
+        self,
+        source: FileSource,
+        path: str,
+        listed: File | None,
+        known: Known | None,
+        failures: Mapping[str, tuple[str, str]],
+    ) -> bool:
+        """Note the file; True where it is to be loaded."""
+        self.listed += listed is not None
+        state = _judge(source, path, listed, known, failures)
+        if state is None:
+            if listed is not None and chosen(source, path):
+                self.undated_count += 1
+                if len(self.undated) < _SHOWN:
+                    self.undated.append(path.encode("utf-8", "backslashreplace").decode())
+            return False
+        if state.state == "deleted":
+            self.deleted_count += 1
+            if len(self.deleted) < _SHOWN:
+                self.deleted.append(path)
+            return False
+        if state.state == "failed":
+            self.failed[path] = state.reason
+        assert listed is not None
+        if known is not None and known.file.version == listed.version:
+            return False
+        if known is not None:
+            self.changed.add(path)
+        self.todo.setdefault(state.ds, []).append(listed)
+        self.size += 1
+        return True
+
+    def scan(self, generations: Mapping[str, int]) -> Scan:
+        if generations:
+            current = {
+                d: [f for f in fs if generation(f.path) >= generations[d]] for d, fs in self.todo.items()
+            }
+            self.todo = {day: files for day, files in current.items() if files}
+        return Scan(
+            {day: self.todo[day] for day in sorted(self.todo)},
+            frozenset(self.changed),
+            self.failed,
+            tuple(self.deleted),
+            self.deleted_count,
+            tuple(self.undated),
+            self.undated_count,
+            self.listed,
+            self.cursor,
+        )
+
+
+def chosen(source: FileSource, path: str) -> bool:
+    """Whether the source's glob takes the file."""
+    return source.glob == "*" or fnmatch.fnmatchcase(path[len(source.path) + 1 :], source.glob)
+
+
+def day_of(source: FileSource, file: File) -> str | None:
+    """The day whose run loads the file; None where it names none or the name is no text that a table can hold."""
+    try:
+        file.path.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return None
+    return source.ds.day(file.path, file.modified)
 
 
-def _newest(files: list[File]) -> list[File]:
+def generation(path: str) -> int:
+    """The epoch that the name carries, 0 where it carries none."""
+    found = _GENERATION.search(path)
+    return int(found[1]) if found else 0
+
+
+def newest_generation(files: Iterable[File]) -> list[File]:
     """The files of the newest generation; all of them where the names tell of none."""
-    stamps = [int(found[1]) if (found := _GENERATION.search(f.path)) else 0 for f in files]
-    return [file for file, stamp in zip(files, stamps, strict=True) if stamp == max(stamps)]
+    files = list(files)
+    newest = max((generation(f.path) for f in files), default=0)
+    return [file for file in files if generation(file.path) == newest]
+
+
+def _raise_generation(generations: dict[str, int], source: FileSource, file: File) -> None:
+    day = day_of(source, file) if chosen(source, file.path) else None
+    if day is not None:
+        generations[day] = max(generations.get(day, 0), generation(file.path))
 
 
 def batch_hash(files: Iterable[File]) -> str:
     """Names this exact set of files: any new, changed or missing one gives another hash."""
-    text = "\n".join(f"{f.path}\t{f.size}\t{f.modified_us}" for f in sorted(files))
+    text = "\n".join(f"{f.path}\t{f.version}" for f in sorted(files))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-
-def _missing(landing_root: str, source: FileSource | str) -> SourceError:
-    path = source if isinstance(source, str) else source.path
-    return SourceError(
-        f"{landing_root}/{path} does not exist, so there is nothing to load from; create the folder or correct "
-        "`path` in the source's defs.yaml (the landing root is the setting ASGARD_LANDING)",
-        source=path,
-    )
-
-
-def _parts(path: str | None) -> tuple[str, ...]:
-    return tuple(path.split("/")) if path else ()
-
-
-def _walk_local(root: str, folder: str, after: tuple[str, ...]) -> Iterator[File]:
-    try:
-        entries = sorted(os.scandir(f"{root}/{folder}"), key=lambda e: e.name)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _missing(root, folder) from error
-    for entry in entries:
-        path = f"{folder}/{entry.name}"
-        if entry.name.startswith((".", "_")):
-            continue
-        if entry.is_dir():
-            # A folder that sorts wholly before the cursor need not be opened.
-            if _parts(path) >= after[: len(_parts(path))]:
-                yield from _walk_inside(root, path, after)
-            continue
-        try:
-            stat = entry.stat()
-        except FileNotFoundError:
-            continue
-        yield File(path, stat.st_size, stat.st_mtime_ns // 1000)
-
-
-def _walk_inside(root: str, folder: str, after: tuple[str, ...]) -> Iterator[File]:
-    try:
-        yield from _walk_local(root, folder, after)
-    except SourceError:
-        # Removed while we walked: its files are gone, which is what a listing a moment later would say.
-        return
-
-
-def _walk_remote(landing: Landing, source: FileSource) -> Iterator[File]:
-    from pyarrow import fs as pafs
-
-    base = landing.full(source.path)
-    try:
-        infos = landing.filesystem.get_file_info(pafs.FileSelector(base, recursive=True))
-    except FileNotFoundError as error:
-        raise _missing(landing.root, source) from error
-    cut = len(landing.full(""))
-    for info in sorted(infos, key=lambda i: i.path.split("/")):
-        path = info.path[cut:]
-        inside = path[len(source.path) + 1 :].split("/")
-        if info.type == pafs.FileType.File and not any(p.startswith((".", "_")) for p in inside):
-            yield File(path, info.size, info.mtime_ns // 1000)

@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.conform import Shape, conform, technical_fields
-from asgard_assets.ingest.files.listing import File, Landing, list_files
+from asgard_assets.ingest.files.landing import File, Landing, walk
+from asgard_assets.ingest.files.listing import chosen as is_chosen
+from asgard_assets.ingest.files.listing import day_of, newest_generation
+from asgard_assets.ingest.files.manifest import open_manifest
 from asgard_assets.ingest.files.models import TECHNICAL, FileSource
-from asgard_assets.ingest.files.plans import Plan, app_id, done_plans, write_plan
+from asgard_assets.ingest.files.plans import app_id, write_plan
 from asgard_assets.ingest.files.records import read_file
 from asgard_assets.lake import DS, Lake, Staging
 
@@ -101,13 +104,30 @@ def load(
     known = list(dict.fromkeys([*source.columns, *(n for n in present if n not in TECHNICAL)]))
     # Staged before listing: a load that publishes one of the days after this line wins, and this one is told.
     staging = lake.stage("bronze", source.name, _schema(known), days)
-    listing = list_files(landing, source)
-    if listing.undated:
-        log.warning("%s: no day in the name of %s", source.name, ", ".join(listing.undated[:5]))
-    chosen = {day: listing.days.get(day, []) for day in days}
-    before = done_plans(lake, source.name, days)
+    chosen: dict[str, list[File]] = {day: [] for day in days}
+    undated: list[str] = []
+    for file in walk(landing, source, days=set(days)):
+        day = day_of(source, file) if is_chosen(source, file.path) else ""
+        if day is None:
+            undated.append(file.path.encode("utf-8", "backslashreplace").decode())
+        elif day in chosen:
+            chosen[day].append(file)
+    if source.files == "snapshot":
+        chosen = {day: newest_generation(files) for day, files in chosen.items()}
+    if undated:
+        log.warning("%s: no day in the name of %s", source.name, ", ".join(undated[:5]))
+    before: dict[str, list[File]] = {}
+    manifest = open_manifest(lake, source.name, fold=True)
+    for entry in manifest.of_days(set(days)).values():
+        before.setdefault(entry.ds, []).append(entry.file)
     kept = {day: _gone(source, before.get(day), files) for day, files in chosen.items()}
-    plans = {day: write_plan(lake, source.name, day, [*files, *kept[day]]) for day, files in chosen.items()}
+    plan = write_plan(
+        lake,
+        source.name,
+        {day: manifest.numbers.get(day, 0) for day in days},
+        {day: [*files, *kept[day]] for day, files in chosen.items()},
+        replaces=True,
+    )
     task = _Task(
         landing,
         lake,
@@ -129,12 +149,12 @@ def load(
     _refuse_two_spellings(source, new)
     return Loaded(
         replace(staging, schema=_schema([*known, *new])),
-        {app_id(source.name, day): plan.number for day, plan in plans.items() if day not in failed},
+        {app_id(source.name, day): plan.number for day in days if day not in failed},
         {day: _day_figures(day, chosen[day], figures, len(kept[day])) for day in days},
         failed,
         tuple(new) if known else (),
         tuple(name for name in known if name not in found) if found else (),
-        listing.undated,
+        tuple(undated),
     )
 
 
@@ -244,12 +264,12 @@ def _sweep(lake: Lake, staging: Staging, parts: set[str], failed: Mapping[str, s
                 lake.filesystem.delete_file(uri.removeprefix("s3://"))
 
 
-def _gone(source: FileSource, before: Plan | None, listed: Sequence[File]) -> list[File]:
+def _gone(source: FileSource, before: Sequence[File] | None, listed: Sequence[File]) -> list[File]:
     """Files that were loaded, are no longer there and are not replaced by others: their rows stay."""
     if source.files == "snapshot" and listed:
         return []
     paths = {file.path for file in listed}
-    return [file for file in before.files if file.path not in paths] if before else []
+    return [file for file in before or () if file.path not in paths]
 
 
 def _keep(lake: Lake, staging: Staging, present: Sequence[str], kept: Mapping[str, Sequence[File]]) -> None:

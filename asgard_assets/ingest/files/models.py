@@ -143,6 +143,11 @@ class FileSource(Model):
     path: str = Field(description="Folder under the landing root.")
     glob: str = Field(default="*", description="Which files, by path below `path`; `*` also crosses folders.")
     ds: DsRule = Field(description="Which day a file belongs to.")
+    ordered: bool = Field(
+        default=False,
+        description="The producer promises that each new file's path sorts behind all earlier ones (UTF-8 bytes): "
+        "listings begin behind what is loaded, so a changed or late file is seen only by a full listing.",
+    )
     schema_mode: SchemaMode = Field(
         default="addNewColumns",
         description="What to do with a column the table does not have: add it, keep it in _rescued_data "

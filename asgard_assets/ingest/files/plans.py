@@ -1,8 +1,11 @@
-"""Batch plans: what a load will read, written down before it reads, and what that says about each file.
+"""Batch plans: what a load will read, written down before it reads.
 
-Plan N of (source, day) is an immutable JSON file. The commit that publishes the day carries N as the
-transaction number of `source/day`. So a plan is done exactly when N is not above that number: a load that
-was killed at any point before its commit has left a plan that is not done, and no other day can hide it.
+Plan N of a source is an immutable Parquet file of (path, ds, size, time, etag). The commit that publishes a day
+carries N as the transaction number of `source/day`, and the plan says which number that day had before. So the
+plans that were committed for a day are exactly those on the chain that begins at the day's transaction number:
+a load that was killed before its commit has left a plan on no chain, and no other day can hide it.
+
+`replaces: true` begins a chain anew: the day's files are those of this plan and no others.
 """
 
 from __future__ import annotations
@@ -13,32 +16,33 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING
 
-from asgard_assets.ingest.files.listing import File, Listing
-from asgard_assets.ingest.files.models import FileSource
+from asgard_assets.ingest.files.landing import File, s3_client
 from asgard_assets.lake import Lake
 
-State = Literal["pending", "loaded", "changed", "deleted"]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The files that load number `number` of (source, day) reads."""
+    """The files that load number `number` of a source reads, by day.
+
+    `previous` is each day's transaction number when the plan was made (0: none): the commit may only follow
+    that one. Days without files are named there too.
+    """
 
     source: str
-    ds: str
     number: int
-    files: tuple[File, ...]
+    previous: Mapping[str, int]
+    files: Mapping[str, tuple[File, ...]]
+    replaces: bool = False
 
-
-@dataclass(frozen=True)
-class FileState:
-    """Where a file stands: never loaded, loaded as it is, changed since, or gone since it was loaded."""
-
-    path: str
-    ds: str
-    state: State
+    @property
+    def transactions(self) -> dict[str, int]:
+        """Transaction identifier and number of each day, as the commit must carry them."""
+        return {app_id(self.source, day): self.number for day in self.previous}
 
 
 def app_id(source: str, ds: str) -> str:
@@ -46,115 +50,112 @@ def app_id(source: str, ds: str) -> str:
     return f"{source}/{ds}"
 
 
-def write_plan(lake: Lake, source: str, ds: str, files: Iterable[File]) -> Plan:
-    """Write the next plan of (source, day), atomically, under a number that no other plan has."""
-    number = max(_numbers(lake, source, ds), default=0)
-    if table := lake.table("bronze", source):
-        number = max(number, table.transaction_version(app_id(source, ds)) or 0)
+def write_plan(
+    lake: Lake,
+    source: str,
+    previous: Mapping[str, int],
+    files: Mapping[str, Iterable[File]],
+    replaces: bool = False,
+) -> Plan:
+    """Write the source's next plan, atomically, under a number that no other plan has."""
+    number = max([*plan_numbers(lake, source), *previous.values()], default=0)
+    listed = {day: tuple(sorted(found)) for day, found in files.items()}
     while True:
         number += 1
-        plan = Plan(source, ds, number, tuple(sorted(files)))
-        if _write_once(lake, _path(lake, source, ds, number), _to_json(plan)):
+        plan = Plan(source, number, dict(previous), listed, replaces)
+        if write_once(lake, f"{folder(lake, source)}/{number:08d}.parquet", _to_parquet(plan)):
             return plan
 
 
-def read_plan(lake: Lake, source: str, ds: str, number: int) -> Plan | None:
-    """Plan `number`; None where its file is gone, so that its day counts as not loaded."""
+def read_plan(lake: Lake, source: str, number: int) -> Plan | None:
+    """Plan `number`; None where its file is gone."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
-        with lake.filesystem.open_input_stream(_path(lake, source, ds, number)) as stream:
-            found = json.loads(stream.read())
+        with lake.filesystem.open_input_file(f"{folder(lake, source)}/{number:08d}.parquet") as file:
+            table = pq.read_table(pa.BufferReader(file.read()))
     except FileNotFoundError:
         return None
+    told = json.loads((table.schema.metadata or {})[b"plan"])
+    files: dict[str, list[File]] = {}
+    for row in table.to_pylist():
+        files.setdefault(row.pop("ds"), []).append(File(**row))
     return Plan(
-        source, ds, number, tuple(File(f["path"], f["size"], f["modified_us"]) for f in found["files"])
+        source, number, told["previous"], {d: tuple(found) for d, found in files.items()}, told["replaces"]
     )
 
 
-def done_plans(lake: Lake, source: str, days: Iterable[str]) -> dict[str, Plan]:
-    """The last done plan of each day; days never loaded are absent."""
-    table = lake.table("bronze", source)
-    if table is None:
-        return {}
-    found = {}
-    for day in days:
-        number = table.transaction_version(app_id(source, day))
-        plan = read_plan(lake, source, day, number) if number else None
-        if plan is not None:
-            found[day] = plan
-    return found
-
-
-def files_state(lake: Lake, source: FileSource, listing: Listing) -> list[FileState]:
-    """Every file that is listed or was loaded, with its state; by day and path."""
-    planned = _children(lake, f"{_root(lake)}/{source.name}") if listing.stopped_at is None else []
-    days = sorted({*listing.days, *planned})
-    plans = done_plans(lake, source.name, days)
-    states = []
-    for day in days:
-        listed = {f.path: f for f in listing.days.get(day, [])}
-        loaded = {f.path: f for f in plans[day].files} if day in plans else {}
-        states += [FileState(path, day, _state(path, listed, loaded)) for path in sorted({*listed, *loaded})]
-    return states
-
-
-def _state(path: str, listed: Mapping[str, File], loaded: Mapping[str, File]) -> State:
-    if path not in listed:
-        return "deleted"
-    if path not in loaded:
-        return "pending"
-    return "loaded" if listed[path] == loaded[path] else "changed"
-
-
-def _to_json(plan: Plan) -> bytes:
-    return json.dumps(
-        {
-            "source": plan.source,
-            "ds": plan.ds,
-            "number": plan.number,
-            "written_at": datetime.now(UTC).isoformat(),
-            "files": [{"path": f.path, "size": f.size, "modified_us": f.modified_us} for f in plan.files],
-        },
-        indent=1,
-    ).encode()
-
-
-def _root(lake: Lake) -> str:
-    return f"{lake.root.removeprefix('s3://')}/_plans"
-
-
-def _path(lake: Lake, source: str, ds: str, number: int) -> str:
-    return f"{_root(lake)}/{source}/{ds}/{number:08d}.json"
-
-
-def _children(lake: Lake, folder: str) -> list[str]:
+def plan_numbers(lake: Lake, source: str, above: int = 0) -> list[int]:
+    """Numbers of the plans that were ever written, in order."""
     from pyarrow import fs as pafs
 
-    infos = lake.filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
-    return [info.base_name for info in infos if not info.base_name.startswith(".")]
+    infos = lake.filesystem.get_file_info(pafs.FileSelector(folder(lake, source), allow_not_found=True))
+    numbers = (int(i.base_name[:8]) for i in infos if i.base_name.endswith(".parquet"))
+    return sorted(number for number in numbers if number > above)
 
 
-def _numbers(lake: Lake, source: str, ds: str) -> list[int]:
-    names = _children(lake, f"{_root(lake)}/{source}/{ds}")
-    return [int(name.removesuffix(".json")) for name in names if name.endswith(".json")]
+def folder(lake: Lake, source: str) -> str:
+    return f"{lake.root.removeprefix('s3://')}/_plans/{source}"
 
 
-def _write_once(lake: Lake, path: str, content: bytes) -> bool:
-    """Create the file whole, or return False because it exists.
+def file_fields() -> pa.Schema:
+    """How a file is written down, here and in the manifest."""
+    import pyarrow as pa
 
-    On an object store the existence check and the put are two steps; there the day's own transaction number
-    still lets only one of two racing loads commit.
-    """
-    from pyarrow import fs as pafs
+    return pa.schema(
+        [
+            ("path", pa.string()),
+            ("size", pa.int64()),
+            ("modified_us", pa.int64()),
+            ("etag", pa.string()),
+            ("ds", pa.string()),
+        ]
+    )
 
+
+def _to_parquet(plan: Plan) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [
+        (f.path, f.size, f.modified_us, f.etag, day) for day, listed in plan.files.items() for f in listed
+    ]
+    columns = list(zip(*rows, strict=True)) or [()] * 5
+    told = {
+        "previous": dict(plan.previous),
+        "replaces": plan.replaces,
+        "written_at": datetime.now(UTC).isoformat(),
+    }
+    schema = file_fields().with_metadata({"plan": json.dumps(told)})
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        pa.Table.from_arrays(
+            [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema
+        ),
+        sink,
+    )
+    return sink.getvalue().to_pybytes()
+
+
+def write_once(lake: Lake, path: str, content: bytes) -> bool:
+    """Create the file whole, or return False because it exists. On S3 by a conditional put."""
     if lake.remote:
-        if lake.filesystem.get_file_info(path).type != pafs.FileType.NotFound:
-            return False
-        with lake.filesystem.open_output_stream(path) as stream:
-            stream.write(content)
+        from botocore.exceptions import ClientError
+
+        bucket, _, key = path.partition("/")
+        try:
+            s3_client(lake.endpoint, lake.region).put_object(
+                Bucket=bucket, Key=key, Body=content, IfNoneMatch="*"
+            )
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
+                return False
+            raise
         return True
-    folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
-    draft = f"{folder}/.{uuid.uuid4().hex}"
+    parent = os.path.dirname(path)
+    os.makedirs(parent, exist_ok=True)
+    draft = f"{parent}/.{uuid.uuid4().hex}"
     with open(draft, "wb") as file:
         file.write(content)
         file.flush()

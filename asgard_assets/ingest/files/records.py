@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from asgard_assets.errors import SourceError
-from asgard_assets.ingest.files.listing import Landing
+from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.models import CsvOptions, format_of
 
 if TYPE_CHECKING:

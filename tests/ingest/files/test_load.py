@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asgard_assets.errors import FencedError, SourceError
-from asgard_assets.ingest.files.listing import Landing, list_files
+from asgard_assets.ingest.files.landing import Landing
+from asgard_assets.ingest.files.listing import file_states
 from asgard_assets.ingest.files.load import Loaded, load
 from asgard_assets.ingest.files.models import FileSource
-from asgard_assets.ingest.files.plans import files_state
 from asgard_assets.lake import Lake
 from asgard_assets.quality.audit import audit
 from asgard_assets.settings import Settings
@@ -71,7 +71,7 @@ class Bench:
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 
     def states(self) -> set[str]:
-        return {s.state for s in files_state(self.lake, self.source, list_files(self.landing, self.source))}
+        return {s.state for s in file_states(self.lake, self.landing, self.source)}
 
 
 @pytest.fixture

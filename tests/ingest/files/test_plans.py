@@ -1,59 +1,115 @@
-"""A plan is done when its number was committed, and not before."""
+"""A plan is done when its number was committed, and not before; the manifest is what those plans say."""
 
 from __future__ import annotations
 
-import pyarrow as pa
+import shutil
+from pathlib import Path
 
-from asgard_assets.ingest.files.listing import File, Listing
-from asgard_assets.ingest.files.models import FileSource
-from asgard_assets.ingest.files.plans import app_id, done_plans, files_state, write_plan
+import pyarrow as pa
+import pytest
+
+from asgard_assets.ingest.files import manifest as module
+from asgard_assets.ingest.files.landing import File
+from asgard_assets.ingest.files.manifest import Manifest, open_manifest
+from asgard_assets.ingest.files.plans import Plan, read_plan, write_plan
 from asgard_assets.lake import Lake
 
 DAY, NEXT = "2026-10-05", "2026-10-06"
-A, B = File("s/a.csv", 1, 10), File("s/b.csv", 2, 20)
-SOURCE = FileSource.model_validate({"name": "s", "path": "s", "ds": {"type": "arrival"}, "description": "d"})
+A, B, C = File("s/a.csv", 1, 10), File("s/b.csv", 2, 20), File("s/c.csv", 3, 30, "e-tag")
 SCHEMA = pa.schema([("x", pa.int64()), ("ds", pa.string())])
 
 
-def commit(lake: Lake, plans: dict[str, int]) -> None:
-    staging = lake.stage("bronze", "s", SCHEMA, [DAY])
-    lake.publish(staging, plans=plans)
+def plan(lake: Lake, replaces: bool = False, **days: list[File]) -> Plan:
+    """The next plan, as a load makes it: over what the manifest says of the days."""
+    files = {day.replace("_", "-")[1:]: listed for day, listed in days.items()}
+    numbers = open_manifest(lake, "s").numbers
+    return write_plan(lake, "s", {day: numbers.get(day, 0) for day in files}, files, replaces)
 
 
-def states(lake: Lake, **days: list[File]) -> dict[str, str]:
-    listing = Listing({day.replace("_", "-")[1:]: files for day, files in days.items()})
-    return {state.path: state.state for state in files_state(lake, SOURCE, listing)}
+def commit(lake: Lake, plan: Plan, *days: str) -> None:
+    days = days or tuple(plan.previous)
+    staging = lake.stage("bronze", "s", SCHEMA, days)
+    lake.publish(staging, plans={app: n for app, n in plan.transactions.items() if app[2:] in days})
 
 
-def test_plans_of_a_day_are_numbered_and_never_overwritten(lake: Lake) -> None:
-    assert [write_plan(lake, "s", DAY, [A]).number for _ in range(3)] == [1, 2, 3]
-    assert write_plan(lake, "s", NEXT, [A]).number == 1
+def known(manifest: Manifest) -> dict[str, str]:
+    return {entry.file.path: entry.ds for entry in manifest.entries()}
 
 
-def test_a_plan_without_its_commit_is_not_done(lake: Lake) -> None:
-    first = write_plan(lake, "s", DAY, [A])
-    assert done_plans(lake, "s", [DAY]) == {}
-    commit(lake, {app_id("s", DAY): first.number})
-    write_plan(lake, "s", DAY, [A, B])  # killed before it committed
-    assert done_plans(lake, "s", [DAY]) == {DAY: first}
-    assert states(lake, _2026_10_05=[A, B]) == {"s/a.csv": "loaded", "s/b.csv": "pending"}
+def test_a_plan_is_read_as_it_was_written(lake: Lake) -> None:
+    written = plan(lake, _2026_10_05=[A, C], _2026_10_06=[])
+    assert read_plan(lake, "s", 1) == Plan("s", 1, {DAY: 0, NEXT: 0}, {DAY: (A, C)})
+    assert written.transactions == {f"s/{DAY}": 1, f"s/{NEXT}": 1}
+    assert plan(lake, _2026_10_05=[A]).number == 2
+
+
+def test_a_plan_without_its_commit_is_not_done_and_stays_so_when_a_later_one_is(lake: Lake) -> None:
+    commit(lake, plan(lake, _2026_10_05=[A]))
+    plan(lake, _2026_10_05=[B])  # killed before it committed
+    assert known(open_manifest(lake, "s")) == {A.path: DAY}
+    commit(lake, plan(lake, _2026_10_05=[C]))
+    assert known(open_manifest(lake, "s")) == {A.path: DAY, C.path: DAY}
 
 
 def test_a_done_day_does_not_hide_another_one(lake: Lake) -> None:
-    write_plan(lake, "s", DAY, [A])
-    later = write_plan(lake, "s", NEXT, [B])
-    commit(lake, {app_id("s", NEXT): later.number})
-    assert states(lake, _2026_10_05=[A], _2026_10_06=[B]) == {"s/a.csv": "pending", "s/b.csv": "loaded"}
+    both = plan(lake, _2026_10_05=[A], _2026_10_06=[B])
+    commit(lake, both, NEXT)
+    assert known(open_manifest(lake, "s")) == {B.path: NEXT}
 
 
-def test_changed_and_deleted_files_are_told(lake: Lake) -> None:
-    plan = write_plan(lake, "s", DAY, [A, B])
-    commit(lake, {app_id("s", DAY): plan.number})
+def test_the_last_load_of_a_file_counts_whichever_day_it_was_for(lake: Lake) -> None:
+    commit(lake, plan(lake, _2026_10_05=[A]))
     changed = File(A.path, A.size, A.modified_us + 1)
-    assert states(lake, _2026_10_05=[changed]) == {"s/a.csv": "changed", "s/b.csv": "deleted"}
+    commit(lake, plan(lake, _2026_10_06=[changed]))
+    [entry] = open_manifest(lake, "s").entries()
+    assert (entry.ds, entry.file) == (NEXT, changed)
 
 
-def test_a_plan_number_is_above_the_committed_one_even_where_plans_were_removed(lake: Lake) -> None:
-    commit(lake, {app_id("s", DAY): 7})
-    assert write_plan(lake, "s", DAY, [A]).number == 8
-    assert states(lake, _2026_10_05=[A]) == {"s/a.csv": "pending"}
+def test_a_plan_that_replaces_its_day_forgets_the_files_before_it(lake: Lake) -> None:
+    commit(lake, plan(lake, _2026_10_05=[A], _2026_10_06=[B]))
+    commit(lake, plan(lake, replaces=True, _2026_10_05=[C]))
+    assert known(open_manifest(lake, "s")) == {B.path: NEXT, C.path: DAY}
+
+
+def test_folding_changes_nothing_that_is_known(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(lake, plan(lake, _2026_10_05=[A], _2026_10_06=[B]))
+    slow = plan(lake, _2026_10_06=[C])  # on its way while others fold
+    monkeypatch.setattr(module, "_FOLD_PLANS", 0)
+    folded = open_manifest(lake, "s", fold=True)
+    assert folded.base is not None
+    assert known(folded) == known(open_manifest(lake, "s")) == {A.path: DAY, B.path: NEXT}
+    commit(lake, slow)
+    assert known(open_manifest(lake, "s")) == {A.path: DAY, B.path: NEXT, C.path: NEXT}
+    again = open_manifest(lake, "s", fold=True)
+    assert list(again.entries(A.path)) == list(again.entries())[1:]
+    assert again.of_days({DAY}).keys() == {A.path}
+    assert again.of_paths([B.path, "s/x"]).keys() == {B.path}
+    commit(lake, plan(lake, replaces=True, _2026_10_06=[A]))
+    assert known(open_manifest(lake, "s")) == {A.path: NEXT}
+
+
+def test_a_lost_manifest_is_made_again_and_lost_plans_are_told(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FOLD_PLANS", 0)
+    commit(lake, plan(lake, _2026_10_05=[A]))
+    open_manifest(lake, "s", fold=True)
+    commit(lake, plan(lake, _2026_10_05=[B]))
+    shutil.rmtree(Path(lake.root) / "_manifest")
+    assert known(open_manifest(lake, "s")) == {A.path: DAY, B.path: DAY}
+    (Path(lake.root) / "_plans/s/00000001.parquet").unlink()
+    assert open_manifest(lake, "s").broken == {DAY}
+
+
+def test_a_table_restored_to_an_earlier_version_is_believed(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FOLD_PLANS", 0)
+    commit(lake, plan(lake, _2026_10_05=[A]))
+    version = lake.version("bronze", "s")
+    commit(lake, plan(lake, _2026_10_05=[B]))
+    open_manifest(lake, "s", fold=True)
+    log = Path(lake.path("bronze", "s")) / "_delta_log"
+    for entry in sorted(log.glob("*.json"))[version + 1 :]:
+        entry.unlink()
+    assert known(open_manifest(lake, "s")) == {A.path: DAY}

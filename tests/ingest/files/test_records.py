@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from asgard_assets.errors import SourceError
-from asgard_assets.ingest.files.listing import Landing
+from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.models import CsvOptions
 from asgard_assets.ingest.files.records import read_file
 
