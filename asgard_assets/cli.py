@@ -94,6 +94,15 @@ def dev(
         raise typer.Exit(ui.wait())
 
 
+@app.command()
+def reference() -> None:
+    """Write the JSON schemas and reference pages of everything that is configured in YAML (docs/)."""
+    from asgard_assets.reference import write
+
+    for path in write():
+        console.print(f"wrote {path.relative_to(ROOT)}", highlight=False)
+
+
 def main() -> None:
     """Entry point: an expected error is one line that says what to do, not a stack trace."""
     try:

@@ -23,7 +23,7 @@ class Column(Model):
 class Check(Model):
     """A condition that every row of a partition must meet, or a figure that the partition must reach."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the asset check.")
     sql: str = Field(description="Boolean SQL over one row; with `aggregate: true` over the partition.")
     aggregate: bool = Field(
         default=False, description="Evaluate once a partition, for example `count(*) > 0`."
@@ -31,7 +31,7 @@ class Check(Model):
     severity: Severity = Field(
         default="error", description="error: the partition is not published; warn: it is, and says so."
     )
-    description: str = ""
+    description: str = Field(default="", description="What it means, for the UI.")
 
 
 class TableSpec(Model):

@@ -70,21 +70,29 @@ class Endpoint(Model):
 
 
 class NoAuth(Model):
+    """The API asks for nothing."""
+
     type: Literal["none"] = "none"
 
 
 class BasicAuth(Model):
+    """HTTP Basic (RFC 7617)."""
+
     type: Literal["basic"]
-    username: str
+    username: str = Field(description="Name, which is no secret.")
     password: SecretRef
 
 
 class BearerAuth(Model):
+    """A fixed token in the Authorization header."""
+
     type: Literal["bearer"]
     token: SecretRef
 
 
 class ApiKeyAuth(Model):
+    """A key in a header or a query parameter."""
+
     type: Literal["api_key"]
     key: SecretRef
     place: Literal["header", "query"] = Field(default="header", description="Where the key is sent.")
@@ -98,13 +106,17 @@ Auth = Annotated[NoAuth | BasicAuth | BearerAuth | ApiKeyAuth, Field(discriminat
 
 
 class Retry(Model):
+    """When and how often a request is tried again."""
+
     attempts: int = Field(
         default=5, ge=1, description="Tries after errors, the first included. Throttling is free."
     )
     backoff_seconds: float = Field(
         default=0.2, ge=0, description="Upper bound of the first wait; doubles each time."
     )
-    max_backoff_seconds: float = Field(default=10, ge=0)
+    max_backoff_seconds: float = Field(
+        default=10, ge=0, description="No wait is longer, unless the API asks for it."
+    )
     statuses: frozenset[int] = Field(
         default=frozenset({408, 425, 429, 500, 502, 503, 504}), description="Status codes worth another try."
     )
@@ -115,6 +127,8 @@ class Retry(Model):
 
 
 class Limits(Model):
+    """How much is sent at once, and how fast."""
+
     max_in_flight: int = Field(
         default=64, ge=1, le=2000, description="Requests in flight in each Spark task."
     )
@@ -131,11 +145,15 @@ class Limits(Model):
 
 
 class Timeouts(Model):
-    connect_seconds: float = Field(default=10, gt=0)
+    """How long an answer may take."""
+
+    connect_seconds: float = Field(default=10, gt=0, description="Until the connection stands.")
     total_seconds: float = Field(default=30, gt=0, description="One try, from connect to the last byte.")
 
 
 class Execution(Model):
+    """How Spark sends, and how much a worker holds before it writes."""
+
     tasks: int | None = Field(
         default=None, ge=1, description="Spark tasks that send; default: the cores there are."
     )
@@ -166,17 +184,17 @@ class ApiSource(Model):
         description="Events may come so many days late: a run that names no day asks for these days too.",
     )
     form: Form = Field(description="Row-driven or pull.")
-    endpoint: Endpoint = Field(description="The request template.")
+    endpoint: Endpoint = Field(description="What a request looks like.")
     auth: Auth = Field(default=NoAuth(), description="How the API knows us.")
     middleware: tuple[str, ...] = Field(
         default=(), description="Own middleware by import path `module:name`; runs at each try, before auth."
     )
-    retry: Retry = Retry()
-    limits: Limits = Limits()
-    timeouts: Timeouts = Timeouts()
-    execution: Execution = Execution()
-    sink: Sink
-    quality: Quality
+    retry: Retry = Field(default=Retry(), description="When and how often a request is tried again.")
+    limits: Limits = Field(default=Limits(), description="How much is sent at once, and how fast.")
+    timeouts: Timeouts = Field(default=Timeouts(), description="How long an answer may take.")
+    execution: Execution = Field(default=Execution(), description="How Spark sends and writes.")
+    sink: Sink = Field(description="Where the answers go.")
+    quality: Quality = Field(description="What the table promises.")
 
     @model_validator(mode="after")
     def _templates_fit(self) -> ApiSource:

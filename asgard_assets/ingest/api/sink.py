@@ -10,6 +10,8 @@ from asgard_assets.quality.tables import Check, Model
 
 
 class Sink(Model):
+    """The table, and what of an answer it keeps."""
+
     table: str = Field(
         pattern=r"^[a-z0-9_]+/[a-z][a-z0-9_]*$", description="stage/table, such as bronze/usage."
     )
@@ -38,12 +40,14 @@ class Sink(Model):
 class Quality(Model):
     """The part of the table's contract that the engine cannot know."""
 
-    description: str
-    owners: tuple[str, ...] = ()
-    tags: dict[str, str] = Field(default_factory=dict)
-    kinds: tuple[str, ...] = ("api", "spark", "delta")
-    checks: tuple[Check, ...] = ()
-    fresh_hours: float = Field(default=26, gt=0)
+    description: str = Field(description="What the table holds, for the catalog.")
+    owners: tuple[str, ...] = Field(
+        default=(), description="Owners as Dagster writes them; else the default."
+    )
+    tags: dict[str, str] = Field(default_factory=dict, description="Tags of the asset.")
+    kinds: tuple[str, ...] = Field(default=("api", "spark", "delta"), description="Kinds of the asset.")
+    checks: tuple[Check, ...] = Field(default=(), description="Further checks.")
+    fresh_hours: float = Field(default=26, gt=0, description="A table older than this is shown as stale.")
     min_success: float | None = Field(
         default=None,
         ge=0,
