@@ -10,9 +10,12 @@ Severity = Literal["error", "warn"]
 
 
 class Model(BaseModel):
-    """Data from outside: frozen, and a key that nobody declared is an error."""
+    """Data from outside: frozen, and a key that nobody declared is an error.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    An error does not repeat what it found: that may be a secret in the wrong place.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Column(Model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asgard_assets.ingest.api.auth import Credentials
+from asgard_assets.ingest.api.auth import references
 from asgard_assets.ingest.api.messages import ConnectFailed, Refused, Response, Unreachable
 from asgard_assets.ingest.api.models import ApiSource
 
@@ -15,8 +15,8 @@ class Breaker:
     Armed until the first usable answer. Raises Unreachable or Refused, with what to do.
     """
 
-    def __init__(self, source: ApiSource, base_url: str, credentials: Credentials):
-        self._source, self._base_url, self._credentials = source, base_url, credentials
+    def __init__(self, source: ApiSource, base_url: str):
+        self._source, self._base_url = source, base_url
         self.armed = True
         self.last: Unreachable | Refused | None = None
         self._in_a_row = 0
@@ -46,7 +46,7 @@ class Breaker:
         )
 
     def _refused(self, status: int) -> Refused:
-        reference = self._credentials.reference or "auth, which is none"
+        reference = " and ".join(references(self._source)) or "auth, which is none"
         return Refused(
             f"{self._source.name}: {self._base_url} refused the credentials ({status}); check {reference}",
             source=self._source.name,

@@ -14,6 +14,7 @@ class Trace:
 
     attempts: int = 0
     throttles: int = 0
+    generation: int | None = None  # of the credentials that the last try went out with
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,34 +7,18 @@ Two forms. *Row-driven*: every row of a table or query fills the request templat
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from asgard_assets.ingest.api.forms import Form, Incremental, PullForm, RowForm, Rows
 from asgard_assets.ingest.api.parameters import ParameterText, TemplateBody, TemplateText, misfit
+from asgard_assets.ingest.api.schemes import Auth, NoAuth, veil
 from asgard_assets.ingest.api.sink import Quality, Sink
 from asgard_assets.ingest.api.templates import fields_of
 from asgard_assets.quality.tables import Model
 
 Mode = Literal["auto", "resume", "refresh"]
-_REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$"
-
-
-def _veiled(value: Any) -> Any:
-    """What is no reference may be the secret itself: the error about it must not repeat it."""
-    return value if isinstance(value, str) and re.match(_REFERENCE, value) else "***"
-
-
-SecretRef = Annotated[
-    str,
-    Field(
-        pattern=_REFERENCE,
-        description="Reference to a secret: env:NAME or file:/path. Never the secret itself.",
-    ),
-    BeforeValidator(_veiled),
-]
 
 
 class Endpoint(Model):
@@ -64,42 +48,6 @@ class Endpoint(Model):
         texts |= {f"query.{name}": text for name, text in self.query.items()}
         texts |= {f"headers.{name}": text for name, text in self.headers.items()}
         return {found: f"endpoint.{at}" for at, text in texts.items() for found in fields_of(text)}
-
-
-# Auth ------------------------------------------------------------------------------------------------------
-
-
-class NoAuth(Model):
-    """The API asks for nothing."""
-
-    type: Literal["none"] = "none"
-
-
-class BasicAuth(Model):
-    """HTTP Basic (RFC 7617)."""
-
-    type: Literal["basic"]
-    username: str = Field(description="Name, which is no secret.")
-    password: SecretRef
-
-
-class BearerAuth(Model):
-    """A fixed token in the Authorization header."""
-
-    type: Literal["bearer"]
-    token: SecretRef
-
-
-class ApiKeyAuth(Model):
-    """A key in a header or a query parameter."""
-
-    type: Literal["api_key"]
-    key: SecretRef
-    place: Literal["header", "query"] = Field(default="header", description="Where the key is sent.")
-    name: str = Field(default="X-API-Key", description="Name of the header or query parameter.")
-
-
-Auth = Annotated[NoAuth | BasicAuth | BearerAuth | ApiKeyAuth, Field(discriminator="type")]
 
 
 # How requests are sent -------------------------------------------------------------------------------------
@@ -195,6 +143,12 @@ class ApiSource(Model):
     execution: Execution = Field(default=Execution(), description="How Spark sends and writes.")
     sink: Sink = Field(description="Where the answers go.")
     quality: Quality = Field(description="What the table promises.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auth_is_veiled(cls, data: Any) -> Any:
+        # Also an error beside the auth section, such as a missing field, shows the whole input.
+        return data | {"auth": veil(data["auth"])} if isinstance(data, dict) and "auth" in data else data
 
     @model_validator(mode="after")
     def _templates_fit(self) -> ApiSource:

@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from asgard_assets.errors import ConfigError, LakeError
-from asgard_assets.ingest.api.auth import credentials
+from asgard_assets.ingest.api.auth import Issuer, references
 from asgard_assets.ingest.api.bronze import SUCCESS, arrow_schema, table_spec
+from asgard_assets.ingest.api.budget import Budget
 from asgard_assets.ingest.api.config import load
 from asgard_assets.ingest.api.figures import Figures, Summary
 from asgard_assets.ingest.api.ledger import PLAN, PLAN_COLUMNS, Plan, modes, plan_rows
 from asgard_assets.ingest.api.messages import Refused, Unreachable
 from asgard_assets.ingest.api.models import ApiSource, Mode
-from asgard_assets.ingest.api.secrets import expand
+from asgard_assets.ingest.api.oauth import issuer
+from asgard_assets.ingest.api.schemes import OAuth2
+from asgard_assets.ingest.api.secrets import expand, variable
+from asgard_assets.ingest.api.service import JobService
 from asgard_assets.ingest.api.worker import Job, load_middleware, sender
 from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.quality.audit import audit
@@ -81,7 +85,7 @@ def stage_source(
     Raises Unreachable or Refused where the API gave no usable answer to anything; then nothing is left
     behind. Row failures are rows.
     """
-    known = credentials(source)
+    issuing = issuer(source)
     for path in source.middleware:
         load_middleware(path, source)
     base_url = _base_url(source)
@@ -90,11 +94,12 @@ def stage_source(
     try:
         plan = _plan(lake, source, staging, mode, rows)
         tasks = source.execution.tasks or spark.sparkContext.defaultParallelism
-        job = Job(
-            source, lake, staging.path, staging.schema, base_url, known, plan.epochs, run_id or uuid.uuid4().hex,
-            max(1, min(tasks, plan.requests)),
-        )  # fmt: skip
-        figures = _send(spark, job, plan)
+        with _service(spark, source, issuing) as address:
+            job = Job(
+                source, lake, staging.path, staging.schema, base_url, address, plan.epochs, run_id or uuid.uuid4().hex,
+                max(1, min(tasks, plan.requests)),
+            )  # fmt: skip
+            figures = _send(spark, job, plan)
         _raise_useless(source, figures)
     except BaseException:
         lake.discard(staging)
@@ -114,6 +119,19 @@ def _base_url(source: ApiSource) -> str:
             field="endpoint.base_url",
         )
     return url
+
+
+def _service(spark: SparkSession, source: ApiSource, issuing: Issuer) -> JobService:
+    """The driver's service for this job's workers, which then need no secret of their own."""
+    conf = spark.sparkContext.getConf()
+    host = conf.get("spark.driver.host", "127.0.0.1")
+    assert host is not None
+    if isinstance(source.auth, OAuth2):
+        # Spark's workers inherit the driver's environment where they run on its machine.
+        spark.sparkContext.environment |= {name: "" for name in map(variable, references(source)) if name}
+    limits = source.limits
+    budget = Budget(limits.requests_per_second, limits.pause_share)
+    return JobService(issuing, budget, host, conf.get("spark.driver.bindAddress", host) or host)
 
 
 def _check_rows(source: ApiSource, rows: DataFrame | None) -> None:

@@ -5,35 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable
 
 from asgard_assets.ingest.api.limits import Clock, Pause, Sleep
 from asgard_assets.ingest.api.messages import Request, Response, Send, TransportError
 from asgard_assets.ingest.api.models import Retry
-
-
-def retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float | None:
-    """Seconds that the server asks to wait (RFC 9110, 10.2.3: a number or a date); None where it says nothing.
-
-    `now` is the wall clock. What cannot be read counts as nothing said.
-    """
-    text = headers.get("retry-after", "").strip()
-    if not text:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            when = parsedate_to_datetime(text)
-        except ValueError:
-            return None
-        if when.tzinfo is None:
-            when = when.replace(tzinfo=UTC)
-        seconds = when.timestamp() - now()
-    # float() also reads "nan" and "inf": no server means that.
-    return max(0.0, seconds) if seconds < float("inf") else None
+from asgard_assets.ingest.api.quota import retry_after
 
 
 class Retrying:

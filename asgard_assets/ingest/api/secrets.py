@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
 import re
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.settings import Settings
@@ -14,6 +18,7 @@ from asgard_assets.settings import Settings
 MASK = "***"
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PREFIX = "ASGARD_"
+_REMEMBERED = 16
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -45,6 +50,12 @@ def expand(text: str, source: str) -> str:
     return _VARIABLE.sub(lambda match: _variable(match.group(1), source), text)
 
 
+def variable(reference: str) -> str | None:
+    """The environment variable that a reference reads; None where it reads a file."""
+    kind, _, name = reference.partition(":")
+    return name if kind == "env" else None
+
+
 def _variable(name: str, source: str) -> str:
     """An environment variable; a setting `ASGARD_…` counts with its default and its `.env` entry too."""
     if name in os.environ:
@@ -57,22 +68,41 @@ def _variable(name: str, source: str) -> str:
     )
 
 
-@dataclass(frozen=True)
 class Redactor:
     """Takes known secrets out of any text, whatever way they got there (an API that echoes them, say)."""
 
-    values: tuple[str, ...] = ()
+    def __init__(self, values: Iterable[str] = ()):
+        self._sets: deque[frozenset[str]] = deque(maxlen=_REMEMBERED)
+        self._values: tuple[str, ...] = ()
+        self.add(values)
 
-    @classmethod
-    def of(cls, secrets: Iterable[str]) -> Redactor:
+    def add(self, values: Iterable[str]) -> None:
+        """Also take these out; of sets that were added, such as one access token after the other, the last few
+        are remembered."""
         # Very short values would turn ordinary text into stars.
-        return cls(tuple(sorted({s for s in secrets if len(s) >= 6}, key=len, reverse=True)))
+        found = frozenset(form for value in values if len(value) >= 6 for form in _forms(value))
+        if found and found not in self._sets:
+            self._sets.append(found)
+            self._values = tuple(sorted(frozenset().union(*self._sets), key=len, reverse=True))
 
     def text(self, text: str) -> str:
-        for value in self.values:
+        for value in self._values:
             if value in text:
                 text = text.replace(value, MASK)
         return text
+
+
+def _forms(value: str) -> set[str]:
+    """A secret as it is, and as URLs, forms, JSON and HTML write it."""
+    return {
+        value,
+        quote(value, safe=""),
+        quote(value),
+        quote_plus(value),
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        html.escape(value),
+    }
 
 
 SENSITIVE_HEADERS = frozenset(

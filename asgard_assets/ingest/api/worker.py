@@ -17,14 +17,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.ingest.api.auth import Credentials, authenticating
+from asgard_assets.ingest.api.auth import Authenticator, Fixed
 from asgard_assets.ingest.api.breaker import Breaker
 from asgard_assets.ingest.api.bronze import PERMANENT, RETRYABLE, SUCCESS, ResultFiles
+from asgard_assets.ingest.api.budget import Budget
 from asgard_assets.ingest.api.exchange import Exchange, judge
 from asgard_assets.ingest.api.figures import Figures
 from asgard_assets.ingest.api.forms import PullForm
 from asgard_assets.ingest.api.intake import Intake
-from asgard_assets.ingest.api.limits import Limiting, Pacer, Pause
+from asgard_assets.ingest.api.limits import Gate, Limiting, Pause
 from asgard_assets.ingest.api.messages import (
     BodyTooLarge,
     ConnectFailed,
@@ -40,6 +41,8 @@ from asgard_assets.ingest.api.models import ApiSource
 from asgard_assets.ingest.api.pagination import MalformedPage, Page, at, first, following
 from asgard_assets.ingest.api.rendering import Renderer, fingerprint, page_id, partition_values
 from asgard_assets.ingest.api.retry import Retrying
+from asgard_assets.ingest.api.secrets import Redactor
+from asgard_assets.ingest.api.service import Address, ServiceClient
 from asgard_assets.ingest.api.templates import RenderError
 from asgard_assets.ingest.api.transport import AiohttpTransport, Transport
 from asgard_assets.lake import Lake
@@ -57,7 +60,7 @@ class Job:
     staging_path: str
     schema: pa.Schema
     base_url: str
-    credentials: Credentials
+    service: Address | None
     epochs: Mapping[str, int]
     run_id: str
     tasks: int
@@ -108,20 +111,29 @@ class Task:
         self._transport = transport or AiohttpTransport(source)
         self._renderer = Renderer(source, job.base_url)
         self._fingerprint = fingerprint(source)
-        self._redactor = job.credentials.redactor
+        self._redactor = Redactor()
+        self._service = ServiceClient(job.service) if job.service else None
         self._days: dict[str, dict[str, str]] = {}
         self._files = ResultFiles(source, job.lake, job.staging_path, job.schema, label)
-        self._breaker = Breaker(source, job.base_url, job.credentials)
+        self._breaker = Breaker(source, job.base_url)
         self._in_flight = 0
         self.figures = Figures(workers=[os.getpid()])
         pause = Pause(source.limits.pause_share)
         rate = source.limits.requests_per_second
+        gate = Gate(
+            self._service or Budget(rate, source.limits.pause_share),
+            free=rate is None,
+            throttle_statuses=source.retry.throttle_statuses,
+            longest_hold=source.retry.deadline_seconds,
+        )
+        auth = Authenticator(self._service or Fixed(), job.base_url, self._redactor)
         self._send = chain(
             [
                 Retrying(source.retry, pause),
-                Limiting(pause, Pacer(rate / job.tasks if rate else None)),
+                auth.renew,
+                Limiting(pause, gate),
                 *(load_middleware(path, source) for path in source.middleware),
-                authenticating(job.credentials),
+                auth.authorize,
             ],
             self._once,
         )
@@ -130,7 +142,11 @@ class Task:
         """All rows to outcomes. What ends the task early is told in the figures, for the driver to raise."""
         started = time.monotonic()
         try:
-            async with self._transport, asyncio.TaskGroup() as group:
+            async with (
+                self._service or contextlib.nullcontext(),
+                self._transport,
+                asyncio.TaskGroup() as group,
+            ):
                 ended = asyncio.Event()
                 aging = group.create_task(self._age(ended))
                 rows = Intake(batches)

@@ -5,6 +5,7 @@ import pytest
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.auth import authorize, credentials
 from asgard_assets.ingest.api.messages import Request
+from asgard_assets.ingest.api.secrets import Redactor
 from tests.ingest.api.sources import USAGE, source
 
 REQUEST = Request("id", "GET", "http://api/x?a=1")
@@ -40,7 +41,8 @@ def test_a_secret_does_not_print_and_is_taken_out_of_texts(monkeypatch):
     monkeypatch.setenv("KEY", "canary/value")
     found = known({"type": "api_key", "key": "env:KEY"})
     assert "canary" not in repr(found)
-    assert found.redactor.text("a canary/value b canary%2Fvalue") == "a *** b ***"
+    redactor = Redactor(secret.value for secret in found.hidden)
+    assert redactor.text("a canary/value b canary%2Fvalue") == "a *** b ***"
 
 
 def test_a_missing_secret_is_named(monkeypatch):
