@@ -2,25 +2,96 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 
+from asgard_assets.errors import ConfigError
 from asgard_assets.settings import Settings
 
+LOOKBACK = "lookback_days"
+"""Metadata of an asset that reads earlier days too: a number of days, `all`, or those by upstream stage/table."""
 
-def on_upstream_change() -> dg.AutomationCondition:
+
+def on_upstream_change(looks_back_at: Sequence[dg.AssetKey] = ()) -> dg.AutomationCondition:
     """Materialize a partition of the lookback window when one of its upstream partitions was updated.
 
     Late data counts as an update, however old its day, as long as it lies within `ASGARD_LOOKBACK_DAYS` of
-    the newest partition. Waits while an upstream is missing or being written.
+    the newest partition. Waits while an upstream is missing or being written. Of upstreams whose earlier days
+    are read too (`looks_back_at`) only the newest day is waited for: a day of long ago that never came must
+    not hold back all that follow.
     """
-    window = dg.AutomationCondition.in_latest_time_window(timedelta(days=Settings().lookback_days))
-    changed = dg.AutomationCondition.any_deps_updated().since_last_handled()
+    condition = dg.AutomationCondition
+    window = condition.in_latest_time_window(timedelta(days=Settings().lookback_days))
+    changed = condition.any_deps_updated().since_last_handled()
+    missing: dg.AutomationCondition = condition.any_deps_missing()
+    if looks_back_at:
+        earlier = dg.AssetSelection.assets(*looks_back_at)
+        newest = condition.in_latest_time_window(timedelta(days=1))
+        missing = condition.any_deps_missing().ignore(earlier) | condition.any_deps_match(
+            newest & condition.missing() & ~condition.will_be_requested()
+        ).allow(earlier).with_label("newest_day_missing")
     return (
-        window
-        & changed
-        & ~dg.AutomationCondition.any_deps_missing()
-        & ~dg.AutomationCondition.any_deps_in_progress()
-        & ~dg.AutomationCondition.in_progress()
+        window & changed & ~missing & ~condition.any_deps_in_progress() & ~condition.in_progress()
     ).with_label("on_upstream_change")
+
+
+def looking_back(specs: Sequence[dg.AssetSpec]) -> list[dg.AssetSpec]:
+    """Give the assets of one op the edges that their `lookback_days` metadata declares.
+
+    A day then depends on so many earlier days of its upstreams: a late correction reaches every day that looks
+    back at it, and lineage, backfills and `asgard plan` know it. Within one op Dagster has one edge to an
+    upstream: the longest lookback that any asset of the op declares. Raises ConfigError for what is no number.
+    """
+    inside = {spec.key for spec in specs}
+    longest: dict[dg.AssetKey, int] = {}
+    for spec in specs:
+        for dep in spec.deps:
+            days = _days(spec, dep.asset_key)
+            if days and spec.partitions_def is not None and dep.asset_key not in inside:
+                longest[dep.asset_key] = max(days, longest.get(dep.asset_key, 0))
+    return [_with_edges(spec, longest) for spec in specs]
+
+
+def _with_edges(spec: dg.AssetSpec, longest: Mapping[dg.AssetKey, int]) -> dg.AssetSpec:
+    if spec.partitions_def is None or not any(dep.asset_key in longest for dep in spec.deps):
+        return spec
+    deps = [
+        days_before(dep.asset_key, longest[dep.asset_key]) if dep.asset_key in longest else dep
+        for dep in spec.deps
+    ]
+    spec = spec.replace_attributes(deps=deps)
+    if spec.automation_condition is None:
+        return spec
+    looks_back_at = [dep.asset_key for dep in deps if dep.asset_key in longest]
+    return spec.replace_attributes(automation_condition=on_upstream_change(looks_back_at))
+
+
+def days_before(upstream: dg.AssetKey, days: int) -> dg.AssetDep:
+    """An edge from a day to the same day of `upstream` and to so many days before it."""
+    with warnings.catch_warnings():
+        # The calendar's first days look back at days that it does not have; the parameter is marked beta.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        mapping = dg.TimeWindowPartitionMapping(
+            start_offset=-days, allow_nonexistent_upstream_partitions=True
+        )
+    return dg.AssetDep(upstream, partition_mapping=mapping)
+
+
+def _days(spec: dg.AssetSpec, upstream: dg.AssetKey) -> int:
+    declared: Any = spec.metadata.get(LOOKBACK, 0)
+    if isinstance(declared, dg.JsonMetadataValue):
+        declared = declared.value
+    if isinstance(declared, Mapping):
+        declared = declared.get(upstream.to_user_string(), 0)
+    if declared == "all":
+        return Settings().lookback_days
+    if isinstance(declared, int) and declared >= 0:
+        return declared
+    raise ConfigError(
+        f"{spec.key.to_user_string()}: {LOOKBACK} is {declared!r}; write a number of days, all, or those by "
+        "upstream, such as {silver/usage: 30}"
+    )

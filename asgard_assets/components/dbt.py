@@ -2,7 +2,7 @@
 
 What stands in dbt's own YAML makes the asset: description, columns, tags, tests (asset checks, blocking
 where their severity is error), `config(partition_by='ds')` (daily partitions), `config(unique_key=…)` (the
-key), `meta.dagster` (owners, tags, kinds, fresh_hours, asset_key). A model is `[schema, name]`, as its table
+key), `meta.dagster` (owners, tags, kinds, fresh_hours, lookback_days, asset_key). A model is `[schema, name]`, as its table
 lies in the lake; a source likewise, which makes it the Silver asset of that name.
 """
 
@@ -28,7 +28,7 @@ from dagster_dbt.asset_utils import (
 )
 from packaging.version import Version
 
-from asgard_assets.components.automation import on_upstream_change
+from asgard_assets.components.automation import LOOKBACK, looking_back, on_upstream_change
 from asgard_assets.components.dbt_manifest import executable, manifest, prepare
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
@@ -90,6 +90,7 @@ class DbtModels(DbtProjectComponent):
         specs: Sequence[dg.AssetSpec],
         checks: Sequence[dg.AssetCheckSpec],
     ) -> dg.AssetsDefinition:
+        specs = looking_back(specs)
         keys = {spec.key for spec in specs}
         names = [found["nodes"][spec.metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY]]["fqn"] for spec in specs]
 
@@ -171,6 +172,7 @@ class DbtModels(DbtProjectComponent):
                 "dagster/uri": Lake.from_settings().path(schema, table),
                 "dagster/table_name": f"{schema}.{table}",
                 "key": key if isinstance(key, str) else ", ".join(key),
+                LOOKBACK: own.get(LOOKBACK, 0),
             }
         )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
-from asgard_assets.components.automation import on_upstream_change
+from asgard_assets.components.automation import days_before, on_upstream_change
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import Yielded, asset_spec, check_specs, days_of, publish
@@ -61,14 +61,21 @@ def silver_asset(table: SilverTable) -> dg.AssetsDefinition:
     """The asset of one table: a range of days is one Spark job, one commit and one more for its rejects."""
     spec, key = table.spec, dg.AssetKey(table.spec.asset_key)
     mapping = _DAY_AND_BEFORE if table.history else None
-    deps = [dg.AssetDep([entry.stage, entry.name], partition_mapping=mapping) for entry in table.inputs]
+    # Lookups are read up to each day: a late row of theirs changes the days after it as well.
+    lookups = [dg.AssetKey([e.stage, e.name]) for e in table.inputs if e.until and not table.history]
+    deps = [
+        days_before(upstream, Settings().lookback_days)
+        if (upstream := dg.AssetKey([entry.stage, entry.name])) in lookups
+        else dg.AssetDep(upstream, partition_mapping=mapping)
+        for entry in table.inputs
+    ]
     rate = dg.AssetCheckSpec(
         RATE, asset=key, description=f"At most {table.max_rejected:.0%} of a day's source rows are rejected."
     )
 
     @dg.multi_asset(
         name=f"silver_{spec.name}",
-        specs=[asset_spec(spec, deps=deps, partitions_def=daily(), automation=on_upstream_change())],
+        specs=[asset_spec(spec, deps=deps, partitions_def=daily(), automation=on_upstream_change(lookups))],
         check_specs=[*check_specs(spec), rate],
         backfill_policy=dg.BackfillPolicy.single_run(),
         required_resource_keys={"spark", "lake", "step_launcher"},
