@@ -58,6 +58,10 @@ class BodyTooLarge(Terminal, SourceError):
     """The body is longer than `sink.max_body_bytes`, packed or unpacked."""
 
 
+class Unsendable(Terminal, SourceError):
+    """The request cannot be written: its address or a header is malformed."""
+
+
 class Unreachable(Transient, SourceError):
     """The API gave no usable answer to anything; nothing was published."""
 

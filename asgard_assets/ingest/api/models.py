@@ -16,6 +16,7 @@ from asgard_assets.ingest.api.parameters import ParameterText, TemplateBody, Tem
 from asgard_assets.ingest.api.schemes import Auth, NoAuth, veil
 from asgard_assets.ingest.api.sink import Quality, Sink
 from asgard_assets.ingest.api.templates import fields_of
+from asgard_assets.ingest.api.wire import Wire
 from asgard_assets.quality.tables import Model
 
 Mode = Literal["auto", "resume", "refresh"]
@@ -92,13 +93,6 @@ class Limits(Model):
     )
 
 
-class Timeouts(Model):
-    """How long an answer may take."""
-
-    connect_seconds: float = Field(default=10, gt=0, description="Until the connection stands.")
-    total_seconds: float = Field(default=30, gt=0, description="One try, from connect to the last byte.")
-
-
 class Execution(Model):
     """How Spark sends, and how much a worker holds before it writes."""
 
@@ -139,7 +133,7 @@ class ApiSource(Model):
     )
     retry: Retry = Field(default=Retry(), description="When and how often a request is tried again.")
     limits: Limits = Field(default=Limits(), description="How much is sent at once, and how fast.")
-    timeouts: Timeouts = Field(default=Timeouts(), description="How long an answer may take.")
+    transport: Wire = Field(default=Wire(), description="The HTTP client, its timeouts and connections.")
     execution: Execution = Field(default=Execution(), description="How Spark sends and writes.")
     sink: Sink = Field(description="Where the answers go.")
     quality: Quality = Field(description="What the table promises.")

@@ -14,6 +14,7 @@ from asgard_assets.ingest.api.messages import (
     Response,
     TimedOut,
     TransportError,
+    Unsendable,
 )
 from asgard_assets.ingest.api.models import ApiSource
 
@@ -24,7 +25,9 @@ AGENT = "asgard/0.1"
 
 
 class Transport(Protocol):
-    """Sends one request once. Raises TransportError where no whole answer came back."""
+    """Sends one request once. Raises TransportError where no whole answer came back, BodyTooLarge where it is
+    longer than the sink takes, Unsendable where the request cannot be written. Follows no redirect: it could
+    carry secrets away. Asks for no proxy or credentials of the process's environment."""
 
     async def send(self, request: Request) -> Response: ...
 
@@ -35,25 +38,45 @@ class Transport(Protocol):
     ) -> None: ...
 
 
+def transport(source: ApiSource) -> Transport:
+    """The client that the source's `transport.type` names."""
+    if source.transport.type == "native":
+        from asgard_assets.ingest.api.native import NativeTransport
+
+        return NativeTransport(source)
+    return AiohttpTransport(source)
+
+
+def own_headers() -> dict[str, str]:
+    """What every request says of its sender. Which process it is helps who reads the other side's log."""
+    return {"User-Agent": AGENT, "X-Asgard-Worker": str(os.getpid())}
+
+
 class AiohttpTransport:
-    """One connection pool for one event loop. Redirects are not followed: they could carry secrets away."""
+    """One connection pool for one event loop."""
 
     def __init__(self, source: ApiSource):
         self._source = source
+        self._cap = source.sink.max_body_bytes
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         import aiohttp
 
-        timeouts = self._source.timeouts
+        wire = self._source.transport
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=60),
+            connector=aiohttp.TCPConnector(
+                limit=wire.connections.most or 0,
+                ttl_dns_cache=wire.connections.dns_cache_seconds,
+                keepalive_timeout=wire.connections.idle_seconds,
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
-                total=timeouts.total_seconds, sock_connect=timeouts.connect_seconds
+                total=wire.timeouts.total_seconds,
+                sock_connect=wire.timeouts.connect_seconds,
+                sock_read=wire.timeouts.read_seconds,
             ),
-            # Which process sends, for the other side's log.
-            headers={"User-Agent": AGENT, "X-Asgard-Worker": str(os.getpid())},
+            headers=own_headers(),
             auto_decompress=True,
         )
         return self
@@ -85,15 +108,21 @@ class AiohttpTransport:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise ConnectFailed(f"cannot connect: {_said(error)}") from error
         except asyncio.TimeoutError as error:  # noqa: UP041  aiohttp's own timeouts are subclasses of both
-            raise TimedOut(f"no answer within {self._source.timeouts.total_seconds:g} s") from error
+            raise TimedOut(
+                f"no answer within {self._source.transport.timeouts.total_seconds:g} s"
+                if not isinstance(error, aiohttp.SocketTimeoutError)
+                else f"silent for {self._source.transport.timeouts.read_seconds or 0:g} s"
+            ) from error
+        except ValueError as error:  # aiohttp's InvalidURL is one too
+            raise Unsendable(f"the request cannot be sent: {_said(error)}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise TransportError(f"{type(error).__name__}: {_said(error)}") from error
 
     async def _body(self, answer: aiohttp.ClientResponse) -> bytes:
         """The body, or BodyTooLarge as soon as it grows past the cap: a packed bomb is never unpacked."""
-        cap = self._source.sink.max_body_bytes
+        cap = self._cap
         if answer.content_length is not None and "content-encoding" not in answer.headers:
-            if answer.content_length > cap:
+            if answer.content_length > cap and answer.method != "HEAD":
                 raise BodyTooLarge(f"the body has {answer.content_length} bytes, allowed are {cap}")
             return await answer.read()
         chunks, size = [], 0

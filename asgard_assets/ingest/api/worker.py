@@ -35,6 +35,7 @@ from asgard_assets.ingest.api.messages import (
     Response,
     TransportError,
     Unreachable,
+    Unsendable,
     chain,
 )
 from asgard_assets.ingest.api.models import ApiSource
@@ -44,7 +45,7 @@ from asgard_assets.ingest.api.retry import Retrying
 from asgard_assets.ingest.api.secrets import Redactor
 from asgard_assets.ingest.api.service import Address, ServiceClient
 from asgard_assets.ingest.api.templates import RenderError
-from asgard_assets.ingest.api.transport import AiohttpTransport, Transport
+from asgard_assets.ingest.api.transport import Transport, transport
 from asgard_assets.lake import Lake
 
 if TYPE_CHECKING:
@@ -105,10 +106,10 @@ def run_task(job: Job, batches: Iterator[pa.RecordBatch], label: str) -> Figures
 class Task:
     """The asyncio side of one Spark task."""
 
-    def __init__(self, job: Job, label: str, transport: Transport | None = None):
+    def __init__(self, job: Job, label: str, client: Transport | None = None):
         source = job.source
         self._job, self._source = job, source
-        self._transport = transport or AiohttpTransport(source)
+        self._transport = client or transport(source)
         self._renderer = Renderer(source, job.base_url)
         self._fingerprint = fingerprint(source)
         self._redactor = Redactor()
@@ -257,7 +258,7 @@ class Task:
             self.figures.bytes += len(response.body)
         except TransportError as error:
             exchange = exchange.failed(RETRYABLE, error)
-        except (RenderError, BodyTooLarge) as error:
+        except (RenderError, BodyTooLarge, Unsendable) as error:
             exchange = exchange.failed(PERMANENT, error)
         self.figures.retries += max(0, request.trace.attempts - 1)
         self.figures.throttles += request.trace.throttles
