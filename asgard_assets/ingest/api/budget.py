@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,6 +26,11 @@ _BLOCK = 0.1  # seconds of the budget in one lease
 _CUT = 0.1  # share that a refusal costs
 _STEEPNESS = 0.0004  # of the way back up: 6.3 s to the last ceiling, flat there, then beyond
 _LOW = 4.0  # seconds after a cut in which the rate is surely below what the API bore before
+_TRIALS = 3  # cuts in a row that ought to help; refusals that stay few in spite of them are no matter of rate
+_NOISE_SECONDS = 30.0
+_FEW = 32  # answers from which a share is told
+_STEADY = 5.0  # seconds over which is counted what the API bears, once it does not serve from a reserve
+_SLOW = 8.0  # requests a second that are tried without proof
 _EVEN_WINDOW = 10.0  # a quota over at most so many seconds is spread evenly, a longer one counted down
 _UNPACED = 10_000.0  # turns a second where nothing but a count limits
 
@@ -81,9 +87,9 @@ class Budget:
         self._next = 0.0
         self._held_until = 0.0
         self._answers: deque[tuple[float, int, int]] = deque()  # when, good ones, refused ones
-        self._first: float | None = None
         self._learned = _Learned()
         self._told: float | None = None
+        self._settled_at = float("-inf")
         self._count = _Countdown()
 
     async def lease(self, want: int, seen: Seen | None) -> Lease:
@@ -125,33 +131,49 @@ class Budget:
 
     def _learn(self, seen: Seen) -> None:
         now = self._clock()
-        if self._first is None:
-            self._first = now
         self._answers.append((now, seen.answered, seen.throttled))
-        while self._answers[0][0] < now - 1.0:
+        while self._answers[0][0] < now - _STEADY:
             self._answers.popleft()
-        if seen.throttled:
-            refused = sum(answer[2] for answer in self._answers)
-            share = refused / max(1, refused + sum(answer[1] for answer in self._answers))
-            heavy = share >= self._share
-            if seen.hold and heavy:
-                self._held_until = max(self._held_until, now + seen.hold)
-            # A declared rate is known: one refusal beside many answers is the network's unevenness.
-            if not self._declared or heavy or (refused >= 3 and share >= 0.02):
-                self._learned.refused(now - seen.age, now, self._accepted(), heavy)
         if seen.remaining is not None or seen.window is not None:
             self._heed(now, seen)
+        if not seen.throttled:
+            return
+        refused, share = self._refusals(now)
+        heavy = share >= self._share
+        if seen.hold and heavy:
+            self._held_until = max(self._held_until, now + seen.hold)
+        if self._count.left is not None:
+            return  # the API counts, and says from when on it serves again
+        sent = now - seen.age
+        if self._declared or self._told:
+            # The limit is known: one refusal beside many answers is the network's unevenness.
+            if sent < self._settled_at + _HORIZON or not (heavy or (refused >= 3 and share >= 0.02)):
+                return
+        self._learned.refused(sent, now, self._accepted, heavy)
+
+    def _refusals(self, now: float) -> tuple[int, float]:
+        """How many, and their share, of the last second's answers, or of the last few where those are more."""
+        good = refused = 0
+        for at, answered, throttled in reversed(self._answers):
+            if at < now - 1.0 and good + refused >= _FEW:
+                break
+            good, refused = good + answered, refused + throttled
+        return refused, refused / max(1, good + refused)
 
     def _heed(self, now: float, seen: Seen) -> None:
         quota = Quota(seen.remaining, seen.reset, seen.limit, seen.window)
-        if quota.limit and quota.window and quota.window <= _EVEN_WINDOW:
+        if quota.limit and quota.window and (quota.window <= _EVEN_WINDOW or quota.remaining is None):
+            if self._told is None:
+                # What was sent before counts in the API's window for as long as that lasts.
+                self._settled_at = now + min(quota.window, _EVEN_WINDOW)
             self._told = max(quota.limit / quota.window * HEADROOM, 1e-3)
         elif quota.remaining is not None and quota.reset is not None:
             self._count.told(now, quota, seen.quota_age, seen.in_flight)
 
-    def _accepted(self) -> float:
-        """Good answers a second, over the last second or since the start; of a first moment, too few."""
-        return float(sum(answer[1] for answer in self._answers))
+    def _accepted(self, seconds: float = 1.0) -> float:
+        """Good answers a second, over the last seconds; of a first moment, too few."""
+        since = self._clock() - seconds
+        return sum(answer[1] for answer in self._answers if answer[0] >= since) / seconds
 
 
 class _Learned:
@@ -163,7 +185,10 @@ class _Learned:
         self._cut_at = float("-inf")
         self._back = (_CUT / _STEEPNESS) ** (1 / 3)
         self._climbing = False
-        self._noise = 0
+        self._trials = 0
+        self._before = 0.0
+        self._noisy_until = float("-inf")
+        self._first: float | None = None
 
     def rate(self, now: float, accepted: float) -> float | None:
         if not self._ceiling:
@@ -174,24 +199,35 @@ class _Learned:
         else:
             rate = self._ceiling * (1 + _STEEPNESS * (since - self._back) ** 3)
         # What is not used is not known to be borne.
-        return min(rate, max(self._ceiling * (1 - _CUT), 2 * accepted))
+        return min(rate, max(self._ceiling * (1 - _CUT), 2 * accepted, _SLOW))
 
-    def refused(self, sent: float, now: float, accepted: float, heavy: bool) -> None:
+    def refused(self, sent: float, now: float, accepted: Callable[[float], float], heavy: bool) -> None:
         """A request that left at `sent` was refused; `heavy`: as were many others."""
-        if sent < self._cut_at + _HORIZON:
-            return  # it left by a turn from before the cut
-        if not self._ceiling:
+        if sent < self._cut_at + _HORIZON or (not heavy and now < self._noisy_until):
+            return  # it left by a turn from before the cut; or it is that resource, not the rate
+        current = self.rate(now, accepted(1.0))
+        if current is None:
             # Unlimited until now: what was borne in a moment is mostly the API's patience with bursts.
-            self._ceiling, self._climbing = max(accepted, 1.0), True
-        else:
-            if not heavy and not self._climbing and now - self._cut_at < _LOW:
-                self._noise += 1
-                return  # below what it bore a moment ago: it is that resource, not the rate
-            if not heavy and self._noise >= 3:
-                return
-            current = self.rate(now, accepted) or accepted
-            self._ceiling, self._climbing = max(min(current, accepted), current / 2, 0.1), False
-        self._cut_at, self._noise = now, 0
+            if heavy:
+                self._cut(max(accepted(1.0), _SLOW), now, climbing=True)
+            elif self._first is None:
+                self._first = now
+            elif now - self._first >= 1.0:
+                self._cut(accepted(1.0), now)
+            return
+        soon = not self._climbing and now - self._cut_at < _LOW
+        self._trials = self._trials + 1 if soon and not heavy else 0
+        if self._trials > _TRIALS:
+            self._cut(self._before, now)
+            self._noisy_until = now + _NOISE_SECONDS
+            return
+        if not self._trials:
+            self._before = current
+        borne = accepted(1.0 if self._climbing else min(_STEADY, max(1.0, now - self._cut_at)))
+        self._cut(max(min(current, borne), current / 2, 0.1), now)
+
+    def _cut(self, ceiling: float, now: float, climbing: bool = False) -> None:
+        self._ceiling, self._climbing, self._cut_at = ceiling, climbing, now
 
 
 class _Countdown:

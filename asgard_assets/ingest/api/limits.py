@@ -32,17 +32,26 @@ class Pause:
     def __init__(self, share: float = 0.0, clock: Clock = time.monotonic, sleep: Sleep = asyncio.sleep):
         self._share, self._clock, self._sleep = share, clock, sleep
         self._until = 0.0
-        self._answers: deque[bool] = deque(maxlen=_WINDOW)
+        self._answers: deque[tuple[float, bool]] = deque()
+        self._refused = 0
 
     def answered(self) -> None:
         """Count an answer that was not throttled."""
-        self._answers.append(False)
+        self._count(False)
 
     def throttled(self, seconds: float) -> None:
         """Count a throttled answer that asks to wait for `seconds`."""
-        self._answers.append(True)
-        if sum(self._answers) >= self._share * len(self._answers):
+        self._count(True)
+        if self._refused >= self._share * len(self._answers):
             self._until = max(self._until, self._clock() + seconds)
+
+    def _count(self, refused: bool) -> None:
+        """Of the last second's answers, or of the last few where those are more."""
+        now, answers = self._clock(), self._answers
+        answers.append((now, refused))
+        self._refused += refused
+        while len(answers) > _WINDOW and answers[0][0] < now - 1.0:
+            self._refused -= answers.popleft()[1]
 
     async def over(self) -> None:
         """Wait until no pause holds; one that is prolonged meanwhile counts too."""
