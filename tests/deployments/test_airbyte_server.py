@@ -133,7 +133,7 @@ def start_busy_sync(server: Server) -> int:
     (connection,) = server.call("GET", f"{PUBLIC}/connections")["data"]
     body = {"connectionId": connection["connectionId"], "jobType": "sync"}
     job = server.call("POST", f"{PUBLIC}/jobs", body)["jobId"]
-    until(lambda: list(server.landing.glob(".sync-*/users.jsonl.gz")))
+    until(lambda: list(server.landing.glob(".sync-*/users*.jsonl.gz")))
     return job
 
 
@@ -200,17 +200,20 @@ def test_cancelling_ends_the_connector_with_its_workers(tmp_path):
 
 
 @pytest.mark.servers
-def test_a_killed_server_leaves_no_process_and_no_half_sync(tmp_path):
+def test_a_killed_server_leaves_no_process_and_no_half_sync_and_takes_its_job_up_again(tmp_path):
     server = Server(tmp_path, *busy_workspace(tmp_path))
-    start_busy_sync(server)
+    job = start_busy_sync(server)
     left = descendants(server.process.pid)
     assert len(left) > 2
     server.process.kill()
     server.process.wait()
     until(lambda: not any(alive(pid) for pid in left))
+    assert not list((server.landing / "users").glob("*"))
     with running(tmp_path, *busy_workspace(tmp_path)) as again:
-        (job,) = again.call("GET", f"{PUBLIC}/jobs")["data"]
-        assert job["status"] == "failed"
+        assert again.job(job)["status"] in ("pending", "running")
+        until(lambda: list(again.landing.glob(".sync-*/users*")))
+        assert again.call("DELETE", f"{PUBLIC}/jobs/{job}")["status"] == "cancelled"
+        until(lambda: not descendants(again.process.pid))
         assert not list(again.landing.iterdir())
 
 

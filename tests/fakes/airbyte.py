@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import yaml
 
+from deployments.local.airbyte.connector import Limits
 from deployments.local.airbyte.jobs import Job, Store
+from deployments.local.airbyte.login import Login
+from deployments.local.airbyte.registry import Registry
 from deployments.local.airbyte.server import listen
 from deployments.local.airbyte.syncs import Syncs
 from deployments.local.airbyte.workspace import Workspace
@@ -38,9 +42,12 @@ class Fake:
         config: dict[str, Any] | None = None,
         sync: str = "full_refresh_overwrite",
         streams: tuple[str, ...] = ("users",),
-        timeout_seconds: float = 60,
+        limits: Limits | None = None,
         names: tuple[str, ...] = ("fake",),
         prefixes: bool = False,
+        checkpoint_seconds: float = 3600,
+        day: str = "2026-10-05",
+        **more: Any,
     ) -> Syncs:
         """As a server's start does: recovers what an earlier one left in the same folders."""
         connections = [
@@ -50,27 +57,40 @@ class Fake:
                 "config": config or {},
                 "prefix": f"{name}_" if prefixes else "",
                 "streams": [{"name": stream, "sync": sync} for stream in streams],
+                **more,
             }
             for name in names
         ]
         workspace = Workspace.model_validate({"name": "test", "connections": connections})
         store = Store(self.state, self.landing)
-        day = date(2026, 10, 5)
-        return Syncs(workspace, store, self.landing, lambda _: self.command, day, timeout_seconds)
+        registry = Registry(workspace, self.state)
+        limits = limits or Limits(seconds=60)
+        stamp = date.fromisoformat(day)
+        return Syncs(registry, store, self.landing, lambda _: self.command, stamp, limits, checkpoint_seconds)
 
     def files(self, stream: str = "users") -> list[Path]:
         return sorted((self.landing / stream).glob("*"))
 
     def rows(self, stream: str = "users") -> list[dict[str, Any]]:
-        rows = []
-        for path in self.files(stream):
-            with gzip.open(path) as file:
-                rows += [json.loads(line) for line in file]
-        return rows
+        return landed(self.landing / stream)
+
+
+def landed(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a stream's folder, whatever their format, as Python values."""
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = []
+    for path in sorted(folder.glob("*")):
+        if path.suffix == ".parquet":
+            rows += pq.read_table(path).to_pylist()
+            continue
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            rows += [json.loads(line) for line in file]
+    return rows
 
 
 def only_id(syncs: Syncs) -> str:
-    return next(iter(syncs.workspace.by_id()))
+    return next(iter(syncs.registry.by_id()))
 
 
 def start(syncs: Syncs) -> Job:
@@ -93,9 +113,10 @@ def run(syncs: Syncs) -> Job:
 
 
 @contextmanager
-def serving(syncs: Syncs) -> Iterator[str]:
+def serving(syncs: Syncs, port: int = 0, login: Login | None = None) -> Iterator[str]:
     """The server's address, for as long as the block runs."""
-    server = listen(syncs)
+    server = listen(syncs, port, login)
+    syncs.resume()
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
@@ -104,6 +125,21 @@ def serving(syncs: Syncs) -> Iterator[str]:
         server.shutdown()
         syncs.stop()
         server.server_close()
+
+
+def write_instance(
+    folder: Path, workspace_id: str, poll_timeout: float | None = None, **attributes: Any
+) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    workspace = {"workspace_id": workspace_id, "poll_interval": 0.05, "request_retry_delay": 0.01}
+    if poll_timeout is not None:
+        workspace["poll_timeout"] = poll_timeout
+    content = {
+        "type": "asgard_assets.components.airbyte.AirbyteSyncs",
+        "attributes": {"workspace": workspace, **attributes},
+    }
+    (folder / "defs.yaml").write_text(yaml.safe_dump(content))
+    return folder
 
 
 def load(folder: Path) -> dg.Definitions:

@@ -1,7 +1,8 @@
 """A fake at the edge: an Airbyte source, as small as the protocol allows, that misbehaves on request.
 
 Real connectors do not fail when a test wants them to. This one speaks the same protocol as a subprocess;
-its configuration says how many rows to read and what goes wrong: {"rows": 3, "mode": "garbage"}.
+its configuration says how many rows to read and what goes wrong: {"rows": 3, "mode": "garbage"}. With
+{"table": "users.json"} it reads a file of changes instead, one JSON list of records: the source that a test edits.
 """
 
 import json
@@ -29,21 +30,22 @@ def status(stream, word):
     say("TRACE", {"type": "STREAM_STATUS", "emitted_at": 1.5, "stream_status": descriptor})
 
 
-def discover():
+def discover(config):
+    properties = {
+        "id": {"type": "integer"},
+        "name": {"type": ["null", "string"]},
+        "at": {"type": "string", "format": "date-time"},
+    }
+    for name in config.get("columns", []):
+        properties[name] = {"type": ["null", "string"]}
     streams = [
         {
             "name": name,
-            "json_schema": {
-                "properties": {
-                    "id": {"type": "integer"},
-                    "name": {"type": ["null", "string"]},
-                    "at": {"type": "string", "format": "date-time"},
-                }
-            },
+            "json_schema": {"properties": properties},
             "supported_sync_modes": ["full_refresh", "incremental"],
             "source_defined_cursor": True,
-            "default_cursor_field": ["id"],
-            "source_defined_primary_key": [["id"]],
+            "default_cursor_field": [config.get("cursor", "id")],
+            "source_defined_primary_key": config.get("key", [["id"]]),
         }
         for name in STREAMS
     ]
@@ -83,6 +85,15 @@ def misbehave(mode):
         record("nobody", 1)
     elif mode == "malformed record":
         say("RECORD", {"stream": "users", "data": "text", "emitted_at": 1})
+    elif mode == "endless records":
+        while True:
+            record("users", 1)
+    elif mode == "endless line":
+        while True:
+            sys.stdout.write("x" * 65536)
+    elif mode == "endless log":
+        for _ in range(2000):
+            print("log " * 1000, file=sys.stderr, flush=True)
     elif mode == "hang":
         # With a child that outlives a kill of its parent, as connectors with worker processes have.
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -90,17 +101,51 @@ def misbehave(mode):
         time.sleep(600)
 
 
+def check(config):
+    if config.get("mode") == "refused":
+        say("CONNECTION_STATUS", {"status": "FAILED", "message": "the password is wrong"})
+    else:
+        say("CONNECTION_STATUS", {"status": "SUCCEEDED"})
+
+
+def spec():
+    schema = {
+        "type": "object",
+        "properties": {"rows": {"type": "integer"}, "password": {"type": "string", "airbyte_secret": True}},
+    }
+    say("SPEC", {"connectionSpecification": schema, "documentationUrl": "https://docs.airbyte.com"})
+
+
+def state(stream, last):
+    descriptor = {"stream_descriptor": {"name": stream}, "stream_state": {"last": last}}
+    say("STATE", {"type": "STREAM", "stream": descriptor})
+
+
+def changes(config, name, first):
+    """(number, record) of everything after `first`: made up, or from the file that a test edits."""
+    if "table" not in config:
+        return [(n, {"id": n, "name": f"{name} {n}"}) for n in range(first, config.get("rows", 3) + 1)]
+    with open(config["table"]) as file:
+        return [pair for pair in enumerate(json.load(file), 1) if pair[0] >= first]
+
+
 def read(config, catalog, states):
     known = {s["stream"]["stream_descriptor"]["name"]: s["stream"]["stream_state"] for s in states}
+    every = config.get("state_every", 0)
     for stream in catalog["streams"]:
         name = stream["stream"]["name"]
         status(name, "STARTED")
-        first = known.get(name, {}).get("last", 0) + 1
-        last = config.get("rows", 3)
-        for number in range(first, last + 1):
-            record(name, number)
-        state = {"stream_descriptor": {"name": name}, "stream_state": {"last": last}}
-        say("STATE", {"type": "STREAM", "stream": state})
+        last = known.get(name, {}).get("last", 0)
+        for number, data in changes(config, name, last + 1):
+            say("RECORD", {"stream": name, "data": data, "emitted_at": 1_795_000_000_000 + number})
+            last = number
+            if every and number % every == 0:
+                state(name, number)
+            if config.get("mode") == "break" and number == config["at"]:
+                misbehave(config["how"])
+            time.sleep(config.get("pause", 0))
+        if not (config.get("mode") == "break"):
+            state(name, last)
         misbehave(config.get("mode"))
         status(name, "INCOMPLETE" if config.get("mode") == "incomplete" else "COMPLETE")
 
@@ -111,8 +156,12 @@ def main():
     for option, path in options.items():
         with open(path) as file:
             opened[option] = json.load(file)
-    if sys.argv[1] == "discover":
-        discover()
+    if sys.argv[1] == "spec":
+        spec()
+    elif sys.argv[1] == "check":
+        check(opened["--config"])
+    elif sys.argv[1] == "discover":
+        discover(opened["--config"])
     elif sys.argv[1] == "read":
         say("LOG", {"level": "INFO", "message": "reading"})
         read(opened["--config"], opened["--catalog"], opened.get("--state", []))

@@ -9,16 +9,26 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-import orjson
-
 from deployments.local.airbyte import protocol
+from deployments.local.airbyte.files import Log, write_private
 from deployments.local.airbyte.protocol import ConnectorError, Message
 
 LEASH = Path(__file__).with_name("leash.py")
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a connector may take and how much it may say. A disk is filled faster than a patience ends."""
+
+    seconds: float = 3600
+    output_bytes: int = 10 << 30
+    log_bytes: int = 16 << 20
 
 
 class Connector:
@@ -29,25 +39,27 @@ class Connector:
     """
 
     def __init__(
-        self, command: Path, arguments: list[str], log: IO[bytes], folder: Path, timeout_seconds: float = 3600
+        self, command: Path, arguments: list[str], log: Log, folder: Path, limits: Limits | None = None
     ) -> None:
         self.name = command.name
         self._log = log
         self._late = threading.Event()
         self._cut = False
         self._ending = threading.Lock()
-        self._timeout_seconds = timeout_seconds
+        self._limits = limits or Limits()
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(LEASH), str(command), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=log,
+            stderr=subprocess.PIPE,
             cwd=folder,
             env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
         )
         self.pid = self._process.pid
-        self._timer = threading.Timer(timeout_seconds, self._expire)
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        self._timer = threading.Timer(self._limits.seconds, self._expire)
         self._timer.daemon = True
         self._timer.start()
 
@@ -59,7 +71,8 @@ class Connector:
     ) -> None:
         self._timer.cancel()
         self.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
+        self._listener.join(5)
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe:
                 pipe.close()
 
@@ -91,7 +104,7 @@ class Connector:
                 raise ConnectorError(f"{self.name}: {error}") from error
         code = self._end()
         if self._late.is_set():
-            raise ConnectorError(f"{self.name}: no end after {self._timeout_seconds:g} s, so it was killed")
+            raise ConnectorError(f"{self.name}: no end after {self._limits.seconds:g} s, so it was killed")
         if code > 128:
             raise ConnectorError(
                 f"{self.name}: killed by {_signal(code - 128)}; {said or 'it reported no error'}"
@@ -104,9 +117,19 @@ class Connector:
 
     def _lines(self, stdout: IO[bytes]) -> Iterator[bytes]:
         """Lines, cut at a little over the longest that is allowed: a connector must not fill the memory."""
+        total = 0
         while line := stdout.readline(protocol.LONGEST_LINE + 1):
             self._cut = not line.endswith(b"\n") and len(line) <= protocol.LONGEST_LINE
+            total += len(line)
+            if total > self._limits.output_bytes:
+                raise ConnectorError(f"said more than {self._limits.output_bytes:,} bytes, so it was stopped")
             yield line
+
+    def _listen(self) -> None:
+        """Copy what it writes to standard error into the job's log; never leave it waiting for a reader."""
+        assert self._process.stderr is not None
+        while chunk := os.read(self._process.stderr.fileno(), _CHUNK):
+            self._log.write(chunk)
 
     def _note(self, message: Message) -> str:
         """Copy what is meant for people into the job's log."""
@@ -118,8 +141,7 @@ class Connector:
             text = f"INFO stream {status[0]}: {status[1]}"
         else:
             return ""
-        self._log.write(text.encode() + b"\n")
-        self._log.flush()
+        self._log.write(text.encode("utf-8", "backslashreplace") + b"\n")
         return text
 
     def _end(self) -> int:
@@ -137,21 +159,38 @@ class Connector:
         self.kill()
 
 
-def discover(command: Path, config: Mapping[str, Any], log: IO[bytes], folder: Path) -> list[dict[str, Any]]:
+def spec(command: Path, log: Log, folder: Path) -> dict[str, Any]:
+    """What the connector says about itself; `connectionSpecification` is the schema of its configuration."""
+    return _one(command, ["spec"], "SPEC", "spec", log, folder)
+
+
+def check(command: Path, config: Mapping[str, Any], log: Log, folder: Path) -> str:
+    """Why the configuration does not work; empty where it does. Raises ConnectorError where it cannot say."""
+    path = write_private(folder / "config.json", config)
+    answer = _one(
+        command, ["check", "--config", str(path)], "CONNECTION_STATUS", "connectionStatus", log, folder
+    )
+    return "" if answer.get("status") == "SUCCEEDED" else str(answer.get("message") or "it gives no reason")
+
+
+def discover(command: Path, config: Mapping[str, Any], log: Log, folder: Path) -> list[dict[str, Any]]:
     """The streams that the source offers, as the connector describes them."""
     path = write_private(folder / "config.json", config)
-    with Connector(command, ["discover", "--config", str(path)], log, folder, timeout_seconds=300) as running:
-        catalogs = [m["catalog"]["streams"] for m in running.messages() if m["type"] == "CATALOG"]
-    if len(catalogs) != 1:
-        raise ConnectorError(f"{command.name}: `discover` gave {len(catalogs)} catalogs instead of one")
-    return catalogs[0]
+    streams = _one(command, ["discover", "--config", str(path)], "CATALOG", "catalog", log, folder).get(
+        "streams"
+    )
+    if not isinstance(streams, list):
+        raise ConnectorError(f"{command.name}: `discover` gave a catalog without streams")
+    return streams
 
 
-def write_private(path: Path, value: object) -> Path:
-    """Write JSON that only this user can read: configurations hold secrets."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(orjson.dumps(value))
-    return path
+def _one(command: Path, arguments: list[str], kind: str, body: str, log: Log, folder: Path) -> dict[str, Any]:
+    """The one message of this kind that the command has to give."""
+    with Connector(command, arguments, log, folder, Limits(seconds=300)) as running:
+        found = [message[body] for message in running.messages() if message["type"] == kind]
+    if len(found) != 1:
+        raise ConnectorError(f"{command.name}: `{arguments[0]}` gave {len(found)} answers instead of one")
+    return found[0]
 
 
 def _signal(number: int) -> str:

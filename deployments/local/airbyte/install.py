@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -68,12 +69,19 @@ def install(cache: Path | None = None, lock: Path = LOCK) -> Path:
     return home
 
 
-def command(name: str, cache: Path | None = None) -> Path:
-    """Path of an installed connector's command."""
-    path = install(cache) / "bin" / name
-    if not path.is_file():
-        raise ConfigError(f"connector {name} is not in {LOCK.name}; it has {', '.join(CONNECTORS)}")
-    return path
+def command(name: str, cache: Path | None = None, folders: tuple[Path, ...] = ()) -> Path:
+    """Path of a connector's command: of connectors.lock, in one of `folders`, or on the PATH, in this order."""
+    if not re.fullmatch(r"source-[a-z0-9][a-z0-9_-]*", name):
+        raise ConfigError(f"{name!r} is no connector's name; they are like source-faker")
+    if name in CONNECTORS:
+        return install(cache) / "bin" / name
+    found = next((f / name for f in folders if (f / name).is_file()), None) or shutil.which(name)
+    if found is None:
+        raise ConfigError(
+            f"connector {name} is not installed: {LOCK.name} has {', '.join(CONNECTORS)}; install its package in an "
+            "environment of its own and give the server that environment's bin folder with --connectors"
+        )
+    return Path(found).resolve()
 
 
 def _uv() -> str:

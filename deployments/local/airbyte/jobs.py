@@ -1,19 +1,19 @@
 """Jobs and what they leave behind: one JSON file a job, one a connection, written whole or not at all.
 
-The commit of a sync is one rename: `commits/<job>.json` holds the moves of its files, the checkpoints and
-the finished job. Whatever dies after it is redone at the next start; whatever dies before it never was.
+A commit, of a checkpoint or of a sync's end, is one rename: `commits/<job>.json` holds the moves of its files,
+the states and the job. Whatever dies after it is redone at the next start; whatever dies before it never was.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
+from deployments.local.airbyte.files import write
 from deployments.local.airbyte.landing import Move, clear_scratch
 
 Status = Literal["pending", "running", "succeeded", "failed", "cancelled"]
@@ -30,6 +30,7 @@ class Job:
     status: Status = "pending"
     started: float = 0.0
     updated: float = 0.0
+    attempt: int = 1
     reason: str = ""
     records: int = 0
     bytes: int = 0
@@ -57,10 +58,6 @@ class Store:
             (folder / name).mkdir(parents=True, exist_ok=True)
         self.recover()
         clear_scratch(landing)
-        for job in self.jobs():
-            if job.active:
-                reason = "the server stopped while the sync ran; nothing of it was landed"
-                self.save(replace(job, status="failed", reason=reason))
 
     def jobs(self) -> list[Job]:
         """All jobs, newest first."""
@@ -82,7 +79,7 @@ class Store:
         return Checkpoint(**orjson.loads(path.read_bytes())) if path.exists() else Checkpoint()
 
     def commit(self, job: Job, checkpoint: Checkpoint, move: Move) -> Job:
-        """Publish the files, keep the checkpoints and end the job: all of it, or nothing."""
+        """Publish the files and keep the states and the job as it now is: all of it, or nothing."""
         path = self._commit(job.id)
         write(path, {"job": asdict(job), "checkpoint": asdict(checkpoint), "move": move.as_dict()})
         self._finish(path)
@@ -122,13 +119,3 @@ class Store:
 
     def _connection(self, connection_id: str) -> Path:
         return self._folder / "connections" / f"{connection_id}.json"
-
-
-def write(path: Path, value: object) -> None:
-    """Replace a file in one step, and only once its content is on disk."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(orjson.dumps(value))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)

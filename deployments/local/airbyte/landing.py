@@ -1,30 +1,38 @@
-"""Lands streams as Airbyte's S3 destination lays out JSON lines (GZIP, root-level flattening).
+"""Lands streams as Airbyte's S3 destination lays them out: one folder a stream, one name a sync.
 
-    <landing>/<stream>/2026_10_05_<epoch ms>_0.jsonl.gz
-    {"_airbyte_raw_id": …, "_airbyte_extracted_at": <ms>, "_airbyte_meta": {…}, "_airbyte_generation_id": n, **data}
+    <landing>/<stream>/2026_10_05_<epoch ms>_<part>.jsonl.gz      or .jsonl, or .parquet
 
 A sync writes to `<landing>/.sync-<job>/`, which readers pass over as they do all hidden names. Publishing is a list of
 renames and removals that is written down before it begins (`Move`), so a crash in the middle is finished by
-the next start and never leaves half a sync. A stream's new file appears before its old ones go: a reader may
-for a moment see two generations, told apart by `_airbyte_generation_id`, but never none.
+the next start and never leaves half a commit. A stream's new file appears before its old ones go: a reader may
+for a moment see two generations, told apart by `_airbyte_generation_id`, but never none. A full refresh that
+found nothing lands an empty file, so that whoever reads the folder can tell it from one that never ran.
 """
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
-import orjson
+from deployments.local.airbyte.formats import Format, Part
 
 SCRATCH = ".sync-"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where and how one stream lands."""
+
+    folder: str
+    generation: int
+    format: Format
+    json_schema: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,10 +42,13 @@ class Stats:
     records: int = 0
     bytes: int = 0
 
+    def __add__(self, other: Stats) -> Stats:
+        return Stats(self.records + other.records, self.bytes + other.bytes)
+
 
 @dataclass(frozen=True)
 class Move:
-    """What publishing a sync will do. Applying it twice, or again after a crash, gives the same tree."""
+    """What one commit will do. Applying it twice, or again after a crash, gives the same tree."""
 
     renames: list[tuple[str, str]] = field(default_factory=list)
     removals: list[str] = field(default_factory=list)
@@ -58,72 +69,78 @@ class Move:
 
 
 class Landing:
-    """One sync's files. `add` records, then `close` and `move`; or `discard`."""
+    """One sync's files. `add` records and `mark` checkpoints; then `take` streams into a Move, or `discard`."""
 
-    def __init__(self, root: Path, job_id: int, day: date, generations: Mapping[str, int]) -> None:
-        self._root = root
+    def __init__(
+        self, root: Path, job_id: int, day: date, epoch_ms: int, targets: Mapping[str, Target]
+    ) -> None:
+        self._root, self._job_id, self._day, self._targets = root, job_id, day, targets
         self._scratch = root / f"{SCRATCH}{job_id}"
-        self._day = day
-        self._job_id = job_id
-        self._generations = generations
-        self._files: dict[str, BinaryIO] = {}
-        self._stats: dict[str, Stats] = {}
+        self._open: dict[str, Part] = {}
+        self._marks: dict[str, Stats] = {}
+        self._number: dict[str, int] = {}
+        latest = max((_epoch(p) for t in targets.values() for p in self._files(t)), default=0)
+        self._epoch = max(epoch_ms, latest + 1)
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def add(self, folder: str, data: Mapping[str, Any], emitted_at: float) -> None:
-        body = orjson.dumps(data)
-        row = {
-            "_airbyte_raw_id": str(uuid.uuid4()),
-            "_airbyte_extracted_at": int(emitted_at),
-            "_airbyte_meta": {"sync_id": self._job_id, "changes": []},
-            "_airbyte_generation_id": self._generations[folder],
-            **data,
-        }
-        self._file(folder).write(orjson.dumps(row) + b"\n")
-        before = self.stats_of(folder)
-        self._stats[folder] = Stats(before.records + 1, before.bytes + len(body))
+    def add(self, stream: str, data: Mapping[str, Any], emitted_at: float) -> None:
+        self._part(stream).add(data, emitted_at)
 
-    def stats_of(self, folder: str) -> Stats:
-        return self._stats.get(folder, Stats())
+    def mark(self, stream: str) -> Stats:
+        """Remember that what was added so far is covered by a state; returns what waits to be committed."""
+        part = self._open.get(stream)
+        self._marks[stream] = Stats(part.records, part.bytes) if part else Stats()
+        return self._marks[stream]
 
-    def close(self) -> None:
-        """After this the files are on disk, not only in memory."""
-        for folder, file in self._files.items():
-            file.close()
-            with open(self._hidden(folder), "rb") as written:
-                os.fsync(written.fileno())
-        self._files = {}
+    def take(
+        self, streams: Mapping[str, bool], *, marked: bool = False, last: bool = False
+    ) -> tuple[Move, dict[str, Stats]]:
+        """How to publish what was landed of these streams, and the figures. True: it replaces earlier files.
 
-    def move(self, overwritten: set[str], epoch_ms: int) -> Move:
-        """How to publish what was landed. The streams in `overwritten` lose all their earlier files."""
-        renames, removals = [], []
-        for folder in sorted(self._generations):
-            target = self._root / folder
-            earlier = sorted(target.glob("*.jsonl.gz"))
-            if folder in self._stats:
-                latest = max((_epoch(path) for path in earlier), default=0)
-                name = f"{self._day:%Y_%m_%d}_{max(epoch_ms, latest + 1)}_0.jsonl.gz"
-                renames.append((str(self._hidden(folder)), str(target / name)))
-            if folder in overwritten:
-                removals += [str(path) for path in earlier]
-        return Move(renames, removals, str(self._scratch))
+        `marked` leaves out what no state covers. `last` also removes the scratch folder. After this the
+        files are on disk, not only in memory.
+        """
+        renames, removals, stats = [], [], {}
+        for stream, replaces in streams.items():
+            target = self._targets[stream]
+            earlier = self._files(target) if replaces else []
+            if replaces:
+                self._part(stream)  # also where nothing came: an empty file says so
+            part = self._open.pop(stream, None)
+            if part is None:
+                continue
+            part.close()
+            kept = Stats(part.records, part.bytes)
+            if marked:
+                kept = self._marks.get(stream, Stats())
+                part.cut(kept.records)
+            if kept.records or replaces:
+                number = self._number.get(stream, 0)
+                self._number[stream] = number + 1
+                name = f"{self._day:%Y_%m_%d}_{self._epoch}_{number}{target.format.extension}"
+                renames.append((str(part.path), str(self._root / target.folder / name)))
+            removals += [str(path) for path in earlier]
+            stats[stream] = kept
+            self._marks.pop(stream, None)
+        return Move(renames, removals, str(self._scratch) if last else ""), stats
 
     def discard(self) -> None:
-        for file in self._files.values():
-            file.close()
-        self._files = {}
+        for part in self._open.values():
+            part.close()
+        self._open = {}
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _hidden(self, folder: str) -> Path:
-        return self._scratch / f"{folder}.jsonl.gz"
+    def _files(self, target: Target) -> list[Path]:
+        return sorted(p for p in (self._root / target.folder).glob("*") if _epoch(p))
 
-    def _file(self, folder: str) -> BinaryIO:
-        if folder not in self._files:
+    def _part(self, stream: str) -> Part:
+        if stream not in self._open:
             self._scratch.mkdir(parents=True, exist_ok=True)
-            # mtime=0: the same rows give the same bytes. Level 6 is twice as fast as Python's default of 9.
-            file = cast(BinaryIO, gzip.GzipFile(self._hidden(folder), "wb", compresslevel=6, mtime=0))
-            self._files[folder] = file
-        return self._files[folder]
+            target = self._targets[stream]
+            number = self._number.get(stream, 0)
+            path = self._scratch / f"{target.folder}.{number}{target.format.extension}"
+            self._open[stream] = target.format.part(path, self._job_id, target.generation, target.json_schema)
+        return self._open[stream]
 
 
 def folder_of(prefix: str, stream: str) -> str:
@@ -138,5 +155,5 @@ def clear_scratch(root: Path) -> None:
 
 
 def _epoch(path: Path) -> int:
-    found = re.match(r"\d{4}_\d\d_\d\d_(\d+)_\d+\.jsonl\.gz$", path.name)
+    found = re.match(r"\d{4}_\d\d_\d\d_(\d+)_\d+\.(jsonl|jsonl\.gz|parquet)$", path.name)
     return int(found[1]) if found else 0

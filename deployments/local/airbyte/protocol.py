@@ -58,21 +58,24 @@ def stream_status(message: Message) -> tuple[str, str] | None:
 
 
 class States:
-    """The connector's checkpoints: one state a stream, or one for all; the latest wins."""
+    """The connector's checkpoints: one state a stream, or one for all; the latest wins.
+
+    `latest` names the stream that the last state was of; empty where it was of all.
+    """
 
     def __init__(self, messages: Iterable[Mapping[str, Any]] = ()) -> None:
         self._states: dict[str, dict[str, Any]] = {}
+        self.latest = ""
         for message in messages:
             self.add(message)
 
     def add(self, state: Mapping[str, Any]) -> None:
         kind = state.get("type")
         if kind == "STREAM":
-            self._states[state["stream"]["stream_descriptor"]["name"]] = {
-                "type": kind,
-                "stream": state["stream"],
-            }
+            self.latest = state["stream"]["stream_descriptor"]["name"]
+            self._states[self.latest] = {"type": kind, "stream": state["stream"]}
         elif kind == "GLOBAL":
+            self.latest = ""
             self._states = {"": {"type": kind, "global": state["global"]}}
         else:
             raise ConnectorError(
@@ -86,6 +89,9 @@ class States:
 
     def forget(self, stream: str) -> None:
         self._states.pop(stream, None)
+
+    def copy(self) -> States:
+        return States(self._states.values())
 
     def all(self) -> list[dict[str, Any]]:
         return [state for _, state in sorted(self._states.items())]

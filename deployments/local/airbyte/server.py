@@ -2,8 +2,9 @@
 
     python -m deployments.local.airbyte.server --port 8001 --landing DIR --state DIR --date 2026-10-05
 
-It listens on 127.0.0.1 alone, checks no login, and ends with the process named by `--parent`. Killed at any
-moment it leaves the landing files of finished syncs, whole, and nothing else; started again it says so.
+It listens on 127.0.0.1 alone, lets everybody in unless it is given a login, and ends with the process named by
+`--parent`. Killed at any moment it leaves the landing files of finished syncs and of checkpoints, whole, and
+nothing else; started again it takes up the jobs that were running, each from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ import orjson
 from asgard_assets.errors import AsgardError
 from asgard_assets.settings import Settings
 from deployments.local.airbyte.api import NOTICE, Api, Refused
-from deployments.local.airbyte.connector import ConnectorError
+from deployments.local.airbyte.connector import ConnectorError, Limits
 from deployments.local.airbyte.install import command
 from deployments.local.airbyte.jobs import Store
+from deployments.local.airbyte.login import Login
+from deployments.local.airbyte.registry import Registry
 from deployments.local.airbyte.syncs import Syncs
 from deployments.local.airbyte.workspace import DEFAULT, Workspace
 
@@ -53,7 +56,9 @@ class Handler(BaseHTTPRequestHandler):
         status, value = HTTPStatus.OK, None
         try:
             body = orjson.loads(content) if content else None
-            value = self.api.answer(self.command, url.path, parse_qs(url.query), body)
+            login = self.headers.get("Authorization") or ""
+            value = self.api.answer(self.command, url.path, parse_qs(url.query), body, login)
+            status = HTTPStatus.OK if value is not None else HTTPStatus.NO_CONTENT
         except orjson.JSONDecodeError:
             status, value = HTTPStatus.BAD_REQUEST, _problem(HTTPStatus.BAD_REQUEST, "the body is no JSON")
         except Refused as refused:
@@ -62,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             value = _problem(status, str(error))
             log.warning("%s %s: %s", self.command, self.path, error)
-        answer = orjson.dumps(value)
+        answer = b"" if value is None else orjson.dumps(value)
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))
@@ -79,18 +84,18 @@ def _problem(status: HTTPStatus, detail: str) -> dict[str, Any]:
     return {"status": int(status), "title": status.phrase, "detail": detail, "message": detail}
 
 
-def listen(syncs: Syncs, port: int = 0) -> ThreadingHTTPServer:
+def listen(syncs: Syncs, port: int = 0, login: Login | None = None) -> ThreadingHTTPServer:
     """A server that is bound but does not serve yet; port 0 takes a free one."""
     handler = type("BoundHandler", (Handler,), {})
     server = ThreadingHTTPServer((HOST, port), handler)
-    handler.api = Api(syncs, f"http://{HOST}:{server.server_address[1]}")
+    handler.api = Api(syncs, f"http://{HOST}:{server.server_address[1]}", login)
     server.daemon_threads = True
     return server
 
 
-def serve(syncs: Syncs, port: int, parent: int | None = None) -> None:
+def serve(syncs: Syncs, port: int, parent: int | None = None, login: Login | None = None) -> None:
     """Serve until a signal, or until the parent process is gone."""
-    server = listen(syncs, port)
+    server = listen(syncs, port, login)
 
     def stop(*_: object) -> None:
         # shutdown() waits for the loop, which this handler has interrupted: so from another thread.
@@ -100,6 +105,7 @@ def serve(syncs: Syncs, port: int, parent: int | None = None) -> None:
     signal.signal(signal.SIGINT, stop)
     if parent is not None:
         threading.Thread(target=_follow, args=(parent, stop), daemon=True).start()
+    syncs.resume()
     threading.Thread(target=_discover, args=(syncs,), daemon=True).start()
     log.info("http://%s:%d: %s", HOST, server.server_address[1], NOTICE)
     try:
@@ -130,7 +136,7 @@ def _follow(parent: int, stop: Any) -> None:
 
 def _discover(syncs: Syncs) -> None:
     """Install connectors and ask them for their streams before anybody waits for the answer."""
-    for connection in syncs.workspace.connections:
+    for connection in syncs.registry.by_id().values():
         try:
             syncs.catalog(connection)
         except (ConnectorError, AsgardError, OSError) as error:  # who asks later is told again
@@ -152,6 +158,15 @@ def main() -> int:
     parser.add_argument("--parent", type=int, metavar="PID", help="end when this process is gone")
     parser.add_argument("--workspace", type=Path, default=DEFAULT, help="YAML file of connections")
     parser.add_argument("--timeout-seconds", type=float, default=3600, help="longest that a sync may take")
+    parser.add_argument("--most-bytes", type=int, default=10 << 30, help="most that a connector may say")
+    parser.add_argument(
+        "--checkpoint-seconds", type=float, default=5, help="how often a running incremental sync lands files"
+    )
+    parser.add_argument(
+        "--connectors", type=Path, action="append", default=[], help="folder with more `source-*` commands"
+    )
+    for name in ("username", "password", "client-id", "client-secret"):
+        parser.add_argument(f"--{name}", default="", help="let in only who shows it; default: everybody")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="airbyte: %(message)s", stream=sys.stdout)
     try:
@@ -160,11 +175,16 @@ def main() -> int:
 
         @cache
         def resolve(source: str) -> Path:
-            return folder / source if "/" in source else command(source)
+            return folder / source if "/" in source else command(source, folders=tuple(arguments.connectors))
 
         store = Store(arguments.state, arguments.landing)
-        syncs = Syncs(workspace, store, arguments.landing, resolve, arguments.date, arguments.timeout_seconds)
-        serve(syncs, arguments.port, arguments.parent)
+        limits = Limits(arguments.timeout_seconds, arguments.most_bytes)
+        registry = Registry(workspace, arguments.state)
+        syncs = Syncs(
+            registry, store, arguments.landing, resolve, arguments.date, limits, arguments.checkpoint_seconds
+        )
+        login = Login(arguments.username, arguments.password, arguments.client_id, arguments.client_secret)
+        serve(syncs, arguments.port, arguments.parent, login)
     except (AsgardError, OSError) as error:
         log.error("%s", error)
         return 1

@@ -11,8 +11,24 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from asgard_assets.errors import ConfigError
 
+INJECTED = "__injected_declarative_manifest"
+"""Where the low-code connector expects its manifest in the configuration."""
+
 DEFAULT = Path(__file__).with_name("workspace.yaml")
 SyncMode = Literal["full_refresh_overwrite", "full_refresh_append", "incremental_append"]
+Status = Literal["active", "inactive"]
+
+LANDING: dict[str, Any] = {
+    "destinationType": "s3",
+    "s3_bucket_path": "airbyte",
+    "s3_path_format": "${STREAM_NAME}/${YEAR}_${MONTH}_${DAY}_${EPOCH}_",
+    "format": {
+        "format_type": "JSONL",
+        "flattening": "Root level flattening",
+        "compression": {"compression_type": "GZIP"},
+    },
+}
+"""The destination of every connection that names none, in the words of Airbyte's S3 destination."""
 
 
 class Model(BaseModel):
@@ -23,6 +39,7 @@ class Stream(Model):
     name: str
     sync: SyncMode = "full_refresh_overwrite"
     cursor: tuple[str, ...] = Field((), description="Cursor field of an incremental stream that needs one.")
+    primary_key: tuple[tuple[str, ...], ...] = Field((), description="Default: as the source says.")
 
     @property
     def overwrites(self) -> bool:
@@ -40,11 +57,17 @@ class Stream(Model):
 
 
 class Connection(Model):
+    """A connection as the workspace file writes it: source, destination and streams in one place."""
+
     name: str
-    source: str = Field(description="A command of connectors.lock, or a path to an executable.")
+    source: str = Field(description="A connector: installed `source-*` command, or a path to an executable.")
     config: dict[str, Any] = Field(default_factory=dict)
+    manifest: str = Field("", description="Low-code connector: YAML file beside the workspace file.")
     streams: tuple[Stream, ...] = Field(min_length=1)
     prefix: str = ""
+    status: Status = "active"
+    tags: tuple[str, ...] = ()
+    format: dict[str, Any] = Field(default_factory=dict, description="`format` of Airbyte's S3 destination.")
 
 
 class Workspace(Model):
@@ -56,12 +79,18 @@ class Workspace(Model):
         """Raises ConfigError that names the file."""
         try:
             workspace = cls.model_validate(yaml.safe_load(path.read_text()))
+            manifests = {c.name: yaml.safe_load((path.parent / c.manifest).read_text())
+                         for c in workspace.connections if c.manifest}  # fmt: skip
         except (OSError, yaml.YAMLError, ValidationError) as error:
             raise ConfigError(f"{path}: {error}", file=str(path)) from error
         names = [c.name for c in workspace.connections]
         if len(set(names)) < len(names):
             raise ConfigError(f"{path}: two connections have one name", file=str(path))
-        return workspace
+        connections = [
+            c.model_copy(update={"config": {**c.config, INJECTED: manifests[c.name]}}) if c.manifest else c
+            for c in workspace.connections
+        ]
+        return workspace.model_copy(update={"connections": tuple(connections)})
 
     @property
     def id(self) -> str:
