@@ -31,6 +31,25 @@ def _home(settings: Settings) -> None:
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
 
 
+airbyte = typer.Typer(help="Airbyte: the committed snapshot of its connections.", no_args_is_help=True)
+app.add_typer(airbyte, name="airbyte")
+
+
+@airbyte.command()
+def refresh(
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit code 1 where the snapshot has gone stale.")
+    ] = False,
+) -> None:
+    """Ask Airbyte for its connections, rewrite the committed snapshot and show what changed."""
+    from asgard_assets.components.airbyte import refresh_snapshot
+
+    difference = refresh_snapshot(write=not check)
+    console.print(difference or "the snapshot says what Airbyte says", highlight=False, markup=False)
+    if check and difference:
+        raise typer.Exit(1)
+
+
 @app.command()
 def doctor() -> None:
     """Say what this machine lacks for a local run, and how to get it. Exit code 1 where something is."""

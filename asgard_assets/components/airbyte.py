@@ -1,77 +1,49 @@
 """Airbyte connections as assets `[airbyte, <stream>]`, from a snapshot that is committed beside `defs.yaml`.
 
 The code location loads from `snapshot.json` and never asks a server: not under `dagster dev`, not in a run.
-`refresh_snapshot` (command `asgard airbyte refresh`) rewrites it. A sync is unpartitioned; it lands files,
-and the loader that takes them to Bronze gives their rows a `ds`.
+`asgard airbyte refresh` rewrites it. A sync is unpartitioned; it lands files, and each stream's Bronze table,
+which comes with the stream unless a `defs.yaml` declares it, gives their rows a `ds`.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
-import os
+import fnmatch
 import re
-import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import dagster as dg
 import yaml
 from dagster.components.resolved.base import resolve_fields
 from dagster.components.utils.defs_state import DefsStateConfig, DefsStateConfigArgs, ResolvedDefsStateConfig
-from dagster_airbyte import AirbyteConnectionTableProps, AirbyteWorkspace, AirbyteWorkspaceComponent
+from dagster_airbyte import AirbyteConnectionTableProps, AirbyteWorkspaceComponent
 from dagster_airbyte.components.workspace_component.component import BaseAirbyteWorkspaceModel
-from dagster_airbyte.resources import AirbyteClient, BaseAirbyteWorkspace
-from dagster_airbyte.translator import AirbyteConnection, AirbyteJob, AirbyteWorkspaceData
-from dagster_shared.serdes.errors import DeserializationError
+from dagster_airbyte.resources import BaseAirbyteWorkspace
 from dagster_shared.serdes.objects.models.defs_state_info import DefsStateManagementType
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
+from asgard_assets.components import airbyte_snapshot
+from asgard_assets.components.airbyte_bronze import Bronze, bronze_tables
+from asgard_assets.components.airbyte_runs import report
+from asgard_assets.components.airbyte_snapshot import REFRESH, SNAPSHOT, Connection, Snapshot
 from asgard_assets.components.failures import clear_failures
-from asgard_assets.errors import ConfigError, SourceError
+from asgard_assets.errors import ConfigError
+from asgard_assets.resources.airbyte import Client, Workspace, beta_accepted
 from asgard_assets.settings import ROOT, Settings
-
-SNAPSHOT = "snapshot.json"
-REFRESH = "asgard airbyte refresh"
-LOG_LINES_SHOWN = 20
-
-
-class Client(AirbyteClient):
-    """dagster-airbyte's client, and the one call that it lacks."""
-
-    def get_attempt(self, job_id: int) -> Mapping[str, Any]:
-        """The job's last attempt, with figures by stream, failures and log. Raises dg.Failure without it."""
-        url = f"{self.configuration_api_base_url}/jobs/get"
-        info = self._single_request("POST", url, data={"id": job_id})
-        last = (info.get("attempts") or [{}])[-1]
-        return {**(last.get("attempt") or {}), "logLines": (last.get("logs") or {}).get("logLines") or []}
-
-
-class Workspace(AirbyteWorkspace):
-    """An Airbyte workspace at the address in setting ASGARD_AIRBYTE_URL, read when a client is made."""
-
-    rest_api_base_url: str = ""
-    configuration_api_base_url: str = ""
-
-    def get_client(self) -> Client:
-        url = Settings().airbyte_url.rstrip("/")
-        given = {name: getattr(self, name) for name in AirbyteClient.model_fields if hasattr(self, name)}
-        given["rest_api_base_url"] = self.rest_api_base_url or f"{url}/api/public/v1"
-        given["configuration_api_base_url"] = self.configuration_api_base_url or f"{url}/api/v1"
-        for name in ("client_id", "client_secret", "username", "password"):
-            given[name] = _secret(name, given[name])
-        with _beta_accepted():
-            return Client(**given)
 
 
 class WorkspaceModel(BaseAirbyteWorkspaceModel):
-    """The `workspace:` of a defs.yaml. The server's address is a deployment's setting, so it is not here."""
+    """The `workspace:` of a defs.yaml: which one, how to log in, how long to wait."""
 
+    type: Literal["oss", "cloud"] = Field(
+        default="oss",
+        description="oss: self-managed, at the address in setting ASGARD_AIRBYTE_URL; cloud: Airbyte Cloud.",
+    )
     workspace_id: str = Field(description="Airbyte's id of the workspace; the snapshot must be of the same.")
+    rest_api_base_url: str = Field(default="", description="Address of the API; default: of the setting.")
+    configuration_api_base_url: str = Field(default="", description="Address of the configuration API.")
     request_timeout: int = Field(default=60, ge=1, description="Seconds to wait for an answer of the API.")
     poll_interval: float = Field(
         default=1.0, gt=0, description="Seconds between two looks at a running sync."
@@ -79,24 +51,90 @@ class WorkspaceModel(BaseAirbyteWorkspaceModel):
     poll_previous_running_sync: bool = Field(
         default=True, description="Follow a sync that already runs; else fail."
     )
+    patience_seconds: float = Field(
+        default=600, ge=0, description="How long a running sync is followed while Airbyte does not answer."
+    )
     client_id: str | None = Field(default=None, description="Reference to a client id: env:NAME.")
     client_secret: str | None = Field(default=None, description="Reference to a client secret: env:NAME.")
     username: str | None = Field(default=None, description="Reference to a user name: env:NAME.")
     password: str | None = Field(default=None, description="Reference to a password: env:NAME.")
 
+    @model_validator(mode="after")
+    def _one_way_to_log_in(self) -> WorkspaceModel:
+        client = [self.client_id, self.client_secret]
+        basic = [self.username, self.password]
+        if len({value is None for value in client}) > 1 or len({value is None for value in basic}) > 1:
+            raise ValueError("client_id and client_secret belong together, and so do username and password")
+        if None not in client and None not in basic:
+            raise ValueError("choose one: client_id and client_secret, or username and password")
+        if self.type == "cloud" and None in client:
+            raise ValueError("Airbyte Cloud wants client_id and client_secret")
+        return self
+
+
+class ByName(dg.Model):
+    by_name: Sequence[str] = Field(description="Names of the connections.")
+
+
+class ById(dg.Model):
+    by_id: Sequence[str] = Field(description="Ids of the connections.")
+
+
+class ByTag(dg.Model):
+    by_tag: Sequence[str] = Field(description="Tags in Airbyte; a connection that has one of them is chosen.")
+
+
+class ByPattern(dg.Model):
+    by_pattern: str | Sequence[str] = Field(description="Patterns of names, such as crm-*.")
+
+
+Selector = Callable[[Connection], bool]
+
 
 def _workspace(context: dg.ResolutionContext, model: Any) -> Workspace:
     # Through the model: `resolve_fields` leaves out what the YAML leaves out, and so would lose its defaults.
-    values = WorkspaceModel(**resolve_fields(model, WorkspaceModel, context))
-    with _beta_accepted():
-        return Workspace(**values.model_dump())
+    values = WorkspaceModel(**resolve_fields(model, WorkspaceModel, context)).model_dump()
+    with beta_accepted():
+        return Workspace(cloud=values.pop("type") == "cloud", **values)
+
+
+def _selector(context: dg.ResolutionContext, model: Any) -> Selector | None:
+    if isinstance(model, str):
+        return context.resolve_value(model, as_type=Any)  # pyright: ignore[reportArgumentType]
+    if isinstance(model, ByTag):
+        wanted = set(model.by_tag)
+        return lambda connection: not wanted.isdisjoint(connection.tags)
+    if isinstance(model, ByPattern):
+        patterns = [model.by_pattern] if isinstance(model.by_pattern, str) else model.by_pattern
+        return lambda connection: any(fnmatch.fnmatchcase(connection.name, p) for p in patterns)
+    if isinstance(model, ByName):
+        return Exactly("name", tuple(model.by_name))
+    return Exactly("id", tuple(model.by_id))
+
+
+class Exactly:
+    """Chooses connections by a value of theirs, and knows which values it looks for."""
+
+    def __init__(self, attribute: str, wanted: tuple[str, ...]) -> None:
+        self.attribute, self.wanted = attribute, wanted
+
+    def __call__(self, connection: Connection) -> bool:
+        return getattr(connection, self.attribute) in self.wanted
 
 
 class AirbyteSyncs(AirbyteWorkspaceComponent):
     """Assets for the selected streams of a workspace's connections; one op, and one pool, a connection."""
 
-    # Narrower than in the parent: no Cloud class, whose addresses are fixed.
+    # Narrower than in the parent: one class for both kinds of workspace, and a selector that sees tags.
     workspace: Annotated[Workspace, dg.Resolver(_workspace, model_field_type=WorkspaceModel)]  # pyright: ignore[reportIncompatibleVariableOverride]
+    connection_selector: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
+        Selector | None,
+        dg.Resolver(
+            _selector,
+            model_field_type=str | ByName | ById | ByTag | ByPattern,
+            description="Which connections to show; default: all.",
+        ),
+    ] = None
     owners: tuple[str, ...] = Field(
         default=(), description="Owners of the streams; default: setting ASGARD_OWNER."
     )
@@ -104,6 +142,11 @@ class AirbyteSyncs(AirbyteWorkspaceComponent):
     descriptions: dict[str, str] = Field(
         default_factory=dict, description="What a stream holds, by its name."
     )
+    deps: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="What a stream is made from: asset keys such as crm/users, by the stream's name; `*`: all.",
+    )
+    bronze: Bronze = Field(default_factory=Bronze, description="How streams become Bronze tables.")
     # The state is the committed file. These fields keep `dagster dev` from asking the server at each load.
     defs_state: ResolvedDefsStateConfig = DefsStateConfigArgs(
         management_type=DefsStateManagementType.LOCAL_FILESYSTEM, refresh_if_dev=False
@@ -128,101 +171,113 @@ class AirbyteSyncs(AirbyteWorkspaceComponent):
     async def refresh_state(self, project_root: Path) -> str:
         """What `dg utils refresh-defs-state` calls: rewrites the committed snapshot."""
         assert self._folder is not None
-        refresh_snapshot(self._folder)
+        airbyte_snapshot.refresh(self._folder, self.workspace, write=True)
         return "committed"
 
     async def write_state_to_path(self, state_path: Path) -> None:
-        state_path.write_text(snapshot_text(self.workspace), encoding="utf-8")
+        state_path.write_text(airbyte_snapshot.fetch(self.workspace), encoding="utf-8")
 
     def build_defs_from_state(
         self, context: dg.ComponentLoadContext, state_path: Path | None
     ) -> dg.Definitions:
         """Raises ConfigError where there is no snapshot, a broken one, or one of another workspace."""
         assert state_path is not None
-        state = read_snapshot(state_path, self.workspace.workspace_id)
-        select = self.connection_selector or (lambda connection: True)
+        snapshot = airbyte_snapshot.read(state_path, self.workspace.workspace_id)
+        chosen = self._chosen(snapshot, state_path)
+        streams = [
+            p for p in snapshot.data.to_airbyte_connection_table_props_data() if p.connection_id in chosen
+        ]
+        self._refuse_unknown(streams, state_path)
         specs: dict[str, list[dg.AssetSpec]] = defaultdict(list)
         owner_of: dict[dg.AssetKey, str] = {}
-        for props in state.to_airbyte_connection_table_props_data():
-            if select(state.connections_by_id[props.connection_id]):
-                spec = self.translator.get_asset_spec(props)
-                other = owner_of.setdefault(spec.key, props.connection_name)
-                if spec in specs[props.connection_id] or other != props.connection_name:
-                    raise ConfigError(
-                        f"{state_path}: connections {other} and {props.connection_name} both have "
-                        f"{spec.key.to_user_string()}; give one a prefix in Airbyte, or a `translation` here",
-                        file=str(state_path),
-                    )
-                specs[props.connection_id].append(spec)
-        return dg.Definitions(
-            assets=[self._syncs(state.connections_by_id[i].name, found) for i, found in specs.items()]
+        for props in streams:
+            spec = self._with_status(self.translator.get_asset_spec(props), chosen[props.connection_id])
+            other = owner_of.setdefault(spec.key, f"{props.connection_name}/{props.stream_name}")
+            if other != f"{props.connection_name}/{props.stream_name}":
+                raise ConfigError(
+                    f"{state_path}: connections {other.split('/')[0]} and {props.connection_name} both have "
+                    f"{spec.key.to_user_string()}; give one a prefix in Airbyte, or a `translation` here",
+                    file=str(state_path),
+                )
+            specs[props.connection_id].append(spec)
+        syncs = [self._syncs(chosen[i].name, found) for i, found in specs.items()]
+        tables, sensors = bronze_tables(
+            self.bronze,
+            [(props, chosen[props.connection_id], self._key(props)) for props in streams],
+            declared_in=_defs_folder(context.path),
+            owners=self.owners,
+            tags=self.tags,
+            descriptions=self.descriptions,
         )
+        return dg.Definitions(assets=[*syncs, *tables], sensors=sensors)
 
     def get_asset_spec(self, props: AirbyteConnectionTableProps) -> dg.AssetSpec:
         """The asset of a stream. Uses nothing of the destination: at run time it is not known."""
         known = self.descriptions.get(props.stream_name)
+        upstream = [*self.deps.get("*", ()), *self.deps.get(props.stream_name, ())]
         return dg.AssetSpec(
-            key=["airbyte", _name(props.table_name)],
+            key=["airbyte", name_of(props.table_name)],
+            deps=[dg.AssetKey.from_user_string(key) for key in upstream],
             group_name="airbyte",
-            description=f"{known or f'Stream {props.stream_name}'} "
+            description=f"{known or f'Stream {props.stream_name}.'} "
             f"Synced by the Airbyte connection {props.connection_name} into landing files.",
             owners=list(self.owners or (Settings().owner,)),
-            tags={"stage": "airbyte", "connection": _name(props.connection_name), **self.tags},
+            tags={"stage": "airbyte", "connection": name_of(props.connection_name), **self.tags},
             kinds={"airbyte"},
             metadata={
-                "dagster/column_schema": _columns(props.json_schema),
+                "dagster/column_schema": columns_of(props.json_schema),
                 "airbyte/connection_id": props.connection_id,
                 "airbyte/stream": props.stream_name,
             },
+            skippable=True,
         )
 
     def execute(
         self, context: dg.AssetExecutionContext, airbyte: BaseAirbyteWorkspace
     ) -> Iterable[dg.AssetMaterialization | dg.MaterializeResult]:
-        """Sync the whole connection, wait for its end, and report each stream's figures.
-
-        A sync that already runs is followed; one whose run is cancelled is cancelled. Streams that were not
-        asked for were synced all the same, so they are reported too. Raises dg.Failure with Airbyte's reason.
-        """
-        connection_id = next(iter(context.assets_def.specs)).metadata["airbyte/connection_id"]
+        """Sync the connection, wait for its end, and report each stream's figures; see `airbyte_runs.report`."""
         client = airbyte.get_client()
         assert isinstance(client, Client)
-        try:
-            output = client.sync_and_poll(connection_id)
-        except dg.Failure as failure:
-            raise _explained(client, connection_id, failure) from failure
-        job = AirbyteJob.from_job_details(output.job_details)
-        figures = _figures(client, output.job_details)
-        connection = AirbyteConnection.from_connection_details(output.connection_details)
-        by_stream = {spec.metadata["airbyte/stream"]: spec.key for spec in context.assets_def.specs}
-        synced = {name for name, stream in connection.streams.items() if stream.selected}
-        for name in sorted(synced - set(by_stream)):
-            context.log.warning(f"stream {name} is synced, but not in the snapshot; run `{REFRESH}`")
-        for name in sorted(synced & set(by_stream)):
-            key = by_stream[name]
-            metadata = {
-                **figures.get(name, {}),
-                "job_id": job.id,
-                "job": dg.MetadataValue.url(f"{client.rest_api_base_url}/jobs/{job.id}"),
-                "duration_seconds": _seconds(output.job_details.get("duration")),
-            }
-            if key in context.selected_asset_keys:
-                yield dg.MaterializeResult(asset_key=key, metadata=metadata)
-            else:
-                yield dg.AssetMaterialization(asset_key=key, metadata=metadata)
-        lost = [
-            n
-            for n, key in sorted(by_stream.items())
-            if key in context.selected_asset_keys and n not in synced
-        ]
-        if lost:
-            raise dg.Failure(
-                f"connection {connection.name} no longer syncs {', '.join(lost)}; run `{REFRESH}`",
-                allow_retries=False,
-            )
+        yield from report(context, client)
+
+    def _chosen(self, snapshot: Snapshot, path: Path) -> dict[str, Connection]:
+        select = self.connection_selector or (lambda connection: True)
+        if isinstance(select, Exactly):
+            known = {getattr(c, select.attribute) for c in snapshot.connections.values()}
+            if missing := [value for value in select.wanted if value not in known]:
+                raise ConfigError(
+                    f"{path}: connection_selector names {', '.join(missing)}, which the workspace did not have; "
+                    f"correct it, or run `{REFRESH}`",
+                    file=str(path),
+                )
+        return {i: c for i, c in snapshot.connections.items() if select(c)}
+
+    def _refuse_unknown(self, streams: Sequence[AirbyteConnectionTableProps], path: Path) -> None:
+        known = {"*", *(props.stream_name for props in streams)}
+        for field in ("deps", "descriptions"):
+            if unknown := sorted(set(getattr(self, field)) - known):
+                raise ConfigError(
+                    f"{path.parent / 'defs.yaml'}: {field} names {', '.join(unknown)}, which no chosen connection "
+                    f"syncs; correct it, or run `{REFRESH}`",
+                    file=str(path),
+                )
+
+    def _with_status(self, spec: dg.AssetSpec, connection: Connection) -> dg.AssetSpec:
+        """A paused connection's streams stay visible, and say why they are not synced."""
+        tags = {f"airbyte/tag/{name_of(tag)}": "" for tag in connection.tags}
+        spec = spec.merge_attributes(metadata={"airbyte/status": connection.status}, tags=tags)
+        if connection.active:
+            return spec
+        paused = f"{spec.description} The connection is {connection.status} in Airbyte, so it is skipped."
+        return spec.replace_attributes(
+            description=paused, tags={**spec.tags, "airbyte/status": connection.status}
+        )
+
+    def _key(self, props: AirbyteConnectionTableProps) -> dg.AssetKey:
+        return self.translator.get_asset_spec(props).key
 
     def _syncs(self, connection_name: str, specs: Sequence[dg.AssetSpec]) -> dg.AssetsDefinition:
-        name = _name(connection_name)
+        name = name_of(connection_name)
 
         # Airbyte refuses a second sync of a connection; the pool makes runs wait for each other instead.
         @dg.multi_asset(name=f"airbyte_{name}", can_subset=True, specs=specs, pool=f"airbyte/{name}")
@@ -244,16 +299,7 @@ def refresh_snapshot(folder: Path | None = None, *, write: bool = True) -> str:
         return "".join(refresh_snapshot(found, write=write) for found in snapshot_folders())
     attributes = yaml.safe_load((folder / "defs.yaml").read_text())["attributes"]
     component = AirbyteSyncs.resolve_from_dict(attributes)
-    path = folder / SNAPSHOT
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    after = snapshot_text(component.workspace)
-    if write and after != before:
-        part = path.with_name(f".{SNAPSHOT}.part")
-        part.write_text(after, encoding="utf-8")
-        os.replace(part, path)
-    shown = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
-    lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"a/{shown}", f"b/{shown}")
-    return "".join(lines)
+    return airbyte_snapshot.refresh(folder, component.workspace, write=write)
 
 
 def snapshot_folders(root: Path = ROOT / "asgard_assets" / "defs") -> list[Path]:
@@ -262,95 +308,7 @@ def snapshot_folders(root: Path = ROOT / "asgard_assets" / "defs") -> list[Path]
     return [path.parent for path in sorted(root.rglob("defs.yaml")) if wanted in path.read_text()]
 
 
-def snapshot_text(workspace: Workspace) -> str:
-    """The workspace as committed: JSON with sorted keys, so that a difference is a change in Airbyte."""
-    try:
-        data = workspace.fetch_airbyte_workspace_data()
-    except dg.Failure as failure:
-        url = workspace.get_client().rest_api_base_url
-        raise SourceError(
-            f"Airbyte at {url} did not give workspace {workspace.workspace_id}: {failure.description} "
-            "Is it running, and does ASGARD_AIRBYTE_URL name it?",
-            source="airbyte",
-        ) from failure
-    content = {"workspace_id": workspace.workspace_id, "data": json.loads(dg.serialize_value(data))}
-    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def read_snapshot(path: Path, workspace_id: str) -> AirbyteWorkspaceData:
-    """Raises ConfigError where the snapshot is missing, broken or of another workspace."""
-    if not path.exists():
-        raise ConfigError(f"{path} is missing: start Airbyte, run `{REFRESH}` and commit it", file=str(path))
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found, data = content["workspace_id"], json.dumps(content["data"])
-        state = dg.deserialize_value(data, AirbyteWorkspaceData)
-    except (ValueError, KeyError, TypeError, DeserializationError) as error:
-        raise ConfigError(f"{path} is no snapshot ({error}): run `{REFRESH}`", file=str(path)) from error
-    if found != workspace_id:
-        raise ConfigError(
-            f"{path} is of workspace {found}, but defs.yaml names {workspace_id}: run `{REFRESH}`",
-            file=str(path),
-        )
-    return state
-
-
-def _figures(client: Client, job: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Records and bytes by stream; without them (Airbyte Cloud does not tell) the whole job's, on each."""
-    try:
-        stats = client.get_attempt(job["jobId"]).get("streamStats") or []
-    except dg.Failure:
-        stats = []
-    found = {
-        one["streamName"]: {
-            "dagster/row_count": one["stats"].get("recordsCommitted", one["stats"].get("recordsEmitted", 0)),
-            "bytes": one["stats"].get("bytesCommitted", one["stats"].get("bytesEmitted", 0)),
-        }
-        for one in stats
-    }
-    whole = {"job_records": job.get("rowsSynced"), "job_bytes": job.get("bytesSynced")}
-    whole = {name: value for name, value in whole.items() if value is not None}
-    return defaultdict(lambda: whole, found)
-
-
-def _explained(client: Client, connection_id: str, failure: dg.Failure) -> dg.Failure:
-    """The failure with Airbyte's own reason and the end of the job's log, as far as Airbyte tells them."""
-    try:
-        since = datetime.now(UTC) - timedelta(days=2)
-        jobs = client.get_jobs_for_connection(connection_id, since)
-        job = max(jobs, key=lambda one: one.id, default=None)
-        if job is None or str(job.id) not in (failure.description or ""):
-            return failure
-        attempt = client.get_attempt(job.id)
-    except dg.Failure:
-        return dg.Failure(
-            f"{failure.description} Airbyte at {client.rest_api_base_url} does not answer: "
-            "is it running, and does ASGARD_AIRBYTE_URL name it?"
-        )
-    failures = (attempt.get("failureSummary") or {}).get("failures") or []
-    reasons = [one.get("externalMessage") or one.get("internalMessage") or "" for one in failures]
-    reason = "; ".join(filter(None, reasons)) or "Airbyte gives no reason"
-    # A time-out of ours cancels the job; then it is our own reason that counts.
-    ours = "" if job.status == "failed" else f" ({failure.description})"
-    return dg.Failure(
-        f"Airbyte job {job.id} {job.status}: {reason}{ours}",
-        metadata={
-            "job_id": job.id,
-            "job": dg.MetadataValue.url(f"{client.rest_api_base_url}/jobs/{job.id}"),
-            "log": dg.MetadataValue.md("```\n" + "\n".join(attempt["logLines"][-LOG_LINES_SHOWN:]) + "\n```"),
-        },
-    )
-
-
-@contextmanager
-def _beta_accepted() -> Iterator[None]:
-    """dagster-airbyte's classes warn that they are beta at every use; one exact version is locked."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        yield
-
-
-def _columns(schema: Mapping[str, Any]) -> dg.TableSchema:
+def columns_of(schema: Mapping[str, Any]) -> dg.TableSchema:
     """A stream's JSON schema as columns; nulls are not shown, for any column may be null."""
     columns = []
     for name, column in (schema.get("properties") or {}).items():
@@ -361,25 +319,11 @@ def _columns(schema: Mapping[str, Any]) -> dg.TableSchema:
     return dg.TableSchema(columns)
 
 
-def _secret(name: str, reference: str | None) -> str | None:
-    if reference is None:
-        return None
-    kind, _, variable = reference.partition(":")
-    if kind != "env" or variable not in os.environ:
-        shown = (
-            f"environment variable {variable} is not set" if kind == "env" else "it is no reference env:NAME"
-        )
-        raise ConfigError(f"airbyte workspace: {name} cannot be read: {shown}")
-    return os.environ[variable]
-
-
-def _seconds(duration: str | None) -> float:
-    """Seconds of an ISO 8601 duration such as PT1M3.5S."""
-    found = re.fullmatch(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?", duration or "")
-    hours, minutes, seconds = found.groups() if found else (0, 0, 0)
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)
-
-
-def _name(text: str) -> str:
+def name_of(text: str) -> str:
     """A name that asset keys, ops, pools and folders can hold; landing folders are named in the same way."""
     return re.sub(r"[^A-Za-z0-9_]", "_", text)
+
+
+def _defs_folder(path: Path) -> Path:
+    """The `defs` folder that an instance lies in."""
+    return next((parent for parent in path.parents if parent.name == "defs"), path)

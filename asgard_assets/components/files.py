@@ -75,9 +75,23 @@ def file_asset(source: FileSource) -> dg.AssetsDefinition:
                 ),
                 "undated_files": len(loaded.undated),
             }
+            if source.merge:
+                shown |= {
+                    "superseded_rows": loaded.superseded_rows,
+                    "deleted_rows": loaded.deleted_rows,
+                    "days_rewritten_beside": list(loaded.moved_days),
+                }
             by_day = {day: asdict(figures) for day, figures in loaded.days.items()}
             yield from publish(
-                context, lake, spec, loaded.staging, shown, by_day, plans=loaded.plans, failed=loaded.failed
+                context,
+                lake,
+                spec,
+                loaded.staging,
+                shown,
+                by_day,
+                plans=loaded.plans,
+                failed=loaded.failed,
+                together=source.merge is not None and source.files != "snapshot",
             )
 
     return load_files

@@ -75,16 +75,21 @@ def publish(
     day_metadata: Mapping[str, Mapping[str, Any]] | None = None,
     plans: Mapping[str, int] | None = None,
     failed: Mapping[str, str] | None = None,
+    together: bool = False,
 ) -> Iterator[Yielded]:
     """Audit what is staged, publish the good days in one commit, and tell Dagster about each day.
 
     A day that breaks a blocking check stays unpublished, as does one that the engine reports in `failed`
     with its reason: the good days are recorded one by one, and then dg.Failure names the bad ones, so that
     only they show as failed and a resume touches only them. `plans` (`source/ds` to number) of bad days are
-    not committed.
+    not committed. `together`: the staged days belong together, so that one that breaks a check holds all back.
+    Days that are staged but were not asked for changed because of those that were; they are recorded too.
     """
     found = audit(lake, staging, spec)
     bad = found.bad_days | {day: [reason] for day, reason in (failed or {}).items()}
+    if together and found.bad_days:
+        broken = ", ".join(found.bad_days)
+        bad = {day: [f"waits for {broken}"] for day in staging.days} | bad
     good = [day for day in staging.days or ("",) if day not in bad]
     published = None
     if good:
@@ -97,7 +102,7 @@ def publish(
     key = dg.AssetKey(spec.asset_key)
     results = [_check_result(key, found, check) for check in found.checks]
     if bad:
-        lake.discard(staging, list(bad))
+        lake.discard(staging, [day for day in bad if day in (staging.days or ("",))])
         for day in good:
             shown = _day_metadata(found, day, published, day_metadata)
             context.log_event(dg.AssetMaterialization(key, partition=day or None, metadata=shown))
@@ -111,9 +116,13 @@ def publish(
         )
     assert published is not None
     if staging.partitioned:
+        asked = set(days_of(context))
         for day in good:
             shown = _day_metadata(found, day, published, day_metadata)
-            context.add_asset_metadata(shown, asset_key=key, partition_key=day)
+            if day in asked:
+                context.add_asset_metadata(shown, asset_key=key, partition_key=day)
+            else:
+                context.log_event(dg.AssetMaterialization(key, partition=day, metadata=shown))
     yield from results
     total = {"version": published.version, "files": published.files, "bytes": published.bytes}
     if not staging.partitioned:

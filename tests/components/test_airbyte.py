@@ -10,26 +10,20 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
-import yaml
 
-from asgard_assets.components.airbyte import (
-    SNAPSHOT,
-    AirbyteSyncs,
-    Workspace,
-    read_snapshot,
-    refresh_snapshot,
-    snapshot_folders,
-)
+from asgard_assets.components.airbyte import AirbyteSyncs, refresh_snapshot, snapshot_folders
+from asgard_assets.components.airbyte_snapshot import SNAPSHOT, read
 from asgard_assets.errors import ConfigError, SourceError
+from asgard_assets.resources.airbyte import Workspace
+from asgard_assets.resources.environment import resources
 from asgard_assets.settings import ROOT
 from deployments.local.airbyte.syncs import Syncs
 from deployments.local.airbyte.workspace import DEFAULT
 from deployments.local.airbyte.workspace import Workspace as Offered
-from tests.fakes.airbyte import Fake, load, run, serving, start
+from tests.fakes.airbyte import Fake, load, run, serving, start, write_instance
 
 INSTANCE = ROOT / "asgard_assets" / "defs" / "bronze" / "airbyte"
 NOBODY = "http://127.0.0.1:9"
@@ -45,21 +39,6 @@ def fake(tmp_path: Path) -> Fake:
     return Fake(tmp_path)
 
 
-def write_instance(
-    folder: Path, workspace_id: str, poll_timeout: float | None = None, **attributes: Any
-) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    workspace = {"workspace_id": workspace_id, "poll_interval": 0.05, "request_retry_delay": 0.01}
-    if poll_timeout is not None:
-        workspace["poll_timeout"] = poll_timeout
-    content = {
-        "type": "asgard_assets.components.airbyte.AirbyteSyncs",
-        "attributes": {"workspace": workspace, **attributes},
-    }
-    (folder / "defs.yaml").write_text(yaml.safe_dump(content))
-    return folder
-
-
 def reason(error: BaseException) -> ConfigError:
     """The ConfigError under what Dagster wraps around it."""
     found: BaseException | None = error
@@ -73,25 +52,32 @@ def reason(error: BaseException) -> ConfigError:
 def served(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Syncs, Path]]:
     """A server over the fake source with streams users and orders, and an instance with its snapshot."""
     syncs = fake.open({"rows": 4}, streams=("users", "orders"))
-    folder = write_instance(fake.folder / "airbyte", syncs.workspace.id)
+    folder = write_instance(fake.folder / "airbyte", syncs.registry.id)
     with serving(syncs) as url:
         monkeypatch.setenv("ASGARD_AIRBYTE_URL", url)
         refresh_snapshot(folder)
         yield syncs, folder
 
 
+def specs_of(definitions: dg.Definitions) -> dict[str, dg.AssetSpec]:
+    """Every asset, by key, with the resources that Bronze tables need."""
+    whole = dg.Definitions.merge(definitions, dg.Definitions(resources=resources()))
+    return {spec.key.to_user_string(): spec for spec in whole.resolve_all_asset_specs()}
+
+
 def materialize(folder: Path, *streams: str, raises: bool = True) -> dg.ExecuteInProcessResult:
-    assets = list(load(folder).assets or [])
+    assets = [one for one in load(folder).assets or [] if one.op.name.startswith("airbyte")]  # type: ignore[union-attr]
     chosen = dg.AssetSelection.assets(*(["airbyte", stream] for stream in streams))
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(assets, instance=instance, selection=chosen, raise_on_error=raises)  # type: ignore[arg-type]
 
 
 def test_the_committed_instance_loads_with_no_server(tmp_path):
-    specs = load(shutil.copytree(INSTANCE, tmp_path / "airbyte")).resolve_all_asset_specs()
-    found = {spec.key.to_user_string(): spec for spec in specs}
-    assert set(found) == {"airbyte/users", "airbyte/products", "airbyte/purchases"}
-    for spec in specs:
+    found = specs_of(load(shutil.copytree(INSTANCE, tmp_path / "airbyte")))
+    assert set(found) == {
+        f"{s}/{n}" for s in ("airbyte", "bronze") for n in ("users", "products", "purchases")
+    }
+    for spec in (spec for key, spec in found.items() if key.startswith("airbyte/")):
         assert spec.group_name == "airbyte" and spec.owners and spec.kinds == {"airbyte"}
         assert spec.tags["stage"] == "airbyte" and spec.partitions_def is None
         assert spec.description and "Airbyte connection demo-faker" in spec.description
@@ -100,7 +86,7 @@ def test_the_committed_instance_loads_with_no_server(tmp_path):
 
 def test_the_committed_snapshot_is_of_the_workspace_that_the_development_server_offers():
     offered = Offered.read(DEFAULT)
-    state = read_snapshot(INSTANCE / SNAPSHOT, offered.id)
+    state = read(INSTANCE / SNAPSHOT, offered.id).data
     assert list(state.connections_by_id) == list(offered.by_id())
     (connection,) = offered.connections
     (known,) = state.connections_by_id.values()
@@ -120,12 +106,12 @@ def test_a_missing_snapshot_is_a_loud_error_that_says_what_to_do(tmp_path):
 def test_a_broken_snapshot_is_a_loud_error(tmp_path, text):
     (tmp_path / SNAPSHOT).write_text(text)
     with pytest.raises(ConfigError, match="is no snapshot"):
-        read_snapshot(tmp_path / SNAPSHOT, "w")
+        read(tmp_path / SNAPSHOT, "w")
 
 
 def test_a_snapshot_of_another_workspace_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="is of workspace .* but defs.yaml names w"):
-        read_snapshot(INSTANCE / SNAPSHOT, "w")
+        read(INSTANCE / SNAPSHOT, "w")
 
 
 def test_an_unknown_key_fails_the_load_with_file_and_line(tmp_path):
@@ -138,7 +124,7 @@ def test_an_unknown_key_fails_the_load_with_file_and_line(tmp_path):
 def test_every_page_of_connections_becomes_assets_and_the_snapshot_is_always_the_same(fake, monkeypatch):
     names = tuple(f"shop{number}" for number in range(120))
     syncs = fake.open(names=names, prefixes=True)
-    folder = write_instance(fake.folder / "airbyte", syncs.workspace.id)
+    folder = write_instance(fake.folder / "airbyte", syncs.registry.id)
     with serving(syncs) as url:
         monkeypatch.setenv("ASGARD_AIRBYTE_URL", url)
         shown = refresh_snapshot(folder, write=False)
@@ -148,25 +134,26 @@ def test_every_page_of_connections_becomes_assets_and_the_snapshot_is_always_the
         assert refresh_snapshot(folder) == ""
     assert (folder / SNAPSHOT).read_bytes() == before
     monkeypatch.setenv("ASGARD_AIRBYTE_URL", NOBODY)
-    keys = {spec.key.to_user_string() for spec in load(folder).resolve_all_asset_specs()}
-    assert keys == {f"airbyte/{name}_users" for name in names}
+    assert set(specs_of(load(folder))) == {
+        f"{stage}/{name}_users" for name in names for stage in ("airbyte", "bronze")
+    }
 
 
 def test_a_new_stream_appears_after_a_refresh_and_the_difference_says_so(fake, monkeypatch):
     before, after = fake.open(), fake.open(streams=("users", "orders"))
-    folder = write_instance(fake.folder / "airbyte", before.workspace.id)
+    folder = write_instance(fake.folder / "airbyte", before.registry.id)
     for syncs in (before, after):
         with serving(syncs) as url:
             monkeypatch.setenv("ASGARD_AIRBYTE_URL", url)
             difference = refresh_snapshot(folder)
-    added = [line for line in difference.splitlines() if line.startswith("+ ")]
-    assert [line.split() for line in added] == [["+", '"selected":', "true"]]
-    assert len(load(folder).resolve_all_asset_specs()) == 2
+    added = [line.split() for line in difference.splitlines() if line.startswith("+ ")]
+    assert ["+", '"selected":', "true"] in added and ["+", '"orders":', "{"] in added
+    assert set(specs_of(load(folder))) == {"airbyte/users", "airbyte/orders", "bronze/users", "bronze/orders"}
 
 
 def test_two_connections_with_one_stream_name_are_refused(fake, monkeypatch):
     syncs = fake.open(names=("a", "b"))
-    folder = write_instance(fake.folder / "airbyte", syncs.workspace.id)
+    folder = write_instance(fake.folder / "airbyte", syncs.registry.id)
     with serving(syncs) as url:
         monkeypatch.setenv("ASGARD_AIRBYTE_URL", url)
         refresh_snapshot(folder)
@@ -198,13 +185,13 @@ def test_materializing_one_stream_syncs_the_connection_and_reports_every_stream(
 
 def test_each_connection_has_a_pool_of_its_own(served):
     _, folder = served
-    (definition,) = load(folder).assets
+    definition = next(iter(load(folder).assets or ()))
     assert definition.op.pool == "airbyte/fake"  # type: ignore[union-attr]
 
 
 def test_a_sync_that_already_runs_is_followed_and_not_refused(fake, monkeypatch):
-    syncs = fake.open({"rows": 200_000})
-    folder = write_instance(fake.folder / "airbyte", syncs.workspace.id)
+    syncs = fake.open({"rows": 60, "pause": 0.1})
+    folder = write_instance(fake.folder / "airbyte", syncs.registry.id)
     with serving(syncs) as url:
         monkeypatch.setenv("ASGARD_AIRBYTE_URL", url)
         refresh_snapshot(folder)
@@ -216,7 +203,7 @@ def test_a_sync_that_already_runs_is_followed_and_not_refused(fake, monkeypatch)
 
 def test_a_failed_sync_fails_the_run_with_the_connectors_reason_and_log(fake, monkeypatch):
     syncs = fake.open({"mode": "error"})
-    folder = write_instance(fake.folder / "airbyte", syncs.workspace.id)
+    folder = write_instance(fake.folder / "airbyte", syncs.registry.id)
     with serving(syncs) as url:
         monkeypatch.setenv("ASGARD_AIRBYTE_URL", url)
         refresh_snapshot(folder)
@@ -243,7 +230,7 @@ def test_a_stream_that_the_connection_no_longer_syncs_fails_the_run(served, fake
 
 def test_a_sync_that_somebody_cancels_fails_the_run(fake, monkeypatch):
     syncs = fake.open({"mode": "hang"})
-    folder = write_instance(fake.folder / "airbyte", syncs.workspace.id)
+    folder = write_instance(fake.folder / "airbyte", syncs.registry.id)
 
     def cancel() -> None:
         while not syncs.store.jobs():
@@ -260,11 +247,11 @@ def test_a_sync_that_somebody_cancels_fails_the_run(fake, monkeypatch):
 
 def test_a_run_that_gives_up_cancels_its_job(fake, monkeypatch):
     syncs = fake.open({"mode": "hang"})
-    folder = write_instance(fake.folder / "airbyte", syncs.workspace.id, poll_timeout=0.3)
+    folder = write_instance(fake.folder / "airbyte", syncs.registry.id, poll_timeout=0.3)
     with serving(syncs) as url:
         monkeypatch.setenv("ASGARD_AIRBYTE_URL", url)
         refresh_snapshot(folder)
-        with pytest.raises(dg.Failure, match="job 1 cancelled: .*not ready after the timeout"):
+        with pytest.raises(dg.Failure, match="job 1 is not ready after the timeout of 0.3 s"):
             materialize(folder, "users")
     assert [job.status for job in syncs.store.jobs()] == ["cancelled"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.landing import File
 from asgard_assets.ingest.files.models import TECHNICAL, SchemaMode
-from asgard_assets.ingest.files.records import Records
+from asgard_assets.ingest.files.records import Records, parsed, text_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,6 +82,38 @@ def conform(records: Records, shape: Shape, file: File, ingested_at: datetime) -
         "_ingested_at": pa.chunked_array([pa.repeat(pa.scalar(ingested_at, stamp), rows)]),
     }
     return pa.table(columns), rows - rescued.count(None)
+
+
+def unwrapped(records: Records, column: str | None) -> Records:
+    """The records with the fields of the object in `column` beside the other columns; else as they are.
+
+    A value in it that is no object stays where it is.
+    """
+    import pyarrow as pa
+
+    if column is None or column not in records.columns.column_names:
+        return records
+    found = [_object(text) for text in records.columns[column].to_pylist()]
+    objects = [fields for fields in found if fields is not None]
+    if len(objects) < len(found):
+        return records
+    rest = records.columns.drop_columns([column])
+    names = dict.fromkeys(name for fields in objects for name in fields)
+    for name in names:
+        values = pa.array([fields.get(name) for fields in objects], pa.string())
+        rest = rest.drop_columns([name]) if name in rest.column_names else rest
+        rest = rest.append_column(name, values)
+    return replace(records, columns=rest)
+
+
+def _object(text: str | None) -> dict[str, str | None] | None:
+    """A JSON object's fields as text, numbers as they were written; None where it is none."""
+    if text is None:
+        return {}
+    found, reason = parsed(text.encode())
+    if reason is not None or not isinstance(found, dict):
+        return None
+    return {name: text_of(value) for name, value in found.items()}
 
 
 def _with(rescued: str | None, name: str, value: str) -> str:

@@ -16,11 +16,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import SourceError
-from asgard_assets.ingest.files.conform import Shape, conform, technical_fields
+from asgard_assets.ingest.files.conform import Shape, conform, technical_fields, unwrapped
 from asgard_assets.ingest.files.landing import File, Landing, walk
 from asgard_assets.ingest.files.listing import chosen as is_chosen
 from asgard_assets.ingest.files.listing import day_of, newest_generation
 from asgard_assets.ingest.files.manifest import open_manifest
+from asgard_assets.ingest.files.merge import merge, seen_days
 from asgard_assets.ingest.files.models import TECHNICAL, FileSource
 from asgard_assets.ingest.files.plans import app_id, write_plan
 from asgard_assets.ingest.files.records import read_file
@@ -61,6 +62,9 @@ class Loaded:
     new_columns: tuple[str, ...]
     absent_columns: tuple[str, ...]
     undated: tuple[str, ...]
+    moved_days: tuple[str, ...] = ()
+    superseded_rows: int = 0
+    deleted_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ def load(
     table = lake.table("bronze", source.name)
     present = [f.name for f in pa.schema(table.schema().to_arrow())] if table else []
     known = list(dict.fromkeys([*source.columns, *(n for n in present if n not in TECHNICAL)]))
+    seen = seen_days(lake, source)
     # Staged before listing: a load that publishes one of the days after this line wins, and this one is told.
     staging = lake.stage("bronze", source.name, _schema(known), days)
     chosen: dict[str, list[File]] = {day: [] for day in days}
@@ -147,14 +152,18 @@ def load(
     found = list(dict.fromkeys(name for each in figures if each.ds not in failed for name in each.columns))
     new = [name for name in found if name not in known]
     _refuse_two_spellings(source, new)
+    merged = merge(lake, source, replace(staging, schema=_schema([*known, *new])), seen, failed)
     return Loaded(
-        replace(staging, schema=_schema([*known, *new])),
+        merged.staging,
         {app_id(source.name, day): plan.number for day in days if day not in failed},
         {day: _day_figures(day, chosen[day], figures, len(kept[day])) for day in days},
         failed,
         tuple(new) if known else (),
         tuple(name for name in known if name not in found) if found else (),
         tuple(undated),
+        merged.moved_days,
+        merged.superseded_rows,
+        merged.deleted_rows,
     )
 
 
@@ -231,7 +240,7 @@ def _tables(task: _Task, file: File) -> Iterator[tuple[pa.Table, int]]:
     """The file's rows in the table's shape. Raises SourceError also where the file is not the planned one."""
     _refuse_changed(task.landing, file)
     for records in read_file(task.landing, file.path, task.source.csv):
-        yield conform(records, task.shape, file, task.ingested_at)
+        yield conform(unwrapped(records, task.source.unwrap), task.shape, file, task.ingested_at)
     _refuse_changed(task.landing, file)
 
 

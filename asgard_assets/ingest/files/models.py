@@ -132,6 +132,22 @@ class CsvOptions(Model):
         return encoding
 
 
+class Merge(Model):
+    """Which of several versions of a record stays: one row a key, the newest."""
+
+    key: tuple[str, ...] = Field(min_length=1, description="Primary key. A row without it always stays.")
+    cursor: str | None = Field(
+        default=None,
+        description="Column that tells the newest version: a number, an instant or text that sorts.",
+    )
+    read_at: str | None = Field(
+        default="_airbyte_extracted_at", description="Column that decides where the cursor does not."
+    )
+    deleted: str | None = Field(
+        default=None, description="Column that is not null where the record was deleted at its source."
+    )
+
+
 class FileSource(Model):
     """One source of files and the Bronze table that they become.
 
@@ -159,6 +175,15 @@ class FileSource(Model):
         "file stay when the file is removed. snapshot: each load of the folder replaces the earlier one, as "
         "Airbyte's full refresh does; a day's rows are those of the files that lie there, and of files named "
         "`<day>_<epoch ms>_<part>` only those with the newest epoch. A day without any file keeps its rows.",
+    )
+    merge: Merge | None = Field(
+        default=None,
+        description="Keep one row a key: in the whole table, or in each day of a snapshot. Default: every record.",
+    )
+    unwrap: str | None = Field(
+        default=None,
+        description="Column with a JSON object whose fields are the record's own, such as _airbyte_data where "
+        "Airbyte's S3 destination does not flatten.",
     )
     csv: CsvOptions = CsvOptions.model_validate({})
     deps: tuple[tuple[str, ...], ...] = Field(default=(), description="Asset keys of what writes the files.")

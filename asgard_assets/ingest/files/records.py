@@ -223,10 +223,10 @@ def _json(lines: Iterable[tuple[int, Any]]) -> Iterator[Records]:
     rescued: list[str | None] = []
     rescued_rows: list[int] = []
     for index, line in lines:
-        record, reason = _record(line)
+        record, reason = parsed(line)
         if isinstance(record, dict):
             try:
-                texts = {key: _text(value) for key, value in record.items()}
+                texts = {key: text_of(value) for key, value in record.items()}
                 "".join([*texts, *filter(None, texts.values())]).encode()
             except (RecursionError, UnicodeEncodeError) as error:
                 reason = f"no text column can hold it: {error}"
@@ -247,12 +247,12 @@ def _raw(line: Any) -> str:
     if isinstance(line, bytes):
         return line.decode("utf-8", "backslashreplace").rstrip("\r\n")
     try:
-        return (_text(line) or "null").encode("utf-8", "backslashreplace").decode()
+        return (text_of(line) or "null").encode("utf-8", "backslashreplace").decode()
     except RecursionError:
         return "(nested too deeply to be written down)"
 
 
-def _record(line: Any) -> tuple[Any, str | None]:
+def parsed(line: Any) -> tuple[Any, str | None]:
     """The object, or why it is none; blank lines are neither."""
     if isinstance(line, bytes):
         try:
@@ -265,7 +265,7 @@ def _record(line: Any) -> tuple[Any, str | None]:
     return line, None if isinstance(line, dict) else "not a JSON object"
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
     if value is None or type(value) is str:
         return value
     if isinstance(value, _Number):
