@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,6 +45,25 @@ class Settings(BaseSettings):
         default="none", description="Where Spark assets run: in this process, or in a spark-submit driver."
     )
     alert_webhook: str = Field(default="", description="Where failed runs are posted; empty: nowhere.")
+    alert_webhooks: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        description='Webhooks of single owners, as JSON: {"team:billing": "https://…"}; others use the common one.',
+    )
+    cost_per_dbu_hour: float = Field(
+        default=0.40,
+        ge=0,
+        validation_alias=AliasChoices("ASGARD_COST_PER_DBU_HOUR", "COST_PER_DBU_HOUR"),
+        description="Price of one DBU hour, for `asgard plan`.",
+    )
+    dbu_per_hour: float = Field(
+        default=1.0, ge=0, description="DBUs that an hour of a run uses, all of its machines together."
+    )
+    storage_cost_per_gb: float = Field(
+        default=0.023,
+        ge=0,
+        validation_alias=AliasChoices("ASGARD_STORAGE_COST_PER_GB", "STORAGE_COST_PER_GB"),
+        description="Price of one GB stored for a month, for `asgard plan`.",
+    )
     s3_endpoint: str | None = Field(default=None, description="S3 endpoint; empty: AWS.")
     s3_region: str = Field(default="us-east-1", description="S3 region.")
 

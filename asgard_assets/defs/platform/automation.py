@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
+from collections.abc import Sequence
 
 import dagster as dg
 
+from asgard_assets.components.alerts import alert
 from asgard_assets.components.partitions import daily
-from asgard_assets.settings import Settings
 
 
 @dg.definitions
@@ -36,18 +35,34 @@ def automation() -> dg.Definitions:
 @dg.run_failure_sensor(
     name="alert_owner",
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Post failed runs to ASGARD_ALERT_WEBHOOK (Slack's and Teams' incoming format: a `text` field).",
+    description="Post failed runs to their owners' webhooks (Slack's and Teams' incoming format: a `text` field).",
 )
 def alert_owner(context: dg.RunFailureSensorContext) -> None:
-    """Tell the owner which assets failed and why; does nothing where no webhook is set."""
-    url = Settings().alert_webhook
-    if not url:
-        return
+    """Tell the owners which assets failed and why; does nothing where no webhook is set."""
     run = context.dagster_run
-    assets = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ())) or run.job_name
+    keys = sorted(run.asset_selection or _planned(context))
+    named = ", ".join(key.to_user_string() for key in keys) or run.job_name
     partition = run.tags.get("dagster/partition") or run.tags.get("dagster/asset_partition_range_start", "")
-    text = f"Asgard: {assets} {partition} failed: {context.failure_event.message or 'see the run'} (run {run.run_id})"
-    request = urllib.request.Request(  # noqa: S310
-        url, json.dumps({"text": text}).encode(), {"Content-Type": "application/json"}
+    alert(
+        f"Asgard: {named} {partition} failed: {context.failure_event.message or 'see the run'} (run {run.run_id})",
+        _owners(context, keys),
+        {"run_id": run.run_id, "assets": named, "partition": partition},
     )
-    urllib.request.urlopen(request, timeout=10).close()  # noqa: S310
+
+
+def _planned(context: dg.RunFailureSensorContext) -> set[dg.AssetKey]:
+    """What the run was to materialize, where it was asked for as a job and not by a selection."""
+    planned = context.instance.all_logs(
+        context.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    )
+    events = [entry.dagster_event for entry in planned if entry.dagster_event is not None]
+    return {event.asset_key for event in events if event.asset_key is not None}
+
+
+def _owners(context: dg.RunFailureSensorContext, keys: Sequence[dg.AssetKey]) -> list[str]:
+    """Owners of the run's assets; of none that this code location does not know."""
+    repository = context.repository_def
+    if repository is None:
+        return []
+    graph = repository.asset_graph
+    return sorted({owner for key in keys if graph.has(key) for owner in graph.get(key).owners})

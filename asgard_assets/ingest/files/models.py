@@ -164,6 +164,9 @@ class FileSource(Model):
         description="The producer promises that each new file's path sorts behind all earlier ones (UTF-8 bytes): "
         "listings begin behind what is loaded, so a changed or late file is seen only by a full listing.",
     )
+    full_listing_hours: float = Field(
+        default=24, gt=0, description="How often the sensor of an `ordered` source walks through every name."
+    )
     schema_mode: SchemaMode = Field(
         default="addNewColumns",
         description="What to do with a column the table does not have: add it, keep it in _rescued_data "

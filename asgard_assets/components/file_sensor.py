@@ -1,0 +1,267 @@
+"""The sensor of a file source: new and changed files ask for runs, one at most for each day that they touch.
+
+What is to be loaded is told by the landing folder and the table, never by the cursor: that only says where to
+look. A tick lists for a few seconds and goes on from there at the next. Of a source with ordered names it looks
+behind what is loaded, and walks through everything once in `full_listing_hours` as a net.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import dagster as dg
+
+from asgard_assets.components.alerts import alert
+from asgard_assets.components.partitions import daily
+from asgard_assets.errors import SourceError
+from asgard_assets.ingest.files.control import Control, note_alert, read_control
+from asgard_assets.ingest.files.landing import File, Landing
+from asgard_assets.ingest.files.listing import Scan, batch_hash, scan
+from asgard_assets.ingest.files.models import FileSource
+from asgard_assets.lake import Lake
+from asgard_assets.settings import Settings
+
+BATCH_TAG = "asgard/batch"
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+_TICK_SECONDS = 6.0
+_NET_SECONDS = 1.0
+_FILES_PER_TICK = 50_000
+_RUNS_PER_TICK = 10
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where the next tick looks: behind which name, whether on a full listing, when the last one ended.
+
+    `files`, `bytes` and `oldest_us` sum up what a listing over several ticks found outstanding; `told` is the
+    backlog last told as an event, so that only changes are.
+    """
+
+    after: str = ""
+    full: bool = False
+    full_at: float = 0.0
+    files: int = 0
+    bytes: int = 0
+    oldest_us: int = 0
+    told: str = ""
+
+    @classmethod
+    def read(cls, text: str | None) -> Cursor:
+        """What a tick wrote; where it cannot be read the listing begins anew, which is always right."""
+        try:
+            told = json.loads(text or "{}")
+            return cls(**told) if isinstance(told, dict) else cls()
+        except (ValueError, TypeError):
+            return cls()
+
+
+def file_sensor(source: FileSource) -> dg.SensorDefinition:
+    """Ask for one run for each day that has files to load.
+
+    A batch (these files, in these versions) is asked for once; after a failure it waits for a changed file or
+    for `asgard retry`, and the tick says so. A listing that fails makes the tick fail and tells the owner.
+    """
+    key = dg.AssetKey(["bronze", source.name])
+
+    @dg.sensor(
+        name=f"{source.name}_files",
+        asset_selection=dg.AssetSelection.assets(key),
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Loads new and changed files of {source.path}/ into bronze/{source.name}.",
+    )
+    def look_for_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        lake, landing = Lake.from_settings(), Landing.from_settings()
+        control = read_control(lake, source.name)
+        cursor = Cursor.read(context.cursor)
+        try:
+            found, cursor = look(lake, landing, source, cursor)
+        except SourceError as error:
+            if not landing_exists(landing, source):
+                return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
+            if control.alerted != str(error):
+                owners = source.owners or (Settings().owner,)
+                alert(f"Asgard: {source.name} cannot be listed: {error}", owners, {"source": source.name})
+                note_alert(lake, source.name, str(error))
+            raise
+        if control.alerted:
+            note_alert(lake, source.name, "")
+        requests, notes = _requests(context.instance, source, found, control)
+        whole = found.cursor is None
+        backlog, events = _backlog(cursor, whole), []
+        if whole and backlog != cursor.told:
+            events = [dg.AssetObservation(key, metadata=_backlog_metadata(cursor, found, control))]
+            cursor = replace(cursor, told=backlog)
+        said = "; ".join(filter(None, [str(control.pause or ""), backlog, *notes])) or "every file is loaded"
+        context.log.info(said)
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else said,
+            cursor=json.dumps(asdict(cursor)),
+            asset_events=events,
+        )
+
+    return look_for_files
+
+
+def look(
+    lake: Lake, landing: Landing, source: FileSource, cursor: Cursor, now: float | None = None
+) -> tuple[Scan, Cursor]:
+    """One tick's look at the landing folder, and where the next one goes on."""
+    now = time.time() if now is None else now
+    if not source.ordered:
+        found = scan(lake, landing, source, cursor.after or None, _TICK_SECONDS, max_files=_FILES_PER_TICK)
+        full_at = now if found.cursor is None else cursor.full_at
+        return found, replace(_summed(cursor, found), after=found.cursor or "", full_at=full_at)
+    found = scan(lake, landing, source, None, _TICK_SECONDS, max_files=_FILES_PER_TICK)
+    due = cursor.full or now - cursor.full_at >= source.full_listing_hours * 3600
+    if not due or found.cursor is not None:
+        return found, _summed(replace(cursor, after=""), found) if not due else cursor
+    net = scan(
+        lake, landing, source, cursor.after or None, _NET_SECONDS, full=True, max_files=_FILES_PER_TICK
+    )
+    ended = net.cursor is None
+    both = _joined(found, net)
+    full_at = now if ended else cursor.full_at
+    return both, replace(_summed(cursor, both), after=net.cursor or "", full=not ended, full_at=full_at)
+
+
+def _summed(cursor: Cursor, found: Scan) -> Cursor:
+    """The cursor with what this part of the listing found outstanding; a listing from the start begins at 0."""
+    fresh = not cursor.after
+    oldest = [us for us in (found.oldest_us, 0 if fresh else cursor.oldest_us) if us]
+    return replace(
+        cursor,
+        files=found.files + (0 if fresh else cursor.files),
+        bytes=found.bytes + (0 if fresh else cursor.bytes),
+        oldest_us=min(oldest, default=0),
+    )
+
+
+def landing_exists(landing: Landing, source: FileSource) -> bool:
+    """False where the source's folder is not there yet, which is no error of anybody's."""
+    from pyarrow import fs as pafs
+
+    if landing.remote:
+        return True
+    return landing.filesystem.get_file_info(landing.full(source.path)).type == pafs.FileType.Directory
+
+
+def _joined(one: Scan, other: Scan) -> Scan:
+    todo: dict[str, dict[str, File]] = {}
+    for found in (one, other):
+        for day, files in found.todo.items():
+            todo.setdefault(day, {}).update({file.path: file for file in files})
+    return replace(
+        other,
+        todo={day: sorted(todo[day].values()) for day in sorted(todo)},
+        changed=one.changed | other.changed,
+        failed={**other.failed, **one.failed},
+        undated=tuple(dict.fromkeys([*one.undated, *other.undated])),
+        undated_count=max(one.undated_count, other.undated_count),
+    )
+
+
+def _requests(
+    instance: dg.DagsterInstance, source: FileSource, found: Scan, control: Control
+) -> tuple[list[dg.RunRequest], list[str]]:
+    """Runs to ask for, and what a person should know of the days that none is asked for."""
+    days = set(daily().get_partition_keys())
+    notes = [
+        *_note("no day in the name of", found.undated, found.undated_count),
+        *_note("outside the calendar:", sorted(found.todo.keys() - days)),
+        *_note("in quarantine:", [f"{path} ({reason})" for path, reason in found.failed.items()]),
+    ]
+    if control.pause is not None:
+        return [], notes
+    known = sorted(found.todo.keys() & days)
+    batches = {
+        day: f"{source.name}-{day}-{batch_hash(found.todo[day])}"
+        + (f"-{control.attempt}" if control.attempt else "")
+        for day in known
+    }
+    busy = _days_in_progress(instance, dg.AssetKey(["bronze", source.name])) if known else set()
+    ended = _ended(instance, [batches[day] for day in known if day not in busy])
+    requests, waiting = [], []
+    for day in known:
+        files, batch = found.todo[day], batches[day]
+        if day in busy:
+            waiting.append(day)
+        elif batch in ended:
+            notes.append(f"{day}: {ended[batch]}; after the cure: asgard retry {source.name}")
+        else:
+            tags = {
+                BATCH_TAG: batch,
+                "asgard/files": str(len(files)),
+                "asgard/bytes": str(sum(file.size for file in files)),
+            }
+            requests.append(dg.RunRequest(run_key=batch, partition_key=day, tags=tags))
+    notes += _note("being loaded:", waiting)
+    if len(requests) > _RUNS_PER_TICK:
+        notes.append(f"{len(requests) - _RUNS_PER_TICK} more days wait for the next tick")
+    return requests[:_RUNS_PER_TICK], notes
+
+
+def _backlog(cursor: Cursor, whole: bool) -> str:
+    if not cursor.files:
+        return ""
+    return f"{cursor.files} files ({cursor.bytes} bytes) outstanding{'' if whole else ' so far'}"
+
+
+def _backlog_metadata(cursor: Cursor, found: Scan, control: Control) -> dict[str, dg.MetadataValue]:
+    oldest = (time.time() - cursor.oldest_us / 1e6) / 3600 if cursor.oldest_us else 0.0
+    return {
+        "backlog_files": dg.MetadataValue.int(cursor.files),
+        "backlog_bytes": dg.MetadataValue.int(cursor.bytes),
+        "backlog_oldest_hours": dg.MetadataValue.float(round(oldest, 3)),
+        "failed_files": dg.MetadataValue.int(len(found.failed)),
+        "paused": dg.MetadataValue.bool(control.pause is not None),
+    }
+
+
+def _note(text: str, items: Sequence[str], count: int | None = None) -> list[str]:
+    if not items:
+        return []
+    count = max(count or 0, len(items))
+    more = f" and {count - _SHOWN} more" if count > _SHOWN else ""
+    return [f"{text} {', '.join(items[:_SHOWN])}{more}"]
+
+
+def _ended(instance: dg.DagsterInstance, batches: Sequence[str]) -> dict[str, str]:
+    """How the newest run of each batch ended, of those that had one. One question for all of them."""
+    told: dict[str, str] = {}
+    for start in range(0, len(batches), 500):
+        asked = dg.RunsFilter(tags={BATCH_TAG: list(batches[start : start + 500])})
+        for run in instance.get_runs(asked):
+            told.setdefault(
+                run.tags[BATCH_TAG], f"run {run.run_id[:8]} of this batch ended {run.status.value}"
+            )
+    return told
+
+
+def _days_in_progress(instance: dg.DagsterInstance, key: dg.AssetKey) -> set[str]:
+    """Days that any run, whoever asked for it, is loading or waits to load."""
+    days: set[str] = set()
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
+        if run.asset_selection is None or key in run.asset_selection:
+            days |= _days_of_run(run.tags)
+    return days
+
+
+def _days_of_run(tags: Mapping[str, str]) -> set[str]:
+    if "dagster/partition" in tags:
+        return {tags["dagster/partition"]}
+    first, last = (tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
+    if first is None or last is None:
+        return set()
+    return {day for day in daily().get_partition_keys() if first <= day <= last}
