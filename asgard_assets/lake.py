@@ -47,6 +47,7 @@ class Staging:
     schema: pa.Schema
     days: tuple[str, ...]
     seen: Mapping[str, int]
+    properties: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def partitioned(self) -> bool:
@@ -78,6 +79,7 @@ class Lake(LakeReader):
         schema: pa.Schema,
         days: Sequence[str] = (),
         seen: Mapping[str, int] | None = None,
+        properties: Mapping[str, str] | None = None,
     ) -> Staging:
         """Open a staging folder for `days` (none: the whole, unpartitioned table is replaced).
 
@@ -95,7 +97,7 @@ class Lake(LakeReader):
         path = f"{self.path(stage, name)}/{token}"
         self.filesystem.create_dir(self._bare(path), recursive=True)
         known = self.epochs(stage, name, days or ("",)) if seen is None else dict(seen)
-        return Staging(f"{stage}/{name}", stage, name, path, schema, days, known)
+        return Staging(f"{stage}/{name}", stage, name, path, schema, days, known, dict(properties or {}))
 
     def write(self, staging: Staging, rows: pa.Table, rows_per_file: int = 1_000_000) -> None:
         """Write an Arrow table into the staging folder, for engines that have no Parquet writer of their own.
@@ -195,7 +197,9 @@ class Lake(LakeReader):
             mode="ignore",
             partition_by=partition_by,
             storage_options=self.storage_options,
+            configuration=dict(staging.properties) or None,
         )
+        self._set_properties(staging, DeltaTable(path, storage_options=self.storage_options))
         for attempt in range(_COMMIT_TRIES):
             table = DeltaTable(path, storage_options=self.storage_options)
             self._refuse_fenced(staging, chosen, table)
@@ -226,6 +230,13 @@ class Lake(LakeReader):
                 replaced,
             )
         raise AssertionError("unreachable")
+
+    def _set_properties(self, staging: Staging, table: DeltaTable) -> None:
+        """Bring the properties of a table that was there before up to date, in a commit of their own."""
+        present = table.metadata().configuration
+        changed = {name: value for name, value in staging.properties.items() if present.get(name) != value}
+        if changed:
+            table.alter.set_table_properties(changed)
 
     def _refuse_fenced(self, staging: Staging, days: Sequence[str], table: DeltaTable) -> None:
         late = [d for d in days if (table.transaction_version(app_id(d)) or 0) != staging.seen[d]]

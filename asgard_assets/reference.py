@@ -42,8 +42,9 @@ def models() -> dict[str, tuple[type[BaseModel], str]]:
     }
     for module in pkgutil.iter_modules(asgard_assets.components.__path__, "asgard_assets.components."):
         for _, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
-            own = kind.__module__ == module.name and issubclass(kind, dg.Component)
-            model = kind.get_model_cls() if own else None
+            if kind.__module__ != module.name or not issubclass(kind, dg.Component):
+                continue
+            model = kind.get_model_cls()
             # Models that Dagster derives from a signature are documented by Dagster.
             if model is not None and model.__module__.startswith("asgard_assets."):
                 intro = f"`attributes` of `type: {kind.__module__}.{kind.__name__}` in a `defs.yaml`."

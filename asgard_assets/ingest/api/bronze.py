@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from asgard_assets.ingest.api.forms import PullForm
+from asgard_assets.ingest.api.forms import PullForm, column_of
 from asgard_assets.ingest.api.models import ApiSource
+from asgard_assets.ingest.api.payload import Schema, arrow_type, sql_type
 from asgard_assets.lake import DS, Lake
 from asgard_assets.quality.tables import Check, Column, TableSpec
 
@@ -55,17 +56,35 @@ _AFTER = {
 
 def columns(source: ApiSource) -> dict[str, Column]:
     """Bronze columns in order; a row-driven source has its key columns, a pull source its items."""
+    payload, extra = source.sink.payload, {}
+    if payload and payload.type == "struct":
+        told = sql_type(payload.columns) if payload.columns is not None else "struct"
+        extra["payload"] = Column(type=told, description="The answer, typed.")
+        extra["payload_rescued"] = Column(type="string", description="JSON of what did not fit, by path.")
+    elif payload:
+        extra["payload"] = Column(type="string", description="The answer as JSON text.")
+    if source.sink.offload_bytes is not None:
+        extra["body_path"] = Column(
+            type="string", description="File of a huge body, inside the table's folder."
+        )
     if isinstance(source.form, PullForm):
-        return _BEFORE | _ITEM | _AFTER
+        items = {
+            column_of(path): Column(type=kind, description="Key of the item.")
+            for path, kind in source.form.key.items()
+        }
+        return _BEFORE | items | _ITEM | extra | _AFTER
     keys = {
         name: Column(type=kind, description="Key of the source row.")
         for name, kind in source.form.rows.key.items()
     }
-    return _BEFORE | keys | _AFTER
+    return _BEFORE | keys | extra | _AFTER
 
 
-def arrow_schema(source: ApiSource) -> pa.Schema:
-    """The table's schema as staged files carry it (`ds` stands in their folder's name)."""
+def arrow_schema(source: ApiSource, payload: Schema | None = None) -> pa.Schema:
+    """The table's schema as staged files carry it (`ds` stands in their folder's name).
+
+    `payload` is the typed payload's schema; without it the payload is text.
+    """
     import pyarrow as pa
 
     kinds = {
@@ -76,7 +95,13 @@ def arrow_schema(source: ApiSource) -> pa.Schema:
         "boolean": pa.bool_(),
         "timestamp": pa.timestamp("us", "UTC"),
     }
-    return pa.schema([(name, kinds[column.type]) for name, column in columns(source).items()])
+    typed = {} if payload is None else {"payload": arrow_type(payload)}
+    return pa.schema(
+        [
+            (name, typed.get(name) or kinds.get(column.type, pa.string()))
+            for name, column in columns(source).items()
+        ]
+    )
 
 
 def table_spec(source: ApiSource) -> TableSpec:
@@ -106,6 +131,7 @@ def table_spec(source: ApiSource) -> TableSpec:
                 severity="warn",
                 description=f"At least {quality.usual_success:.0%} of the partition's requests succeeded.",
             ),
+            *_content_checks(source),
             *quality.checks,
         ),
         owners=quality.owners,
@@ -113,6 +139,26 @@ def table_spec(source: ApiSource) -> TableSpec:
         kinds=quality.kinds,
         fresh_hours=quality.fresh_hours,
     )
+
+
+def _content_checks(source: ApiSource) -> Iterator[Check]:
+    payload = source.sink.payload
+    if payload and payload.type == "struct":
+        yield Check(
+            name="schema_drift",
+            sql="payload_rescued is null",
+            severity="error" if payload.on_drift == "fail" else "warn",
+            description="Every payload fits its schema; what does not is in payload_rescued.",
+        )
+    if isinstance(source.form, PullForm) and source.form.key:
+        keys = [f'"{column_of(path)}"' for path in source.form.key]
+        yield Check(
+            name="item_keys_are_unique",
+            sql=f"count(*) filter (success) = count(distinct ({', '.join(keys)})) filter "
+            f"(success and {' and '.join(f'{key} is not null' for key in keys)})",
+            aggregate=True,
+            description="Every item has its key, and no key comes twice in a partition.",
+        )
 
 
 @dataclass

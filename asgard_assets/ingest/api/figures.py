@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from asgard_assets.ingest.api.bronze import RETRYABLE, SUCCESS
+from asgard_assets.ingest.api.payload import merge
 
 SAMPLES = 10
 
@@ -26,6 +27,10 @@ class Figures:
     workers: list[int] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
+    pagination: str = ""  # what was found, where it was not declared
+    cursors: dict[str, Any] = field(default_factory=dict)  # by day, where its walk ended
+    shape: Any = None  # what the payloads look like, where that is to be told
+    drift: dict[str, int] = field(default_factory=dict)  # payloads that do not fit, by kind and path
     usable: bool = False  # some answer was usable, so the API is there and lets us in
     aborted: bool = False  # the breaker ended the task before all its rows had an outcome
     unreachable: str = ""
@@ -60,6 +65,11 @@ class Figures:
             total.workers += one.workers
             total.files += one.files
             total.failures = (total.failures + one.failures)[:SAMPLES]
+            total.pagination = total.pagination or one.pagination
+            total.cursors |= one.cursors
+            total.shape = merge(total.shape, one.shape)
+            for path, payloads in one.drift.items():
+                total.drift[path] = total.drift.get(path, 0) + payloads
             total.usable = total.usable or one.usable
             total.aborted = total.aborted or one.aborted
             total.unreachable = total.unreachable or one.unreachable
@@ -72,7 +82,9 @@ class Summary:
     """What one call of the engine did.
 
     `outcomes` is rows by day and outcome, carried ones included; `carried` are the rows by day that a resume
-    took over without sending; `requests` counts every try. `version` is None while nothing is published.
+    took over without sending; `requests` counts every try. `duplicates` are items that a declared key dropped,
+    `pagination` is what was found where it was not declared, `cursor` where an incremental walk ended,
+    `drift` counts payloads that did not fit their schema. `version` is None while nothing is published.
     """
 
     source: str
@@ -88,6 +100,10 @@ class Summary:
     max_in_flight: int
     workers: tuple[int, ...]
     failures: tuple[Mapping[str, Any], ...] = ()
+    duplicates: Mapping[str, int] = field(default_factory=dict)
+    pagination: str = ""
+    cursor: Any = None
+    drift: Mapping[str, int] = field(default_factory=dict)
     version: int | None = None
     bad_days: Mapping[str, list[str]] = field(default_factory=dict)
 

@@ -77,16 +77,32 @@ def modes(
     return chosen, epochs
 
 
+def refuse_cut(source: ApiSource, chosen: Mapping[str, str], limit: int | None) -> None:
+    """Raises ConfigError where a limit would cut what is published already."""
+    whole = [day for day, mode in chosen.items() if mode == "refresh"]
+    if limit is not None and whole:
+        raise ConfigError(
+            f"{source.name}: {', '.join(whole[:5])} is published; a limit would replace it by a part. "
+            "Leave the limit out, resume, or look at a few answers with `asgard preview`"
+        )
+
+
 def plan_rows(
-    lake: Lake, source: ApiSource, staging: Staging, mode: Mode, rows_from: str | None = None
+    lake: Lake,
+    source: ApiSource,
+    staging: Staging,
+    mode: Mode,
+    rows_from: str | None = None,
+    limit: int | None = None,
 ) -> Plan:
     """Write the plan's Parquet files into the staging folder, and carry over what need not be sent.
 
-    `rows_from`: Parquet files (a glob) that stand in for the source's own rows, with or without `ds`.
+    `limit`: no more requests a day. `rows_from`: Parquet files (a glob) that stand in for the source's own rows, with or without `ds`.
     Raises SourceError where a table that is read does not exist, ConfigError where the query is wrong.
     """
     assert source.rows is not None
     chosen, epochs = modes(lake, source, staging.days, mode)
+    refuse_cut(source, chosen, limit)
     common = fingerprint(source)
     send, carried = {}, {}
     with lake.connect() as connection:
@@ -94,7 +110,12 @@ def plan_rows(
         for day in staging.days:
             _select_rows(lake, connection, source, day, rows_from)
             _identify(connection, source.rows, day, common)
-            carried[day] = _carry(connection, source, staging, day) if chosen[day] == "resume" else 0
+            carried[day] = _carry(lake, connection, source, staging, day) if chosen[day] == "resume" else 0
+            if limit is not None:
+                connection.execute(
+                    "delete from todo where request_id not in "
+                    f"(select request_id from todo order by length(row_key), row_key limit {limit:d})"
+                )
             send[day] = _one(connection, "select count(*) from todo")
             if send[day]:
                 target = f"{staging.path}/{PLAN}/{day}.parquet"
@@ -180,7 +201,9 @@ def _identify(connection: duckdb.DuckDBPyConnection, rows: Rows, day: str, commo
         ) from error
 
 
-def _carry(connection: duckdb.DuckDBPyConnection, source: ApiSource, staging: Staging, day: str) -> int:
+def _carry(
+    lake: Lake, connection: duckdb.DuckDBPyConnection, source: ApiSource, staging: Staging, day: str
+) -> int:
     """Copy published successes that are still wanted into the staging folder; take them off `todo`."""
     connection.execute(
         f"""create or replace temp table kept as
@@ -189,7 +212,13 @@ def _carry(connection: duckdb.DuckDBPyConnection, source: ApiSource, staging: St
     )
     count = _one(connection, "select count(*) from kept")
     if count:
-        listed = ", ".join(f'"{name}"' for name in staging.schema.names if name != DS)
+        table = lake.table(source.sink.stage, source.sink.name)
+        there = {field.name for field in table.schema().fields} if table else set()
+        listed = ", ".join(
+            f'"{name}"' if name in there else f'null as "{name}"'
+            for name in staging.schema.names
+            if name != DS
+        )
         connection.execute(
             f"""copy (select {listed} from "{source.sink.stage}"."{source.sink.name}"
                 where {DS} = '{day}' and success and request_id in (select request_id from kept))

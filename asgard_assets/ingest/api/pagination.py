@@ -10,6 +10,7 @@ from urllib.parse import urljoin, urlsplit
 
 from asgard_assets.errors import SourceError, Terminal
 from asgard_assets.ingest.api.forms import (
+    AutoPagination,
     CursorPagination,
     LinkPagination,
     NextUrlPagination,
@@ -34,43 +35,61 @@ class Page:
     number: int = 0
     query: Mapping[str, str] = field(default_factory=dict)
     url: str | None = None
+    body: Mapping[str, Any] = field(default_factory=dict)  # dotted paths over the template's JSON body
 
 
 def first(pagination: Pagination) -> Page:
     """The page that a walk starts with."""
     if isinstance(pagination, PagePagination):
-        return Page(0, {pagination.param: str(pagination.start), **_size(pagination)})
+        return _asked(pagination, 0, pagination.start)
     if isinstance(pagination, OffsetPagination):
-        return Page(0, {pagination.param: "0", **_size(pagination)})
+        return _asked(pagination, 0, 0)
     return Page()
 
 
 def following(
-    pagination: Pagination, page: Page, url: str, headers: Mapping[str, str], body: Any, items: int
+    pagination: Pagination,
+    page: Page,
+    url: str,
+    headers: Mapping[str, str],
+    body: Any,
+    items: int,
+    last: Any = None,
 ) -> Page | None:
-    """The page after `page`, or None at the end. `url` is the one that `page` was read from.
+    """The page after `page`, or None at the end. `url` is the one that `page` was read from, `last` its
+    last item.
 
     Raises MalformedPage where the next address lies on another origin: credentials would go there.
     """
     number = page.number + 1
     match pagination:
-        case NoPagination():
+        case NoPagination() | AutoPagination():
             return None
         case PagePagination():
             pages = None if pagination.pages is None else at(body, pagination.pages)
-            if items == 0 or (isinstance(pages, int) and number >= pages):
+            counted = isinstance(pages, int)
+            # A walk that starts in the middle has the pages before it behind it.
+            before = max(0, pagination.start - 1)
+            if items == 0 or (counted and before + number >= pages):
                 return None
-            if pages is None and items < pagination.size:
+            if not counted and items < pagination.size:
                 return None
-            return Page(number, {pagination.param: str(pagination.start + number), **_size(pagination)})
+            return _asked(pagination, number, pagination.start + number)
         case OffsetPagination():
-            if items < pagination.size:
+            offset = int({**page.query, **page.body}.get(pagination.param, 0)) + items
+            total = None if pagination.total is None else at(body, pagination.total)
+            if items == 0 or (offset >= total if isinstance(total, int) else items < pagination.size):
                 return None
-            offset = int(page.query[pagination.param]) + items
-            return Page(number, {pagination.param: str(offset), **_size(pagination)})
+            return _asked(pagination, number, offset)
         case CursorPagination():
-            cursor = at(body, pagination.cursor)
-            return None if cursor in (None, "") else Page(number, {pagination.param: str(cursor)})
+            if pagination.more is not None and not at(body, pagination.more):
+                return None
+            cursor = (
+                at(body, pagination.cursor)
+                if pagination.last_item is None
+                else at(last, pagination.last_item)
+            )
+            return None if cursor in (None, "") else _asked(pagination, number, cursor)
         case NextUrlPagination():
             return _linked(number, at(body, pagination.url), url)
         case LinkPagination():
@@ -83,16 +102,30 @@ def next_link(header: str) -> str | None:
 
 
 def at(body: Any, path: str) -> Any:
-    """The value at a dotted path; None where it is missing. An empty path is the body itself."""
-    for name in path.split(".") if path else ():
-        if not isinstance(body, Mapping):
-            return None
-        body = body.get(name)
-    return body
+    """The value at a dotted path; None where it is missing. An empty path is the body itself.
+
+    A number is a place in a list; a key that itself has dots (`@odata.nextLink`) is found too.
+    """
+    if not path:
+        return body
+    if isinstance(body, Mapping) and path in body:
+        return body[path]
+    name, _, rest = path.partition(".")
+    if isinstance(body, Mapping):
+        return at(body.get(name), rest) if name in body else None
+    if isinstance(body, list) and name.isdigit() and int(name) < len(body):
+        return at(body[int(name)], rest)
+    return None
 
 
-def _size(pagination: PagePagination | OffsetPagination) -> dict[str, str]:
-    return {pagination.size_param: str(pagination.size)} if pagination.size_param else {}
+def _asked(pagination: PagePagination | OffsetPagination | CursorPagination, number: int, value: Any) -> Page:
+    size = {}
+    if not isinstance(pagination, CursorPagination) and pagination.size_param:
+        size = {pagination.size_param: pagination.size}
+    values = {pagination.param: value, **size}
+    if pagination.place == "body":
+        return Page(number, body=values)
+    return Page(number, {name: str(one) for name, one in values.items()})
 
 
 def _linked(number: int, target: Any, url: str) -> Page | None:

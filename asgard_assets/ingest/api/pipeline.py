@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,15 +15,19 @@ from asgard_assets.errors import ConfigError, LakeError
 from asgard_assets.ingest.api.auth import Issuer, references
 from asgard_assets.ingest.api.bronze import SUCCESS, arrow_schema, table_spec
 from asgard_assets.ingest.api.budget import Budget
-from asgard_assets.ingest.api.config import load
+from asgard_assets.ingest.api.calendar import refuse_days, today, usual_days
+from asgard_assets.ingest.api.checkpoint import app_id, close_plan, open_plan
+from asgard_assets.ingest.api.config import load, located
 from asgard_assets.ingest.api.figures import Figures, Summary
-from asgard_assets.ingest.api.ledger import PLAN, PLAN_COLUMNS, Plan, modes, plan_rows
+from asgard_assets.ingest.api.ledger import PLAN, PLAN_COLUMNS, Plan, modes, plan_rows, refuse_cut
 from asgard_assets.ingest.api.messages import Refused, Unreachable
 from asgard_assets.ingest.api.models import ApiSource, Mode
 from asgard_assets.ingest.api.oauth import issuer
+from asgard_assets.ingest.api.progress import FOLDER, Progress, Watch, watching
 from asgard_assets.ingest.api.schemes import OAuth2
 from asgard_assets.ingest.api.secrets import expand, variable
 from asgard_assets.ingest.api.service import JobService
+from asgard_assets.ingest.api.settle import drop_repeated, known_schema, type_payloads
 from asgard_assets.ingest.api.worker import Job, load_middleware, sender
 from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.quality.audit import audit
@@ -44,6 +47,7 @@ class Staged:
 
     staging: Staging
     summary: Summary
+    plans: Mapping[str, int] = field(default_factory=dict)  # to be committed with their days
 
 
 def run_pipeline(
@@ -54,20 +58,39 @@ def run_pipeline(
     days: Sequence[str] | None = None,
     mode: Mode = "auto",
     lake: Lake | None = None,
+    limit: int | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
-    """Run one source for `days` (default: today, UTC) and publish the days that pass their checks.
+    """Run one source for `days` (default: today, and the days that events may be late) and publish those that
+    pass their checks.
 
-    `source_df` is for a source that names no rows of its own: key columns, and `ds` where days differ. Raises
+    `config` is the path of a YAML or JSON file, or a source. `limit` sends no more requests a day (of a pull
+    source: takes no more items); `on_progress` is told about once a second how far the job is. `source_df` is for a source that names no rows of its own: key columns, and `ds` where days differ. Raises
     ConfigError for a wrong configuration, SourceError for an API or a table that cannot be read.
     """
-    source = config if isinstance(config, ApiSource) else load(config)
+    if not isinstance(config, ApiSource):
+        with located(config):
+            source = load(config)
+            return run_pipeline(
+                spark,
+                source,
+                source_df,
+                days=days,
+                mode=mode,
+                lake=lake,
+                limit=limit,
+                on_progress=on_progress,
+            )
     lake = lake or Lake.from_settings()
+    days = days or usual_days(config, today())
     staged = stage_source(
-        spark, lake, source, days or [f"{datetime.now(UTC):%Y-%m-%d}"], mode, rows=source_df
+        spark, lake, config, days, mode, rows=source_df, limit=limit, on_progress=on_progress
     )
-    bad = audit(lake, staged.staging, table_spec(source)).bad_days
+    bad = audit(lake, staged.staging, table_spec(config)).bad_days
     good = [day for day in staged.staging.days if day not in bad]
-    version = lake.publish(staged.staging, good).version if good else None
+    plans = {app: number for app, number in staged.plans.items() if app.rsplit("/", 1)[-1] in good}
+    version = lake.publish(staged.staging, good, plans).version if good else None
+    lake.discard(staged.staging, list(bad))
     return replace(staged.summary, version=version, bad_days=bad)
 
 
@@ -79,25 +102,43 @@ def stage_source(
     mode: Mode = "auto",
     run_id: str | None = None,
     rows: DataFrame | None = None,
+    limit: int | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Staged:
     """Send what `mode` asks for, for all `days` in one Spark job, and stage the results.
 
     Raises Unreachable or Refused where the API gave no usable answer to anything; then nothing is left
     behind. Row failures are rows.
     """
+    refuse_days(source, days, today())
     issuing = issuer(source)
     for path in source.middleware:
         load_middleware(path, source)
     base_url = _base_url(source)
     _check_rows(source, rows)
-    staging = lake.stage(source.sink.stage, source.sink.name, arrow_schema(source), days)
+    payload = known_schema(lake, source)
+    staging = lake.stage(
+        source.sink.stage,
+        source.sink.name,
+        arrow_schema(source, payload),
+        days,
+        properties=source.sink.properties,
+    )
+    walk = None
     try:
-        plan = _plan(lake, source, staging, mode, rows)
+        plan = _plan(lake, source, staging, mode, rows, limit)
+        if source.incremental:
+            walk = open_plan(lake, source, staging.days[0])
         tasks = source.execution.tasks or spark.sparkContext.defaultParallelism
-        with _service(spark, source, issuing) as address:
+        planned = plan.requests if source.rows else None
+        with (
+            _service(spark, source, issuing) as address,
+            watching(Watch(lake, staging.path, planned), on_progress),
+        ):
             job = Job(
                 source, lake, staging.path, staging.schema, base_url, address, plan.epochs, run_id or uuid.uuid4().hex,
-                max(1, min(tasks, plan.requests)),
+                max(1, min(tasks, plan.requests)), payload, {walk.ds: walk.cursor} if walk else {}, limit,
+                on_progress is not None,
             )  # fmt: skip
             figures = _send(spark, job, plan)
         _raise_useless(source, figures)
@@ -107,7 +148,20 @@ def stage_source(
     _drop_strays(lake, staging, plan, figures)
     summary = _summary(source, plan, figures)
     _prove_complete(lake, source, staging, plan, summary)
-    return Staged(staging, summary)
+    if payload is None and source.sink.payload and source.sink.payload.type == "struct":
+        staging = type_payloads(lake, source, staging, figures.shape)
+    summary = _without(summary, drop_repeated(lake, source, staging))
+    if walk is None:
+        return Staged(staging, summary)
+    reached = close_plan(lake, source, walk, figures.cursors.get(walk.ds))
+    return Staged(staging, replace(summary, cursor=reached), {app_id(source, walk.ds): walk.number})
+
+
+def _without(summary: Summary, duplicates: Mapping[str, int]) -> Summary:
+    outcomes = {day: dict(by) for day, by in summary.outcomes.items()}
+    for day, rows in duplicates.items():
+        outcomes[day][SUCCESS] -= rows
+    return replace(summary, outcomes=outcomes, duplicates=duplicates)
 
 
 def _base_url(source: ApiSource) -> str:
@@ -147,15 +201,18 @@ def _check_rows(source: ApiSource, rows: DataFrame | None) -> None:
         )
 
 
-def _plan(lake: Lake, source: ApiSource, staging: Staging, mode: Mode, rows: DataFrame | None) -> Plan:
+def _plan(
+    lake: Lake, source: ApiSource, staging: Staging, mode: Mode, rows: DataFrame | None, limit: int | None
+) -> Plan:
     if source.rows is None:
         chosen, epochs = modes(lake, source, staging.days, "refresh" if mode == "auto" else mode)
+        refuse_cut(source, chosen, limit)
         return Plan(dict.fromkeys(staging.days, 1), dict.fromkeys(staging.days, 0), chosen, epochs)
     if rows is None:
-        return plan_rows(lake, source, staging, mode)
+        return plan_rows(lake, source, staging, mode, limit=limit)
     target = f"{staging.path}/{_ROWS}/frame"
     rows.write.parquet(target.replace("s3://", "s3a://", 1))
-    return plan_rows(lake, source, staging, mode, f"{target}/*.parquet")
+    return plan_rows(lake, source, staging, mode, f"{target}/*.parquet", limit)
 
 
 def _send(spark: SparkSession, job: Job, plan: Plan) -> Figures:
@@ -193,7 +250,7 @@ def _drop_strays(lake: Lake, staging: Staging, plan: Plan, figures: Figures) -> 
             if inside not in wanted:
                 log.warning("%s: dropping %s of a lost task attempt", staging.table, inside)
                 lake.filesystem.delete_file(f"{base}/{inside}")
-    for folder in ("_plan", _ROWS, "_scratch"):
+    for folder in ("_plan", _ROWS, "_scratch", FOLDER):
         if lake.remote:
             lake.filesystem.delete_dir_contents(f"{base}/{folder}", missing_dir_ok=True)
         else:
@@ -237,4 +294,6 @@ def _summary(source: ApiSource, plan: Plan, figures: Figures) -> Summary:
         max_in_flight=figures.max_in_flight,
         workers=tuple(figures.workers),
         failures=tuple(figures.failures),
+        pagination=figures.pagination,
+        drift=figures.drift,
     )

@@ -34,7 +34,7 @@ def fingerprint(source: ApiSource) -> str:
 
 def page_id(common: str, day: str, page: Page) -> str:
     """Request id of a page of a pull source (row-driven ids are made by the ledger, the same way)."""
-    marker = page.url or json.dumps(dict(page.query), sort_keys=True)
+    marker = page.url or json.dumps({**page.query, **page.body}, sort_keys=True)
     return hashlib.sha256(f"{common}\n{day}\n{marker}".encode()).hexdigest()
 
 
@@ -56,7 +56,7 @@ class Renderer:
         day: Mapping[str, str],
         row: Mapping[str, Any],
         page: Page | None = None,
-        cursor: Mapping[str, str] | None = None,
+        cursor: Mapping[str, Any] | None = None,
     ) -> tuple[Request, dict[str, str]]:
         """The request and its query parameters. Raises RenderError where the row has a null that is needed."""
         if missing := [name for name in self._required if row.get(name) in (None, "")]:
@@ -74,8 +74,11 @@ class Renderer:
             if params:
                 url = f"{url}{'&' if '?' in url else '?'}{urlencode(params)}"
         body = None
-        if self._body is not None:
-            body = json.dumps(render_json(self._body, values)).encode()
+        if self._body is not None or (page and page.body):
+            filled = render_json(self._body, values)
+            for path, value in page.body.items() if page else ():
+                filled = _placed(filled, path.split("."), value)
+            body = json.dumps(filled).encode()
             headers.setdefault("Content-Type", "application/json")
         if self._method not in _SAFE_METHODS:
             # At-least-once delivery: the receiver can tell a repeated request by this.
@@ -86,3 +89,11 @@ class Renderer:
 def _quoted(text: str) -> str:
     # A value may not leave its place in the path: "..", "?" and "/" included.
     return quote(text, safe="").replace("..", "%2E%2E")
+
+
+def _placed(body: Any, path: list[str], value: Any) -> Any:
+    """A copy of the JSON body with `value` at the path."""
+    if not path:
+        return value
+    inner = body if isinstance(body, dict) else {}
+    return {**inner, path[0]: _placed(inner.get(path[0]), path[1:], value)}

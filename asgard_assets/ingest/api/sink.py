@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, JsonValue
 
+from asgard_assets.ingest.api.payload import checked
 from asgard_assets.quality.tables import Check, Model
+
+
+class Payload(Model):
+    """The answer parsed: a column `payload`, of a row-driven source beside the body."""
+
+    type: Literal["struct", "text"] = Field(
+        default="struct", description="struct: typed columns. text: JSON text, as a variant."
+    )
+    path: str = Field(default="", description="Where it stands in the body (of a pull source: in the item).")
+    columns: Annotated[JsonValue, AfterValidator(lambda v: v if v is None else checked(v))] = Field(
+        default=None,
+        description="Its schema, such as `{id: bigint, address: {city: string}, tags: [string]}`; scalars are "
+        "bigint, double, boolean, string, timestamp, date and json. Left out: told from the first run's answers.",
+    )
+    on_drift: Literal["report", "fail"] = Field(
+        default="report",
+        description="What does not fit the schema is kept in `payload_rescued`; the check `schema_drift` "
+        "reports it, or keeps the partition from being published.",
+    )
 
 
 class Sink(Model):
@@ -20,6 +40,18 @@ class Sink(Model):
     )
     max_body_bytes: int = Field(
         default=10 << 20, ge=1, description="A longer body, unpacked, is a failed row."
+    )
+    offload_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="A longer body becomes a file beside the table; `body_path` names it, `body` is null.",
+    )
+    payload: Payload | None = Field(default=None, description="Parse the answer, as text or typed.")
+    partition_by: tuple[Literal["ds"], ...] = Field(
+        default=("ds",), min_length=1, description="Tables are partitioned by the day that was asked for."
+    )
+    properties: dict[str, str] = Field(
+        default_factory=dict, description="Delta table properties, such as delta.logRetentionDuration."
     )
     volatile_headers: frozenset[str] = Field(
         default=frozenset(

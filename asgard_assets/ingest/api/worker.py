@@ -12,15 +12,17 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ConfigError
+from asgard_assets.ingest.api import bodies
 from asgard_assets.ingest.api.auth import Authenticator, Fixed
 from asgard_assets.ingest.api.breaker import Breaker
 from asgard_assets.ingest.api.bronze import PERMANENT, RETRYABLE, SUCCESS, ResultFiles
 from asgard_assets.ingest.api.budget import Budget
+from asgard_assets.ingest.api.content import Content
 from asgard_assets.ingest.api.exchange import Exchange, judge
 from asgard_assets.ingest.api.figures import Figures
 from asgard_assets.ingest.api.forms import PullForm
@@ -39,13 +41,16 @@ from asgard_assets.ingest.api.messages import (
     chain,
 )
 from asgard_assets.ingest.api.models import ApiSource
-from asgard_assets.ingest.api.pagination import MalformedPage, Page, at, first, following
+from asgard_assets.ingest.api.pagination import MalformedPage, Page
+from asgard_assets.ingest.api.payload import Schema
+from asgard_assets.ingest.api.progress import ProgressFile
 from asgard_assets.ingest.api.rendering import Renderer, fingerprint, page_id, partition_values
 from asgard_assets.ingest.api.retry import Retrying
 from asgard_assets.ingest.api.secrets import Redactor
 from asgard_assets.ingest.api.service import Address, ServiceClient
 from asgard_assets.ingest.api.templates import RenderError
 from asgard_assets.ingest.api.transport import Transport, transport
+from asgard_assets.ingest.api.walk import Walk
 from asgard_assets.lake import Lake
 
 if TYPE_CHECKING:
@@ -65,6 +70,10 @@ class Job:
     epochs: Mapping[str, int]
     run_id: str
     tasks: int
+    payload: Schema | None = None  # the typed payload's schema, where it is known
+    cursors: Mapping[str, Any] = field(default_factory=dict)  # by day, where an incremental walk begins
+    limit: int | None = None  # of a list's items, by day
+    progress: bool = False  # whether somebody wants to know how far the tasks are
 
 
 def sender(job: Job) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -116,6 +125,8 @@ class Task:
         self._service = ServiceClient(job.service) if job.service else None
         self._days: dict[str, dict[str, str]] = {}
         self._files = ResultFiles(source, job.lake, job.staging_path, job.schema, label)
+        self._progress = ProgressFile(job.lake, job.staging_path, label) if job.progress else None
+        self._content = Content(source, self._redactor, job.payload)
         self._breaker = Breaker(source, job.base_url)
         self._in_flight = 0
         self.figures = Figures(workers=[os.getpid()])
@@ -168,13 +179,20 @@ class Task:
         self.figures.usable = not self._breaker.armed
         self.figures.seconds = time.monotonic() - started
         self.figures.files = self._files.written
+        self.figures.shape, self.figures.drift = self._content.shape, dict(self._content.drift)
         return self.figures
 
     async def _age(self, ended: asyncio.Event) -> None:
+        every = min(1.0, self._source.execution.flush_seconds)
+        if self._progress:
+            every = min(every, self._progress.every_seconds)
         while not ended.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), min(1.0, self._source.execution.flush_seconds))
+                await asyncio.wait_for(ended.wait(), every)
             await self._files.flush_old()
+            if self._progress:
+                told = self._progress.told(self.figures, self._in_flight)
+                await asyncio.to_thread(self._progress.write, told)
 
     async def _work(self, rows: Intake) -> None:
         import orjson
@@ -189,48 +207,34 @@ class Task:
     async def _row(self, day: str, request_id: str, row_key: str, row: dict[str, Any]) -> None:
         exchange = await self._exchange(day, request_id, row, None)
         keys = {name: row[name] for name in self._source.form.rows.key}  # type: ignore[union-attr]
-        body = exchange.text if self._source.sink.body == "text" else None
-        await self._add(day, exchange, row_key=row_key, body=body, **keys)
+        content = self._content.of_body(exchange.text, exchange.outcome == SUCCESS)
+        await self._add(day, exchange, row_key=row_key, **content, **keys)
 
     async def _walk(self, day: str, _: str, row_key: str, row: dict[str, Any]) -> None:
-        import orjson
-
         form = self._source.form
         assert isinstance(form, PullForm)
-        page: Page | None = first(form.pagination)
+        walk = Walk(form, self._job.limit)
+        page: Page | None = walk.first
         while page is not None:
             identity = page_id(self._fingerprint, day, page)
             exchange = await self._exchange(day, identity, row, page)
             items, after = None, None
             if exchange.outcome == SUCCESS:
                 try:
-                    items, after = self._read_page(form, page, exchange)
+                    items, after = walk.read(page, exchange.request.url, exchange.headers, exchange.body)
                 except MalformedPage as error:
                     exchange = exchange.failed(PERMANENT, error)
             if items is None:
                 await self._add(day, exchange, row_key=row_key, body=exchange.text, item_index=-1)
                 return
             for index, item in enumerate(items):
-                payload = self._redactor.text(orjson.dumps(item).decode())
-                await self._add(day, exchange, row_key=row_key, item_index=index, payload=payload)
+                await self._add(
+                    day, exchange, row_key=row_key, item_index=index, **self._content.of_item(item)
+                )
             page = after
-
-    def _read_page(self, form: PullForm, page: Page, exchange: Exchange) -> tuple[list[Any], Page | None]:
-        import orjson
-
-        try:
-            body = orjson.loads(exchange.body)
-        except orjson.JSONDecodeError as error:
-            raise MalformedPage(f"the page is no JSON: {error}") from error
-        items = at(body, form.items)
-        if not isinstance(items, list):
-            raise MalformedPage(f"there is no list at `{form.items or 'the body'}` of the page")
-        after = following(form.pagination, page, exchange.request.url, exchange.headers, body, len(items))
-        if after is not None and after.number >= form.max_pages:
-            raise MalformedPage(f"the walk did not end after {form.max_pages} pages (form.max_pages)")
-        if after is not None and (after.query, after.url) == (page.query, page.url):
-            raise MalformedPage("the page names itself as the next one")
-        return items, after
+        # Only of a whole walk: one that broke off goes on where it began.
+        self.figures.cursors[day] = walk.cursor
+        self.figures.pagination = self.figures.pagination or walk.found
 
     # One request -----------------------------------------------------------------------------------------
 
@@ -241,7 +245,9 @@ class Task:
         request, params = Request(request_id, self._source.endpoint.method, ""), {}
         exchange = Exchange(request, params, started)
         try:
-            request, params = self._renderer.request(request_id, values, row, page)
+            request, params = self._renderer.request(
+                request_id, values, row, page, {"value": self._job.cursors.get(day)}
+            )
             exchange = Exchange(request, params, started)
             response = await self._send(request)
             outcome, error = judge(self._source, response)
@@ -293,7 +299,13 @@ class Task:
             )
         row = exchange.columns(self._source, self._redactor) | values
         row |= {"epoch": job.epochs[day], "run_id": job.run_id}
-        size = len(row.get("body") or "") + len(row.get("payload") or "") + 500
+        body, payload = row.get("body") or "", row.get("payload")
+        offload = self._source.sink.offload_bytes
+        if offload is not None and len(body) > offload:
+            sink = self._source.sink
+            row["body_path"] = await asyncio.to_thread(bodies.put, job.lake, sink.stage, sink.name, body)
+            row["body"] = body = None
+        size = len(body or "") + (len(payload) if isinstance(payload, str) else len(exchange.body)) + 500
         await self._files.add(day, row, size)
 
 

@@ -1,0 +1,194 @@
+"""Typed payloads: a schema declared in YAML or told from the answers, and what of an answer fits it.
+
+A schema is plain data: a type's name, a mapping of fields, or a list of one element type, such as
+`{id: bigint, address: {city: string}, tags: [string]}`. `json` keeps whatever stands there as JSON text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Schema = Any  # str | dict[str, Schema] | list[Schema]
+
+SCALARS = ("bigint", "double", "boolean", "string", "timestamp", "date", "json")
+_NAME = re.compile(r"[^ ,;{}()\n\t=`.]+")  # what Delta takes for a column's name
+_MOST_FIELDS = 200  # an object with more is a map whose keys are data
+
+
+def checked(schema: Any) -> Schema:
+    """The schema itself. Raises ValueError, which names the place, where it is none."""
+    _check(schema, "")
+    return schema
+
+
+def _check(schema: Any, at: str) -> None:
+    where = at or "the payload"
+    if isinstance(schema, str):
+        if schema not in SCALARS:
+            raise ValueError(f"{where} has the unknown type {schema!r}; there are {', '.join(SCALARS)}")
+    elif isinstance(schema, Mapping) and schema:
+        if len({name.lower() for name in schema}) < len(schema):
+            raise ValueError(f"{where} has fields that differ only in case, which tables cannot tell apart")
+        for name, inner in schema.items():
+            if not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"{where}: a field cannot be named {name!r} in a table; use type json above it"
+                )
+            _check(inner, f"{at}.{name}".strip("."))
+    elif isinstance(schema, list) and len(schema) == 1:
+        _check(schema[0], f"{at}[]")
+    else:
+        raise ValueError(f"{where} must be a type, a mapping of fields, or a list of one element type")
+
+
+def sql_type(schema: Schema) -> str:
+    """As the catalog shows it."""
+    if isinstance(schema, Mapping):
+        return f"struct<{','.join(f'{name}:{sql_type(inner)}' for name, inner in schema.items())}>"
+    if isinstance(schema, list):
+        return f"array<{sql_type(schema[0])}>"
+    return "string" if schema == "json" else schema
+
+
+def arrow_type(schema: Schema) -> pa.DataType:
+    import pyarrow as pa
+
+    if isinstance(schema, Mapping):
+        return pa.struct([(name, arrow_type(inner)) for name, inner in schema.items()])
+    if isinstance(schema, list):
+        return pa.list_(arrow_type(schema[0]))
+    kinds = {
+        "bigint": pa.int64(),
+        "double": pa.float64(),
+        "boolean": pa.bool_(),
+        "timestamp": pa.timestamp("us", "UTC"),
+        "date": pa.date32(),
+    }
+    return kinds.get(schema, pa.string())
+
+
+# Telling a schema from values ------------------------------------------------------------------------------
+
+
+def shape(value: Any) -> Schema | None:
+    """The schema of one JSON value; None where it says nothing (null)."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "bigint" if -(2**63) <= value < 2**63 else "json"
+    if isinstance(value, float):
+        return "double"
+    if isinstance(value, Mapping):
+        return {name: shape(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        merged = None
+        for inner in value:
+            merged = merge(merged, shape(inner))
+        return [merged]
+    return "string"
+
+
+def merge(one: Schema | None, other: Schema | None) -> Schema | None:
+    """The schema that holds both; `json` where nothing else does."""
+    if one is None or other is None:
+        return other if one is None else one
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return {name: merge(one.get(name), other.get(name)) for name in {**one, **other}}
+    if isinstance(one, list) and isinstance(other, list):
+        return [merge(one[0], other[0])]
+    if one == other:
+        return one
+    return "double" if {str(one), str(other)} == {"bigint", "double"} else "json"
+
+
+def settled(schema: Schema | None) -> Schema:
+    """A schema that a table can have: what stayed unknown, or cannot be columns, is `json`."""
+    if isinstance(schema, Mapping):
+        plain = all(_NAME.fullmatch(name) for name in schema)
+        distinct = len({name.lower() for name in schema}) == len(schema)
+        if not schema or len(schema) > _MOST_FIELDS or not plain or not distinct:
+            return "json"
+        return {name: settled(inner) for name, inner in schema.items()}
+    if isinstance(schema, list):
+        return [settled(schema[0])]
+    return "json" if schema is None else schema
+
+
+# Fitting values to a schema --------------------------------------------------------------------------------
+
+
+class Misfits:
+    """What of one value did not fit, by path, and why: `new` (no such field) or `type`."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.kinds: dict[str, str] = {}
+
+    def add(self, at: str, kind: str, value: Any) -> None:
+        while at in self.values:  # a key with a dot reads like a path
+            at += "'"
+        self.values[at] = value
+        self.kinds[re.sub(r"\.\d+(?=\.|$)", "[]", at)] = kind
+
+
+def fit(value: Any, schema: Schema, misfits: Misfits, at: str = "") -> Any:
+    """What of `value` the schema holds; the rest goes to `misfits`, nothing is lost."""
+    if value is None:
+        return None
+    if isinstance(schema, Mapping):
+        if not isinstance(value, Mapping):
+            return misfits.add(at, "type", value)
+        for name in value.keys() - schema.keys():
+            misfits.add(_inside(at, name), "new", value[name])
+        return {
+            name: fit(value.get(name), inner, misfits, _inside(at, name)) for name, inner in schema.items()
+        }
+    if isinstance(schema, list):
+        if not isinstance(value, list):
+            return misfits.add(at, "type", value)
+        return [fit(inner, schema[0], misfits, f"{at}.{index}") for index, inner in enumerate(value)]
+    fitted = _scalar(value, schema)
+    return misfits.add(at, "type", value) if fitted is None else fitted
+
+
+def _inside(at: str, name: str) -> str:
+    return f"{at}.{name}" if at else name
+
+
+def _scalar(value: Any, kind: str) -> Any:
+    """The value as a column holds it; None where it does not fit."""
+    if kind == "json":
+        import orjson
+
+        return orjson.dumps(value).decode()
+    if kind == "string":
+        return value if isinstance(value, str) else None
+    if kind == "boolean":
+        return value if isinstance(value, bool) else None
+    if kind in ("timestamp", "date"):
+        return _time(value, kind)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if kind == "double":
+        return float(value)
+    return int(value) if value == int(value) and -(2**63) <= value < 2**63 else None
+
+
+def _time(value: Any, kind: str) -> datetime | date | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        if kind == "date":
+            return date.fromisoformat(value)
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

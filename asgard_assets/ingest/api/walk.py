@@ -1,0 +1,86 @@
+"""The walk through one partition's pages: what a page holds, what comes after it, where its cursor ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from asgard_assets.ingest.api.detection import detect, find_items, shown
+from asgard_assets.ingest.api.forms import AutoPagination, PullForm
+from asgard_assets.ingest.api.pagination import MalformedPage, Page, at, first, following
+
+
+class Walk:
+    """Pages of one partition, in order. `pagination` is what was declared, or found on the first page.
+
+    `cursor` is the incremental cursor after the pages read so far; None where none was seen.
+    """
+
+    def __init__(self, form: PullForm, limit: int | None = None):
+        self._form, self._limit = form, limit
+        self.pagination = form.pagination
+        self.items = 0
+        self.cursor: Any = None
+        self._path: str | None = form.items or (None if isinstance(form.pagination, AutoPagination) else "")
+
+    @property
+    def first(self) -> Page:
+        return first(self.pagination)
+
+    def read(
+        self, page: Page, url: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[list[Any], Page | None]:
+        """The page's items, and the next page. Raises MalformedPage."""
+        import orjson
+
+        form = self._form
+        try:
+            parsed = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise MalformedPage(f"the page is no JSON: {error}") from error
+        if self._path is None:
+            self._path = find_items(parsed)
+        items = at(parsed, self._path)
+        if not isinstance(items, list):
+            raise MalformedPage(f"there is no list at `{self._path or 'the body'}` of the page")
+        if isinstance(self.pagination, AutoPagination):
+            self.pagination = detect(url, headers, parsed, len(items))
+        after = following(
+            self.pagination, page, url, headers, parsed, len(items), items[-1] if items else None
+        )
+        if after is not None and after.number >= form.max_pages:
+            raise MalformedPage(f"the walk did not end after {form.max_pages} pages (form.max_pages)")
+        if after is not None and (after.query, after.url, after.body) == (page.query, page.url, page.body):
+            raise MalformedPage("the page names itself as the next one")
+        self._advance(parsed, items)
+        if self._limit is not None and self.items + len(items) >= self._limit:
+            items, after = items[: self._limit - self.items], None
+        self.items += len(items)
+        return items, after
+
+    @property
+    def found(self) -> str:
+        """What was found on the first page; empty where it was declared."""
+        return shown(self.pagination) if isinstance(self._form.pagination, AutoPagination) else ""
+
+    def _advance(self, body: Any, items: list[Any]) -> None:
+        how = self._form.incremental
+        if how is None:
+            return
+        values = [at(body, how.body)] if how.body else [at(item, how.field or "") for item in items]
+        for value in values:
+            if value is not None and not isinstance(value, str | int | float):
+                raise MalformedPage(
+                    f"the cursor at `{how.body or how.field}` is no text or number: {value!r:.60}"
+                )
+            if value is not None:
+                self.cursor = value if how.body else later(self.cursor, value)
+
+
+def later(one: Any, other: Any) -> Any:
+    """The greater of two cursors; numbers by size, anything else as text (ISO 8601 sorts as time does)."""
+    if one is None or other is None:
+        return other if one is None else one
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return max(one, other)
+    return max(one, other, key=str)
