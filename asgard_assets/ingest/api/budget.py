@@ -20,6 +20,7 @@ from asgard_assets.ingest.api.quota import Quota
 HEADROOM = 0.985
 """Share of a declared rate that is used: networks bunch what left evenly."""
 
+_CATCH_UP = 1.03  # turns that were missed are made up for so slowly that no second is fuller than the budget
 _LEAD = 0.005  # a turn lies so far ahead that its worker hears of it in time
 _HORIZON = 0.15  # no turn is leased earlier than this ahead: another worker may want it
 _BLOCK = 0.1  # seconds of the budget in one lease
@@ -38,7 +39,7 @@ _UNPACED = 10_000.0  # turns a second where nothing but a count limits
 @dataclass(frozen=True)
 class Seen:
     """What one worker saw since it last said so. `age` is how long ago the newest refused request was sent,
-    `hold` the longest Retry-After; the quota is that of the newest answer that told one, `quota_age` its age."""
+    `hold` the longest Retry-After; the quota is that of the newest answer that told one, `quota_age` its age; `missed` turns came when the worker was busy."""
 
     answered: int = 0
     throttled: int = 0
@@ -50,6 +51,7 @@ class Seen:
     window: float | None = None
     quota_age: float = 0.0
     in_flight: int = 0
+    missed: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Budget:
         self._turn = asyncio.Lock()
         self._next = 0.0
         self._held_until = 0.0
+        self._owed = 0.0
         self._answers: deque[tuple[float, int, int]] = deque()  # when, good ones, refused ones
         self._learned = _Learned()
         self._told: float | None = None
@@ -113,10 +116,13 @@ class Budget:
             if allowed is not None:
                 spread = self._count.spread(now)
                 rate = min(rate, spread) if spread else rate
+            if self._owed >= 1:
+                rate *= _CATCH_UP
             count = min(want, max(1, int(_BLOCK * rate)))
             if allowed is not None:
                 count = max(1, min(count, int(allowed)))
             self._next = start + count / rate
+            self._owed = max(0.0, self._owed - count * (1 - 1 / _CATCH_UP))
             self._count.granted(start, count)
             return Lease(False, start - self._clock(), 1 / rate, count)
 
@@ -131,6 +137,7 @@ class Budget:
 
     def _learn(self, seen: Seen) -> None:
         now = self._clock()
+        self._owed = min(self._owed + seen.missed, rate) if (rate := self._rate()) else 0.0
         self._answers.append((now, seen.answered, seen.throttled))
         while self._answers[0][0] < now - _STEADY:
             self._answers.popleft()

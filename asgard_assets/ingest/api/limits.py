@@ -90,7 +90,7 @@ class Gate:
         self._forget()
 
     def _forget(self) -> None:
-        self._answered = self._throttled = self._before = 0
+        self._answered = self._throttled = self._before = self._missed = 0
         self._second = self._clock()
         self._refused_sent, self._hold = 0.0, 0.0
         self._quota: Quota | None = None
@@ -107,6 +107,7 @@ class Gate:
                 await self._sleep(left)
             if self._clock() - at <= _LATE:
                 break
+            self._missed += 1
         self._in_flight += 1
 
     def left(self, sent: float, response: Response | None) -> None:
@@ -168,7 +169,7 @@ class Gate:
     def _seen(self) -> Seen | None:
         from asgard_assets.ingest.api.budget import Seen
 
-        if not (self._answered or self._throttled or self._quota):
+        if not (self._answered or self._throttled or self._quota or self._missed):
             return None
         now, told = self._clock(), self._quota or Quota()
         seen = Seen(
@@ -182,6 +183,7 @@ class Gate:
             told.window,
             now - self._quota_sent if self._quota else 0.0,
             self._in_flight,
+            self._missed,
         )
         self._forget()
         return seen

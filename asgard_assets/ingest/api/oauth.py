@@ -18,7 +18,7 @@ from asgard_assets.ingest.api.messages import Refused, Request, Response, Transp
 from asgard_assets.ingest.api.models import ApiSource
 from asgard_assets.ingest.api.schemes import OAuth2, OAuth2Password
 from asgard_assets.ingest.api.secrets import Redactor, Secret, expand, resolve
-from asgard_assets.ingest.api.transport import AiohttpTransport
+from asgard_assets.ingest.api.transport import transport
 
 log = logging.getLogger(__name__)
 
@@ -219,7 +219,7 @@ def issuer(source: ApiSource) -> Issuer:
 
     async def send(request: Request) -> Response:
         # Tokens are asked for so rarely that a connection need not be kept.
-        async with AiohttpTransport(source) as transport:
-            return await transport.send(request)
+        async with transport(source) as client:
+            return await client.send(request)
 
     return TokenSource(source.name, source.auth, send)

@@ -112,6 +112,24 @@ def test_workers_that_come_late_or_die_change_nothing_for_the_sum():
     assert wasted < 0.01
 
 
+def test_turns_that_a_busy_worker_missed_are_made_up_for():
+    async def run():
+        api, budget, rows = Bucket(500, 50), Budget(500, clock=now), iter(range(10_000))
+        job = asyncio.gather(*(work(budget, api, rows, declared=500) for _ in range(2)))
+        while not job.done():
+            await asyncio.sleep(random.uniform(0.5, 1.5))
+            asyncio.get_running_loop()._virtual.now += 0.05  # both stand still, as in a garbage collection
+        await job
+        return api
+
+    random.seed(7)
+    api = virtually(run())
+    rate, fullest, wasted = measured(api)
+    assert rate >= 0.95 * 500
+    assert fullest <= 1.05 * 500
+    assert wasted < 0.01
+
+
 def test_a_worker_that_dies_while_it_waits_for_a_turn_is_given_none():
     async def run():
         budget = Budget(1, clock=now)

@@ -1,0 +1,92 @@
+"""The driver's service: real TLS on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+import ssl
+from dataclasses import replace
+
+import aiohttp
+import pytest
+
+from asgard_assets.ingest.api.auth import Credentials, Fixed
+from asgard_assets.ingest.api.budget import Budget, Seen
+from asgard_assets.ingest.api.messages import Refused, TransportError
+from asgard_assets.ingest.api.secrets import Secret
+from asgard_assets.ingest.api.service import JobService, ServiceClient
+
+KNOWN = Credentials(
+    "header", "Authorization", Secret("Bearer canary-1"), (Secret("canary-1"),), 3, 50.0, True
+)
+
+
+def ask(address, work):
+    async def run():
+        async with ServiceClient(address) as client:
+            return await work(client)
+
+    return asyncio.run(run())
+
+
+def test_a_worker_gets_credentials_and_turns():
+    with JobService(Fixed(KNOWN), Budget(100)) as address:
+        assert ask(address, lambda client: client.credentials()) == KNOWN
+        lease = ask(address, lambda client: client.lease(3, Seen(answered=1)))
+    assert (lease.free, lease.count) == (False, 3)
+    assert lease.gap == pytest.approx(1 / 98.5)
+
+
+def test_nobody_gets_anything_without_the_bearer():
+    with JobService(Fixed(KNOWN), Budget()) as address:
+        wrong = replace(address, bearer=Secret("guess"))
+        for work in (lambda client: client.credentials(), lambda client: client.lease(1, None)):
+            with pytest.raises(TransportError, match="403"):
+                ask(wrong, work)
+
+
+def test_a_worker_trusts_its_own_driver_alone():
+    with JobService(Fixed(KNOWN), Budget()) as ours, JobService(Fixed(KNOWN), Budget()) as other:
+        with pytest.raises(TransportError, match="certificate verify failed"):
+            ask(replace(ours, url=other.url), lambda client: client.credentials())
+
+
+def test_the_wire_is_tls_and_json():
+    async def run(address):
+        with pytest.raises(aiohttp.ClientError):
+            async with aiohttp.ClientSession() as session:
+                await session.post(address.url.replace("https", "http") + "/credentials")
+        context = ssl.create_default_context(cadata=address.certificate)
+        async with aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {address.bearer.value}"}
+        ) as session:
+            async with session.post(f"{address.url}/credentials", json={}, ssl=context) as answer:
+                return answer.content_type, json.loads(await answer.read())
+
+    with JobService(Fixed(KNOWN), Budget()) as address:
+        kind, fields = asyncio.run(run(address))
+    assert kind == "application/json"
+    assert fields["secret"] == "Bearer canary-1"
+
+
+def test_what_is_shipped_to_a_worker_holds_no_secret():
+    with JobService(Fixed(KNOWN), Budget()) as address:
+        assert b"canary" not in pickle.dumps(address)
+        assert address.bearer.value not in repr(address)
+
+
+def test_credentials_that_are_no_good_stop_the_job_before_it_starts():
+    class Bad:
+        async def credentials(self, rejected=None):
+            raise Refused("crm: check env:CRM_SECRET")
+
+    with pytest.raises(Refused, match="CRM_SECRET"), JobService(Bad(), Budget()):
+        pytest.fail("the job started")
+
+
+def test_a_service_that_ended_is_an_error_that_says_so():
+    with JobService(Fixed(KNOWN), Budget()) as address:
+        pass
+    with pytest.raises(TransportError, match="the driver's service does not answer"):
+        ask(address, lambda client: client.credentials())
