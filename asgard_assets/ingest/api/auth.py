@@ -6,7 +6,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -92,11 +92,11 @@ def credentials(source: ApiSource) -> Credentials:
 def authorize(request: Request, known: Credentials) -> Request:
     """The same request with the credentials in it."""
     if known.place == "header":
-        return replace(request, headers={**request.headers, known.name: known.secret.value})
+        return request.changed(headers={**request.headers, known.name: known.secret.value})
     if known.place == "query":
         joint = "&" if "?" in request.url else "?"
         pair = f"{quote(known.name, safe='')}={quote(known.secret.value, safe='')}"
-        return replace(request, url=f"{request.url}{joint}{pair}")
+        return request.changed(url=f"{request.url}{joint}{pair}")
     return request
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
 from typing import Any
 
 from asgard_assets.ingest.api.bronze import PERMANENT, RETRYABLE, SUCCESS
@@ -12,53 +11,78 @@ from asgard_assets.ingest.api.messages import Request, Response
 from asgard_assets.ingest.api.models import ApiSource
 from asgard_assets.ingest.api.secrets import MASK, SENSITIVE_HEADERS, Redactor
 
+_KNOWN_HEADERS = 1024
 _OPEN_STATUSES = frozenset({401})  # credentials can be mended: a resume sends these again
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Exchange:
-    """One logical request with what became of it."""
+    """One logical request with what became of it; filled in as it happens. Times are seconds since 1970."""
 
     request: Request
-    params: Mapping[str, str]
-    started: datetime
+    started: float
+    params: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     status: int | None = None
-    headers: Mapping[str, str] = None  # type: ignore[assignment]
+    headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     text: str | None = None
     outcome: str = RETRYABLE
     error_class: str | None = None
     error_message: str | None = None
 
-    def failed(self, outcome: str, error: Exception) -> Exchange:
-        return replace(self, outcome=outcome, error_class=type(error).__name__, error_message=str(error))
+    def answered(self, response: Response, outcome: str, error: str | None, text: str) -> None:
+        self.status, self.headers, self.body = response.status, response.headers, response.body
+        self.text, self.outcome = text, outcome
+        if error:
+            self.error_class, self.error_message = "HttpStatus", error
 
-    def columns(self, source: ApiSource, redactor: Redactor) -> dict[str, Any]:
-        """The Bronze columns that both forms share, with no secret in any of them."""
-        request = self.request
-        dropped = source.sink.volatile_headers
-        answered = None
-        if self.headers is not None:
-            answered = _json({k: v for k, v in self.headers.items() if k not in dropped})
+    def failed(self, outcome: str, error: Exception) -> None:
+        self.outcome, self.error_class, self.error_message = outcome, type(error).__name__, str(error)
+
+
+class Describing:
+    """Turns exchanges into the Bronze columns that both forms share, with no secret in any of them.
+
+    Headers are much the same from one request to the next: their JSON is made once.
+    """
+
+    def __init__(self, source: ApiSource, redactor: Redactor):
+        self._dropped, self._redactor = source.sink.volatile_headers, redactor
+        self._known: dict[tuple[tuple[str, str], ...], str] = {}
+
+    def columns(self, exchange: Exchange) -> dict[str, Any]:
+        request, text = exchange.request, self._redactor.text
+        answered, error = exchange.headers, exchange.error_message
+        started = int(exchange.started * 1e6)
         return {
             "request_id": request.id,
-            "url": redactor.text(request.url),
+            "url": text(request.url),
             "method": request.method,
-            "request_headers": redactor.text(_json(request.headers)),
-            "request_params": redactor.text(_json(self.params)),
-            "request_body": redactor.text(request.body.decode()) if request.body is not None else None,
-            "status_code": self.status,
-            "response_headers": None if answered is None else redactor.text(answered),
-            "success": self.outcome == SUCCESS,
-            "outcome": self.outcome,
-            "error_class": self.error_class,
-            "error_message": None if self.error_message is None else redactor.text(self.error_message),
+            "request_headers": text(self._json(tuple(request.headers.items()))),
+            "request_params": text(dumped(exchange.params)),
+            "request_body": text(request.body.decode()) if request.body is not None else None,
+            "status_code": exchange.status,
+            "response_headers": None
+            if exchange.status is None
+            else text(self._json(tuple(pair for pair in answered.items() if pair[0] not in self._dropped))),
+            "success": exchange.outcome == SUCCESS,
+            "outcome": exchange.outcome,
+            "error_class": exchange.error_class,
+            "error_message": None if error is None else text(error),
             "attempts": request.trace.attempts,
-            "started_at": self.started,
-            "finished_at": self.started + timedelta(seconds=self.seconds),
-            "duration_seconds": self.seconds,
+            "started_at": started,
+            "finished_at": started + int(exchange.seconds * 1e6),
+            "duration_seconds": exchange.seconds,
         }
+
+    def _json(self, headers: tuple[tuple[str, str], ...]) -> str:
+        found = self._known.get(headers)
+        if found is None:
+            if len(self._known) >= _KNOWN_HEADERS:
+                self._known.clear()
+            found = self._known[headers] = dumped(dict(headers))
+        return found
 
 
 def judge(source: ApiSource, response: Response) -> tuple[str, str | None]:
@@ -76,7 +100,10 @@ def judge(source: ApiSource, response: Response) -> tuple[str, str | None]:
     return PERMANENT, f"status {status}"
 
 
-def _json(mapping: Mapping[str, str]) -> str:
+def dumped(mapping: Mapping[str, str]) -> str:
+    """JSON with sorted keys; what is secret by its header's name is masked."""
+    if not mapping:
+        return "{}"
     import orjson
 
     safe = {k: MASK if k.lower() in SENSITIVE_HEADERS else v for k, v in mapping.items()}

@@ -12,8 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ConfigError
@@ -23,7 +22,7 @@ from asgard_assets.ingest.api.breaker import Breaker
 from asgard_assets.ingest.api.bronze import PERMANENT, RETRYABLE, SUCCESS, ResultFiles
 from asgard_assets.ingest.api.budget import Budget
 from asgard_assets.ingest.api.content import Content
-from asgard_assets.ingest.api.exchange import Exchange, judge
+from asgard_assets.ingest.api.exchange import Describing, Exchange, judge
 from asgard_assets.ingest.api.figures import Figures
 from asgard_assets.ingest.api.forms import PullForm
 from asgard_assets.ingest.api.intake import Intake
@@ -122,6 +121,7 @@ class Task:
         self._renderer = Renderer(source, job.base_url)
         self._fingerprint = fingerprint(source)
         self._redactor = Redactor()
+        self._describing = Describing(source, self._redactor)
         self._service = ServiceClient(job.service) if job.service else None
         self._days: dict[str, dict[str, str]] = {}
         self._files = ResultFiles(source, job.lake, job.staging_path, job.schema, label)
@@ -223,7 +223,7 @@ class Task:
                 try:
                     items, after = walk.read(page, exchange.request.url, exchange.headers, exchange.body)
                 except MalformedPage as error:
-                    exchange = exchange.failed(PERMANENT, error)
+                    exchange.failed(PERMANENT, error)
             if items is None:
                 await self._add(day, exchange, row_key=row_key, body=exchange.text, item_index=-1)
                 return
@@ -241,34 +241,26 @@ class Task:
     async def _exchange(self, day: str, request_id: str, row: dict[str, Any], page: Page | None) -> Exchange:
         """Send one request, tries and all. Every end of it is an outcome."""
         values = self._days.get(day) or self._days.setdefault(day, partition_values(day))
-        started, clock = datetime.now(UTC), time.monotonic()
-        request, params = Request(request_id, self._source.endpoint.method, ""), {}
-        exchange = Exchange(request, params, started)
+        clock = time.monotonic()
+        exchange = Exchange(Request(request_id, self._source.endpoint.method, ""), time.time())
         try:
-            request, params = self._renderer.request(
+            exchange.request, exchange.params = self._renderer.request(
                 request_id, values, row, page, {"value": self._job.cursors.get(day)}
             )
-            exchange = Exchange(request, params, started)
-            response = await self._send(request)
+            response = await self._send(exchange.request)
             outcome, error = judge(self._source, response)
-            exchange = replace(
-                exchange,
-                status=response.status,
-                headers=response.headers,
-                body=response.body,
-                text=self._redactor.text(response.body.decode("utf-8", "replace")),
-                outcome=outcome,
-                error_class="HttpStatus" if error else None,
-                error_message=error,
-            )
+            text = self._redactor.text(response.body.decode("utf-8", "replace"))
+            exchange.answered(response, outcome, error, text)
             self.figures.bytes += len(response.body)
         except TransportError as error:
-            exchange = exchange.failed(RETRYABLE, error)
+            exchange.failed(RETRYABLE, error)
         except (RenderError, BodyTooLarge, Unsendable) as error:
-            exchange = exchange.failed(PERMANENT, error)
-        self.figures.retries += max(0, request.trace.attempts - 1)
-        self.figures.throttles += request.trace.throttles
-        return replace(exchange, seconds=time.monotonic() - clock)
+            exchange.failed(PERMANENT, error)
+        trace = exchange.request.trace
+        self.figures.retries += max(0, trace.attempts - 1)
+        self.figures.throttles += trace.throttles
+        exchange.seconds = time.monotonic() - clock
+        return exchange
 
     async def _once(self, request: Request) -> Response:
         """The innermost `send`: one try on the wire, counted."""
@@ -297,7 +289,7 @@ class Task:
                 error=self._redactor.text(exchange.error_message or ""),
                 attempts=exchange.request.trace.attempts,
             )
-        row = exchange.columns(self._source, self._redactor) | values
+        row = self._describing.columns(exchange) | values
         row |= {"epoch": job.epochs[day], "run_id": job.run_id}
         body, payload = row.get("body") or "", row.get("payload")
         offload = self._source.sink.offload_bytes
