@@ -169,40 +169,61 @@ class _Buffer:
 
 
 class ResultFiles:
-    """Rows on their way into immutable Parquet files, one buffer a day; bounded by rows, bytes and age."""
+    """Rows on their way into immutable Parquet files, one buffer a day; bounded by rows, bytes and age.
+
+    No more than `flush_rows` rows and about `flush_bytes` wait in memory, those being written included: that
+    is what a killed worker loses. A file holds half of it, so that sending goes on while one is written.
+    """
 
     def __init__(self, source: ApiSource, lake: Lake, staging_path: str, schema: pa.Schema, label: str):
-        self._limits = source.execution
+        self._flush_seconds = source.execution.flush_seconds
         self._lake, self._path, self._label = lake, staging_path, label
         self._schema = schema.remove(schema.get_field_index(DS))
         self._buffers: dict[str, _Buffer] = {}
         self._lock = asyncio.Lock()
+        # Half of what may wait: the other half is being written.
+        self._most_rows = max(1, source.execution.flush_rows // 2)
+        self._most_bytes = source.execution.flush_bytes // 2
+        self._rows = self._bytes = 0
         self.written: list[str] = []
 
     async def add(self, day: str, row: Mapping[str, Any], size: int) -> None:
         """Take one row; whoever fills a buffer writes it, and meanwhile the others go on."""
-        buffer = self._buffers.setdefault(day, _Buffer())
+        buffer = self._buffers.get(day) or self._buffers.setdefault(day, _Buffer())
         buffer.rows.append(row)
         buffer.bytes += size
-        if len(buffer.rows) >= self._limits.flush_rows:
-            await self.flush(day)
-        elif sum(b.bytes for b in self._buffers.values()) >= self._limits.flush_bytes:
-            await self.flush(*self._buffers)
+        self._rows += 1
+        self._bytes += size
+        if self._full:
+            async with self._lock:
+                # Of those who waited for the last file, the first writes the next one.
+                if self._full:
+                    await self._take_out(tuple(self._buffers))
 
     async def flush_old(self) -> None:
         """Write what waits for longer than `flush_seconds`."""
-        limit = time.monotonic() - self._limits.flush_seconds
+        limit = time.monotonic() - self._flush_seconds
         old = [day for day, buffer in self._buffers.items() if buffer.since <= limit]
         if old:
             await self.flush(*old)
 
     async def flush(self, *days: str) -> None:
         """Write the buffers of `days`, all of them where none is named. Not to be cancelled half way."""
-        taken = {day: self._buffers.pop(day) for day in days or tuple(self._buffers) if day in self._buffers}
         # One file at a time bounds what is in memory besides the buffers.
         async with self._lock:
-            for day, buffer in taken.items():
-                self.written.append(await asyncio.to_thread(self._write, day, buffer.rows))
+            await self._take_out(days or tuple(self._buffers))
+
+    @property
+    def _full(self) -> bool:
+        return self._rows >= self._most_rows or self._bytes >= self._most_bytes
+
+    async def _take_out(self, days: tuple[str, ...]) -> None:
+        taken = {day: self._buffers.pop(day) for day in days if day in self._buffers}
+        for buffer in taken.values():
+            self._rows -= len(buffer.rows)
+            self._bytes -= buffer.bytes
+        for day, buffer in taken.items():
+            self.written.append(await asyncio.to_thread(self._write, day, buffer.rows))
 
     def _write(self, day: str, rows: list[Mapping[str, Any]]) -> str:
         import pyarrow as pa
@@ -219,3 +240,18 @@ class ResultFiles:
         if not self._lake.remote:
             filesystem.move(target, f"{folder}/{name}")
         return f"{DS}={day}/{name}"
+
+
+def written_by(lake: Lake, staging_path: str, task: int) -> Iterator[tuple[str, str, pa.Table]]:
+    """Whole files of a task's earlier tries: day, address inside the staging folder, ids and outcomes."""
+    import pyarrow.parquet as pq
+    from pyarrow import fs as pafs
+
+    base = staging_path.removeprefix("s3://")
+    for info in lake.filesystem.get_file_info(pafs.FileSelector(base, recursive=True)):
+        inside = info.path[len(base) + 1 :]
+        folder, _, name = inside.partition("/")
+        if folder.startswith(f"{DS}=") and name.startswith(f"part-{task:05d}-"):
+            with pq.ParquetFile(info.path, filesystem=lake.filesystem) as file:
+                table = file.read(columns=["request_id", "outcome"])
+            yield folder.removeprefix(f"{DS}="), inside, table

@@ -6,22 +6,23 @@ and the row's values, so the plan knows every id without rendering anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.ingest.api.bronze import RETRYABLE
 from asgard_assets.ingest.api.forms import Rows
+from asgard_assets.ingest.api.leftovers import Note, usable_files
 from asgard_assets.ingest.api.models import ApiSource, Mode
+from asgard_assets.ingest.api.plan import PLAN_COLUMNS, PlanFiles
 from asgard_assets.ingest.api.rendering import fingerprint
 from asgard_assets.lake import DS, Lake, Staging
+from asgard_assets.lake_reader import quoted
 
 if TYPE_CHECKING:
     import duckdb
 
-PLAN = "_plan/requests"  # inside the staging folder; "_" hides it from whoever looks for results
-PLAN_COLUMNS = (DS, "request_id", "row_key", "row")
 _SQL = {
     "bigint": "bigint",
     "integer": "integer",
@@ -39,6 +40,7 @@ class Plan:
     carried: Mapping[str, int]
     modes: Mapping[str, str]
     epochs: Mapping[str, int]
+    tasks: int = 0
 
     @property
     def requests(self) -> int:
@@ -94,10 +96,13 @@ def plan_rows(
     mode: Mode,
     rows_from: str | None = None,
     limit: int | None = None,
+    tasks: int = 1,
+    left: Sequence[Note] = (),
 ) -> Plan:
     """Write the plan's Parquet files into the staging folder, and carry over what need not be sent.
 
-    `limit`: no more requests a day. `rows_from`: Parquet files (a glob) that stand in for the source's own rows, with or without `ds`.
+    `limit`: no more requests a day. `rows_from`: Parquet files (a glob) that stand in for the source's own rows,
+    with or without `ds`. `left`: killed runs whose successes count. At most `tasks` tasks get requests.
     Raises SourceError where a table that is read does not exist, ConfigError where the query is wrong.
     """
     assert source.rows is not None
@@ -105,25 +110,29 @@ def plan_rows(
     refuse_cut(source, chosen, limit)
     common = fingerprint(source)
     send, carried = {}, {}
-    with lake.connect() as connection:
+    with lake.connect() as connection, PlanFiles(lake, staging, tasks) as files:
         connection.execute(f"set temp_directory = '{_scratch(lake, staging)}'")
         for day in staging.days:
             _select_rows(lake, connection, source, day, rows_from)
             _identify(connection, source.rows, day, common)
-            carried[day] = _carry(lake, connection, source, staging, day) if chosen[day] == "resume" else 0
+            carried[day] = 0
+            if chosen[day] == "resume":
+                published = f'"{source.sink.stage}"."{source.sink.name}"'
+                table = lake.table(source.sink.stage, source.sink.name)
+                there = {field.name for field in table.schema().fields} if table else set()
+                carried[day] += _carry(connection, staging, day, published, there, "carried")
+            if found := usable_files(lake, staging, left, day, epochs[day]):
+                listed = f"read_parquet([{', '.join(map(quoted, found))}], hive_partitioning = true)"
+                carried[day] += _carry(connection, staging, day, listed, staging.schema.names, "left")
             if limit is not None:
                 connection.execute(
                     "delete from todo where request_id not in "
                     f"(select request_id from todo order by length(row_key), row_key limit {limit:d})"
                 )
             send[day] = _one(connection, "select count(*) from todo")
-            if send[day]:
-                target = f"{staging.path}/{PLAN}/{day}.parquet"
-                lake.filesystem.create_dir(f"{staging.path.removeprefix('s3://')}/{PLAN}", recursive=True)
-                connection.execute(
-                    f"copy (select {', '.join(PLAN_COLUMNS)} from todo order by length(row_key), row_key) to '{target}' (format parquet)"
-                )
-    return Plan(send, carried, chosen, epochs)
+            query = f"select {', '.join(PLAN_COLUMNS)} from todo order by length(row_key), row_key"
+            files.add(connection.execute(query).to_arrow_reader(files.batch_rows(send[day])))
+        return Plan(send, carried, chosen, epochs, files.tasks)
 
 
 def _select_rows(
@@ -202,27 +211,32 @@ def _identify(connection: duckdb.DuckDBPyConnection, rows: Rows, day: str, commo
 
 
 def _carry(
-    lake: Lake, connection: duckdb.DuckDBPyConnection, source: ApiSource, staging: Staging, day: str
+    connection: duckdb.DuckDBPyConnection,
+    staging: Staging,
+    day: str,
+    relation: str,
+    there: Collection[str],
+    name: str,
 ) -> int:
-    """Copy published successes that are still wanted into the staging folder; take them off `todo`."""
+    """Copy successes that are still wanted into the staging folder; take them off `todo`. `there`: the columns
+    that `relation` has."""
     connection.execute(
-        f"""create or replace temp table kept as
-        select request_id from "{source.sink.stage}"."{source.sink.name}"
+        f"""create or replace temp table kept as select distinct request_id from {relation}
         where {DS} = '{day}' and success and request_id in (select request_id from todo)"""
     )
     count = _one(connection, "select count(*) from kept")
     if count:
-        table = lake.table(source.sink.stage, source.sink.name)
-        there = {field.name for field in table.schema().fields} if table else set()
         listed = ", ".join(
-            f'"{name}"' if name in there else f'null as "{name}"'
-            for name in staging.schema.names
-            if name != DS
+            f'"{column}"' if column in there else f'null as "{column}"'
+            for column in staging.schema.names
+            if column != DS
         )
+        # Two killed runs, or two tries of one task, can both have got the same answer.
         connection.execute(
-            f"""copy (select {listed} from "{source.sink.stage}"."{source.sink.name}"
-                where {DS} = '{day}' and success and request_id in (select request_id from kept))
-            to '{_folder(staging, day)}/part-carried.parquet' (format parquet, compression zstd)"""
+            f"""copy (select {listed} from {relation}
+                where {DS} = '{day}' and success and request_id in (select request_id from kept)
+                qualify row_number() over (partition by request_id order by finished_at desc) = 1)
+            to '{_folder(staging, day)}/part-{name}.parquet' (format parquet, compression zstd)"""
         )
         connection.execute("delete from todo where request_id in (select request_id from kept)")
     return count

@@ -99,9 +99,20 @@ class Execution(Model):
     tasks: int | None = Field(
         default=None, ge=1, description="Spark tasks that send; default: the cores there are."
     )
-    flush_rows: int = Field(default=5_000, ge=1, description="A result file is written after so many rows …")
+    flush_rows: int = Field(
+        default=10_000,
+        ge=1,
+        description="So many rows at most wait in a worker's memory, which is what a kill loses; a result file "
+        "holds half of them. It is written after so many rows …",
+    )
     flush_bytes: int = Field(default=16 << 20, ge=1, description="… or body bytes …")
     flush_seconds: float = Field(default=30, gt=0, description="… or seconds.")
+    resume_hours: float = Field(
+        default=24,
+        ge=0,
+        description="What a killed run had got is taken over by the next one, unless it is older than this. "
+        "A refresh takes over nothing.",
+    )
     breaker: int = Field(
         default=50,
         ge=1,

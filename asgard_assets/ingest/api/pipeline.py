@@ -19,10 +19,12 @@ from asgard_assets.ingest.api.calendar import refuse_days, today, usual_days
 from asgard_assets.ingest.api.checkpoint import app_id, close_plan, open_plan
 from asgard_assets.ingest.api.config import load, located
 from asgard_assets.ingest.api.figures import Figures, Summary
-from asgard_assets.ingest.api.ledger import PLAN, PLAN_COLUMNS, Plan, modes, plan_rows, refuse_cut
+from asgard_assets.ingest.api.ledger import Plan, modes, plan_rows, refuse_cut
+from asgard_assets.ingest.api.leftovers import Note, announce, leftovers
 from asgard_assets.ingest.api.messages import Refused, Unreachable
 from asgard_assets.ingest.api.models import ApiSource, Mode
 from asgard_assets.ingest.api.oauth import issuer
+from asgard_assets.ingest.api.plan import PLAN_COLUMNS, PlanFiles
 from asgard_assets.ingest.api.progress import FOLDER, Progress, Watch, watching
 from asgard_assets.ingest.api.schemes import OAuth2
 from asgard_assets.ingest.api.secrets import expand, variable
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _ROWS = "_rows"
-_SCHEMA = ", ".join(f"`{name}` string" for name in PLAN_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,9 @@ def run_pipeline(
     bad = audit(lake, staged.staging, table_spec(config)).bad_days
     good = [day for day in staged.staging.days if day not in bad]
     plans = {app: number for app, number in staged.plans.items() if app.rsplit("/", 1)[-1] in good}
-    version = lake.publish(staged.staging, good, plans).version if good else None
+    # What a check refused is not to be taken over by the next run: it is asked for again.
     lake.discard(staged.staging, list(bad))
+    version = lake.publish(staged.staging, good, plans).version if good else None
     return replace(staged.summary, version=version, bad_days=bad)
 
 
@@ -116,6 +118,7 @@ def stage_source(
         load_middleware(path, source)
     base_url = _base_url(source)
     _check_rows(source, rows)
+    run_id = run_id or uuid.uuid4().hex
     payload = known_schema(lake, source)
     staging = lake.stage(
         source.sink.stage,
@@ -126,23 +129,29 @@ def stage_source(
     )
     walk = None
     try:
-        plan = _plan(lake, source, staging, mode, rows, limit)
+        left = leftovers(lake, source, staging, run_id, mode)
+        tasks = source.execution.tasks or spark.sparkContext.defaultParallelism
+        plan = _plan(lake, source, staging, mode, rows, limit, tasks, left)
         if source.incremental:
             walk = open_plan(lake, source, staging.days[0])
-        tasks = source.execution.tasks or spark.sparkContext.defaultParallelism
-        planned = plan.requests if source.rows else None
-        with (
-            _service(spark, source, issuing) as address,
-            watching(Watch(lake, staging.path, planned), on_progress),
-        ):
-            job = Job(
-                source, lake, staging.path, staging.schema, base_url, address, plan.epochs, run_id or uuid.uuid4().hex,
-                max(1, min(tasks, plan.requests)), payload, {walk.ds: walk.cursor} if walk else {}, limit,
-                on_progress is not None,
-            )  # fmt: skip
-            figures = _send(spark, job, plan)
-        _raise_useless(source, figures)
+        announce(lake, source, staging, plan.epochs, run_id)
     except BaseException:
+        lake.discard(staging)
+        raise
+    # From here on, what workers have written is kept whatever happens: the next run takes it over.
+    planned = plan.requests if source.rows else None
+    with (
+        _service(spark, source, issuing) as address,
+        watching(Watch(lake, staging.path, planned), on_progress),
+    ):
+        job = Job(
+            source, lake, staging.path, staging.schema, base_url, address, plan.epochs, run_id, plan.tasks,
+            payload, {walk.ds: walk.cursor} if walk else {}, limit, on_progress is not None,
+        )  # fmt: skip
+        figures = _send(spark, job)
+    try:
+        _raise_useless(source, figures)
+    except (Refused, Unreachable):
         lake.discard(staging)
         raise
     _drop_strays(lake, staging, plan, figures)
@@ -202,29 +211,44 @@ def _check_rows(source: ApiSource, rows: DataFrame | None) -> None:
 
 
 def _plan(
-    lake: Lake, source: ApiSource, staging: Staging, mode: Mode, rows: DataFrame | None, limit: int | None
+    lake: Lake,
+    source: ApiSource,
+    staging: Staging,
+    mode: Mode,
+    rows: DataFrame | None,
+    limit: int | None,
+    tasks: int,
+    left: Sequence[Note],
 ) -> Plan:
     if source.rows is None:
-        chosen, epochs = modes(lake, source, staging.days, "refresh" if mode == "auto" else mode)
-        refuse_cut(source, chosen, limit)
-        return Plan(dict.fromkeys(staging.days, 1), dict.fromkeys(staging.days, 0), chosen, epochs)
+        return _plan_walks(lake, source, staging, mode, limit, tasks)
     if rows is None:
-        return plan_rows(lake, source, staging, mode, limit=limit)
+        return plan_rows(lake, source, staging, mode, None, limit, tasks, left)
     target = f"{staging.path}/{_ROWS}/frame"
     rows.write.parquet(target.replace("s3://", "s3a://", 1))
-    return plan_rows(lake, source, staging, mode, f"{target}/*.parquet", limit)
+    return plan_rows(lake, source, staging, mode, f"{target}/*.parquet", limit, tasks, left)
 
 
-def _send(spark: SparkSession, job: Job, plan: Plan) -> Figures:
+def _plan_walks(
+    lake: Lake, source: ApiSource, staging: Staging, mode: Mode, limit: int | None, tasks: int
+) -> Plan:
+    """One walk a day. A walk begins anew: most cursors are not good for a second run."""
+    import pyarrow as pa
+
+    chosen, epochs = modes(lake, source, staging.days, "refresh" if mode == "auto" else mode)
+    refuse_cut(source, chosen, limit)
+    with PlanFiles(lake, staging, tasks) as files:
+        for day in staging.days:
+            files.add([pa.record_batch([[day], [""], ["{}"], ["{}"]], names=list(PLAN_COLUMNS))])
+        count = files.tasks
+    return Plan(dict.fromkeys(staging.days, 1), dict.fromkeys(staging.days, 0), chosen, epochs, count)
+
+
+def _send(spark: SparkSession, job: Job) -> Figures:
     """The Spark job. No shuffle stands above the network call, so that none can make it run twice."""
-    if not plan.requests:
+    if not job.tasks:
         return Figures()
-    if job.source.rows is None:
-        frame = spark.createDataFrame([(day, "", "{}", "{}") for day in plan.send], _SCHEMA)
-    else:
-        frame = spark.read.schema(_SCHEMA).parquet(f"{job.staging_path}/{PLAN}".replace("s3://", "s3a://", 1))
-    # Sorted by day, a task fills one day's file after the other, not all at once.
-    frame = frame.repartition(job.tasks).sortWithinPartitions(DS)
+    frame = spark.range(0, job.tasks, 1, job.tasks)
     handed = frame.mapInArrow(sender(job), "figures string").collect()
     return Figures.total(row[0] for row in handed)
 
@@ -241,7 +265,7 @@ def _raise_useless(source: ApiSource, figures: Figures) -> None:
 def _drop_strays(lake: Lake, staging: Staging, plan: Plan, figures: Figures) -> None:
     """Remove the plan, and files of task attempts that Spark gave up: their rows were sent again."""
     wanted = {*figures.files} | {
-        f"{DS}={day}/part-carried.parquet" for day, rows in plan.carried.items() if rows
+        f"{DS}={day}/part-{name}.parquet" for day in plan.send for name in ("carried", "left")
     }
     base = staging.path.removeprefix("s3://")
     for uris in lake.staged_files(staging).values():

@@ -11,6 +11,7 @@ import importlib
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api import bodies
 from asgard_assets.ingest.api.auth import Authenticator, Fixed
 from asgard_assets.ingest.api.breaker import Breaker
-from asgard_assets.ingest.api.bronze import PERMANENT, RETRYABLE, SUCCESS, ResultFiles
+from asgard_assets.ingest.api.bronze import PERMANENT, RETRYABLE, SUCCESS, ResultFiles, written_by
 from asgard_assets.ingest.api.budget import Budget
 from asgard_assets.ingest.api.content import Content
 from asgard_assets.ingest.api.exchange import Describing, Exchange, judge
@@ -42,6 +43,7 @@ from asgard_assets.ingest.api.messages import (
 from asgard_assets.ingest.api.models import ApiSource
 from asgard_assets.ingest.api.pagination import MalformedPage, Page
 from asgard_assets.ingest.api.payload import Schema
+from asgard_assets.ingest.api.plan import requests_of
 from asgard_assets.ingest.api.progress import ProgressFile
 from asgard_assets.ingest.api.rendering import Renderer, fingerprint, page_id, partition_values
 from asgard_assets.ingest.api.retry import Retrying
@@ -76,21 +78,47 @@ class Job:
 
 
 def sender(job: Job) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function for `mapInArrow`: plan rows in, one row of figures (JSON) out."""
+    """The function for `mapInArrow`: a task's number in, one row of figures (JSON) out."""
 
-    def send(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def send(numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
         from pyspark import TaskContext
 
         context = TaskContext.get()
-        label = f"{context.partitionId():05d}-{context.taskAttemptId()}" if context else "0"
-        figures = run_task(job, batches, label)
-        yield pa.record_batch([pa.array([figures.to_json()])], names=["figures"])
+        for number in (number for batch in numbers for number in batch.column(0).to_pylist()):
+            figures, rows = Figures(), requests_of(job.lake, job.staging_path, number)
+            if context and context.attemptNumber() and job.source.rows:
+                figures, rows = skip_written(job, number, rows)
+            figures = run_task(job, rows, f"{number:05d}-{uuid.uuid4().hex[:8]}", figures)
+            yield pa.record_batch([pa.array([figures.to_json()])], names=["figures"])
 
     return send
 
 
-def run_task(job: Job, batches: Iterator[pa.RecordBatch], label: str) -> Figures:
+def skip_written(
+    job: Job, task: int, batches: Iterator[pa.RecordBatch]
+) -> tuple[Figures, Iterator[pa.RecordBatch]]:
+    """What an earlier try of this task has in whole files: its figures, and the rows less those."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    figures, ids = Figures(), []
+    for day, inside, table in written_by(job.lake, job.staging_path, task):
+        figures.files.append(inside)
+        for counted in table["outcome"].value_counts().to_pylist():
+            figures.count(day, counted["values"], counted["counts"])
+        ids.append(table["request_id"].combine_chunks())
+    figures.usable = any(SUCCESS in outcomes for outcomes in figures.outcomes.values())
+    known = pa.chunked_array(ids, pa.string()).combine_chunks()
+
+    def rest() -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield batch.filter(pc.invert(pc.is_in(batch["request_id"], value_set=known)))  # pyright: ignore
+
+    return figures, rest()
+
+
+def run_task(job: Job, batches: Iterator[pa.RecordBatch], label: str, before: Figures) -> Figures:
     """Send every row of `batches`; returns when all have an outcome in a file. Starts and ends its own loop."""
     done: list[Figures] = []
     failed: list[BaseException] = []
@@ -99,7 +127,7 @@ def run_task(job: Job, batches: Iterator[pa.RecordBatch], label: str) -> Figures
         import uvloop
 
         try:
-            done.append(uvloop.run(Task(job, label).run(batches)))
+            done.append(uvloop.run(Task(job, label, figures=before).run(batches)))
         except BaseException as error:  # noqa: BLE001  raised again below, in the thread that Spark watches
             failed.append(error)
 
@@ -114,7 +142,7 @@ def run_task(job: Job, batches: Iterator[pa.RecordBatch], label: str) -> Figures
 class Task:
     """The asyncio side of one Spark task."""
 
-    def __init__(self, job: Job, label: str, client: Transport | None = None):
+    def __init__(self, job: Job, label: str, client: Transport | None = None, figures: Figures | None = None):
         source = job.source
         self._job, self._source = job, source
         self._transport = client or transport(source)
@@ -129,7 +157,8 @@ class Task:
         self._content = Content(source, self._redactor, job.payload)
         self._breaker = Breaker(source, job.base_url)
         self._in_flight = 0
-        self.figures = Figures(workers=[os.getpid()])
+        self.figures = figures or Figures()
+        self.figures.workers.append(os.getpid())
         pause = Pause(source.limits.pause_share)
         rate = source.limits.requests_per_second
         gate = Gate(
@@ -176,9 +205,9 @@ class Task:
             last = self._breaker.last
             self.figures.unreachable = last.message if isinstance(last, Unreachable) else ""
             self.figures.refused = last.message if isinstance(last, Refused) else ""
-        self.figures.usable = not self._breaker.armed
+        self.figures.usable |= not self._breaker.armed
         self.figures.seconds = time.monotonic() - started
-        self.figures.files = self._files.written
+        self.figures.files += self._files.written
         self.figures.shape, self.figures.drift = self._content.shape, dict(self._content.drift)
         return self.figures
 

@@ -23,7 +23,7 @@ def add(results, count, size=10):
 
 
 def test_a_file_is_written_when_its_rows_are_many(lake):
-    results, staging = files(lake, flush_rows=10)
+    results, staging = files(lake, flush_rows=20)
     add(results, 25)
     assert len(results.written) == 2
     asyncio.run(results.flush())
@@ -33,7 +33,7 @@ def test_a_file_is_written_when_its_rows_are_many(lake):
 
 
 def test_a_file_is_written_when_its_bytes_are_many(lake):
-    results, _ = files(lake, flush_bytes=100)
+    results, _ = files(lake, flush_bytes=200)
     add(results, 4, size=30)
     assert len(results.written) == 1
 

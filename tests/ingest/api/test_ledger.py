@@ -2,7 +2,8 @@ import pytest
 
 from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.ingest.api.bronze import arrow_schema
-from asgard_assets.ingest.api.ledger import PLAN, plan_rows
+from asgard_assets.ingest.api.ledger import plan_rows
+from asgard_assets.ingest.api.plan import PLAN
 from asgard_assets.lake import Lake
 from tests.ingest.api.sources import USAGE, put_users, source
 
@@ -16,9 +17,10 @@ def plan(lake: Lake, config=None, mode="auto", days=(DAY,)):
 
 
 def ids(lake, staging, day=DAY):
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    rows = pq.read_table(f"{staging.path}/{PLAN}/{day}.parquet").to_pylist()
+    rows = pq.read_table(f"{staging.path}/{PLAN}").filter(pc.field("ds") == day).to_pylist()
     return {row["row_key"]: row["request_id"] for row in rows}
 
 
@@ -73,3 +75,20 @@ def test_a_query_that_is_wrong_is_refused(lake, query, message):
     put_users(lake, 1)
     with pytest.raises(ConfigError, match=message):
         plan(lake, rows(query))
+
+
+def test_requests_are_dealt_out_evenly_and_days_stay_in_order(lake):
+    import pyarrow.parquet as pq
+
+    put_users(lake, 1000)
+    config = source(USAGE)
+    days = [DAY, "2026-10-06"]
+    staging = lake.stage("bronze", "usage", arrow_schema(config), days)
+    found = plan_rows(lake, config, staging, "auto", tasks=3)
+    assert found.tasks == 3
+    parts = [
+        pq.read_table(f"{staging.path}/{PLAN}/{task:05d}.parquet")["ds"].to_pylist() for task in range(3)
+    ]
+    assert sum(map(len, parts)) == 2000
+    assert max(map(len, parts)) - min(map(len, parts)) <= 4
+    assert all(part == sorted(part) for part in parts)

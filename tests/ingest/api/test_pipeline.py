@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_a_range_is_one_job_and_every_row_lands_once(spark, lake, api):
 def test_small_and_old_buffers_lose_and_repeat_nothing(spark, lake, api):
     put_users(lake, 150)
     api.latency = 0.02
-    config = source(USAGE, execution={"flush_rows": 7, "flush_seconds": 0.03}, limits={"max_in_flight": 5})
+    config = source(USAGE, execution={"flush_rows": 14, "flush_seconds": 0.03}, limits={"max_in_flight": 5})
     run_pipeline(spark, config, days=DAYS[:2], lake=lake)
     assert len({row["request_id"] for row in rows(lake)}) == len(rows(lake)) == 300
     assert len(lake.files("bronze", "usage")) > 40
@@ -175,9 +176,42 @@ def test_a_frame_can_stand_in_for_a_table_but_not_beside_one(spark, lake, api):
         run_pipeline(spark, bare, days=[DAY], lake=lake)
 
 
-def test_a_killed_run_leaves_nothing_that_a_reader_sees(spark, lake, api):
+def test_what_a_killed_run_had_got_is_not_sent_again(spark, lake, api):
     put_users(lake, 10)
+    api.status = {3: [404], 4: [503, 503]}
     stage_source(spark, lake, source(USAGE), [DAY])  # staged, and never published
-    assert lake.version("bronze", "usage") == -1
+    assert lake.version("bronze", "usage") == -1, "nothing that a reader sees"
+    api.forget()
+    api.status = {}
     summary = run_pipeline(spark, source(USAGE), days=[DAY], lake=lake)
-    assert (len(rows(lake)), summary.requests) == (10, 10)
+    assert (len(rows(lake)), summary.requests, summary.carried) == (10, 2, {DAY: 8})
+    assert all(row["success"] and row["epoch"] == 1 for row in rows(lake))
+    # The next run removes what the killed one left, and keeps what is published.
+    run_pipeline(spark, source(USAGE), days=[DAY], lake=lake)
+    assert len(rows(lake)) == 10
+    table = Path(lake.path("bronze", "usage"))
+    assert len([*table.glob("_runs/*.json")]) == 1, "of the last run"
+    assert len([folder for folder in table.iterdir() if folder.name[0] not in "._"]) == 2
+
+
+def test_a_refresh_and_another_configuration_take_nothing_over(spark, lake, api):
+    put_users(lake, 10)
+    for _ in range(2):
+        stage_source(spark, lake, source(USAGE), [DAY])
+    assert sum(api.requests.values()) == 10
+    bare = source(USAGE, sink=USAGE["sink"] | {"body": "none"})
+    assert stage_source(spark, lake, bare, [DAY]).summary.requests == 10
+    old = source(USAGE, execution={"resume_hours": 0})
+    assert stage_source(spark, lake, old, [DAY]).summary.requests == 10
+    assert stage_source(spark, lake, source(USAGE), [DAY], "refresh").summary.requests == 10
+    mine = stage_source(spark, lake, source(USAGE), [DAY], "refresh", run_id="r")
+    assert mine.summary.requests == 10
+    again = stage_source(spark, lake, source(USAGE), [DAY], "refresh", run_id="r")
+    assert again.summary.requests == 0, "a step that is tried again is the same run"
+
+
+def test_what_a_check_refused_is_asked_for_again(spark, lake, api):
+    put_users(lake, 10)
+    strict = source(USAGE, quality=USAGE["quality"] | {"checks": [{"name": "no", "sql": "user_id <> 3"}]})
+    assert run_pipeline(spark, strict, days=[DAY], lake=lake).bad_days == {DAY: ["no"]}
+    assert run_pipeline(spark, strict, days=[DAY], lake=lake).requests == 10
