@@ -37,7 +37,7 @@ def tables(specs: dict[str, dg.AssetSpec]) -> dict[str, dg.AssetSpec]:
 def test_all_five_stages_are_there(specs):
     found = {name.split("/")[0] for name in specs}
     assert STAGES <= found
-    assert found <= STAGES | {"airbyte", "rejected"}
+    assert found <= STAGES | {"airbyte", "rejected", "platform"}
 
 
 def test_every_table_is_partitioned_except_the_online_store(specs):

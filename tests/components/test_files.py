@@ -143,7 +143,8 @@ def test_days_in_the_hands_of_another_run_are_left_to_it(landing: Path, instance
     assert asked(tick(instance)) == ["2026-10-08"]
 
 
-def test_a_tick_asks_for_a_bounded_number_of_runs(landing: Path, instance) -> None:
+def test_a_tick_asks_for_a_bounded_number_of_runs(landing: Path, instance, monkeypatch) -> None:
+    monkeypatch.setattr("asgard_assets.components.file_sensor._RUNS_PER_TICK", 10)
     for day in range(5, 25):
         drop(landing, f"2026-10-{day:02}", "id\n1\n")
     assert len(asked(tick(instance))) == 10

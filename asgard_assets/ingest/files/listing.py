@@ -234,6 +234,8 @@ class _Found:
     ) -> bool:
         """Note the file; True where it is to be loaded."""
         self.listed += listed is not None
+        if listed is not None and known is not None and known.file == listed and path not in failures:
+            return False  # nearly every file of a big source: nothing of it needs to be worked out
         state = _judge(source, path, listed, known, failures)
         if state is None:
             if listed is not None and chosen(source, path):
