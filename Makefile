@@ -22,6 +22,9 @@ test-fast: setup  ## The unmarked tests: no servers
 soak: setup  ## Kill every stage ten times and compare the tables
 	@$(BIN)/python -m pytest -m soak
 
+docs: setup  ## dbt's docs site over the lake, .asgard/docs/dbt/index.html
+	@$(BIN)/python -m asgard_assets.components.dbt_manifest --docs dbt_project
+
 check: setup  ## ruff, types, layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -32,4 +35,4 @@ lock: setup  ## Resolve pyproject.toml into requirements.lock again
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --custom-compile-command "make lock" -q -o requirements.lock
 
-.PHONY: help setup demo dev test test-fast soak check lock
+.PHONY: help setup demo dev test test-fast soak docs check lock

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from asgard_assets.components.dbt_sources import with_source_freshness
 from asgard_assets.resources.environment import executor, resources
 
 
@@ -11,4 +12,5 @@ from asgard_assets.resources.environment import executor, resources
 def defs() -> dg.Definitions:
     """Load the project. Slow libraries stay unimported until a step needs them."""
     loaded = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
-    return dg.Definitions.merge(loaded, dg.Definitions(resources=resources(), executor=executor()))
+    bound = dg.Definitions.merge(loaded, dg.Definitions(resources=resources(), executor=executor()))
+    return with_source_freshness(bound)

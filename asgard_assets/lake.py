@@ -51,7 +51,7 @@ class Staging:
 
     @property
     def partitioned(self) -> bool:
-        return DS in self.schema.names
+        return bool(self.days)
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,17 @@ class Lake(LakeReader):
         days: Sequence[str] = (),
         seen: Mapping[str, int] | None = None,
         properties: Mapping[str, str] | None = None,
+        whole: bool = False,
     ) -> Staging:
         """Open a staging folder for `days` (none: the whole, unpartitioned table is replaced).
 
         A writer that reads its inputs before it can stage takes `epochs` first and hands them in as `seen`:
-        else one that read later, yet published earlier, would be overwritten with what is older.
+        else one that read later, yet published earlier, would be overwritten with what is older. `whole`: the
+        table is no partitioned one although it has a column `ds`.
         """
         days = tuple(dict.fromkeys(days))
         _refuse_no_days(f"{stage}/{name}", days)
-        if (DS in schema.names) != bool(days):
+        if not whole and (DS in schema.names) != bool(days):
             raise LakeError(
                 f"{stage}/{name}: a table with a `{DS}` column is written by days, one without it as a whole",
                 table=f"{stage}/{name}",
@@ -165,12 +167,15 @@ class Lake(LakeReader):
         days: Sequence[str] | None = None,
         plans: Mapping[str, int] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        replace_schema: bool = False,
     ) -> Published:
         """Make the staged days visible in one commit; they replace those days (or the whole table).
 
         `days` defaults to all staged days; a day without files becomes an empty, published day. `plans`
-        carries further transaction numbers (a loader's batch plans). Raises FencedError where another writer
-        published one of the days since `stage`, LakeError where a column changed its type.
+        carries further transaction numbers (a loader's batch plans). `replace_schema` makes the table's
+        columns those of `staging.schema`, for a writer that replaces every row; otherwise columns are only
+        added. Raises FencedError where another writer published one of the days since `stage`, LakeError
+        where a column changed its type or the table its partitioning.
         """
         from deltalake import CommitProperties, DeltaTable, Schema, Transaction
         from deltalake.exceptions import CommitFailedError
@@ -203,13 +208,15 @@ class Lake(LakeReader):
         for attempt in range(_COMMIT_TRIES):
             table = DeltaTable(path, storage_options=self.storage_options)
             self._refuse_fenced(staging, chosen, table)
+            _refuse_other_partitioning(staging, table)
+            schema = staging.schema if replace_schema else self._merged_schema(staging, table)
             filters = [(DS, "in", list(chosen))] if partition_by else None
             replaced = len(table.file_uris(file_pruning_predicate=filters))
             try:
                 table.create_write_transaction(
                     adds,
                     "overwrite",
-                    Schema.from_arrow(self._merged_schema(staging, table)),
+                    Schema.from_arrow(schema),
                     partition_by,
                     partition_filters=filters,
                     commit_properties=properties,
@@ -296,6 +303,17 @@ def _refuse_no_days(table: str, days: Sequence[str]) -> None:
             known = False
         if not known:
             raise LakeError(f"{table}: {day!r} is no day; days are written 2026-10-05", table=table)
+
+
+def _refuse_other_partitioning(staging: Staging, table: DeltaTable) -> None:
+    present = table.metadata().partition_columns
+    if present != ([DS] if staging.partitioned else []):
+        raise LakeError(
+            f"{staging.table}: the published table is partitioned by {', '.join(present) or 'nothing'}, the new "
+            f"data by {DS if staging.partitioned else 'nothing'}. Delta cannot change that in place: give the "
+            "table another name, or remove the old one first",
+            table=staging.table,
+        )
 
 
 def _refuse_strays(staging: Staging, rows: pa.Table) -> None:

@@ -1,44 +1,40 @@
 """dbt models as assets: one dbt process builds a range of days, and publishes what passed its tests.
 
-What stands in dbt's own YAML makes the asset: description, columns, tags, tests (asset checks, blocking
-where their severity is error), `config(partition_by='ds')` (daily partitions), `config(unique_key=…)` (the
-key), `meta.dagster` (owners, tags, kinds, fresh_hours, lookback_days, asset_key). A model is `[schema, name]`, as its table
-lies in the lake; a source likewise, which makes it the Silver asset of that name.
+What stands in dbt's own YAML makes the asset: description, columns, tags, group owners, tests (asset checks,
+blocking where their severity is error), `config(partition_by='ds')` (daily partitions), `config(unique_key=…)`
+(the key), `meta.dagster` (owners, tags, kinds, fresh_hours, lookback_days, asset_key). A model is
+`[schema, name]`, as its table lies in the lake; a source likewise, which makes it the Silver asset of that name.
 """
 
 import importlib.metadata
 import json
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, DbtProjectComponent
 from dagster_dbt.asset_utils import (
-    DAGSTER_DBT_SELECT_METADATA_KEY,
-    DAGSTER_DBT_UNIQUE_ID_METADATA_KEY,
     build_dbt_specs,
     default_asset_check_fn,
 )
 from packaging.version import Version
 
 from asgard_assets.components.automation import LOOKBACK, looking_back, on_upstream_change
-from asgard_assets.components.dbt_manifest import executable, manifest, prepare
+from asgard_assets.components.dbt_manifest import executable, manifest, prepare, profiles
+from asgard_assets.components.dbt_run import DbtRun
+from asgard_assets.components.dbt_sources import source_freshness
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import days_of
-from asgard_assets.lake import Lake
+from asgard_assets.lake import DS, Lake
 from asgard_assets.settings import Settings
 
-REPORT = "asgard_publish.json"
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_QUIET = ("--no-version-check", "--no-use-colors")
+_ASSETS = ("model", "seed", "snapshot")
 
 
 class LocalDbt(DbtCliResource):
@@ -58,7 +54,7 @@ class LocalDbt(DbtCliResource):
 
 @dataclass
 class DbtModels(DbtProjectComponent):
-    """A dbt project whose `delta` models are published to the lake."""
+    """Any dbt project; what it builds is published to the lake where its profile says `type: delta`."""
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """No state store: the manifest is prepared in place, keyed by the content of the project."""
@@ -68,31 +64,36 @@ class DbtModels(DbtProjectComponent):
         prepare(self.dbt_project.project_dir)
         state_path.touch()
 
+    @cached_property
+    def manifest(self) -> Mapping[str, Any]:
+        """dbt's manifest, with what Dagster could not name made nameable."""
+        project = self.dbt_project
+        return _nameable(manifest(project.project_dir, project.profile, project.target))
+
     def build_defs_from_state(
         self, context: dg.ComponentLoadContext, state_path: Path | None
     ) -> dg.Definitions:
         """One op for the models by days and one for those that are a whole, so that each has its partitions."""
-        project, found = self.dbt_project, manifest(self.dbt_project.project_dir)
-        specs, checks = self._specs(found, project)
+        specs, checks = self._specs(self.manifest, self.dbt_project)
         assets = []
         for name, chosen in (
             ("daily", [spec for spec in specs if spec.partitions_def]),
             ("whole", [spec for spec in specs if not spec.partitions_def]),
         ):
             if chosen:
-                assets.append(self._asset(found, f"{project.name}_{name}", chosen, checks))
-        return dg.Definitions(assets=assets)
+                assets.append(self._asset(f"{_word(self.dbt_project.name)}_{name}", chosen, checks))
+        sources = {
+            self.translator.get_asset_spec(self.manifest, unique_id, self.dbt_project).key: source
+            for unique_id, source in self.manifest["sources"].items()
+        }
+        name = _word(self.dbt_project.name)
+        return dg.Definitions(assets=assets, metadata=source_freshness(name, sources))
 
     def _asset(
-        self,
-        found: Mapping[str, Any],
-        name: str,
-        specs: Sequence[dg.AssetSpec],
-        checks: Sequence[dg.AssetCheckSpec],
+        self, name: str, specs: Sequence[dg.AssetSpec], checks: Sequence[dg.AssetCheckSpec]
     ) -> dg.AssetsDefinition:
         specs = looking_back(specs)
         keys = {spec.key for spec in specs}
-        names = [found["nodes"][spec.metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY]]["fqn"] for spec in specs]
 
         @dg.multi_asset(
             name=name,
@@ -101,14 +102,14 @@ class DbtModels(DbtProjectComponent):
             can_subset=True,
             backfill_policy=dg.BackfillPolicy.single_run(),
             required_resource_keys={"lake"},
-            op_tags={DAGSTER_DBT_SELECT_METADATA_KEY: " ".join("fqn:" + ".".join(fqn) for fqn in names)},
         )
         def build(context: dg.AssetExecutionContext) -> Iterator[Any]:
             project = self.dbt_project
+            folder, profile = profiles(project.project_dir, project.profile)
             dbt = LocalDbt(
                 project_dir=str(project.project_dir),
-                profiles_dir=str(project.profiles_dir),
-                profile=project.profile,
+                profiles_dir=str(folder),
+                profile=profile,
                 target=project.target,
                 dbt_executable=executable(),
             )
@@ -133,7 +134,7 @@ class DbtModels(DbtProjectComponent):
             )
         specs, checks = [], {}
         for unique_id, node in found["nodes"].items():
-            if not _is_asset(node):
+            if not is_asset(node):
                 continue
             spec = self.translator.get_asset_spec(found, unique_id, project)
             specs.append(spec)
@@ -150,22 +151,29 @@ class DbtModels(DbtProjectComponent):
         """The Dagster face of a model or a source; see the module's docstring for what comes from where."""
         spec = super().get_asset_spec(manifest, unique_id, project)
         node = self.get_resource_props(manifest, unique_id)
-        own = node.get("meta", {}).get("dagster", {})
+        meta = {**(node.get("meta") or {}), **(node.get("config", {}).get("meta") or {})}
+        own = meta.get("dagster") or {}
         schema, table = node["schema"], node.get("alias") or node.get("identifier") or node["name"]
         if not own.get("asset_key"):
-            spec = spec.replace_attributes(key=dg.AssetKey([schema, table]))
-        if not _is_asset(node):
+            spec = spec.replace_attributes(key=dg.AssetKey([_word(schema), _word(table)]))
+        if not is_asset(node):
             return spec
         config, fresh = node["config"], timedelta(hours=float(own.get("fresh_hours", 26)))
         key = config.get("unique_key") or []
+        engine = manifest["metadata"].get("adapter_type") or "duckdb"
         spec = spec.replace_attributes(
-            group_name=schema,
-            owners=list(spec.owners or (Settings().owner,)),
-            tags={"stage": schema, **spec.tags, **own.get("tags", {})},
-            kinds={"dbt", "duckdb", config["materialized"], *own.get("kinds", ())},
+            group_name=_word(schema),
+            owners=list(own.get("owners") or spec.owners or (Settings().owner,)),
+            tags={"stage": _word(schema), **spec.tags, **own.get("tags", {})},
+            kinds={
+                "dbt",
+                "duckdb" if engine == "delta" else engine,
+                config["materialized"],
+                *own.get("kinds", ()),
+            },
             automation_condition=on_upstream_change(),
             freshness_policy=dg.FreshnessPolicy.time_window(fail_window=2 * fresh, warn_window=fresh),
-            partitions_def=daily() if config.get("partition_by") else None,
+            partitions_def=daily() if _by_days(config) else None,
         )
         return spec.merge_attributes(
             metadata={
@@ -190,10 +198,12 @@ class DbtModels(DbtProjectComponent):
     def get_cli_args(self, context: dg.AssetExecutionContext) -> list[str]:
         """`dbt build` for the run's days. Unit tests prove the SQL, not the data: they belong to CI."""
         lake: Lake = context.resources.lake.lake
-        given: dict[str, str] = {"lake": lake.root}
+        given: dict[str, Any] = {"lake": lake.root}
         if context.has_partition_key or context.has_partition_key_range:
             days = days_of(context)
             given |= {"min_date": days[0], "max_date": days[-1]}
+        if self.manifest["metadata"]["adapter_type"] == "trino":
+            given["published"] = [f"{stage}/{name}" for stage, name in lake.tables()]
         # Never rendered by Dagster: what depends on the run are the variables, and they are given here.
         args = [arg for arg in self.cli_args if isinstance(arg, str)]
         return [
@@ -206,129 +216,47 @@ class DbtModels(DbtProjectComponent):
         ]
 
     def execute(self, context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
-        """Run dbt, then tell Dagster what was really published, with each day's rows.
-
-        Check results come for every test that ran. Raises dg.Failure where a model stays unpublished, naming
-        it and its failing tests; the published ones are recorded first.
-        """
-        work = Settings().home.absolute() / "dbt"
-        work.mkdir(parents=True, exist_ok=True)
-        target = Path(tempfile.mkdtemp(prefix=f"{context.run.run_id}-", dir=work))
-        everything = cast(dg.AssetExecutionContext, _EveryCheck(context))
-        run = dbt.cli(
-            self.get_cli_args(context), context=everything, raise_on_error=False, target_path=target
-        )
-        # Outputs wait for the publish report: dbt calls a model done as soon as it is staged.
-        events = [event for event in run.stream() if not _told_aside(context, event)]
-        error = run.get_error()
-        report = _report(target)
-        specs = {spec.key.to_python_identifier(): spec for spec in context.assets_def.specs}
-        for event in events:
-            if not isinstance(event, dg.Output):
-                continue
-            spec = specs[event.output_name]
-            published = report["published"].get(spec.metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY])
-            if published:
-                yield _with_counts(context, event, spec.key, published)
-            elif spec.metadata["dagster-dbt/materialization_type"] != "delta":
-                yield event
-        yield from (event for event in events if not isinstance(event, dg.Output))
-        if report["unpublished"]:
-            raise dg.Failure(
-                "; ".join(
-                    f"{u['table']} not published{_for(context)}: {u['reason']}"
-                    for u in report["unpublished"].values()
-                )
-                + ". Readers still see the tables as they were.",
-                metadata={"unpublished": dg.MetadataValue.json(report["unpublished"]), "dbt": str(target)},
-                allow_retries=False,
-            )
-        if error:
-            raise dg.Failure(
-                f"dbt failed: {_reason(str(error))}",
-                metadata={"dbt": str(target), "log": dg.MetadataValue.md(f"```\n{error}\n```")},
-                allow_retries=False,
-            )
-        shutil.rmtree(target)
+        """Build the selected models; what was published is recorded, with its rows, even where others fail."""
+        run = DbtRun(context, dbt, self.translator, self.manifest, self.dbt_project)
+        yield from run.build(self.get_cli_args(context))
 
 
-class _EveryCheck:
-    """The op's context as dagster-dbt should see it: every test of the selected models runs.
+def is_asset(node: Mapping[str, Any]) -> bool:
+    """Is it a table or a view, which somebody can read?"""
+    return node["resource_type"] in _ASSETS and node["config"]["materialized"] != "ephemeral"
 
-    A run may leave checks out: automation does for an op that can be subset, and so may a person. But
-    nothing is published untested.
+
+def _by_days(config: Mapping[str, Any]) -> bool:
+    return config["materialized"] == "delta" and config.get("partition_by") in (DS, [DS])
+
+
+def _word(text: str) -> str:
+    """As Dagster allows it in names."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", text)
+
+
+def _nameable(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The manifest with test names and owners that Dagster takes, and each test attached to one model.
+
+    dbt lets a singular test read several models; its result is shown at the last of them that it names.
     """
-
-    def __init__(self, context: dg.AssetExecutionContext):
-        self._context = context.op_execution_context
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
-
-    @property
-    def selected_asset_check_keys(self) -> set[dg.AssetCheckKey]:
-        chosen = self._context.selected_asset_keys
-        specs = self._context.assets_def.node_check_specs_by_output_name.values()
-        return {spec.key for spec in specs if spec.asset_key in chosen}
-
-
-def _told_aside(context: dg.AssetExecutionContext, event: Any) -> bool:
-    """Report the result of a check that the run left out beside the run, which would not take it."""
-    if not isinstance(event, dg.AssetCheckResult) or event.asset_key is None or event.check_name is None:
-        return False
-    key = dg.AssetCheckKey(event.asset_key, event.check_name)
-    if key in context.selected_asset_check_keys:
-        return False
-    context.instance.report_runless_asset_event(
-        dg.AssetCheckEvaluation(
-            asset_key=key.asset_key,
-            check_name=key.name,
-            passed=event.passed,
-            metadata=event.metadata,
-            severity=event.severity,
-            blocking=event.severity == dg.AssetCheckSeverity.ERROR,
-        )
-    )
-    return True
+    nodes = dict(found["nodes"])
+    for unique_id, node in nodes.items():
+        if node["resource_type"] != "test":
+            continue
+        changed = {"name": re.sub(r"\W", "_", node["name"], flags=re.ASCII)}
+        parents = [p for p in node["depends_on"]["nodes"] if p in nodes and is_asset(nodes[p])]
+        if parents and not node.get("attached_node"):
+            changed["attached_node"] = parents[-1]
+        nodes[unique_id] = {**node, **changed}
+    groups = {
+        unique_id: {**group, "owner": _addressed(group.get("owner") or {})}
+        for unique_id, group in found.get("groups", {}).items()
+    }
+    return {**found, "nodes": nodes, "groups": groups}
 
 
-def _reason(text: str) -> str:
-    """What dbt itself says, without dagster-dbt's account of the process around it."""
-    said = _COLOURS.sub("", text).rpartition("Errors parsed from dbt logs:")[2]
-    return " ".join(said.split())[:4000]
-
-
-def _for(context: dg.AssetExecutionContext) -> str:
-    """` for 2026-10-05` or ` for 2026-10-05 to 2026-11-01`; nothing where the models are a whole."""
-    if not (context.has_partition_key or context.has_partition_key_range):
-        return ""
-    days = days_of(context)
-    return f" for {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "")
-
-
-def _is_asset(node: Mapping[str, Any]) -> bool:
-    kinds = ("model", "seed", "snapshot")
-    return node["resource_type"] in kinds and node["config"]["materialized"] != "ephemeral"
-
-
-def _report(target: Path) -> Mapping[str, Any]:
-    """What the delta materialization did; nothing where dbt ended before its last hook."""
-    path = target / REPORT
-    if not path.is_file():
-        return {"published": {}, "unpublished": {}}
-    return json.loads(path.read_bytes())
-
-
-def _with_counts(
-    context: dg.AssetExecutionContext, event: dg.Output, key: dg.AssetKey, published: Mapping[str, Any]
-) -> dg.Output:
-    rows, version = published["rows"], published["version"]
-    total = {"version": version, "files": published["files"], "bytes": published["bytes"]}
-    if "" in rows:
-        total["dagster/row_count"] = rows[""]
-    else:
-        for day, count in rows.items():
-            context.add_asset_metadata(
-                {"dagster/partition_row_count": count, "version": version}, asset_key=key, partition_key=day
-            )
-    return event.with_metadata({**event.metadata, **total})
+def _addressed(owner: Mapping[str, Any]) -> Mapping[str, Any]:
+    emails = owner.get("email") or []
+    valid = [e for e in ([emails] if isinstance(emails, str) else emails) if re.fullmatch(r"\S+@\S+\.\S+", e)]
+    return {**owner, "email": valid}

@@ -1,8 +1,9 @@
-"""The dbt manifest from which Gold's assets are made: parsed at build time, checked by content at load.
+"""The dbt manifest from which assets are made: parsed at build time, checked by content at load.
 
 `python -m asgard_assets.components.dbt_manifest dbt_project` prepares it (`make setup`, an image build). At
-load the project's files are hashed, which takes milliseconds; dbt runs only where they changed since, so that
-a new `.sql` shows at the next reload. Imports neither Dagster nor dbt.
+load the project's files are hashed, which takes milliseconds. Where they changed since, dbt parses them again
+in development, so that a new `.sql` shows at the next reload; in production the load fails and says what to
+run. Imports neither Dagster nor dbt.
 """
 
 from __future__ import annotations
@@ -20,52 +21,117 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from asgard_assets.errors import ConfigError
+from asgard_assets.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _KEY = "asgard_manifest.key"
-_MADE_BY_DBT = {"target", "logs", "dbt_packages", "__pycache__", ".user.yml"}
+_READ_BY_DBT = {".sql", ".yml", ".yaml", ".md", ".py", ".csv"}
+_PROFILE = """\
+# Written because {project} has no profiles.yml: everything it builds is published to the lake (ASGARD_LAKE).
+{name}:
+  target: lake
+  outputs:
+    lake:
+      type: delta
+      schema: gold
+      threads: 2
+      config_options: {{memory_limit: 1GB}}
+"""
 
 
-def manifest(project: Path) -> Mapping[str, Any]:
+def manifest(project: Path, profile: str | None = None, target: str | None = None) -> Mapping[str, Any]:
     """The manifest of the dbt project as it is now. Raises ConfigError where dbt cannot parse it."""
-    prepare(project)
+    prepare(project, profile, target)
     return json.loads((project / "target" / "manifest.json").read_bytes())
 
 
-def prepare(project: Path) -> bool:
-    """Parse the project where its files changed since the last time; True if dbt had to run."""
-    key, target = fingerprint(project), project / "target"
-    stamp = target / _KEY
-    if stamp.is_file() and stamp.read_text() == key and (target / "manifest.json").is_file():
+def prepare(
+    project: Path, profile: str | None = None, target: str | None = None, parse: bool | None = None
+) -> bool:
+    """Parse the project where its files changed since the last time; True if dbt had to run.
+
+    `parse` says whether dbt may run; by default not in production, where a changed project raises ConfigError.
+    """
+    key, folder = fingerprint(project, profile, target), project / "target"
+    stamp = folder / _KEY
+    if stamp.is_file() and stamp.read_text() == key and (folder / "manifest.json").is_file():
         return False
+    if not (Settings().env != "production" if parse is None else parse):
+        raise ConfigError(
+            f"{project}: target/manifest.json is missing or older than the project; run "
+            f"`python -m asgard_assets.components.dbt_manifest {project}` when the image is built",
+            file=str(project),
+        )
     log.warning("%s: no current manifest; running `dbt parse` (prepare it at build time)", project)
-    target.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".parse-", dir=target) as scratch:
-        _parse(project, Path(scratch))
+    folder.mkdir(exist_ok=True)
+    _install_packages(project)
+    with tempfile.TemporaryDirectory(prefix=".parse-", dir=folder) as scratch:
+        _dbt(project, Path(scratch), "parse", "--no-partial-parse", profile=profile, target=target)
         # Several processes may load at once: each replaces whole files, and all hold the same content.
         for name in ("manifest.json", "partial_parse.msgpack"):
-            shutil.move(Path(scratch) / name, target / name)
-        (Path(scratch) / _KEY).write_text(key)
+            shutil.move(Path(scratch) / name, folder / name)
+        (Path(scratch) / _KEY).write_text(fingerprint(project, profile, target))
         shutil.move(Path(scratch) / _KEY, stamp)
     return True
 
 
-def fingerprint(project: Path) -> str:
-    """Hash of every file that dbt reads, and of dbt's own version."""
+def fingerprint(project: Path, profile: str | None = None, target: str | None = None) -> str:
+    """Hash of every file that dbt reads, installed packages included, and of dbt's own version."""
     if not (project / "dbt_project.yml").is_file():
         raise ConfigError(
             f"{project} holds no dbt_project.yml; name the dbt project's folder", file=str(project)
         )
     digest = hashlib.sha256(importlib.metadata.version("dbt-core").encode())
-    for folder, folders, files in os.walk(project):
-        folders[:] = sorted(f for f in folders if f not in _MADE_BY_DBT)
-        for name in sorted(f for f in files if f not in _MADE_BY_DBT):
+    digest.update(f"{profile}\0{target}".encode())
+    for folder, folders, files in os.walk(project, followlinks=True):
+        made = {"target", "logs"} if Path(folder) == project else set()
+        folders[:] = sorted(f for f in folders if f not in made and f != "__pycache__" and f[0] != ".")
+        for name in sorted(f for f in files if Path(f).suffix in _READ_BY_DBT and f != ".user.yml"):
             path = Path(folder) / name
             digest.update(f"{path.relative_to(project)}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def profiles(project: Path, profile: str | None = None) -> tuple[Path, str | None]:
+    """The folder of the project's profiles.yml, and the profile's name where it has to be said.
+
+    The project's own; else that of DBT_PROFILES_DIR; else one is written which publishes to the lake.
+    """
+    if (project / "profiles.yml").is_file():
+        return project.absolute(), profile
+    if given := os.environ.get("DBT_PROFILES_DIR"):
+        return Path(given).absolute(), profile
+    named = profile or _settings(project).get("profile")
+    name = named or "asgard"
+    folder = (
+        Settings().home.absolute()
+        / "dbt"
+        / "profiles"
+        / hashlib.sha256(str(project).encode()).hexdigest()[:12]
+    )
+    text = _PROFILE.format(project=project, name=json.dumps(name))
+    path = folder / "profiles.yml"
+    if not path.is_file() or path.read_text() != text:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder, name if profile or not named else None
+
+
+def docs(project: Path, place: Path) -> Path:
+    """dbt's docs site of the project, one file with everything in it. Returns it.
+
+    The catalog holds what is published to the lake; what is not yet, has its declared columns.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        _dbt(project, Path(scratch), "docs", "generate", "--static")
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(Path(scratch) / "static_index.html", place / "index.html")
+    return place / "index.html"
 
 
 def executable() -> str:
@@ -74,20 +140,53 @@ def executable() -> str:
     return str(beside) if beside.is_file() else "dbt"
 
 
-def _parse(project: Path, target: Path) -> None:
-    folder = str(project.absolute())
-    command = [executable(), "parse", "--no-partial-parse", "--no-version-check", "--no-use-colors"]
-    command += ["--project-dir", folder, "--profiles-dir", folder]
-    command += ["--target-path", str(target.absolute()), "--log-path", str(target.absolute())]
+def _install_packages(project: Path) -> None:
+    """`dbt deps` where the project names packages and has none; what was vendored stays as it is."""
+    named = [project / name for name in ("packages.yml", "dependencies.yml")]
+    wants = [p for p in named if p.is_file() and (yaml.safe_load(p.read_text()) or {}).get("packages")]
+    installed = project / _settings(project).get("packages-install-path", "dbt_packages")
+    if not wants or installed.is_dir():
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            _dbt(project, Path(scratch), "deps")
+        except ConfigError as error:
+            raise ConfigError(
+                f"{wants[0]} names packages and {installed} does not exist; `dbt deps` could not fetch them. Put "
+                f"them there, or run `dbt deps` where their hub can be reached.\n{error.message}",
+                file=str(wants[0]),
+            ) from error
+
+
+def _settings(project: Path) -> Mapping[str, Any]:
+    return yaml.safe_load((project / "dbt_project.yml").read_text()) or {}
+
+
+def _dbt(
+    project: Path, scratch: Path, *command: str, profile: str | None = None, target: str | None = None
+) -> None:
+    folder, name = profiles(project, profile)
+    args = [executable(), *command, "--no-version-check", "--no-use-colors"]
+    args += ["--project-dir", str(project.absolute()), "--profiles-dir", str(folder)]
+    args += ["--profile", name] if name else []
+    args += ["--target", target] if target else []
+    if command[0] != "deps":
+        args += ["--target-path", str(scratch.absolute())]
+    args += ["--log-path", str(scratch.absolute())]
     env = {**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
-    done = subprocess.run(command, env=env, cwd=project, capture_output=True, text=True, check=False)
+    done = subprocess.run(args, env=env, cwd=project, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ConfigError(
-            f"dbt cannot parse {project}:\n{(done.stdout + done.stderr).strip()[-3000:]}", file=str(project)
+            f"dbt cannot {command[0]} {project}:\n{(done.stdout + done.stderr).strip()[-3000:]}",
+            file=str(project),
         )
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for argument in sys.argv[1:] or ["dbt_project"]:
-        prepare(Path(argument))
+    wants_docs = "--docs" in sys.argv
+    for argument in [a for a in sys.argv[1:] if a != "--docs"] or ["dbt_project"]:
+        if wants_docs:
+            log.info("docs: %s", docs(Path(argument), Settings().home.absolute() / "docs" / "dbt"))
+        else:
+            prepare(Path(argument), parse=True)

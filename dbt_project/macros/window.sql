@@ -11,6 +11,11 @@
   {{ return((day or '1970-01-01') | string) }}
 {% endmacro %}
 
+{#- The day `days` before another, as text. -#}
+{% macro day_before(day, days) %}
+  {{ return((modules.datetime.date.fromisoformat(day) - modules.datetime.timedelta(days=days)).isoformat()) }}
+{% endmacro %}
+
 
 {#- Generic tests on a partitioned model look at the days that this run builds: a bad day in the past does not
     stop today's. Without a window (`dbt test` alone) they look at the whole table. -#}

@@ -94,6 +94,22 @@ def test_a_folder_without_a_project_is_named(tmp_path):
         fingerprint(tmp_path)
 
 
+def test_in_production_a_changed_project_does_not_load_and_says_what_to_run(tmp_path, monkeypatch):
+    project = copy_project(tmp_path / "project")
+    monkeypatch.setenv("ASGARD_ENV", "production")
+    with pytest.raises(ConfigError, match="run `python -m asgard_assets.components.dbt_manifest .*project`"):
+        definitions(project)
+
+
+def test_no_source_is_an_orphan():
+    from asgard_assets.definitions import defs
+
+    made = defs().resolve_asset_graph().materializable_asset_keys
+    component = DbtModels(project=DbtProject(PROJECT))
+    sources = {dg.AssetKey([s["schema"], s["identifier"]]) for s in component.manifest["sources"].values()}
+    assert sources and sources <= made
+
+
 PLANS = "select plan, count(*) as customers, ds from {{ ref('customer_metrics') }} group by plan, ds"
 PLANS_YAML = """
 models:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from asgard_assets.lake import Lake
-from tests.fakes.gold import DAYS, copy_project, put_silver, rows, run_dbt, start_dbt, version_elsewhere
+from tests.fakes.gold import DAYS, put_silver, rows, run_dbt, start_dbt, version_elsewhere
 
 WINDOW = (DAYS[0], DAYS[-1])
 
@@ -43,7 +43,7 @@ def test_a_range_of_days_is_one_commit_with_every_customer_known_on_each_day(bui
         (DAYS[2], 2, "basic"),
         (DAYS[2], 3, "basic"),
     ]
-    report = json.loads((home / "target" / "asgard_publish.json").read_text())
+    report = json.loads((home / "target" / "delta_publish.json").read_text())
     published = report["published"]["model.gold.customer_metrics"]
     assert published["rows"] == dict(zip(DAYS, (2, 2, 3), strict=True))
     # The table is created empty as version 0; the range is version 1.
@@ -119,7 +119,7 @@ def test_a_failing_blocking_test_leaves_the_table_and_what_is_built_on_it_unchan
     code, output = run_dbt(silver, tmp_path / "bad", "build", days=WINDOW)
     assert code != 0
     assert [version_elsewhere(silver, name) for name in ("customer_metrics", "revenue_daily")] == versions
-    report = json.loads((tmp_path / "bad" / "asgard_publish.json").read_text())
+    report = json.loads((tmp_path / "bad" / "delta_publish.json").read_text())
     refused = report["unpublished"]["model.gold.customer_metrics"]
     assert refused["tests"] == ["accepted_values_customer_metrics_subscription__active__cancelled"]
     assert report["published"] == {}
@@ -151,43 +151,3 @@ def test_models_tested_by_nobody_in_this_run_stay_unpublished(silver, tmp_path):
 def test_what_would_leave_a_partial_table_is_refused(silver, tmp_path):
     code, output = run_dbt(silver, tmp_path / "full", "build", "--full-refresh", days=WINDOW)
     assert code != 0 and "--full-refresh would leave only this window" in output
-    project = copy_project(
-        tmp_path / "project", {"models/gold/lost.sql": "{{ config(materialized='table') }} select 1 as a"}
-    )
-    code, output = run_dbt(silver, tmp_path / "lost", "build", "--select", "lost", project=project)
-    assert code != 0 and "it would vanish with the in-memory database" in output
-
-
-TYPES = """
-select 1.25::decimal(18,4) as money, timestamptz '2026-11-01 10:00:00.123456+02' as instant,
-    timestamp '2026-11-01 10:00:00' as naive, date '2026-11-01' as day, {'a': 1, 'b': 'x'} as pair,
-    [1, 2, null] as numbers, map {'a': 1} as named, null::varchar as nothing, sum(x) as huge,
-    uuid() as id, 3::utinyint as tiny, 'a'::enum('a', 'b') as choice, 'x'::blob as bytes
-from range(3) as t(x)
-"""
-
-
-@pytest.mark.servers
-def test_types_survive_whole_tables_are_replaced_and_what_delta_cannot_hold_is_named(tmp_path):
-    lake = Lake(str(tmp_path / "lake"))
-    project = copy_project(
-        tmp_path / "project",
-        {
-            "models/gold/types.sql": TYPES,
-            "models/gold/nobody.sql": "select * from {{ ref('types') }} where false",
-            "models/gold/span.sql": "select interval 1 day as span",
-        },
-    )
-    command = ("build", "--select", "types", "nobody", "span")
-    code, output = run_dbt(lake, tmp_path / "target", *command, project=project)
-    assert code != 0 and "gold/span: column span has type INTERVAL, which a Delta table cannot hold" in output
-    table = lake.table("gold", "types")
-    assert table is not None
-    types = {field.name: str(field.type) for field in table.schema().fields}
-    assert "decimal(18, 4)" in types["money"].replace(",", ", ").replace("  ", " ")
-    assert types["instant"] == types["naive"] == 'PrimitiveType("timestamp")'
-    assert types["huge"] == 'PrimitiveType("long")' and types["id"] == 'PrimitiveType("string")'
-    assert len(rows(lake, "types", order="1")) == 1
-    empty = lake.table("gold", "nobody")
-    assert empty is not None and empty.schema() == table.schema()
-    assert rows(lake, "nobody", order="1") == []

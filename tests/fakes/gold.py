@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import shutil
 import subprocess
@@ -162,7 +163,7 @@ def start_dbt(
 ) -> subprocess.Popen[str]:
     """dbt as anybody would start it, from a folder that is not the project's."""
     target.mkdir(parents=True, exist_ok=True)
-    given = f'lake: "{lake.root}"'
+    given = f"lake: {json.dumps(lake.root)}"
     if days:
         given += f', min_date: "{days[0]}", max_date: "{days[1]}"'
     command = [executable(), *args, "--project-dir", str(project), "--profiles-dir", str(project)]
@@ -176,7 +177,7 @@ def start_dbt(
 def run_dbt(lake: Lake, target: Path, *args: str, **options: Any) -> tuple[int, str]:
     """Exit code and output of one dbt command."""
     process = start_dbt(lake, target, *args, **options)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=400)
     return process.returncode, output
 
 

@@ -2,6 +2,7 @@
 {#- A day sees only what was known when it ended: source rows with ds up to that day. So a day computed alone
     equals the same day computed within a range. Money is summed as decimals: doubles would depend on order. -#}
 {%- set first, last = "date '" ~ min_date() ~ "'", "date '" ~ max_date() ~ "'" %}
+{%- set month_before = day_before(min_date(), 30) %}
 
 with customers as (
     select * from {{ ref('customers_as_of') }}
@@ -11,25 +12,30 @@ with customers as (
 purchases as (
     select
         purchase_id,
-        min_by(customer_id, ds) as customer_id,
-        cast(min_by(price, ds) as decimal(18, 2)) as price,
-        greatest(cast(min(ds) as date), cast(min_by(purchased_at, ds) as date)) as day,
+        min_by(customer_id, ds) filter (where customer_id is not null) as customer_id,
+        cast(min_by(price, ds) filter (where price is not null) as decimal(18, 2)) as price,
+        greatest(
+            cast(min(ds) as date),
+            coalesce(cast(min_by(purchased_at, ds) filter (where purchased_at is not null) as date), cast(min(ds) as date))
+        ) as day,
         min(greatest(cast(ds as date), cast(returned_at as date))) filter (where returned_at is not null) as returned_on
     from {{ source('silver', 'purchases') }}
     where ds <= '{{ max_date() }}'
     group by purchase_id
 ),
 
-invoices as (
+invoice_versions as (
     select
         customer_id,
         amount,
+        paid,
         cast(ds as date) as day,
         cast(lead(ds) over (partition by invoice_id order by ds) as date) as replaced_on
     from {{ source('silver', 'invoices') }}
     where ds <= '{{ max_date() }}'
-    qualify not coalesce(paid, false)
 ),
+
+invoices as (select * from invoice_versions where not coalesce(paid, false)),
 
 changes as (
     select customer_id, day, 1 as orders, price as bought, price as kept, day as bought_on, 0 as opened, 0.00 as unpaid
@@ -46,6 +52,7 @@ totals as (
     select
         customer_id,
         day,
+        lead(day) over so_far as next_day,
         sum(sum(orders)) over so_far as orders,
         sum(sum(bought)) over so_far as total_purchases,
         sum(sum(kept)) over so_far as lifetime_value,
@@ -60,9 +67,9 @@ totals as (
 
 -- Usage and tickets: sums over the last days, on a calendar without gaps.
 calendar as (
-    select c.customer_id, cast(d as date) as day, strftime(d, '%Y-%m-%d') as ds
+    select c.customer_id, cast(d as date) as day, cast(cast(d as date) as varchar) as ds
     from (select distinct customer_id from customers) as c
-    cross join generate_series({{ first }} - 30, {{ last }}, interval 1 day) as t(d)
+    cross join {{ all_days(month_before, max_date()) }}
 ),
 
 usage as (
@@ -74,14 +81,14 @@ usage as (
         sum(errors) as errors,
         max(subscription) as subscription
     from {{ source('silver', 'usage') }}
-    where ds between strftime({{ first }} - 30, '%Y-%m-%d') and '{{ max_date() }}'
+    where ds between '{{ month_before }}' and '{{ max_date() }}'
     group by customer_id, ds
 ),
 
 earlier_usage as (
     select customer_id, max_by(subscription, ds) as subscription
     from {{ source('silver', 'usage') }}
-    where ds < strftime({{ first }} - 30, '%Y-%m-%d')
+    where ds < '{{ month_before }}'
     group by customer_id
 ),
 
@@ -92,7 +99,7 @@ tickets as (
         count(distinct ticket_id) as tickets,
         count(distinct ticket_id) filter (where severity = 'high') as high_tickets
     from {{ source('silver', 'tickets') }}
-    where ds between strftime({{ first }} - 30, '%Y-%m-%d') and '{{ max_date() }}'
+    where ds between '{{ month_before }}' and '{{ max_date() }}'
     group by customer_id, ds
 ),
 
@@ -106,7 +113,7 @@ activity as (
         coalesce(sum(u.sessions) over week_before, 0) as sessions_prev_7d,
         coalesce(sum(t.tickets) over last_month, 0) as tickets_30d,
         coalesce(sum(t.high_tickets) over last_month, 0) as high_tickets_30d,
-        last_value(u.subscription ignore nulls) over so_far as subscription
+        {{ last_known('u.subscription', 'so_far') }} as subscription
     from calendar
     left join usage as u using (customer_id, ds)
     left join tickets as t using (customer_id, ds)
@@ -115,7 +122,6 @@ activity as (
         week_before as (partition by customer_id order by day rows between 13 preceding and 7 preceding),
         last_month as (partition by customer_id order by day rows between 29 preceding and current row),
         so_far as (partition by customer_id order by day rows between unbounded preceding and current row)
-    qualify day >= {{ first }}
 )
 
 select
@@ -123,11 +129,11 @@ select
     cast(coalesce(t.orders, 0) as bigint) as orders,
     cast(coalesce(t.total_purchases, 0) as double) as total_purchases,
     cast(coalesce(t.lifetime_value, 0) as double) as lifetime_value,
-    cast(c.day - t.last_purchase as bigint) as days_since_last_purchase,
+    cast(date_diff('day', t.last_purchase, c.day) as bigint) as days_since_last_purchase,
     cast(a.sessions_7d as bigint) as sessions_7d,
     cast(a.minutes_7d as double) as minutes_7d,
     cast(a.sessions_prev_7d as bigint) as sessions_prev_7d,
-    cast((a.sessions_7d - a.sessions_prev_7d) / greatest(a.sessions_prev_7d, 1) as double) as usage_trend,
+    cast(a.sessions_7d - a.sessions_prev_7d as double) / greatest(a.sessions_prev_7d, 1) as usage_trend,
     cast(a.errors_7d as bigint) as errors_7d,
     cast(a.tickets_30d as bigint) as tickets_30d,
     cast(a.high_tickets_30d as bigint) as high_tickets_30d,
@@ -135,10 +141,12 @@ select
     cast(coalesce(t.unpaid_amount, 0) as double) as unpaid_amount,
     c.plan,
     coalesce(a.subscription, e.subscription, 'active') as subscription,
-    cast(c.day + 1 as timestamptz) as event_timestamp,
-    cast(c.day + 1 as timestamptz) as created_at,
+    cast(cast(c.day + interval '1' day as date) as timestamp with time zone) as event_timestamp,
+    cast(cast(c.day + interval '1' day as date) as timestamp with time zone) as created_at,
     c.ds
 from customers as c
 inner join activity as a on c.customer_id = a.customer_id and c.day = a.day
-asof left join totals as t on c.customer_id = t.customer_id and c.day >= t.day
+left join totals as t
+    on c.customer_id = t.customer_id and c.day >= t.day and (t.next_day is null or c.day < t.next_day)
 left join earlier_usage as e on c.customer_id = e.customer_id
+where a.day >= {{ first }}

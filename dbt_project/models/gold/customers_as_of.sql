@@ -2,7 +2,7 @@
 {#- One row per customer and day of the window: the customer's version that was valid on that day. -#}
 with days as (
     select cast(d as date) as day
-    from generate_series(date '{{ min_date() }}', date '{{ max_date() }}', interval 1 day) as t(d)
+    from {{ all_days(min_date(), max_date()) }}
 ),
 
 versions as (
@@ -16,6 +16,6 @@ versions as (
     where ds <= '{{ max_date() }}'
 )
 
-select v.customer_id, v.plan, v.country, days.day, strftime(days.day, '%Y-%m-%d') as ds
+select v.customer_id, v.plan, v.country, days.day, cast(days.day as varchar) as ds
 from versions as v
 inner join days on days.day >= v.valid_from and (v.valid_to is null or days.day < v.valid_to)

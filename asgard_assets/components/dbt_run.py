@@ -1,0 +1,236 @@
+"""One run of dbt under Dagster: what to select, and what its events and its publish report mean."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject
+from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY
+
+from asgard_assets.components.dbt_columns import column_metadata
+from asgard_assets.components.tables import days_of
+from asgard_assets.lake import DS, Lake
+from asgard_assets.settings import Settings
+
+REPORT = "delta_publish.json"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class DbtRun:
+    """`build` yields Dagster's events for the models that the run selected."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        dbt: DbtCliResource,
+        translator: DagsterDbtTranslator,
+        manifest: Mapping[str, Any],
+        project: DbtProject,
+    ) -> None:
+        self.context, self.dbt, self.translator = context, dbt, translator
+        self.manifest, self.project = manifest, project
+        self.lake: Lake = context.resources.lake.lake
+        self.specs = {
+            str(spec.metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY]): spec for spec in context.assets_def.specs
+        }
+
+    def build(self, args: Sequence[str]) -> Iterator[Any]:
+        """Run dbt, then tell Dagster what was really published, with each day's rows.
+
+        Every test of the selected models runs, also where the run leaves checks out: nothing is published
+        untested. Raises dg.Failure where a model stays unpublished, naming it and its failing tests; the
+        published ones are recorded first.
+        """
+        chosen = self.context.selected_asset_keys
+        selected = [unique_id for unique_id, spec in self.specs.items() if spec.key in chosen]
+        unpublished: dict[str, Any] = {}
+        errors: list[str] = []
+        targets: list[Path] = []
+        for ids in self._phases(selected):
+            target = self._target()
+            targets.append(target)
+            run = self.dbt.cli(
+                [*args, "--select", self._select(ids)],
+                manifest=self.manifest,
+                dagster_dbt_translator=self.translator,
+                raise_on_error=False,
+                target_path=target,
+            )
+            # Outputs wait for the publish report: dbt calls a model done as soon as it is staged.
+            events = list(run.stream())
+            report = _report(target)
+            yield from self._outputs(events, report, target)
+            unpublished |= report.get("unpublished", {})
+            if error := run.get_error():
+                errors.append(str(error))
+            if errors or unpublished:
+                break
+        self._raise(unpublished, errors, targets)
+        for target in targets:
+            shutil.rmtree(target)
+
+    def _phases(self, selected: list[str]) -> list[list[str]]:
+        """What is also declared as a source is built before what reads that source: dbt sees no edge there."""
+        sources = {(s["schema"].lower(), s["identifier"].lower()) for s in self.manifest["sources"].values()}
+        first: set[str] = set()
+        for unique_id in selected:
+            node = self.manifest["nodes"][unique_id]
+            if (node["schema"].lower(), (node.get("alias") or node["name"]).lower()) in sources:
+                first |= {unique_id, *self._ancestors(unique_id)} & set(selected)
+        rest = [unique_id for unique_id in selected if unique_id not in first]
+        return [ids for ids in (sorted(first), rest) if ids] if first and rest else [selected]
+
+    def _ancestors(self, unique_id: str) -> set[str]:
+        found, todo = set(), [unique_id]
+        while todo:
+            for parent in self.manifest["parent_map"].get(todo.pop(), []):
+                if parent not in found:
+                    found.add(parent)
+                    todo.append(parent)
+        return found
+
+    def _select(self, ids: Sequence[str]) -> str:
+        """dbt's words for these models; one word where it is all of them, for a command line has an end."""
+        everything = [
+            n
+            for n, node in self.manifest["nodes"].items()
+            if node["resource_type"] in ("model", "seed", "snapshot")
+        ]
+        nodes = self.manifest["nodes"]
+        if {*ids} >= {n for n in everything if nodes[n]["config"]["materialized"] != "ephemeral"}:
+            return "fqn:*"
+        return " ".join("fqn:" + ".".join(nodes[unique_id]["fqn"]) for unique_id in ids)
+
+    def _target(self) -> Path:
+        work = Settings().home.absolute() / "dbt"
+        work.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f"{self.context.run.run_id}-", dir=work))
+
+    def _outputs(self, events: Sequence[Any], report: Mapping[str, Any], target: Path) -> Iterator[Any]:
+        columns = {
+            unique_id: column_metadata(unique_id, self.manifest, report["columns"], target, self._key)
+            for unique_id in report.get("published", {})
+        }
+        for event in events:
+            if not isinstance(event, dg.AssetMaterialization):
+                continue
+            unique_id = str(event.metadata["unique_id"].value)
+            if unique_id not in self.specs or unique_id in report.get("unpublished", {}):
+                continue
+            done = report.get("published", {}).get(unique_id) or self._found(unique_id)
+            spec = self.specs[unique_id]
+            metadata = {**event.metadata, **(self._counts(spec.key, done) if done else {})}
+            yield dg.Output(
+                None, spec.key.to_python_identifier(), metadata={**metadata, **columns.get(unique_id, {})}
+            )
+        for event in events:
+            if isinstance(event, dg.AssetCheckEvaluation):
+                yield from self._check(event)
+            elif isinstance(event, dg.AssetObservation):
+                yield event
+
+    def _check(self, event: dg.AssetCheckEvaluation) -> Iterator[dg.AssetCheckResult]:
+        key = dg.AssetCheckKey(event.asset_key, event.check_name)
+        if key in self.context.selected_asset_check_keys:
+            yield dg.AssetCheckResult(
+                passed=event.passed,
+                asset_key=key.asset_key,
+                check_name=key.name,
+                severity=event.severity,
+                metadata=event.metadata,
+            )
+        else:
+            # The run left this check out, and would not take its result: it is told beside the run.
+            self.context.instance.report_runless_asset_event(
+                dg.AssetCheckEvaluation(
+                    asset_key=key.asset_key,
+                    check_name=key.name,
+                    passed=event.passed,
+                    metadata=event.metadata,
+                    severity=event.severity,
+                    blocking=event.severity == dg.AssetCheckSeverity.ERROR,
+                )
+            )
+
+    def _key(self, unique_id: str) -> dg.AssetKey:
+        return self.translator.get_asset_spec(self.manifest, unique_id, self.project).key
+
+    def _counts(self, key: dg.AssetKey, done: Mapping[str, Any]) -> Mapping[str, Any]:
+        rows = done["rows"]
+        total = {"version": done["version"], "files": done["files"], "bytes": done["bytes"]}
+        if "" in rows:
+            return {**total, "dagster/row_count": rows[""]}
+        for day, count in rows.items():
+            self.context.add_asset_metadata(
+                {"dagster/partition_row_count": count, "version": done["version"]},
+                asset_key=key,
+                partition_key=day,
+            )
+        return total
+
+    def _found(self, unique_id: str) -> Mapping[str, Any] | None:
+        """The same figures from the Delta log, for an engine that publishes by itself (Trino)."""
+        node = self.manifest["nodes"][unique_id]
+        if node["config"]["materialized"] == "view" or self.manifest["metadata"]["adapter_type"] != "trino":
+            return None
+        table = self.lake.table(node["schema"], node.get("alias") or node["name"])
+        if table is None:
+            return None
+        import pyarrow as pa
+
+        files = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+        rows: dict[str, int] = {}
+        days = days_of(self.context) if self.specs[unique_id].partitions_def else [""]
+        for day in days:
+            rows[day] = sum(
+                f["num_records"] or 0 for f in files if not day or f.get(f"partition.{DS}") == day
+            )
+        size = sum(f["size_bytes"] for f in files)
+        return {"version": table.version(), "files": len(files), "bytes": size, "rows": rows}
+
+    def _raise(self, unpublished: Mapping[str, Any], errors: Sequence[str], targets: Sequence[Path]) -> None:
+        work = ", ".join(map(str, targets))
+        if unpublished:
+            said = "; ".join(
+                f"{u['table']} not published{_for(self.context)}: {u['reason']}" for u in unpublished.values()
+            )
+            if any(u["reason"] == "the model failed" for u in unpublished.values()) and errors:
+                said += f". dbt says: {_reason(errors[0])}"
+            raise dg.Failure(
+                said + ". Readers still see the tables as they were.",
+                metadata={"unpublished": dg.MetadataValue.json(dict(unpublished)), "dbt": work},
+                allow_retries=False,
+            )
+        if errors:
+            raise dg.Failure(
+                f"dbt failed: {_reason(errors[0])}",
+                metadata={"dbt": work, "log": dg.MetadataValue.md(f"```\n{errors[0]}\n```")},
+                allow_retries=False,
+            )
+
+
+def _reason(text: str) -> str:
+    """What dbt itself says, without dagster-dbt's account of the process around it."""
+    said = _COLOURS.sub("", text).rpartition("Errors parsed from dbt logs:")[2]
+    return " ".join(said.split())[:4000]
+
+
+def _for(context: dg.AssetExecutionContext) -> str:
+    """` for 2026-10-05` or ` for 2026-10-05 to 2026-11-01`; nothing where the models are a whole."""
+    if not (context.has_partition_key or context.has_partition_key_range):
+        return ""
+    days = days_of(context)
+    return f" for {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "")
+
+
+def _report(target: Path) -> Mapping[str, Any]:
+    """What the delta adapter published; nothing where dbt ended before its last hook, or with another adapter."""
+    path = target / REPORT
+    return json.loads(path.read_bytes()) if path.is_file() else {}

@@ -1,0 +1,86 @@
+"""The adapter: dbt-duckdb's, with the three doors that the macros go through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dbt.adapters.base.meta import available
+from dbt.adapters.duckdb.impl import DuckDBAdapter
+from dbt.flags import get_flags
+from dbt_common.exceptions import DbtRuntimeError
+
+from asgard_assets.errors import AsgardError
+from dbt.adapters.delta.connections import DeltaConnectionManager
+from dbt.adapters.delta.publish import publish
+from dbt.adapters.delta.show import Shown
+from dbt.adapters.delta.stage import Staged, stage
+
+# Commands that run on-run-start, which tells what they read; the others may read anything.
+_HOOKED = ("build", "run", "test", "seed", "snapshot", "retry")
+
+
+class DeltaAdapter(DuckDBAdapter):
+    """One per dbt process."""
+
+    ConnectionManager = DeltaConnectionManager
+
+    def __init__(self, config: Any, mp_context: Any) -> None:
+        credentials = config.credentials
+        credentials.lake = credentials.lake or getattr(config, "cli_vars", {}).get("lake") or ""
+        super().__init__(config, mp_context)
+        # In a process that runs several commands, each begins with a database of its own.
+        self.ConnectionManager.close_all_connections()
+        self.lake = credentials.opened()
+        self.shown = Shown(self.lake, credentials.database)
+        self.staged: dict[str, Staged] = {}
+        self._told = False
+
+    @available.parse_none
+    def delta_begin(self, graph: Any, selected: Any, command: str, full_refresh: bool) -> None:
+        """Show each table and view that the run reads and does not build."""
+        self._told = True
+        with _clear_errors():
+            for relation in self.shown.for_run(self._cursor, graph, list(selected), command, full_refresh):
+                self.cache_added(self.Relation.create(**relation))
+
+    @available.parse_none
+    def delta_stage(self, model: Any, target: Any, rows: Any, asked: Any) -> None:
+        """Write a model's rows into its table's staging folder, and show the table as it will be."""
+        with _clear_errors():
+            stage(self._cursor, self.lake, self.staged, model, target, rows, asked)
+
+    @available.parse_none
+    def delta_publish(self, graph: Any, results: Any, command: str, invocation_id: str) -> dict[str, Any]:
+        """Commit what passed. Returns what to log (`messages`) and what went wrong (`errors`)."""
+        target = Path(self.config.project_root, self.config.project_target_path)
+        with _clear_errors():
+            told = publish(
+                self._cursor, self.shown, self.staged, graph, results, command, invocation_id, target
+            )
+        self.staged.clear()
+        return told
+
+    def execute(self, sql: str, *args: Any, **kwargs: Any) -> Any:
+        if not self._told and get_flags().WHICH not in _HOOKED:
+            # compile, show, docs, run-operation: everything there is.
+            self._told = True
+            if self._macro_resolver is not None:
+                with _clear_errors():
+                    self.shown.everything(self._cursor, self._macro_resolver)
+        return super().execute(sql, *args, **kwargs)
+
+    @property
+    def _cursor(self) -> Any:
+        return self.connections.get_thread_connection().handle.cursor()
+
+
+class _clear_errors:
+    """An error of the lake, said as dbt says its own: the sentence without a stack."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, AsgardError):
+            raise DbtRuntimeError(error.message) from error

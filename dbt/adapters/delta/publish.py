@@ -1,0 +1,140 @@
+"""After the tests: commit each table whose blocking tests passed, discard the others and what stands on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dbt_common.exceptions import DbtRuntimeError
+
+from asgard_assets.errors import AsgardError
+from asgard_assets.lake import Lake
+from dbt.adapters.delta.show import BUILDS, Shown, _parents_first, address
+from dbt.adapters.delta.stage import Staged, _select, _types, arrow_schema, columns_of, copy
+from dbt.adapters.delta.types import quoted
+
+REPORT = "delta_publish.json"
+_PASSED = ("pass", "warn", "success")
+
+
+def publish(
+    cursor: Any,
+    shown: Shown,
+    staged: Mapping[str, Staged],
+    graph: Any,
+    results: Any,
+    command: str,
+    invocation_id: str,
+    target: Path,
+) -> dict[str, Any]:
+    """Publish what passed, parents first. Returns `messages` and `errors`; the report lies in `target`."""
+    status = {result.node.unique_id: str(result.status) for result in results}
+    nodes = graph["nodes"]
+    report: dict[str, Any] = {"invocation_id": invocation_id, "published": {}, "unpublished": {}}
+    messages, errors = [], []
+    refused: set[str] = set()
+    columns = dict(shown.columns)
+    built = [n for n in nodes if nodes[n]["resource_type"] in ("model", "seed", "snapshot")]
+    for unique_id in _parents_first(nodes, built if command in BUILDS else []):
+        node = nodes[unique_id]
+        kind = node["config"]["materialized"]
+        upstream = [p for p in node.get("depends_on", {}).get("nodes", []) if p in refused]
+        if kind == "ephemeral" or unique_id not in status:
+            # Through views and ephemeral models, "built on what stays unpublished" is passed on.
+            if upstream:
+                refused.add(unique_id)
+            continue
+        if (node.get("database") or shown.database).lower() != shown.database.lower():
+            continue
+        ready = staged.get(unique_id)
+        table = "/".join(address(node))
+        failed, missing = _blocking(unique_id, nodes, status)
+        reason = ""
+        if status[unique_id] != "success":
+            reason = "the model failed" if status[unique_id] != "skipped" else "the model was skipped"
+        elif failed:
+            reason = "a blocking test failed: " + ", ".join(failed)
+        elif missing and kind == "delta":
+            reason = "blocking tests did not run (use `dbt build`): " + ", ".join(missing)
+        elif upstream:
+            reason = "built on what was not published: " + ", ".join(p.split(".")[-1] for p in upstream)
+        if not reason:
+            try:
+                done, types = _commit(cursor, shown, node, ready, invocation_id)
+            except (AsgardError, DbtRuntimeError) as error:
+                reason = error.message if isinstance(error, AsgardError) else str(error.msg)
+                errors.append(reason)
+            else:
+                columns[unique_id] = types
+                if done:
+                    report["published"][unique_id] = done
+                    total = sum(done["rows"].values())
+                    messages.append(f"published {table} version {done['version']}: {total} rows")
+                continue
+        refused.add(unique_id)
+        if ready or kind not in ("view", "delta"):
+            tests = [*failed, *(missing if kind == "delta" else ())]
+            report["unpublished"][unique_id] = {"table": table, "reason": reason, "tests": tests}
+            messages.append(f"NOT published {table}: {reason}")
+        if ready:
+            shown.lake.discard(ready.staging)
+    report["columns"] = columns
+    target.mkdir(parents=True, exist_ok=True)
+    (target / REPORT).write_text(json.dumps(report, indent=2))
+    return {"messages": messages, "errors": errors}
+
+
+def _commit(
+    cursor: Any, shown: Shown, node: Mapping[str, Any], ready: Staged | None, invocation_id: str
+) -> tuple[dict[str, Any] | None, dict[str, str]]:
+    """Publish one table, or keep one view's SQL. Returns the figures (a table's) and the columns."""
+    lake: Lake = shown.lake
+    if ready is None:
+        schema, name = address(node)
+        found = cursor.execute(
+            "select sql from duckdb_views() where schema_name = ? and view_name = ? and database_name = ?",
+            [schema, name, shown.database],
+        ).fetchone()
+        relation = f"{quoted(schema)}.{quoted(name)}"
+        if found:
+            shown.record_view(node, found[0].replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
+            described = cursor.sql(f"select * from {relation} limit 0")
+            return None, dict(zip(described.columns, map(str, described.types), strict=True))
+        columns = columns_of(cursor, f"{schema}/{name}", f"select * from {relation}")
+        query = _select(columns, columns, relation)
+        seen = shown.seen.get(node["unique_id"])
+        staging = lake.stage(schema, name, arrow_schema(cursor, columns, query), (), seen, whole=True)
+        ready = Staged(staging, True, _types(columns))
+        try:
+            copy(cursor, staging, query)
+        except BaseException:
+            lake.discard(staging)
+            raise
+    done = lake.publish(
+        ready.staging, metadata={"dbt_invocation_id": invocation_id}, replace_schema=ready.replace_schema
+    )
+    figures = {
+        "table": done.table,
+        "version": done.version,
+        "rows": dict(done.rows),
+        "files": done.files,
+        "bytes": done.bytes,
+    }
+    return figures, ready.columns
+
+
+def _blocking(unique_id: str, nodes: Any, status: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Names of the model's blocking tests that failed, and of those that nobody ran."""
+    failed, missing = [], []
+    for test_id, test in nodes.items():
+        if test["resource_type"] != "test" or unique_id not in test["depends_on"]["nodes"]:
+            continue
+        blocks = str(test["config"].get("severity", "error")).lower() == "error"
+        if test_id not in status:
+            if blocks:
+                missing.append(test["name"])
+        elif status[test_id] not in _PASSED:
+            failed.append(test["name"])
+    return sorted(failed), sorted(missing)

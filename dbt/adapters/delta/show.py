@@ -1,0 +1,280 @@
+"""What a run reads and does not build, shown to DuckDB: published tables, views made before, own past rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from dbt_common.exceptions import DbtRuntimeError
+
+from asgard_assets.lake import DS, Lake
+from asgard_assets.lake_reader import quoted as literal
+from dbt.adapters.delta.types import ORIGINAL, quoted
+
+VIEW = "_view.sql"
+BUILDS = ("build", "run", "seed", "snapshot", "retry")
+_NODES = ("model", "seed", "snapshot", "source")
+Node = Mapping[str, Any]
+
+
+class Shown:
+    """The lake's relations in this run's database. `seen` holds the state that native tables replace."""
+
+    def __init__(self, lake: Lake, database: str) -> None:
+        self.lake, self.database = lake, database
+        self.seen: dict[str, dict[str, int]] = {}
+        self.columns: dict[str, dict[str, str]] = {}
+
+    def for_run(
+        self, cursor: Any, graph: Node, selected: list[str], command: str, full_refresh: bool
+    ) -> Iterator[dict[str, Any]]:
+        """Show what the selected nodes need; yield each relation that dbt has to know of before it starts.
+
+        Raises where a selected node cannot work, or needs what was never built.
+        """
+        nodes = {**graph["nodes"], **graph["sources"]}
+        made = set(selected) if command in BUILDS else set()
+        for unique_id in sorted(made & set(nodes)):
+            refuse(nodes[unique_id], full_refresh)
+        known = relations(cursor, self.database)
+        schemas = {n["schema"] for n in nodes.values() if n["resource_type"] in _NODES and self._ours(n)}
+        for schema in sorted(schemas):
+            cursor.execute(f"create schema if not exists {quoted(schema)}")
+        needed = self._needed(nodes, selected, made)
+        if any(s.startswith("unit_test.") for s in selected):
+            # A unit test reads the column types of the inputs that it replaces, nothing else.
+            needed = {n: False for n, node in nodes.items() if self._table(node) and n not in made} | needed
+        for unique_id in _parents_first(nodes, needed):
+            if address(nodes[unique_id]) in known:
+                continue
+            missing = not self._show(cursor, nodes[unique_id])
+            if missing and needed[unique_id] and not _may_come_later(nodes, unique_id, made):
+                raise DbtRuntimeError(self._absent(nodes[unique_id]))
+            if missing and not needed[unique_id]:
+                self._declare(cursor, nodes[unique_id])
+        for unique_id in sorted(made & set(nodes)):
+            node = nodes[unique_id]
+            if node["resource_type"] not in _NODES or not self._ours(node):
+                continue
+            kind, (schema, name) = node["config"].get("materialized"), address(node)
+            fresh = (
+                full_refresh if node["config"].get("full_refresh") is None else node["config"]["full_refresh"]
+            )
+            relation = {"database": self.database, "schema": schema, "identifier": name}
+            if kind not in ("view", "ephemeral", "delta"):
+                self.seen[unique_id] = self.lake.epochs(schema, name, [""])
+            if kind in ("incremental", "snapshot") and not fresh and address(node) not in known:
+                if self._show(cursor, node, as_table=True):
+                    yield {**relation, "type": "table"}
+            elif kind == "delta" and self._show(cursor, node):
+                yield {**relation, "type": "view"}
+
+    def everything(self, cursor: Any, manifest: Any) -> None:
+        """Show all that was ever built; what was not, by its declared columns."""
+        found = {**manifest.nodes, **manifest.sources}
+        nodes = {u: n.to_dict() for u, n in found.items() if n.resource_type in _NODES}
+        known = relations(cursor, self.database)
+        for unique_id in _parents_first(nodes, nodes):
+            node = nodes[unique_id]
+            if not self._ours(node) or not self._table(node) or address(node) in known:
+                continue
+            cursor.execute(f"create schema if not exists {quoted(node['schema'])}")
+            if not self._show(cursor, node):
+                self._declare(cursor, node)
+
+    def record_view(self, node: Node, sql: str) -> None:
+        """Keep a view's SQL beside the tables, so that a later run can read through it."""
+        folder = self.lake.path(*address(node)).removeprefix("s3://")
+        self.lake.filesystem.create_dir(folder, recursive=True)
+        with self.lake.filesystem.open_output_stream(f"{folder}/{VIEW}") as stream:
+            stream.write(json.dumps({"unique_id": node["unique_id"], "sql": sql}).encode())
+
+    def _ours(self, node: Node) -> bool:
+        return (node.get("database") or self.database).lower() == self.database.lower()
+
+    def _table(self, node: Node) -> bool:
+        """Is it something that the lake could hold?"""
+        if node["resource_type"] == "source":
+            return self._ours(node) and not _elsewhere(node)
+        kind = node.get("config", {}).get("materialized")
+        return node["resource_type"] in _NODES and kind != "ephemeral" and self._ours(node)
+
+    def _needed(self, nodes: Mapping[str, Node], selected: list[str], made: set[str]) -> dict[str, bool]:
+        """Relations that the selected nodes read and this run does not build -> whether it must have them."""
+        needed: dict[str, bool] = {}
+        for start in selected:
+            if start not in nodes:
+                continue
+            # A test on what does not exist yet fails by itself, and names what it misses.
+            must = nodes[start]["resource_type"] != "test" or not made
+            todo, seen = [start], {start}
+            while todo:
+                for parent in nodes[todo.pop()].get("depends_on", {}).get("nodes", []):
+                    if parent in made or parent in seen or parent not in nodes:
+                        continue
+                    seen.add(parent)
+                    if self._table(nodes[parent]):
+                        needed[parent] = needed.get(parent, False) or must
+                    if _kind(nodes[parent]) in ("ephemeral", "view", "external"):
+                        todo.append(parent)
+        return needed
+
+    def _show(self, cursor: Any, node: Node, as_table: bool = False) -> bool:
+        """Show the relation as the lake has it; False where it has none."""
+        schema, name = address(node)
+        looks = [self._from_table, self._from_view]
+        if _kind(node) in ("view", "external"):
+            looks.reverse()
+        for look in looks:
+            if look(cursor, node, schema, name, "table" if as_table else "view"):
+                described = cursor.sql(f"select * from {quoted(schema)}.{quoted(name)} limit 0")
+                types = map(str, described.types)
+                self.columns[node["unique_id"]] = dict(zip(described.columns, types, strict=True))
+                return True
+        return False
+
+    def _from_table(self, cursor: Any, node: Node, schema: str, name: str, kind: str) -> bool:
+        table = self.lake.table(schema, name)
+        if table is None:
+            return False
+        columns = ", ".join(as_it_was(table))
+        cursor.execute(
+            f"create or replace {kind} {quoted(schema)}.{quoted(name)} as "
+            f"select {columns} from delta_scan({literal(self.lake.path(schema, name))})"
+        )
+        return True
+
+    def _from_view(self, cursor: Any, node: Node, schema: str, name: str, kind: str) -> bool:
+        from pyarrow import fs as pafs
+
+        path = f"{self.lake.path(schema, name)}/{VIEW}".removeprefix("s3://")
+        if self.lake.filesystem.get_file_info(path).type != pafs.FileType.File:
+            return False
+        with self.lake.filesystem.open_input_stream(path) as stream:
+            sql = json.loads(stream.read())["sql"]
+        cursor.execute(sql)
+        return True
+
+    def _declare(self, cursor: Any, node: Node) -> None:
+        columns = [c for c in node.get("columns", {}).values() if c.get("data_type")]
+        if columns:
+            typed = ", ".join(f"null::{c['data_type']} as {quoted(c['name'])}" for c in columns)
+            schema, name = map(quoted, address(node))
+            cursor.execute(f"create or replace view {schema}.{name} as select {typed} where false")
+
+    def _absent(self, node: Node) -> str:
+        schema, name = address(node)
+        where = self.lake.path(schema, name)
+        if node["resource_type"] == "source":
+            return f"{schema}/{name} was never published at {where}: materialize it first"
+        return (
+            f"{schema}/{name} was never published at {where}: build {node['resource_type']} {node['name']} "
+            f"first, or select it too (--select +{node['name']})"
+        )
+
+
+def refuse(node: Node, full_refresh: bool) -> None:
+    """Raise where a selected node cannot give a complete, lasting table."""
+    config = node.get("config", {})
+    if _kind(node) != "delta":
+        return
+    days = config.get("partition_by")
+    if days and days not in (DS, [DS]):
+        raise DbtRuntimeError(
+            f"{node['name']}: delta tables are partitioned by `{DS}` or not at all, not by {days}"
+        )
+    if days and (full_refresh if config.get("full_refresh") is None else config["full_refresh"]):
+        raise DbtRuntimeError(
+            f"{node['name']} is built by days: --full-refresh would leave only this window. Give the whole "
+            "range by min_date and max_date instead"
+        )
+    strategy = config.get("incremental_strategy")
+    if strategy not in (None, "replace", "merge", "append"):
+        raise DbtRuntimeError(
+            f"{node['name']}: incremental_strategy {strategy} is not one of delta's: replace (the default), merge, "
+            "append. For dbt-duckdb's own strategies use materialized: incremental"
+        )
+    if strategy == "merge" and not config.get("unique_key"):
+        raise DbtRuntimeError(f"{node['name']}: incremental_strategy merge needs config(unique_key=…)")
+    if strategy == "append" and days:
+        raise DbtRuntimeError(
+            f"{node['name']}: append beside partition_by would double the rows of a day that is run again; use "
+            "replace or merge"
+        )
+    if node.get("language") == "python":
+        raise DbtRuntimeError(f"{node['name']} is a Python model: use materialized: table")
+
+
+def relations(cursor: Any, database: str) -> set[tuple[str, str]]:
+    """(schema, name) of all tables and views of the run's own database."""
+    return set(
+        cursor.execute(
+            "select schema_name, table_name from duckdb_tables() where database_name = ? union all "
+            "select schema_name, view_name from duckdb_views() where database_name = ? and not internal",
+            [database, database],
+        ).fetchall()
+    )
+
+
+def as_it_was(table: Any) -> list[str]:
+    """The table's columns as SQL, each with the DuckDB type that it had before it was stored."""
+    found = []
+    for field in table.schema().fields:
+        name, kind = quoted(field.name), (field.metadata or {}).get(ORIGINAL)
+        found.append(f"cast({name} as {kind}) as {name}" if kind else name)
+    return found
+
+
+def address(node: Node) -> tuple[str, str]:
+    """(schema, name) of a model, seed, snapshot or source: where its table lies in the lake."""
+    return node["schema"], node.get("alias") or node.get("identifier") or node["name"]
+
+
+def _kind(node: Node) -> str | None:
+    return node.get("config", {}).get("materialized")
+
+
+def _elsewhere(source: Node) -> bool:
+    """Does dbt-duckdb itself know where the source's rows are (a file, a plugin)?"""
+    metas = [source.get(key) or {} for key in ("meta", "source_meta")]
+    metas += [(source.get("config") or {}).get("meta") or {}, source.get("config") or {}]
+    return (
+        bool(source.get("external"))
+        and bool((source["external"] or {}).get("location"))
+        or any(key in meta for meta in metas for key in ("external_location", "plugin"))
+    )
+
+
+def _may_come_later(nodes: Mapping[str, Node], unique_id: str, made: set[str]) -> bool:
+    """A source may be a seed of this run, or be made by the project's own on-run-start."""
+    node = nodes[unique_id]
+    if node["resource_type"] != "source":
+        return False
+    if any(address(nodes[m]) == address(node) for m in made if m in nodes and "schema" in nodes[m]):
+        return True
+    return any(
+        n["resource_type"] == "operation"
+        and n["package_name"] != "dbt_delta"
+        and "on-run-start" in n["tags"]
+        and "trino_" not in n["raw_code"]  # a hook for another engine makes no table here
+        for n in nodes.values()
+    )
+
+
+def _parents_first(nodes: Mapping[str, Node], wanted: Iterable[str]) -> list[str]:
+    order: dict[str, None] = {}
+    chosen, done = set(wanted), set()
+
+    def visit(unique_id: str) -> None:
+        if unique_id in done or unique_id not in nodes:
+            return
+        done.add(unique_id)
+        for parent in nodes[unique_id].get("depends_on", {}).get("nodes", []):
+            visit(parent)
+        if unique_id in chosen:
+            order[unique_id] = None
+
+    for unique_id in sorted(chosen):
+        visit(unique_id)
+    return list(order)

@@ -1,0 +1,144 @@
+"""dbt projects that know nothing of Asgard: loaded as they are, built by dbt and by Dagster alike."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster_dbt import DbtProject
+from dagster_dbt.components.dbt_component_utils import DagsterDbtComponentTranslatorSettings
+
+from asgard_assets.components.dbt import DbtModels
+from asgard_assets.components.dbt_sources import with_source_freshness
+from asgard_assets.lake import Lake
+from asgard_assets.resources.lake import LakeResource
+from tests.dbt.projects import EVERYTHING, SHOP, SOURCED
+from tests.fakes.dbt_process import dbt, write_project
+
+pytestmark = pytest.mark.servers
+
+
+def definitions(project: Path) -> dg.Definitions:
+    settings = DagsterDbtComponentTranslatorSettings(enable_code_references=False)
+    component = DbtModels(project=DbtProject(project), translation_settings=settings)
+    loaded = component.build_defs(dg.ComponentTree.for_test().load_context)
+    return dg.Definitions.merge(loaded, dg.Definitions(resources={"lake": LakeResource(root="unused")}))
+
+
+def materialize(lake: Lake, defs: dg.Definitions, *keys: str) -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        list(defs.assets or []),
+        selection=[dg.AssetKey(k.split("/")) for k in keys] or None,
+        resources={"lake": LakeResource(root=lake.root)},
+        raise_on_error=False,
+    )
+
+
+def query(lake: Lake, sql: str) -> list[tuple[Any, ...]]:
+    with lake.connect() as connection:
+        return connection.execute(sql).fetchall()
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    return "\n".join(str(e.step_failure_data.error) for e in result.all_node_events if e.is_step_failure)
+
+
+def test_a_shop_with_seeds_staging_views_and_marts_builds_by_dbt_and_by_dagster(tmp_path):
+    project = write_project(tmp_path / "shop", SHOP)
+    by_dbt, by_dagster = Lake(str(tmp_path / "dbt")), Lake(str(tmp_path / "dagster"))
+    ok, output = dbt(by_dbt, project, "build")
+    assert ok, output
+    (project / "profiles.yml").unlink()  # Dagster needs none
+    defs = definitions(project)
+    result = materialize(by_dagster, defs)
+    assert result.success, failure(result)
+    wanted = [(1, 2, 33.0), (2, 1, 20.0), (3, None, None)]
+    for lake in (by_dbt, by_dagster):
+        assert (
+            query(
+                lake,
+                "select customer_id, number_of_orders, customer_lifetime_value "
+                "from gold.customers order by 1",
+            )
+            == wanted
+        )
+        assert lake.tables() == [
+            ("gold", "customers"),
+            ("gold", "orders"),
+            ("gold", "raw_customers"),
+            ("gold", "raw_orders"),
+            ("gold", "raw_payments"),
+        ]
+    checks = result.get_asset_check_evaluations()
+    assert {c.check_name for c in checks} >= {"orders_have_customers", "unique_customers_customer_id"}
+    assert all(c.passed for c in checks)
+    events = {
+        e.asset_key.to_user_string(): e.materialization.metadata
+        for e in result.get_asset_materialization_events()
+    }
+    assert events["gold/customers"]["dagster/row_count"].value == 3
+    assert events["gold/customers"]["bytes"].value > 0
+    lineage = events["gold/customers"]["dagster/column_lineage"].value.deps_by_column
+    assert dg.TableColumnDep(dg.AssetKey(["gold", "orders"]), "amount") in lineage["customer_lifetime_value"]
+    # One asset alone reads its parents, views among them, as the last run left them.
+    alone = materialize(by_dagster, defs, "gold/orders")
+    assert alone.success, failure(alone)
+    assert by_dagster.version("gold", "orders") == 2
+    assert by_dagster.version("gold", "customers") == 1
+
+
+def test_a_source_that_is_a_seed_is_built_before_what_reads_it(tmp_path):
+    project = write_project(tmp_path / "sourced", SOURCED)
+    lake = Lake(str(tmp_path / "lake"))
+    defs = definitions(project)
+    graph = defs.resolve_asset_graph()
+    assert (
+        dg.AssetKey(["raw", "raw_items"]) in graph.get(dg.AssetKey(["gold_staging", "stg_items"])).parent_keys
+    )
+    fresh = {
+        s.key.to_user_string(): s.freshness_policy
+        for s in with_source_freshness(defs).resolve_all_asset_specs()
+    }
+    assert fresh["raw/raw_items"] == dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=24))
+    result = materialize(lake, defs)
+    assert result.success, failure(result)
+    assert query(lake, "select * from gold.item_totals order by 1") == [("a", 3), ("b", 3)]
+    # A failing test holds its table back; its neighbours are published.
+    (project / "seeds" / "raw_items.csv").write_text("id,kind,pieces\n1,a,1\n1,b,3\n")
+    result = materialize(lake, definitions(project))
+    assert not result.success
+    assert "raw/raw_items not published: a blocking test failed: unique_raw_items_id" in failure(result)
+    assert query(lake, "select count(*) from raw.raw_items") == [(3,)]
+
+
+def test_what_public_projects_use_loads_and_builds(tmp_path):
+    project = write_project(tmp_path / "everything", EVERYTHING)
+    lake = Lake(str(tmp_path / "lake"))
+    result = materialize(lake, definitions(project))
+    assert result.success, failure(result)
+    first = query(lake, "select id, state, dbt_valid_to is null from snapshots.orders_snapshot order by id")
+    assert first == [(1, "new", True), (2, "new", True)]
+    assert query(lake, 'select id, "Order State" from main."Orders By State" order by 1') == [
+        (1, "new"),
+        (2, "new"),
+    ]
+    assert query(lake, "select count(*) from main.dim_v1") == [(2,)]
+    assert query(lake, "select count(*) from main.dim_v2") == [(2,)]
+    assert query(lake, "select what from main.hooked") == [("pre",), ("post",)]
+    assert query(lake, "select day, n from main.spine order by 1")[0][1] == 1
+    assert query(lake, "select doubled from main.py_model order by 1") == [(2,), (4,)]
+    assert query(lake, "select id, runs from main.events order by 1") == [(1, 1), (2, 1)]
+    spec = next(s for s in definitions(project).resolve_all_asset_specs() if s.key.path[-1] == "dim_v2")
+    assert spec.owners == ["finance@example.com"]
+
+    (project / "data" / "orders.csv").write_text("id,state\n1,done\n2,new\n3,new\n")
+    ok, output = dbt(lake, project, "build")
+    assert ok, output
+    again = query(lake, "select id, state, dbt_valid_to is null from snapshots.orders_snapshot order by 1, 3")
+    assert again == [(1, "new", False), (1, "done", True), (2, "new", True), (3, "new", True)]
+    assert query(lake, "select id, runs from main.events order by 1") == [(1, 2), (2, 2), (3, 1)]
+    assert json.loads((project / "target" / "delta_publish.json").read_text())["unpublished"] == {}
