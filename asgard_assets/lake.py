@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,17 @@ class Published:
     files: int
     bytes: int
     replaced_files: int = field(default=0)
+
+
+@dataclass(frozen=True)
+class LivePart:
+    """A Parquet file that readers see: its path in the log, its address, its day."""
+
+    path: str
+    uri: str
+    day: str
+    size: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -196,15 +207,7 @@ class Lake(LakeReader):
         )
         partition_by = [DS] if staging.partitioned else None
         path = self.path(staging.stage, staging.name)
-        DeltaTable.create(
-            path,
-            Schema.from_arrow(staging.schema),
-            mode="ignore",
-            partition_by=partition_by,
-            storage_options=self.storage_options,
-            configuration=dict(staging.properties) or None,
-        )
-        self._set_properties(staging, DeltaTable(path, storage_options=self.storage_options))
+        self._create(staging)
         for attempt in range(_COMMIT_TRIES):
             table = DeltaTable(path, storage_options=self.storage_options)
             self._refuse_fenced(staging, chosen, table)
@@ -244,6 +247,172 @@ class Lake(LakeReader):
         changed = {name: value for name, value in staging.properties.items() if present.get(name) != value}
         if changed:
             table.alter.set_table_properties(changed)
+
+    def amend(
+        self,
+        staging: Staging,
+        rewrite: Callable[[Sequence[LivePart]], Mapping[str, Sequence[str]]],
+        plans: Mapping[str, tuple[int, int]],
+        days: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Published:
+        """Add the staged files of `days` to what is there, and replace single live files, in one commit.
+
+        `rewrite` is shown the live files of the snapshot that the commit follows; it returns, by path, the
+        addresses of those that take their place (under `staging.path`, in the same day), and is asked again
+        where another commit came in between. `plans` has for each transaction identifier the number that it
+        must have and the one that it gets. Raises FencedError where it has another one, LakeError where a
+        column changed its type.
+        """
+        from deltalake import CommitProperties, DeltaTable, Transaction
+        from deltalake.exceptions import CommitFailedError
+        from deltalake.transaction import RemoveAction
+
+        staged = self.staged_files(staging)
+        chosen = [day for day in (staging.days if days is None else days) if day in staged]
+        adds = [self._add_action(staging, day, uri) for day in chosen for uri in staged[day]]
+        rows = {day: 0 for day in chosen}
+        for action in adds:
+            rows[action.partition_values[DS]] += json.loads(action.stats)["numRecords"]
+        self._create(staging)
+        for attempt in range(_COMMIT_TRIES):
+            table = self._evolved(staging)
+            late = [app for app, (seen, _) in plans.items() if (table.transaction_version(app) or 0) != seen]
+            if late:
+                raise FencedError(
+                    f"{staging.table}: another run loaded {', '.join(sorted(late)[:5])} while this one was working; "
+                    "nothing of this run was written. Run it again: it takes what is left.",
+                    table=staging.table,
+                    days=[app.rpartition("/")[2] for app in late],
+                )
+            live = {part.path: part for part in self._live(table)}
+            instead = rewrite(list(live.values()))
+            moment = int(time.time() * 1000)
+            removes = [
+                RemoveAction(path, True, moment, live[path].size, {DS: live[path].day}) for path in instead
+            ]
+            again = [
+                self._add_action(staging, live[path].day, uri)
+                for path, uris in instead.items()
+                for uri in uris
+            ]
+            touched = sorted({*chosen, *(live[path].day for path in instead)})
+            transactions = [
+                Transaction(app_id(d), (table.transaction_version(app_id(d)) or 0) + 1) for d in touched
+            ]
+            transactions += [Transaction(app, number) for app, (_, number) in plans.items()]
+            try:
+                table.create_write_transaction(
+                    [*removes, *again, *adds],
+                    "append",
+                    table.schema(),
+                    [DS],
+                    commit_properties=CommitProperties(
+                        custom_metadata=dict(metadata or {}),
+                        app_transactions=transactions,
+                        max_commit_retries=_COMMIT_TRIES,
+                    ),
+                )
+            except CommitFailedError:
+                if attempt == _COMMIT_TRIES - 1:
+                    raise
+                time.sleep(0.05 * (attempt + 1))
+                continue
+            version = DeltaTable(table.table_uri, storage_options=self.storage_options).version()
+            size = sum(action.size for action in [*adds, *again])
+            return Published(staging.table, version, rows, len(adds) + len(again), size, len(removes))
+        raise AssertionError("unreachable")
+
+    def _create(self, staging: Staging) -> None:
+        from deltalake import DeltaTable, Schema
+
+        path = self.path(staging.stage, staging.name)
+        DeltaTable.create(
+            path,
+            Schema.from_arrow(staging.schema),
+            mode="ignore",
+            partition_by=[DS] if staging.partitioned else None,
+            storage_options=self.storage_options,
+            configuration=dict(staging.properties) or None,
+        )
+        self._set_properties(staging, DeltaTable(path, storage_options=self.storage_options))
+
+    def _evolved(self, staging: Staging) -> DeltaTable:
+        """The table as it is, after columns that it lacks were added: a commit of its own that changes no row."""
+        from deltalake import DeltaTable, Schema
+
+        path = self.path(staging.stage, staging.name)
+        table = DeltaTable(path, storage_options=self.storage_options)
+        merged = self._merged_schema(staging, table)
+        if len(merged) > len(table.schema().fields):
+            table.create_write_transaction(
+                [], "overwrite", Schema.from_arrow(merged), [DS], partition_filters=[(DS, "=", "")]
+            )
+            table = DeltaTable(path, storage_options=self.storage_options)
+        return table
+
+    def live(self, stage: str, name: str) -> list[LivePart]:
+        """The Parquet files that readers see now."""
+        table = self.table(stage, name)
+        return self._live(table) if table else []
+
+    def _live(self, table: DeltaTable) -> list[LivePart]:
+        import pyarrow as pa
+
+        found = pa.table(table.get_add_actions(flatten=True))
+        names = ["path", f"partition.{DS}", "size_bytes", "num_records"]
+        columns = [found[name].to_pylist() for name in names]
+        root = table.table_uri.rstrip("/").removeprefix("file://")
+        return [
+            LivePart(path, f"{root}/{path}", day, size, rows or 0)
+            for path, day, size, rows in zip(*columns, strict=True)
+        ]
+
+    def retype(self, stage: str, name: str, schema: pa.Schema, cast: Callable[[pa.Table], pa.Table]) -> int:
+        """Give the table `schema`, every live file rewritten by `cast`, in one commit. Returns its version.
+
+        For columns whose type widened: no row changes its meaning. Readers need no table feature.
+        """
+        import pyarrow.parquet as pq
+        from deltalake import CommitProperties, DeltaTable, Schema
+        from deltalake.exceptions import CommitFailedError
+
+        token = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
+        path = self.path(stage, name)
+        staging = Staging(f"{stage}/{name}", stage, name, f"{path}/{token}", schema, (), {})
+        inner = schema.remove(schema.get_field_index(DS))
+        for attempt in range(_COMMIT_TRIES):
+            table = DeltaTable(path, storage_options=self.storage_options)
+            adds = []
+            for part in self._live(table):
+                target = f"{staging.path}/{DS}={part.day}/part-{uuid.uuid4().hex}.parquet"
+                self.filesystem.create_dir(self._bare(target).rpartition("/")[0], recursive=True)
+                with pq.ParquetFile(self._bare(part.uri), filesystem=self.filesystem) as source:
+                    with pq.ParquetWriter(
+                        self._bare(target),
+                        inner,
+                        filesystem=self.filesystem,
+                        compression="zstd",
+                        write_statistics=without_floats(inner),  # pyright: ignore[reportArgumentType]
+                    ) as writer:
+                        for group in range(source.num_row_groups):
+                            writer.write_table(cast(source.read_row_group(group)).select(inner.names))
+                adds.append(self._add_action(staging, part.day, target))
+            try:
+                table.create_write_transaction(
+                    adds,
+                    "overwrite",
+                    Schema.from_arrow(schema),
+                    [DS],
+                    commit_properties=CommitProperties(max_commit_retries=0),
+                )
+            except CommitFailedError:
+                if attempt == _COMMIT_TRIES - 1:
+                    raise
+                time.sleep(0.05 * (attempt + 1))
+                continue
+            return DeltaTable(path, storage_options=self.storage_options).version()
+        raise AssertionError("unreachable")
 
     def _refuse_fenced(self, staging: Staging, days: Sequence[str], table: DeltaTable) -> None:
         late = [d for d in days if (table.transaction_version(app_id(d)) or 0) != staging.seen[d]]

@@ -1,7 +1,6 @@
 """Files as Bronze tables: one `defs.yaml` a source gives the asset, its checks and the sensor that feeds it."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any, cast
 
 # No `from __future__ import annotations`: Dagster wants to see the type of `context`, not its name.
@@ -10,8 +9,9 @@ from pydantic import BaseModel
 
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.file_sensor import file_sensor
+from asgard_assets.components.loaded import publish_loaded
 from asgard_assets.components.partitions import daily
-from asgard_assets.components.tables import asset_spec, check_specs, days_of, publish
+from asgard_assets.components.tables import asset_spec, check_specs, days_of
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.models import FileSource
 from asgard_assets.lake import Lake
@@ -52,33 +52,8 @@ def file_asset(source: FileSource) -> dg.AssetsDefinition:
 
         with clear_failures():
             lake: Lake = context.resources.lake.lake
-            loaded = load(
-                context.resources.spark.session, lake, Landing.from_settings(), source, days_of(context)
-            )
-            shown = {
-                "rescued_rows": sum(day.rescued_rows for day in loaded.days.values()),
-                "schema_diff": dg.MetadataValue.json(
-                    {"new_columns": loaded.new_columns, "absent_from_these_files": loaded.absent_columns}
-                ),
-                "undated_files": len(loaded.undated),
-            }
-            if source.merge:
-                shown |= {
-                    "superseded_rows": loaded.superseded_rows,
-                    "deleted_rows": loaded.deleted_rows,
-                    "days_rewritten_beside": list(loaded.moved_days),
-                }
-            by_day = {day: asdict(figures) for day, figures in loaded.days.items()}
-            yield from publish(
-                context,
-                lake,
-                spec,
-                loaded.staging,
-                shown,
-                by_day,
-                plans=loaded.plans,
-                failed=loaded.failed,
-                together=source.merge is not None and source.files != "snapshot",
-            )
+            landing = Landing.from_settings()
+            loaded = load(context.resources.spark.session, lake, landing, source, days_of(context))
+            yield from publish_loaded(context, lake, spec, loaded)
 
     return load_files

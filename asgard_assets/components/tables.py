@@ -100,7 +100,7 @@ def publish(
             metadata={"dagster_run_id": context.run.run_id},
         )
     key = dg.AssetKey(spec.asset_key)
-    results = [_check_result(key, found, check) for check in found.checks]
+    results = [check_result(key, found, check) for check in found.checks]
     if bad:
         lake.discard(staging, [day for day in bad if day in (staging.days or ("",))])
         for day in good:
@@ -130,7 +130,8 @@ def publish(
     yield dg.MaterializeResult(asset_key=key, metadata=total | dict(metadata or {}))
 
 
-def _check_result(key: dg.AssetKey, found: Audit, check: Any) -> dg.AssetCheckResult:
+def check_result(key: dg.AssetKey, found: Audit, check: Any) -> dg.AssetCheckResult:
+    """What Dagster is told of one check, with the rows that break it by day."""
     failing = found.failing(check)
     severity = dg.AssetCheckSeverity.ERROR if check.severity == "error" else dg.AssetCheckSeverity.WARN
     return dg.AssetCheckResult(

@@ -83,8 +83,8 @@ def test_a_range_is_one_commit_with_counts_for_each_day(spark, lake: Lake, landi
         event.partition: {k: v.value for k, v in event.materialization.metadata.items()}
         for event in result.get_asset_materialization_events()
     }
-    assert [found[day]["dagster/partition_row_count"] for day in DAYS] == [2, 2, 0]
-    assert [(found[day]["files"], found[day]["rescued_rows"]) for day in DAYS] == [(1, 0), (1, 1), (0, 0)]
+    assert [found[day]["dagster/partition_row_count"] for day in DAYS] == [2, 1, 0]
+    assert [(found[day]["files"], found[day]["quarantined_rows"]) for day in DAYS] == [(1, 0), (1, 1), (0, 0)]
     assert found[DAYS[0]]["bytes"] == 7
     assert lake.version("bronze", "orders") == 1
     assert tick(instance).skip_message == "every file is loaded"
@@ -188,7 +188,12 @@ def written(tmp_path: Path, **changes: Any) -> Path:
         ({"schema_mode": "addColumns"}, "schema_mode"),
         ({"ds": {"type": "folder", "nmae": "ds"}}, "nmae"),
         ({"path": "../etc"}, "under the landing root"),
-        ({"columns": {"id": {"type": "bigint"}}}, "Silver gives them types"),
+        ({"columns": {"id": {"type": "numbr"}}}, "is no type"),
+        ({"format": {"type": "csv", "delimeter": ";"}}, "delimeter"),
+        ({"format": {"type": "xml"}}, "row_tag"),
+        ({"sql": "select count(*) from files"}, "an aggregate"),
+        ({"sql": "select * from read_csv('x')"}, "must read from `files`"),
+        ({"write": {"type": "upsert", "key": []}}, "key"),
     ],
 )
 def test_a_mistake_in_yaml_fails_at_load_with_file_and_line(tmp_path: Path, changes: dict, word: str) -> None:

@@ -100,7 +100,7 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
 
 # Columns that differ between two runs of the same data: when and by which run something was done.
 _RUN_COLUMNS = {
-    "_ingested_at", "_file_modified", "started", "finished", "duration_seconds", "started_at", "finished_at",
+    "_ingested_at", "_metadata", "started", "finished", "duration_seconds", "started_at", "finished_at",
     "attempts", "run_id", "epoch", "model_version", "response_headers", "request_headers", "worker",
 }  # fmt: skip
 

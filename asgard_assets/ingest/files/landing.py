@@ -6,6 +6,7 @@ go on from there, and be merged with what is known without holding either in mem
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
@@ -109,6 +110,7 @@ class Landing:
         return _object(path, found["ContentLength"], found["LastModified"], found["ETag"])
 
 
+@functools.lru_cache
 def s3_client(endpoint: str | None, region: str) -> Any:
     """A client whose keys come from the environment or the machine's role."""
     import boto3

@@ -98,7 +98,7 @@ def scan(
     found = _Found()
     generations: dict[str, int] = {}
     done_to, unbroken = mark, source.ordered and (not cursor or cursor == mark)
-    for path, listed, known in _merged(walk(landing, source, start or None), manifest, start):
+    for path, listed, known in merged(walk(landing, source, start or None), manifest, start):
         todo = found.take(source, path, listed, known, failures)
         if listed is not None and source.files == "snapshot":
             _raise_generation(generations, source, listed)
@@ -159,7 +159,7 @@ def file_states(
     if source.files == "snapshot":
         for file in walk(landing, source):
             _raise_generation(generations, source, file)
-    for path, listed, known in _merged(walk(landing, source), manifest, ""):
+    for path, listed, known in merged(walk(landing, source), manifest, ""):
         found = _judge(source, path, listed, known, failures)
         if found is None or (states is not None and found.state not in states):
             continue
@@ -167,7 +167,7 @@ def file_states(
             yield found
 
 
-def _merged(
+def merged(
     listed: Iterator[File], manifest: Manifest, after: str
 ) -> Iterator[tuple[str, File | None, Known | None]]:
     """Listed and known files side by side, in name order."""

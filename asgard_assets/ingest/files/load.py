@@ -1,31 +1,38 @@
-"""Load days of files into staging: one Spark job for a whole range, whose tasks write the Parquet files.
+"""Load days of files: plan, read in Spark tasks, stage, and publish each file's rows once.
 
-The driver lists, writes a plan for each day and hands the planned files to Spark tasks, near-equal in bytes.
-A task reads its files, writes what they hold into the staging folder and hands only figures back: no pass to
-infer a schema, no row through the JVM. A file that cannot be read fails its day and no other.
+The driver lists, compares with the manifest, writes a plan, and hands the planned files to Spark tasks, near-equal
+in bytes; a task writes Parquet into staging and hands only figures back. Where files show that a column needs a
+wider type, those files are read once more with it. What cannot be read goes to quarantine. `commit` makes it
+visible: one Delta commit that carries the plan's number for each day, whatever the number of days.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from asgard_assets.errors import SourceError
-from asgard_assets.ingest.files.conform import Shape, conform, technical_fields, unwrapped
+from asgard_assets.errors import ConfigError, SourceError
+from asgard_assets.ingest.files.conform import Conformer, Seen, Shape, technical_fields
+from asgard_assets.ingest.files.fitting import retyped
 from asgard_assets.ingest.files.landing import File, Landing, walk
-from asgard_assets.ingest.files.listing import chosen as is_chosen
-from asgard_assets.ingest.files.listing import day_of, newest_generation
+from asgard_assets.ingest.files.listing import chosen, day_of, merged, newest_generation, watermark
 from asgard_assets.ingest.files.manifest import open_manifest
-from asgard_assets.ingest.files.merge import merge, seen_days
-from asgard_assets.ingest.files.models import TECHNICAL, FileSource
-from asgard_assets.ingest.files.plans import app_id, write_plan
-from asgard_assets.ingest.files.records import read_file
-from asgard_assets.lake import DS, Lake, Staging
+from asgard_assets.ingest.files.merge import Merged, merge, seen_days
+from asgard_assets.ingest.files.models import TECHNICAL, ByColumn, FileSource, Upsert
+from asgard_assets.ingest.files.plans import Plan, app_id, write_plan
+from asgard_assets.ingest.files.quarantine import STAGE, BadFile, quarantine_schema, store, without_files
+from asgard_assets.ingest.files.query import QueryError
+from asgard_assets.ingest.files.readers import TooLong, how_to_read, read_file
+from asgard_assets.ingest.files.schema import Change, differences, evolve, record
+from asgard_assets.ingest.files.splits import split
+from asgard_assets.ingest.files.types import arrow_type, type_name, unify
+from asgard_assets.ingest.files.upsert import Settled, settle
+from asgard_assets.ingest.files.work import Outcome, Part, Piece, Task, run_task
+from asgard_assets.lake import DS, Lake, Published, Staging
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,7 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _TASK_BYTES = 16 << 20
-_PART_BYTES = 64 << 20
+_TASK_FILES = 2_000
 
 
 @dataclass
@@ -45,48 +52,62 @@ class DayFigures:
     bytes: int = 0
     rows: int = 0
     rescued_rows: int = 0
+    quarantined_rows: int = 0
+    left_out_rows: int = 0
+    changed_files: int = 0
+    failed_files: int = 0
     deleted_files: int = 0
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Staged days, ready to be audited and published together with their plans.
+    """Staged rows, ready to be audited and committed.
 
-    `failed` names the days that must not be published and the files to blame; nothing of them is staged.
+    `days` are those that were asked for; `failed` those of them that must not be published, and why: nothing of
+    them is staged. `bad_files` went to quarantine. `staging.days` are the days of the rows.
     """
 
+    source: FileSource
     staging: Staging
-    plans: Mapping[str, int]
+    plan: Plan | None
     days: Mapping[str, DayFigures]
     failed: Mapping[str, str]
-    new_columns: tuple[str, ...]
-    absent_columns: tuple[str, ...]
-    undated: tuple[str, ...]
-    moved_days: tuple[str, ...] = ()
-    superseded_rows: int = 0
-    deleted_rows: int = 0
+    bad_files: tuple[BadFile, ...] = ()
+    changes: tuple[Change, ...] = ()
+    undated: tuple[str, ...] = ()
+    replaced: frozenset[str] = frozenset()
+    replaced_in: frozenset[str] | None = frozenset()
+    parts: tuple[Part, ...] = field(default=(), repr=False)
+    retype: bool = False
+    settled: Settled | None = None
+    merged: Merged | None = None
+    absent: tuple[str, ...] = ()
 
+    @property
+    def new_columns(self) -> tuple[str, ...]:
+        return tuple(c.column for c in self.changes if c.kind == "NEW_COLUMN")
 
-@dataclass(frozen=True)
-class _Task:
-    """What every Spark task is told."""
+    @property
+    def moved_days(self) -> tuple[str, ...]:
+        """Days that lost rows to newer versions, though nobody asked for them."""
+        return self.merged.moved_days if self.merged else ()
 
-    landing: Landing
-    lake: Lake
-    staging_path: str
-    source: FileSource
-    shape: Shape
-    ingested_at: datetime
+    @property
+    def superseded_rows(self) -> int:
+        return self.merged.superseded_rows if self.merged else 0
 
+    @property
+    def deleted_rows(self) -> int:
+        return self.merged.deleted_rows if self.merged else 0
 
-@dataclass
-class _FileFigures:
-    path: str
-    ds: str
-    rows: int = 0
-    rescued_rows: int = 0
-    columns: list[str] = field(default_factory=list)
-    error: str = ""
+    @property
+    def plans(self) -> dict[str, int]:
+        """Transaction numbers of the good days."""
+        if self.plan is None:
+            return {}
+        return {
+            app_id(self.source.name, d): self.plan.number for d in self.plan.previous if d not in self.failed
+        }
 
 
 def load(
@@ -96,226 +117,403 @@ def load(
     source: FileSource,
     days: Sequence[str],
     now: datetime | None = None,
+    full: bool = False,
+    again: Collection[str] = (),
 ) -> Loaded:
-    """Stage all files of `days`. Running it twice stages the same rows; publishing replaces whole days.
+    """Stage what is new or changed of `days`; with `full` every file that lies there, and `again` these in any case.
 
-    Raises SourceError where the source's folder does not exist. A day without files is staged empty.
+    Raises SourceError where the source's folder cannot be listed, ConfigError where a declared type is not the
+    table's and does not hold it.
     """
     import pyarrow as pa
 
+    now = now or datetime.now(UTC)
+    days = list(dict.fromkeys(days))
     table = lake.table("bronze", source.name)
-    present = [f.name for f in pa.schema(table.schema().to_arrow())] if table else []
-    known = list(dict.fromkeys([*source.columns, *(n for n in present if n not in TECHNICAL)]))
-    seen = seen_days(lake, source)
-    # Staged before listing: a load that publishes one of the days after this line wins, and this one is told.
-    staging = lake.stage("bronze", source.name, _schema(known), days)
-    chosen: dict[str, list[File]] = {day: [] for day in days}
-    undated: list[str] = []
-    for file in walk(landing, source, days=set(days)):
-        day = day_of(source, file) if is_chosen(source, file.path) else ""
-        if day is None:
-            undated.append(file.path.encode("utf-8", "backslashreplace").decode())
-        elif day in chosen:
-            chosen[day].append(file)
-    if source.files == "snapshot":
-        chosen = {day: newest_generation(files) for day, files in chosen.items()}
-    if undated:
-        log.warning("%s: no day in the name of %s", source.name, ", ".join(undated[:5]))
-    before: dict[str, list[File]] = {}
-    manifest = open_manifest(lake, source.name, fold=True)
-    for entry in manifest.of_days(set(days)).values():
-        before.setdefault(entry.ds, []).append(entry.file)
-    kept = {day: _gone(source, before.get(day), files) for day, files in chosen.items()}
+    present = _present(pa.schema(table.schema().to_arrow())) if table else {}
+    fields = _known(source, present)
+    # Before listing: a load that commits one of the days after this line wins, and this one is told.
+    others = seen_days(lake, source)
+    seen = lake.epochs("bronze", source.name, days)
+    batch = _batch(lake, landing, source, days, full, set(again))
+    staging = lake.stage("bronze", source.name, _schema(fields), days, seen)
+    if batch.undated:
+        log.warning("%s: no day in the name of %s", source.name, ", ".join(batch.undated[:5]))
+    figures = {
+        day: DayFigures(
+            len(batch.todo[day]),
+            sum(f.size for f in batch.todo[day]),
+            changed_files=sum(f.path in batch.replaced for f in batch.todo[day]),
+            deleted_files=batch.deleted.get(day, 0),
+        )
+        for day in days
+    }
+    unpublished = [day for day in days if not seen[day]]
+    # A day whose files were all cleared away keeps its rows.
+    open_days = [d for d in days if batch.todo[d] or d in unpublished]
+    if not open_days:
+        lake.discard(staging)
+        return Loaded(source, replace(staging, days=()), None, figures, {}, undated=batch.undated)
     plan = write_plan(
         lake,
         source.name,
-        {day: manifest.numbers.get(day, 0) for day in days},
-        {day: [*files, *kept[day]] for day, files in chosen.items()},
-        replaces=True,
+        {day: batch.numbers[day] for day in {*open_days, *batch.moved_from}},
+        {day: [*batch.todo[day], *batch.gone.get(day, ())] for day in open_days},
+        replaces=batch.whole_days,
     )
-    task = _Task(
-        landing,
-        lake,
-        staging.path,
-        source,
-        Shape(source.schema_mode, tuple(known)),
-        now or datetime.now(UTC),
-    )
-    figures, parts = _run(spark, task, chosen)
+    quarantine = lake.stage(STAGE, source.name, quarantine_schema(), open_days)
+    pieces = [Piece(day, file) for day in open_days for file in batch.todo[day]]
+    if not fields and source.types == "inferred":
+        fields = _sample(landing, source, pieces, now)
+    task = Task(landing, lake, staging.path, quarantine.path, source, Shape(fields), now)
+    outcomes, parts, fields = _run(spark, task, pieces)
 
-    failed: dict[str, str] = {}
-    for each in figures:
-        if each.error:
-            failed[each.ds] = "; ".join(filter(None, [failed.get(each.ds), each.error]))
-    _sweep(lake, staging, parts, failed)
-    _keep(lake, staging, present, {day: files for day, files in kept.items() if day not in failed})
-    found = list(dict.fromkeys(name for each in figures if each.ds not in failed for name in each.columns))
-    new = [name for name in found if name not in known]
-    _refuse_two_spellings(source, new)
-    merged = merge(lake, source, replace(staging, schema=_schema([*known, *new])), seen, failed)
-    return Loaded(
-        merged.staging,
-        {app_id(source.name, day): plan.number for day in days if day not in failed},
-        {day: _day_figures(day, chosen[day], figures, len(kept[day])) for day in days},
+    failed, bad_files = _judged(source, outcomes, pieces, open_days)
+    for outcome in outcomes:
+        day = figures[outcome.ds]
+        day.rows += outcome.rows
+        day.rescued_rows += outcome.rescued
+        day.quarantined_rows += outcome.bad
+        day.left_out_rows += outcome.left_out
+    for bad in bad_files:
+        figures[bad.ds].failed_files += 1
+    lost = {bad.file.path for bad in bad_files}
+    parts = [
+        p for p in parts if p.quarantine or (p.load_day not in failed and not lost.intersection(p.files))
+    ]
+    _sweep(lake, staging, quarantine, parts)
+    store(lake, quarantine, {piece.file.path for piece in pieces}, bad_files, now)
+    good = [o for o in outcomes if o.ds not in failed and not o.error]
+    used = {name for outcome in good for name in outcome.columns}
+    fields = {n: kind for n, kind in fields.items() if n in present or n in source.columns or n in used}
+    absent = tuple(n for n in fields if n not in used) if good else ()
+    stuck = {name: kind for o in good for name, kind in o.wants.items()}
+    changes = differences(present, fields, absent if present else (), stuck) if present else ()
+    touched = sorted({*open_days, *(p.day for p in parts if not p.quarantine)} - failed.keys())
+    if isinstance(source.ds, ByColumn):
+        touched = sorted({p.day for p in parts if not p.quarantine} | (set(open_days) - failed.keys()))
+    staging = replace(staging, schema=_schema(fields), days=tuple(dict.fromkeys([*touched, *failed])))
+    replaced = frozenset(batch.replaced - {f.path for d in failed for f in batch.todo.get(d, ())})
+    loaded = Loaded(
+        source,
+        staging,
+        plan,
+        figures,
         failed,
-        tuple(new) if known else (),
-        tuple(name for name in known if name not in found) if found else (),
-        tuple(undated),
-        merged.moved_days,
-        merged.superseded_rows,
-        merged.deleted_rows,
+        tuple(bad_files),
+        changes,
+        batch.undated,
+        replaced,
+        None if isinstance(source.ds, ByColumn) else frozenset({*open_days, *batch.moved_from}),
+        tuple(p for p in parts if not p.quarantine),
+        any(present[n] != kind for n, kind in fields.items() if n in present),
+        absent=absent,
     )
+    if batch.gone:
+        _keep(lake, staging, {day: files for day, files in batch.gone.items() if day in touched})
+    if source.merge is not None:
+        merged = merge(lake, source, staging, others, failed)
+        days_then = tuple(dict.fromkeys([*merged.staging.days, *failed]))
+        return replace(loaded, staging=replace(merged.staging, days=days_then), merged=merged)
+    if not isinstance(source.write, Upsert):
+        return loaded
+    if loaded.retype:
+        _retype(lake, loaded)
+    return replace(loaded, settled=settle(lake, staging, source.write, replaced))
+
+
+def commit(
+    lake: Lake, loaded: Loaded, good: Sequence[str] | None = None, metadata: Mapping[str, Any] | None = None
+) -> Published:
+    """Make the good days visible in one commit (default: all that did not fail), with their plan's number.
+
+    Columns that the table lacks are added, and wider types given, by commits before it that change no row. Raises
+    FencedError where another load committed one of the days first: nothing of this one is visible then.
+    """
+    source, plan = loaded.source, loaded.plan
+    staging = loaded.staging
+    days = [d for d in (staging.days if good is None else good) if d not in loaded.failed]
+    if plan is None or not days:
+        return Published(staging.table, lake.version(staging.stage, staging.name), {}, 0, 0)
+    if isinstance(source.ds, ByColumn):
+        # A load day goes in with all its rows or not at all.
+        blamed = {p.load_day for p in loaded.parts if p.day not in days}
+        for part in loaded.parts:
+            if part.load_day in blamed and part.day in days:
+                lake.filesystem.delete_file(part.uri.removeprefix("s3://"))
+        load_days = {d for d in plan.previous if d not in blamed}
+    else:
+        load_days = {d for d in plan.previous if d in days or d not in staging.days}
+    if loaded.retype:
+        _retype(lake, loaded)
+    numbers = {d: (plan.previous[d], plan.number) for d in sorted(load_days - loaded.failed.keys())}
+    plans = {app_id(source.name, d): pair for d, pair in numbers.items()}
+    if plan.replaces:
+        published = lake.publish(staging, days, {app: n for app, (_, n) in plans.items()}, metadata)
+    else:
+        loaded_paths = {f.path for d in numbers for f in plan.files.get(d, ())}
+        gone = loaded.replaced & loaded_paths
+        rewrite: Any = loaded.settled
+        if rewrite is None:
+            rewrite = without_files(lake, staging, "_file", gone, loaded.replaced_in)
+        published = lake.amend(staging, rewrite, plans, days, metadata)
+    fields = _present(staging.schema)
+    record(lake, source.name, fields, loaded.changes, loaded.absent, plan.number)
+    return published
+
+
+@dataclass
+class _Batch:
+    """What is to be loaded of each day, and what the table already has of it."""
+
+    todo: dict[str, list[File]]
+    numbers: dict[str, int]
+    replaced: set[str] = field(default_factory=set[str])
+    moved_from: set[str] = field(default_factory=set[str])
+    deleted: dict[str, int] = field(default_factory=dict[str, int])
+    gone: dict[str, list[File]] = field(default_factory=dict[str, list[File]])
+    undated: tuple[str, ...] = ()
+    whole_days: bool = False
+
+
+def _batch(
+    lake: Lake, landing: Landing, source: FileSource, days: Sequence[str], full: bool, again: set[str]
+) -> _Batch:
+    table = lake.table("bronze", source.name)
+    manifest = open_manifest(lake, source.name, fold=True)
+    numbers = {d: (table.transaction_version(app_id(source.name, d)) or 0) if table else 0 for d in days}
+    # Loaded, but by plans that are gone: what lies there replaces its own rows.
+    untold = {d for d in days if d in manifest.broken or numbers[d] != manifest.numbers.get(d, 0)}
+    found = _Batch({day: [] for day in days}, numbers, whole_days=source.overwrites)
+    undated: list[str] = []
+    start = watermark(manifest) if source.ordered and not (full or again or source.overwrites) else None
+    for path, listed, known in merged(walk(landing, source, start, set(days)), manifest, start or ""):
+        if listed is None:
+            if known is not None and known.ds in numbers:
+                found.deleted[known.ds] = found.deleted.get(known.ds, 0) + 1
+                if source.merge is not None and source.files == "add":
+                    found.gone.setdefault(known.ds, []).append(known.file)
+            continue
+        day = day_of(source, listed) if chosen(source, path) else ""
+        if day is None:
+            undated.append(path.encode("utf-8", "backslashreplace").decode())
+        elif day in found.todo:
+            same = known is not None and known.file.version == listed.version
+            if not same or full or source.overwrites or path in again:
+                found.todo[day].append(listed)
+                if known is not None or day in untold:
+                    found.replaced.add(path)
+                if known is not None and known.ds != day and not source.overwrites:
+                    found.moved_from.add(known.ds)
+                    found.numbers[known.ds] = manifest.numbers.get(known.ds, 0)
+    if source.files == "snapshot":
+        found.todo = {day: newest_generation(files) for day, files in found.todo.items()}
+    if source.overwrites:
+        kept = found.gone
+        found.deleted = {d: n for d, n in found.deleted.items() if d in kept or not found.todo.get(d)}
+    found.undated = tuple(undated)
+    return found
+
+
+def _known(source: FileSource, present: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
+    """Columns of the table and declared ones, in the table's spelling; a wider declared type holds."""
+    found = {}
+    spelled = {name.lower(): name for name in present}
+    for name, column in source.columns.items():
+        kind = arrow_type(column.type)
+        mine = spelled.get(name.lower(), name)
+        if mine in present and unify(present[mine], kind) != kind:
+            raise ConfigError(
+                f"{source.name}: column {name} is declared {column.type}, but the table has "
+                f"{type_name(present[mine])}, which that does not hold; declare a wider type or another name",
+            )
+        found[mine] = kind
+    return found | {name: kind for name, kind in present.items() if name not in found}
+
+
+def _sample(
+    landing: Landing, source: FileSource, pieces: Sequence[Piece], now: datetime
+) -> dict[str, pa.DataType]:
+    """Types of a table that does not exist yet, from some rows of some files, spread over all of them."""
+    step = max(1, len(pieces) // source.sample_files)
+    conformer = Conformer(source, Shape({}), now)
+    sampled: list[Seen] = []
+    for piece in pieces[::step][: source.sample_files]:
+        sampled.append(Seen())
+        rows = 0
+        try:
+            how = how_to_read(piece.file.path, source.format, source.compression, source.types == "text")
+            for records in read_file(landing, piece.file.path, how, block_bytes=16 << 20):
+                conformer.conform(records, piece.file, sampled[-1])
+                rows += len(records.rows)
+                if rows >= source.sample_rows:
+                    break
+        except (SourceError, QueryError, TooLong) as error:
+            log.info("%s: no sample of %s: %s", source.name, piece.file.path, error)
+    return evolve({}, (), [s.columns for s in sampled], [s.wants for s in sampled])
 
 
 def _run(
-    spark: SparkSession, task: _Task, chosen: Mapping[str, Sequence[File]]
-) -> tuple[list[_FileFigures], set[str]]:
-    """One Spark job over all files; figures of each, and the Parquet files that successful tasks reported."""
-    files = [(day, file) for day, listed in chosen.items() for file in listed]
-    if not files:
-        return [], set()
-    rows, bin_bytes, number = [], 0, 0
-    for day, file in files:
-        if bin_bytes > _TASK_BYTES:
-            number, bin_bytes = number + 1, 0
-        bin_bytes += file.size
-        rows.append((number, day, file.path, file.size, file.modified_us))
-    frame = spark.createDataFrame(rows, "task int, ds string, path string, size long, modified_us long")
-    frame = frame.coalesce(1) if number == 0 else frame.repartitionById(number + 1, frame["task"])
-
-    def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        yield from _stage_files(batches, task)
-
-    figures, parts = [], set()
-    for row in frame.mapInArrow(work, "figure string").collect():
-        found = json.loads(row["figure"])
-        if "part" in found:
-            parts.add(found["part"])
-        else:
-            figures.append(_FileFigures(**found))
-    return sorted(figures, key=lambda f: (f.ds, f.path)), parts
-
-
-def _stage_files(batches: Iterator[pa.RecordBatch], task: _Task) -> Iterator[pa.RecordBatch]:
-    """In a Spark task: write the files' records as Parquet, a few files a day, and yield figures as JSON."""
-    import pyarrow as pa
-
-    told: list[dict[str, Any]] = []
-    buffer: list[pa.Table] = []
-    buffered, buffered_day = 0, ""
-
-    def flush() -> None:
-        nonlocal buffer, buffered
-        if buffer:
-            told.append({"part": _write_part(task, buffered_day, buffer)})
-        buffer, buffered = [], 0
-
-    for batch in batches:
-        for planned in batch.to_pylist():
-            if planned["ds"] != buffered_day:
-                flush()
-                buffered_day = planned["ds"]
-            file = File(planned["path"], planned["size"], planned["modified_us"])
-            figures = _FileFigures(file.path, buffered_day)
-            try:
-                for table, rescued in _tables(task, file):
-                    figures.rows += table.num_rows
-                    figures.rescued_rows += rescued
-                    figures.columns += [
-                        n for n in table.column_names if n not in TECHNICAL and n not in figures.columns
-                    ]
-                    buffer.append(table)
-                    buffered += table.nbytes
-                    if buffered > _PART_BYTES:
-                        flush()
-            except SourceError as error:
-                figures.error = str(error)
-            told.append(asdict(figures))
-    flush()
-    if told:
-        yield pa.record_batch([pa.array([json.dumps(each) for each in told])], names=["figure"])
-
-
-def _tables(task: _Task, file: File) -> Iterator[tuple[pa.Table, int]]:
-    """The file's rows in the table's shape. Raises SourceError also where the file is not the planned one."""
-    _refuse_changed(task.landing, file)
-    for records in read_file(task.landing, file.path, task.source.csv):
-        yield conform(unwrapped(records, task.source.unwrap), task.shape, file, task.ingested_at)
-    _refuse_changed(task.landing, file)
-
-
-def _refuse_changed(landing: Landing, file: File) -> None:
-    if landing.look(file.path) != file:
-        raise SourceError(
-            f"{file.path} was changed or removed while it was being loaded; load the day again",
-            source=file.path,
-        )
-
-
-def _write_part(task: _Task, day: str, tables: list[pa.Table]) -> str:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    filesystem = task.lake.filesystem
-    folder = f"{task.staging_path}/{DS}={day}"
-    path = f"{folder}/part-{uuid.uuid4().hex}.parquet"
-    filesystem.create_dir(folder.removeprefix("s3://"), recursive=True)
-    whole = pa.concat_tables(tables, promote_options="default")
-    pq.write_table(whole, path.removeprefix("s3://"), filesystem=filesystem, compression="zstd")
-    return path
-
-
-def _sweep(lake: Lake, staging: Staging, parts: set[str], failed: Mapping[str, str]) -> None:
-    """Remove what must not be published: leftovers of task attempts that died, and days that failed."""
-    for day, uris in lake.staged_files(staging).items():
-        for uri in uris:
-            if day in failed or uri not in parts:
-                lake.filesystem.delete_file(uri.removeprefix("s3://"))
-
-
-def _gone(source: FileSource, before: Sequence[File] | None, listed: Sequence[File]) -> list[File]:
-    """Files that were loaded, are no longer there and are not replaced by others: their rows stay."""
-    if source.files == "snapshot" and listed:
-        return []
-    paths = {file.path for file in listed}
-    return [file for file in before or () if file.path not in paths]
-
-
-def _keep(lake: Lake, staging: Staging, present: Sequence[str], kept: Mapping[str, Sequence[File]]) -> None:
-    """Carry the rows of files that are gone over into the replaced day: clearing the landing loses nothing."""
-    table = lake.table(staging.stage, staging.name)
-    for day, files in kept.items():
-        if files and table is not None:
-            paths = [file.path for file in files]
-            rows = table.to_pyarrow_table(filters=[(DS, "=", day), ("_file", "in", paths)])
-            schema = _schema([name for name in present if name not in TECHNICAL])
-            lake.write(replace(staging, schema=schema, days=(day,)), rows)
-
-
-def _day_figures(day: str, files: Sequence[File], figures: Sequence[_FileFigures], kept: int) -> DayFigures:
-    mine = [each for each in figures if each.ds == day]
-    return DayFigures(
-        len(files),
-        sum(file.size for file in files),
-        sum(each.rows for each in mine),
-        sum(each.rescued_rows for each in mine),
-        kept,
+    spark: SparkSession, task: Task, pieces: Sequence[Piece]
+) -> tuple[list[Outcome], list[Part], dict[str, pa.DataType]]:
+    """All pieces, those again whose columns need another type or whose parts do not add up; and the columns then."""
+    source, before = task.source, task.shape.fields
+    cut, expected = split(spark, task.landing, source, pieces)
+    outcomes, parts = _spark_job(spark, task, cut)
+    wrong = {
+        o.path
+        for o in outcomes
+        if not o.error and expected.get((o.path, o.start or 0), o.records) != o.records
+    }
+    fixed = [name for name in source.columns]
+    widens = source.schema_mode == "addNewColumns"
+    fields = evolve(
+        before,
+        fixed if widens else [*fixed, *before],
+        [o.columns for o in outcomes if not o.error],
+        [o.wants for o in outcomes if not o.error],
+    )
+    names = {name: type_name(kind) for name, kind in fields.items()}
+    spelled = {name.lower() for name in names}
+    stale = set[str]()
+    for o in outcomes:
+        other = any(names.get(n) != kind for n, kind in o.columns.items() if n.lower() in spelled)
+        wider = any(n in names and names[n] != o.columns.get(n) for n in o.wants)
+        if not o.error and (other or wider):
+            stale.add(o.path)
+    if not (stale or wrong):
+        return outcomes, parts, fields
+    # A part holds several files: all of them are read again.
+    while more := {
+        f for p in parts if not stale.isdisjoint(p.files) or not wrong.isdisjoint(p.files) for f in p.files
+    } - (stale | wrong):
+        stale |= more
+    again = stale | wrong
+    log.info("%s: %d files are read again with the schema that all of them need", source.name, len(again))
+    kept = [piece for piece in pieces if piece.file.path in again]
+    small = [piece for piece in cut if piece.file.path in again - wrong]
+    small += [piece for piece in kept if piece.file.path in wrong]
+    more_outcomes, more_parts = _spark_job(spark, replace(task, shape=Shape(fields, fixed=True)), small)
+    return (
+        [o for o in outcomes if o.path not in again] + more_outcomes,
+        [p for p in parts if again.isdisjoint(p.files)] + more_parts,
+        fields,
     )
 
 
-def _refuse_two_spellings(source: FileSource, new: Sequence[str]) -> None:
-    spellings: dict[str, str] = {}
-    for name in new:
-        other = spellings.setdefault(name.lower(), name)
-        if other != name:
-            raise SourceError(
-                f"{source.name}: its files spell one column {other!r} and {name!r}; name it under `columns` in the "
-                "source's defs.yaml, and that spelling is used for both",
-                source=source.name,
+def _spark_job(spark: SparkSession, task: Task, pieces: Sequence[Piece]) -> tuple[list[Outcome], list[Part]]:
+    if not pieces:
+        return [], []
+    rows, size, files, number = [], 0, 0, 0
+    for piece in pieces:
+        weight = piece.part.end - piece.part.start if piece.part else piece.file.size
+        if size > _TASK_BYTES or files >= _TASK_FILES:
+            number, size, files = number + 1, 0, 0
+        size, files = size + weight, files + 1
+        rows.append((number, piece.row()))
+    frame = spark.createDataFrame(rows, "task int, piece string")
+    frame = frame.coalesce(1) if number == 0 else frame.repartitionById(number + 1, frame["task"])
+
+    def work(batches: Any) -> Any:
+        yield from run_task(batches, task)
+
+    outcomes, parts = list[Outcome](), list[Part]()
+    for row in frame.select("piece").mapInArrow(work, "told string").collect():
+        found = json.loads(row["told"])
+        if "part" in found:
+            parts.append(Part(**found["part"] | {"files": tuple(found["part"]["files"])}))
+        else:
+            outcomes.append(Outcome(**found["outcome"]))
+    return sorted(outcomes, key=lambda o: (o.ds, o.path, o.start or 0)), parts
+
+
+def _judged(
+    source: FileSource, outcomes: Sequence[Outcome], pieces: Sequence[Piece], days: Sequence[str]
+) -> tuple[dict[str, str], list[BadFile]]:
+    """Days that must not be published, with the reasons, and the files that failed."""
+    files = {piece.file.path: piece.file for piece in pieces}
+    errors: dict[str, dict[str, Outcome]] = {}
+    rows, bad = dict.fromkeys(days, 0), dict.fromkeys(days, 0)
+    for outcome in outcomes:
+        rows[outcome.ds] += outcome.records
+        bad[outcome.ds] += outcome.bad
+        if outcome.error:
+            errors.setdefault(outcome.ds, {})[outcome.path] = outcome
+    failed: dict[str, str] = {}
+    quarantined = [
+        BadFile(files[path], day, o.error)
+        for day, found in errors.items()
+        for path, o in found.items()
+        if not o.changed
+    ]
+    for day in days:
+        found = errors.get(day, {})
+        reasons = [o.error for o in found.values()]
+        limits = source.limits
+        if len(reasons) > limits.bad_files or any(o.changed for o in found.values()):
+            shown = reasons[:5] + ([f"and {len(reasons) - 5} files more"] if len(reasons) > 5 else [])
+            failed[day] = "; ".join(shown)
+        elif limits.bad_rows is not None and bad[day] > limits.bad_rows:
+            failed[day] = f"{bad[day]} records are in quarantine, more than the limit of {limits.bad_rows}"
+        elif limits.bad_share is not None and bad[day] > limits.bad_share * rows[day]:
+            failed[day] = (
+                f"{bad[day]} of {rows[day]} records are in quarantine, above the share {limits.bad_share}"
             )
+    return failed, quarantined
 
 
-def _schema(columns: Sequence[str]) -> pa.Schema:
+def _sweep(lake: Lake, staging: Staging, quarantine: Staging, parts: Sequence[Part]) -> None:
+    """Remove what must not be published: leftovers of task attempts that died, and of files and days that failed."""
+    from pyarrow import fs as pafs
+
+    wanted = {part.uri.removeprefix("s3://") for part in parts}
+    for folder in (staging.path, quarantine.path):
+        selector = pafs.FileSelector(folder.removeprefix("s3://"), recursive=True, allow_not_found=True)
+        for info in lake.filesystem.get_file_info(selector):
+            if info.type == pafs.FileType.File and info.path not in wanted:
+                lake.filesystem.delete_file(info.path)
+
+
+def _keep(lake: Lake, staging: Staging, gone: Mapping[str, Sequence[File]]) -> None:
+    """Carry the rows of files that are gone over into the replaced day: clearing the landing loses nothing."""
+    table = lake.table(staging.stage, staging.name)
+    for day, files in gone.items():
+        if table is not None:
+            paths = [file.path for file in files]
+            rows = table.to_pyarrow_table(filters=[(DS, "=", day), ("_file", "in", paths)])
+            names = [name for name in staging.schema.names if name in rows.column_names]
+            schema = replace(staging, schema=_subset(staging.schema, names), days=(day,))
+            lake.write(schema, rows)
+
+
+def _subset(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
     import pyarrow as pa
 
-    return pa.schema([*((name, pa.string()) for name in columns), *technical_fields(), (DS, pa.string())])
+    return pa.schema([schema.field(name) for name in names])
+
+
+def _retype(lake: Lake, loaded: Loaded) -> None:
+    """Give the table the wider types; a load that already did so has nothing to do."""
+    import pyarrow as pa
+
+    staging = loaded.staging
+    table = lake.table(staging.stage, staging.name)
+    assert table is not None
+    now = pa.schema(table.schema().to_arrow())
+    wide = {f.name: f for f in staging.schema}
+    schema = pa.schema([pa.field(f.name, wide[f.name].type) if f.name in wide else f for f in now])
+    if schema != now:
+        lake.retype(staging.stage, staging.name, schema, lambda rows: retyped(rows, schema))
+
+
+def _present(schema: pa.Schema) -> dict[str, pa.DataType]:
+    """The source's columns of a table, in the types that the loader uses."""
+    from asgard_assets.ingest.files.types import normal
+
+    return {f.name: normal(f.type) for f in schema if f.name not in TECHNICAL}
+
+
+def _schema(fields: Mapping[str, pa.DataType]) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([*fields.items(), *technical_fields(), (DS, pa.string())])

@@ -19,7 +19,6 @@ from asgard_assets.lake_reader import identifier, quoted
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
 _VERSION = {
     # `<day>_<epoch ms>_<part>` of a landed file: the order in which Airbyte wrote them.
@@ -97,8 +96,8 @@ def _view_staged(
     connection: duckdb.DuckDBPyConnection, staging: Staging, staged: dict[str, list[str]]
 ) -> None:
     """`staged`: the rows that this load brings, of all its days, in the table's columns."""
-    columns = ", ".join(f"{identifier(f.name)} {_sql_type(f.type)}" for f in staging.schema)
-    connection.execute(f"create table shape ({columns})")
+    connection.register("no_rows", staging.schema.empty_table())
+    connection.execute("create table shape as select * from no_rows")
     parts = [
         f"select * from (select * from shape where false union all by name "
         f"select *, {quoted(day)} as {DS} from read_parquet([{', '.join(map(quoted, uris))}], "
@@ -236,11 +235,3 @@ def _rewrite(
         lake.write(replace(staging, days=(day,)), rows)
         for uri in before:
             lake.filesystem.delete_file(uri.removeprefix("s3://"))
-
-
-def _sql_type(kind: pa.DataType) -> str:
-    import pyarrow as pa
-
-    if pa.types.is_timestamp(kind):
-        return "timestamptz"
-    return "bigint" if pa.types.is_int64(kind) else "varchar"

@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from abc import abstractmethod
 from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from asgard_assets.ingest.files.formats import Auto, Compression, Format
+from asgard_assets.ingest.files.query import QueryError, check_query
+from asgard_assets.ingest.files.types import TypeNameError, arrow_type
 from asgard_assets.quality.tables import Check, Column, Model, TableSpec
 
 SchemaMode = Literal["addNewColumns", "rescue", "failOnNewColumns", "none"]
 FilesMode = Literal["add", "snapshot"]
-Format = Literal["csv", "json", "parquet"]
 
 TECHNICAL = {
     "_rescued_data": Column(
         type="string",
-        description="JSON of what did not fit: malformed records, unexpected columns; else null.",
+        description="JSON of what did not fit: values of another type, unexpected columns; else null.",
     ),
     "_file": Column(type="string", description="Source file, relative to the landing root."),
     "_row": Column(type="bigint", description="Position of the record within its file, from 0."),
-    "_file_modified": Column(type="timestamp", description="When the file was last modified."),
+    "_metadata": Column(
+        type="struct<path: string, size: bigint, etag: string, modified: timestamp, row: bigint>",
+        description="The source file: path, size, etag (or time and size), time of change; the record's position.",
+    ),
     "_ingested_at": Column(type="timestamp", description="When this load began."),
     "ds": Column(type="string", description="Day to which the file belongs."),
 }
 """Columns that the loader adds to every table; a source's own columns of these names go to `_rescued_data`."""
-
-_EXTENSIONS: dict[str, Format] = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".json": "json",
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".parquet": "parquet",
-}
 
 
 class _PatternRule(Model):
@@ -108,28 +103,59 @@ class ByArrival(Model):
         return modified.astimezone(UTC).date().isoformat()
 
 
-DsRule = Annotated[ByFolder | ByFilename | ByPath | ByArrival, Field(discriminator="type")]
+class ByColumn(Model):
+    """A column of each row names the day of that row; the run that loads the file is that of its arrival.
+
+    A day, or a time whose UTC day counts. Rows whose column names no day go to quarantine.
+    """
+
+    type: Literal["column"]
+    name: str = Field(min_length=1, description="The column.")
+
+    def day(self, path: str, modified: datetime) -> str | None:
+        return modified.astimezone(UTC).date().isoformat()
 
 
-class CsvOptions(Model):
-    """How delimited text is read. The first record is the header."""
+DsRule = Annotated[ByFolder | ByFilename | ByPath | ByArrival | ByColumn, Field(discriminator="type")]
 
-    delimiter: str | None = Field(
-        default=None, min_length=1, max_length=1, description="Default: comma, tab in .tsv."
+
+class Append(Model):
+    """Rows of new files are added; those of a changed file replace its earlier ones."""
+
+    type: Literal["append"] = "append"
+
+
+class Overwrite(Model):
+    """Each load of a day reads all files that lie there and replaces the day."""
+
+    type: Literal["overwrite"] = "overwrite"
+
+
+class Upsert(Model):
+    """The table has one row for each key: the newest, whichever file or day it came with."""
+
+    type: Literal["upsert"] = "upsert"
+    key: tuple[str, ...] = Field(min_length=1, description="Columns that name the thing a row is about.")
+    newest_by: tuple[str, ...] = Field(
+        default=(),
+        description="Columns whose greatest value is the newest row of a key. Default: the file's time, its "
+        "path, the row's position.",
     )
-    quote: str = Field(default='"', min_length=1, max_length=1)
-    escape: str | None = Field(default=None, min_length=1, max_length=1, description="Beside doubled quotes.")
-    encoding: str = Field(default="utf8", description="A Python codec name.")
-    null_values: tuple[str, ...] = Field(default=("",), description="Unquoted text that means null.")
 
-    @field_validator("encoding")
-    @classmethod
-    def _is_known(cls, encoding: str) -> str:
-        try:
-            codecs.lookup(encoding)
-        except LookupError as error:
-            raise ValueError(f"{encoding} is no codec that Python knows, such as utf8 or latin-1") from error
-        return encoding
+
+Write = Annotated[Append | Overwrite | Upsert, Field(discriminator="type")]
+
+
+class Limits(Model):
+    """How much may go to quarantine before a day is not published. What is above fails the day."""
+
+    bad_files: int = Field(
+        default=0, ge=0, description="Files of a day that may fail. The run is not green in any case."
+    )
+    bad_rows: int | None = Field(default=None, ge=0, description="Rows of a day; empty: any number.")
+    bad_share: float | None = Field(
+        default=None, ge=0, le=1, description="Share of a day's rows, from 0 to 1; empty: any."
+    )
 
 
 class Merge(Model):
@@ -151,8 +177,9 @@ class Merge(Model):
 class FileSource(Model):
     """One source of files and the Bronze table that they become.
 
-    Every column of the source is kept as text, nested JSON as JSON text: Bronze is the original, typing is
-    Silver's job, and so no file can change a column's type.
+    By default every column is kept as text, nested JSON as JSON text: Bronze is the original, typing is Silver's
+    job, and so no file can change a column's type. A column declared with another type, and every column where
+    `types: inferred`, is typed; what does not fit is kept in `_rescued_data`, never dropped.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the Bronze table and of the source.")
@@ -188,7 +215,24 @@ class FileSource(Model):
         description="Column with a JSON object whose fields are the record's own, such as _airbyte_data where "
         "Airbyte's S3 destination does not flatten.",
     )
-    csv: CsvOptions = CsvOptions.model_validate({})
+    format: Format = Field(default_factory=Auto, description="Default: by each file's extension.")
+    compression: Compression = Field(default="auto", description="auto: by the extension .gz, .zst or .bz2.")
+    types: Literal["text", "inferred"] = Field(
+        default="text",
+        description="Columns that are not declared: text as written, or inferred from a sample and widened later.",
+    )
+    sample_files: int = Field(default=20, ge=1, description="Files from which types are first inferred.")
+    sample_rows: int = Field(default=10_000, ge=1, description="Rows of each of them.")
+    sql: str = Field(
+        default="",
+        description="Light SQL on the way in: one SELECT from `files` that computes or leaves out columns and rows.",
+    )
+    write: Write = Field(default_factory=Append, description="How rows enter the table.")
+    bad_rows: Literal["quarantine", "rescue"] = Field(
+        default="quarantine",
+        description="A record that cannot be read: into quarantine/<name>, or as a row whose text is rescued.",
+    )
+    limits: Limits = Field(default_factory=Limits, description="How much may go wrong before a day fails.")
     deps: tuple[tuple[str, ...], ...] = Field(default=(), description="Asset keys of what writes the files.")
     description: str
     columns: dict[str, Column] = Field(
@@ -214,11 +258,37 @@ class FileSource(Model):
     def _no_technical_names(cls, columns: dict[str, Column]) -> dict[str, Column]:
         if taken := [name for name in columns if name.lower() in TECHNICAL]:
             raise ValueError(f"{', '.join(taken)}: the loader adds these itself")
-        if typed := [name for name, column in columns.items() if column.type != "string"]:
-            raise ValueError(
-                f"{', '.join(typed)}: columns of a file source are strings; Silver gives them types"
-            )
+        for name, column in columns.items():
+            try:
+                arrow_type(column.type)
+            except TypeNameError as error:
+                raise ValueError(f"{name}: {error}") from error
         return columns
+
+    @field_validator("sql")
+    @classmethod
+    def _is_light(cls, sql: str) -> str:
+        try:
+            return check_query(sql) if sql else sql
+        except QueryError as error:
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> FileSource:
+        if self.files == "snapshot" and isinstance(self.write, Upsert):
+            raise ValueError("`files: snapshot` replaces whole days, so it cannot go with `write: upsert`")
+        if self.merge is not None and (isinstance(self.write, Upsert) or self.types == "inferred"):
+            raise ValueError(
+                "`merge` keeps one row a key of text columns; it goes with neither upsert nor types"
+            )
+        if isinstance(self.ds, ByColumn) and self.overwrites:
+            raise ValueError("a day taken from a column cannot be overwritten by files; use append or upsert")
+        return self
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether a load replaces its whole day."""
+        return self.files == "snapshot" or self.merge is not None or isinstance(self.write, Overwrite)
 
     @property
     def spec(self) -> TableSpec:
@@ -227,7 +297,7 @@ class FileSource(Model):
             stage="bronze",
             name=self.name,
             description=self.description,
-            key=("_file", "_row"),
+            key=self.write.key if isinstance(self.write, Upsert) else ("_file", "_row"),
             columns=self.columns | TECHNICAL,
             checks=self.checks,
             owners=self.owners,
@@ -235,12 +305,3 @@ class FileSource(Model):
             kinds=self.kinds,
             fresh_hours=self.fresh_hours,
         )
-
-
-def format_of(path: str) -> tuple[Format | None, str]:
-    """Format and compression (`gzip` or '') by the file's extension; None where it is not one we read."""
-    lower = path.lower()
-    compression = "gzip" if lower.endswith(".gz") else ""
-    bare = lower.removesuffix(".gz")
-    dot = bare.rfind(".")
-    return _EXTENSIONS.get(bare[dot:]) if dot > bare.rfind("/") else None, compression

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import gzip
-import json
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from asgard_assets.errors import SourceError
+from asgard_assets.ingest.files.conform import Conformer, Seen, Shape
+from asgard_assets.ingest.files.formats import Auto, Csv
 from asgard_assets.ingest.files.landing import Landing
-from asgard_assets.ingest.files.models import CsvOptions
-from asgard_assets.ingest.files.records import read_file
+from asgard_assets.ingest.files.models import TECHNICAL, FileSource
+from asgard_assets.ingest.files.readers import how_to_read, read_file
+
+SOURCE = FileSource.model_validate({"name": "s", "path": "s", "ds": {"type": "arrival"}, "description": "d"})
 
 
-def read(root: Path, name: str, options: CsvOptions | None = None) -> dict[int, dict | str]:
-    """Row position -> the record, or the raw text that was rescued."""
+def read(root: Path, name: str, options: Any = None) -> dict[int, dict | str]:
+    """Row position -> the record as text, or the raw text of one that could not be read."""
+    landing = Landing(str(root))
+    file = landing.look(name)
+    assert file is not None
+    conformer = Conformer(SOURCE, Shape({}), datetime.now(UTC))
     found: dict[int, dict | str] = {}
-    for records in read_file(Landing(str(root)), name, options or CsvOptions()):
-        values = records.columns.to_pylist() or [{}] * len(records.rows)
-        for index, row in enumerate(records.rows):
-            assert int(row) not in found
-            rescued = records.rescued[index] if records.rescued else None
-            found[int(row)] = json.loads(rescued)["_record"] if rescued else values[index]
+    for records in read_file(landing, name, how_to_read(name, options or Auto(), "auto")):
+        conformed = conformer.conform(records, file, Seen())
+        for row in conformed.table.to_pylist():
+            assert row["_row"] not in found
+            found[row["_row"]] = {n: v for n, v in row.items() if n not in TECHNICAL}
+        for bad in conformed.bad:
+            assert bad.row not in found
+            found[bad.row] = bad.raw
     return dict(sorted(found.items()))
 
 
@@ -116,7 +127,6 @@ def test_parquet_becomes_text(tmp_path: Path) -> None:
         ("cut.csv.gz", gzip.compress(b"a,b\n" + bytes(range(48, 58)) * 9000)[:-20]),
         ("cut.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 9000)[:-20]),
         ("plain.csv.gz", b"a,b\n1,2\n"),
-        ("latin.csv", "a,b\n1,\xe9\n".encode("latin-1")),
         ("fake.parquet", b'{"a": 1}'),
         ("what.xyz", b"a"),
     ],
@@ -129,7 +139,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, content:
 
 def test_encoding_delimiter_and_null_values_are_declared(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes("a;b\n\xe9;-\n".encode("latin-1"))
-    options = CsvOptions(delimiter=";", encoding="latin-1", null_values=("-",))
+    options = Csv(delimiter=";", encoding="latin-1", null_values=("-",))
     assert read(tmp_path, "a.csv", options) == {0: {"a": "é", "b": None}}
 
 
@@ -159,4 +169,4 @@ def test_a_document_nested_without_end_is_a_record_that_is_rescued(tmp_path: Pat
 
 def test_an_unknown_encoding_is_a_mistake_in_the_configuration() -> None:
     with pytest.raises(ValueError, match="utf-99"):
-        CsvOptions(encoding="utf-99")
+        Csv(encoding="utf-99")

@@ -1,0 +1,390 @@
+"""Values into a column's type, without losing any: what does not fit is given back, never nulled in silence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+from asgard_assets.ingest.files.readers.json_text import Number, as_text
+from asgard_assets.ingest.files.types import normal, type_of_text, type_of_value, unify
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from asgard_assets.ingest.files.readers.records import Values
+
+MAX_DEPTH = 16
+"""Values nested deeper than this are kept as JSON text where types are inferred."""
+
+
+@dataclass
+class Fitted:
+    """A column of the wanted type. `left` has, by row, what did not fit, under the path where it stood ('' is
+    the whole value); `want` is the type that would have held it all, if there is one."""
+
+    values: pa.ChunkedArray
+    left: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
+    want: pa.DataType | None = None
+
+
+class _Misfit(Exception):
+    pass
+
+
+def infer(values: Values, text: bool) -> tuple[Values, pa.DataType]:
+    """The type that a column's values show, and the values to be fitted into it."""
+    import pyarrow as pa
+
+    if not isinstance(values, list):
+        if pa.types.is_string(values.type) and text:
+            return values, type_of_text(values)
+        return values, pa.null() if values.null_count == len(values) else normal(values.type)
+    values = [_shallow(value) for value in values]
+    try:
+        array = pa.chunked_array([pa.array(values)])
+    except (pa.ArrowException, OverflowError):
+        kind: pa.DataType = pa.null()
+        from asgard_assets.ingest.files.types import unify_or_text
+
+        for value in values:
+            kind = unify_or_text(kind, type_of_value(value))
+        return values, kind if pa.types.is_null(kind) else normal(kind)
+    if text and pa.types.is_string(array.type):
+        return array, type_of_text(array)
+    return values, array.type if pa.types.is_null(array.type) else normal(array.type)
+
+
+def _shallow(value: Any) -> Any:
+    if isinstance(value, (dict, list)) and _deeper(value, MAX_DEPTH):
+        return as_text(value)
+    return value
+
+
+def _deeper(value: Any, left: int) -> bool:
+    if left == 0:
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return any(_deeper(each, left - 1) for each in inner if isinstance(each, (dict, list)))
+
+
+def fit(values: Values, target: pa.DataType, text: bool, declared: bool) -> Fitted:
+    """The values as `target`. `text`: strings are text whose type the file does not tell; `declared`: a person
+    chose the type, so that text such as `007` may become a number."""
+    import pyarrow as pa
+
+    if pa.types.is_string(target):
+        return Fitted(pa.chunked_array([_texts(values)]))
+    fast = _fast(values, target, text, declared)
+    if fast is not None:
+        return Fitted(fast)
+    listed: Sequence[Any] = values if isinstance(values, list) else values.to_pylist()
+    found, left, want = list[Any](), dict[int, dict[str, Any]](), target
+    for index, value in enumerate(listed):
+        rest: dict[str, Any] = {}
+        try:
+            found.append(_value(value, target, declared, text, "", rest))
+        except _Misfit:
+            found.append(None)
+            rest = {"": value}
+        if rest:
+            left[index] = rest
+            shown = _shown(value, text)
+            want = unify(want, normal(shown)) or want
+    array = pa.chunked_array([pa.array(found, target)])
+    return Fitted(array, left, want if want != target else None)
+
+
+def _shown(value: Any, text: bool) -> pa.DataType:
+    import pyarrow as pa
+
+    if isinstance(value, str) and (text or isinstance(value, Number)):
+        return type_of_text(pa.chunked_array([pa.array([str(value)], pa.string())]))
+    return type_of_value(_shallow(value))
+
+
+def _fast(values: Values, target: pa.DataType, text: bool, declared: bool) -> pa.ChunkedArray | None:
+    """Whole columns at once; None where some value needs a closer look."""
+    import pyarrow as pa
+
+    array: Any = values
+    if isinstance(values, list):
+        try:
+            array = pa.chunked_array([pa.array(values)])
+        except (pa.ArrowException, OverflowError):
+            return None
+        if pa.types.is_string(array.type):
+            text = text or all(v is None or isinstance(v, Number) for v in values)
+    return _fast_array(array, target, text, declared)
+
+
+def _fast_array(
+    values: pa.ChunkedArray, target: pa.DataType, text: bool, declared: bool
+) -> pa.ChunkedArray | None:
+    import pyarrow as pa
+
+    if values.type == target:
+        return values
+    if pa.types.is_null(values.type):
+        return pa.chunked_array([pa.nulls(len(values), target)])
+    if pa.types.is_string(values.type):
+        if not (text or declared) or not (declared or unify(target, type_of_text(values)) == target):
+            return None
+        return _parsed(values, target)
+    kind = normal(values.type)
+    if unify(target, kind) != target:
+        return None
+    try:
+        return pa.chunked_array([_cast(values.combine_chunks(), target)])
+    except (pa.ArrowException, _Misfit):
+        return None
+
+
+def _parsed(values: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray | None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_nested(target) or pa.types.is_timestamp(target) or pa.types.is_binary(target):
+        if not pa.types.is_timestamp(target):
+            return None
+        try:
+            return pc.assume_timezone(values.cast(pa.timestamp("us")), "UTC")  # pyright: ignore[reportAttributeAccessIssue]
+        except pa.ArrowException:
+            pass
+    try:
+        return values.cast(target)
+    except pa.ArrowException:
+        return None
+
+
+def _cast(array: pa.Array, target: pa.DataType) -> pa.Array:
+    """A lossless cast; struct fields by name without regard to case, missing ones null."""
+    import pyarrow as pa
+
+    t = pa.types
+    if array.type == target:
+        return array
+    if t.is_dictionary(array.type):
+        return _cast(array.dictionary_decode(), target)
+    if t.is_struct(target) and t.is_struct(array.type):
+        inside = {f.name.lower(): array.field(i) for i, f in enumerate(array.type.fields)}
+        if len(inside) != array.type.num_fields:
+            raise _Misfit  # two fields that differ in case only
+        children = [
+            _cast(inside[f.name.lower()], f.type)
+            if f.name.lower() in inside
+            else pa.nulls(len(array), f.type)
+            for f in target.fields
+        ]
+        mask = array.is_null()
+        return pa.StructArray.from_arrays(children, fields=list(target.fields), mask=mask)
+    if t.is_list(target) and (t.is_list(array.type) or t.is_large_list(array.type)):
+        if array.offset:
+            array = pa.concat_arrays([array])
+        offsets = array.offsets.cast(pa.int32())
+        return pa.ListArray.from_arrays(offsets, _cast(array.values, target.value_type), mask=array.is_null())
+    if t.is_timestamp(target) and t.is_timestamp(array.type) and array.type.tz is None:
+        # Naive times are taken as UTC: no shift.
+        return array.cast(pa.timestamp("us")).cast(target)
+    return array.cast(target)
+
+
+def _value(v: Any, target: pa.DataType, declared: bool, text: bool, path: str, rest: dict[str, Any]) -> Any:
+    """One value as `target` takes it. Raises _Misfit; what is left of a struct's fields goes to `rest`."""
+    import pyarrow as pa
+
+    t = pa.types
+    if v is None:
+        return None
+    if (
+        isinstance(v, str)
+        and not isinstance(v, Number)
+        and not (text or declared)
+        and not t.is_string(target)
+    ):
+        raise _Misfit
+    if isinstance(v, str) and not declared and not t.is_string(target) and not t.is_nested(target):
+        if unify(target, _shown(v, True)) != target:
+            raise _Misfit
+    if t.is_string(target):
+        return as_text(v)
+    if t.is_struct(target):
+        return _struct(v, target, declared, text, path, rest)
+    if t.is_list(target):
+        if not isinstance(v, (list, tuple)):
+            raise _Misfit
+        return [_whole(each, target.value_type, declared, text) for each in v]
+    if t.is_map(target):
+        pairs = list(v.items()) if isinstance(v, dict) else v
+        if not isinstance(pairs, list):
+            raise _Misfit
+        return [
+            (_whole(k, target.key_type, declared, text), _whole(x, target.item_type, declared, text))
+            for k, x in pairs
+        ]
+    return _scalar(v, target)
+
+
+def _whole(v: Any, target: pa.DataType, declared: bool, text: bool) -> Any:
+    """A value inside an array or map: it fits as a whole or not at all."""
+    rest: dict[str, Any] = {}
+    found = _value(v, target, declared, text, "", rest)
+    if rest:
+        raise _Misfit
+    return found
+
+
+def _struct(v: Any, target: pa.DataType, declared: bool, text: bool, path: str, rest: dict[str, Any]) -> Any:
+    if not isinstance(v, dict):
+        raise _Misfit
+    fields = {f.name.lower(): f for f in target.fields}
+    found: dict[str, Any] = {}
+    for name, inner in v.items():
+        known = fields.get(str(name).lower())
+        where = f"{path}.{name}" if path else str(name)
+        if known is None or known.name in found:
+            if inner is not None:
+                rest[where] = inner
+            continue
+        try:
+            found[known.name] = _value(inner, known.type, declared, text, where, rest)
+        except _Misfit:
+            rest[where] = inner
+    return found
+
+
+def _scalar(v: Any, target: pa.DataType) -> Any:
+    import pyarrow as pa
+
+    t = pa.types
+    try:
+        if t.is_boolean(target):
+            return _boolean(v)
+        if isinstance(v, bool):
+            raise _Misfit
+        if t.is_integer(target):
+            return _integer(v, target.bit_width)
+        if t.is_floating(target):
+            return _float(v, target)
+        if t.is_decimal(target):
+            return _decimal(v, target)
+        if t.is_date(target):
+            return _date(v)
+        if t.is_timestamp(target):
+            return _timestamp(v)
+    except (ValueError, OverflowError, InvalidOperation) as error:
+        raise _Misfit from error
+    if t.is_binary(target) and isinstance(v, (bytes, str)):
+        return v.encode() if isinstance(v, str) else v
+    raise _Misfit
+
+
+def _boolean(v: Any) -> bool:
+    if isinstance(v, bool):
+        return v
+    if isinstance(v, str) and v.strip().lower() in ("true", "false"):
+        return v.strip().lower() == "true"
+    raise _Misfit
+
+
+def _integer(v: Any, bits: int) -> int:
+    if isinstance(v, str):
+        if not re.fullmatch(r"\s*[+-]?[0-9]+\s*", v):
+            raise _Misfit
+        v = int(v)
+    if isinstance(v, (float, Decimal)):
+        if v != int(v) or (isinstance(v, float) and abs(v) > 2**53):
+            raise _Misfit
+        v = int(v)
+    if not isinstance(v, int) or not -(2 ** (bits - 1)) <= v < 2 ** (bits - 1):
+        raise _Misfit
+    return v
+
+
+def _float(v: Any, target: pa.DataType) -> float:
+    if isinstance(v, (str, int, float, Decimal)):
+        found = float(v)
+        if isinstance(v, int) and int(found) != v:
+            raise _Misfit
+        if isinstance(v, Decimal) and Decimal(repr(found)) != v:
+            raise _Misfit
+        if isinstance(v, str) and re.fullmatch(r"\s*[+-]?[0-9]+\s*", v) and int(found) != int(v):
+            raise _Misfit
+        if target.bit_width == 32 and found == found:
+            import struct
+
+            if struct.unpack("f", struct.pack("f", found))[0] != found:
+                raise _Misfit
+        return found
+    raise _Misfit
+
+
+def _decimal(v: Any, target: pa.DataType) -> Decimal:
+    if not isinstance(v, (str, int, float, Decimal)):
+        raise _Misfit
+    found = Decimal(repr(v)) if isinstance(v, float) else Decimal(v.strip() if isinstance(v, str) else v)
+    sign, digits, exponent = found.as_tuple()
+    if not isinstance(exponent, int):
+        raise _Misfit  # NaN and infinity
+    while digits and digits[-1] == 0 and exponent < 0:
+        digits, exponent = digits[:-1], exponent + 1
+    if -exponent > target.scale or len(digits) + exponent > target.precision - target.scale:
+        raise _Misfit
+    return Decimal((sign, digits or (0,), exponent))
+
+
+def _date(v: Any) -> date:
+    if isinstance(v, datetime):
+        if v.time() != v.time().min:
+            raise _Misfit
+        return v.date()
+    if isinstance(v, date):
+        return v
+    if isinstance(v, str):
+        return date.fromisoformat(v.strip())
+    raise _Misfit
+
+
+def _timestamp(v: Any) -> datetime:
+    if isinstance(v, str):
+        v = datetime.fromisoformat(v.strip())
+    if isinstance(v, date) and not isinstance(v, datetime):
+        v = datetime(v.year, v.month, v.day)  # noqa: DTZ001
+    if not isinstance(v, datetime):
+        raise _Misfit
+    return v.replace(tzinfo=UTC) if v.tzinfo is None else v.astimezone(UTC)
+
+
+def _texts(values: Values) -> pa.Array:
+    """Any column as text: strings as they are, numbers as they were written, nested values as JSON."""
+    import pyarrow as pa
+
+    if isinstance(values, list):
+        return pa.array([None if v is None else as_text(v) for v in values], pa.string())
+    kind = values.type
+    if pa.types.is_string(kind):
+        return values.combine_chunks()
+    plain = pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_large_string(kind)
+    if plain:
+        try:
+            return values.combine_chunks().cast(pa.string())
+        except pa.ArrowException:
+            pass
+    return pa.array([None if v is None else as_text(v) for v in values.to_pylist()], pa.string())
+
+
+def retyped(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows that a table already has, in its wider types; columns that they lack are null."""
+    import pyarrow as pa
+
+    columns = {
+        f.name: _cast(rows[f.name].combine_chunks(), f.type)
+        if f.name in rows.column_names
+        else pa.nulls(len(rows), f.type)
+        for f in schema
+        if f.name in rows.column_names or f.name != "ds"
+    }
+    return pa.table(columns)

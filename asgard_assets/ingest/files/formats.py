@@ -1,0 +1,189 @@
+"""How files are written: one model a format, told apart by `type`, each with the options that it knows."""
+
+from __future__ import annotations
+
+import codecs
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from asgard_assets.quality.tables import Model
+
+Kind = Literal["csv", "json", "parquet", "avro", "orc", "xml", "text", "binary"]
+Compression = Literal["auto", "none", "gzip", "zstd", "bz2"]
+
+_KINDS: dict[str, Kind] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+    ".avro": "avro",
+    ".orc": "orc",
+    ".xml": "xml",
+    ".txt": "text",
+    ".log": "text",
+}
+_COMPRESSIONS: dict[str, str] = {
+    ".gz": "gzip",
+    ".gzip": "gzip",
+    ".zst": "zstd",
+    ".zstd": "zstd",
+    ".bz2": "bz2",
+}
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"PAR1", "parquet"),
+    (b"Obj\x01", "avro"),
+    (b"ORC", "orc"),
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"BZh", "bz2"),
+    (b"PK\x03\x04", "zip"),
+)
+
+
+class _Encoded(Model):
+    encoding: str = Field(default="utf8", description="A Python codec name.")
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, encoding: str) -> str:
+        try:
+            codecs.lookup(encoding)
+        except LookupError as error:
+            raise ValueError(f"{encoding} is no codec that Python knows, such as utf8 or latin-1") from error
+        return encoding
+
+    @property
+    def utf8(self) -> bool:
+        return codecs.lookup(self.encoding).name in ("utf-8", "ascii")
+
+
+class Auto(Model):
+    """Each file by its extension, with that format's defaults: sources may mix formats."""
+
+    type: Literal["auto"] = "auto"
+
+
+class Csv(_Encoded):
+    """Delimited text."""
+
+    type: Literal["csv"] = "csv"
+    delimiter: str | None = Field(
+        default=None, min_length=1, max_length=1, description="Default: comma, tab in .tsv."
+    )
+    quote: str = Field(default='"', min_length=1, max_length=1)
+    escape: str | None = Field(default=None, min_length=1, max_length=1, description="Beside doubled quotes.")
+    null_values: tuple[str, ...] = Field(default=("",), description="Unquoted text that means null.")
+    header: bool = Field(default=True, description="Whether the first record names the columns.")
+    names: tuple[str, ...] = Field(default=(), description="Columns of files without a header, in order.")
+
+    @model_validator(mode="after")
+    def _names_without_header(self) -> Csv:
+        if self.names and self.header:
+            raise ValueError("`names` is for files without a header: set `header: false`, or leave names out")
+        if not self.header and not self.names:
+            raise ValueError("`header: false` needs `names`, the columns in order")
+        return self
+
+
+class Json(_Encoded):
+    """JSON: a record a line, or one document whose records are the elements of an array."""
+
+    type: Literal["json"] = "json"
+    layout: Literal["auto", "lines", "document"] = Field(
+        default="auto", description="auto: .json is a document or else lines, .jsonl and .ndjson are lines."
+    )
+    records: str = Field(
+        default="",
+        description="Where in a document the array of records is, as `data.items`; empty: the top.",
+    )
+
+
+class Parquet(Model):
+    """Parquet, which knows its types."""
+
+    type: Literal["parquet"] = "parquet"
+
+
+class Avro(Model):
+    """Avro object container files, which know their types."""
+
+    type: Literal["avro"] = "avro"
+
+
+class Orc(Model):
+    """ORC, which knows its types."""
+
+    type: Literal["orc"] = "orc"
+
+
+class Xml(Model):
+    """XML: each element of one name is a record; its children are columns, repeated ones arrays."""
+
+    type: Literal["xml"] = "xml"
+    row_tag: str = Field(min_length=1, description="Name of the element that is a record.")
+    attribute_prefix: str = Field(default="_", description="Begins the names of columns that are attributes.")
+    value_name: str = Field(default="_VALUE", description="Text of an element that also has attributes.")
+
+
+class Text(_Encoded):
+    """Text, a record a line in the column `value`, or the whole file as one record."""
+
+    type: Literal["text"] = "text"
+    whole: bool = Field(default=False, description="One record a file instead of one a line.")
+
+
+class Binary(Model):
+    """Any file: one record, its bytes in the column `content`."""
+
+    type: Literal["binary"] = "binary"
+
+
+Format = Annotated[
+    Auto | Csv | Json | Parquet | Avro | Orc | Xml | Text | Binary, Field(discriminator="type")
+]
+Concrete = Csv | Json | Parquet | Avro | Orc | Xml | Text | Binary
+
+_DEFAULTS: dict[str, Concrete] = {
+    "csv": Csv(),
+    "json": Json(),
+    "parquet": Parquet(),
+    "avro": Avro(),
+    "orc": Orc(),
+    "text": Text(),
+    "binary": Binary(),
+}
+
+
+def extension(path: str) -> str:
+    """The extension in lower case, without that of the compression: `.csv` of `a/B.CSV.gz`."""
+    name = path.rpartition("/")[2].lower()
+    for ending in _COMPRESSIONS:
+        name = name.removesuffix(ending)
+    dot = name.rfind(".")
+    return name[dot:] if dot >= 0 else ""
+
+
+def format_of(path: str, declared: Auto | Concrete) -> Concrete | None:
+    """How the file is to be read; None where its extension says nothing and nothing was declared."""
+    if not isinstance(declared, Auto):
+        return declared
+    return _DEFAULTS.get(_KINDS.get(extension(path), ""))
+
+
+def compression_of(path: str, declared: Compression) -> str:
+    """`gzip`, `zstd`, `bz2` or ''."""
+    if declared != "auto":
+        return "" if declared == "none" else declared
+    name = path.lower()
+    return next((kind for ending, kind in _COMPRESSIONS.items() if name.endswith(ending)), "")
+
+
+def disguise(head: bytes, kind: Kind) -> str | None:
+    """What a file really is, where its first bytes say that it is not what it is read as."""
+    if kind == "binary":
+        return None
+    found = next((name for magic, name in _MAGIC if head.startswith(magic)), None)
+    return None if found == kind else found

@@ -1,0 +1,176 @@
+"""From a file's bytes to records. Nothing is guessed, nothing is dropped.
+
+A record that fits becomes a row; one that does not (a CSV record with another number of fields than the header, a
+line that is no JSON object) is told with its position, its text and the reason. A file that cannot be read as a
+whole raises SourceError.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from asgard_assets.errors import SourceError
+from asgard_assets.ingest.files.formats import (
+    Auto,
+    Avro,
+    Binary,
+    Compression,
+    Concrete,
+    Csv,
+    Json,
+    Orc,
+    Parquet,
+    Text,
+    Xml,
+    compression_of,
+    disguise,
+    format_of,
+)
+from asgard_assets.ingest.files.landing import Landing
+from asgard_assets.ingest.files.readers.records import Bad, Range, Records, TooLong
+
+__all__ = ["Bad", "How", "Range", "Records", "TooLong", "how_to_read", "open_bytes", "read_file"]
+
+_BLOCK_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class How:
+    """How one file is to be read. `exact`: numbers of JSON are kept as they were written."""
+
+    format: Concrete
+    compression: str
+    exact: bool = True
+
+
+def how_to_read(path: str, declared: Auto | Concrete, compression: Compression, exact: bool = True) -> How:
+    """Raises SourceError, naming the file, where its extension says nothing and nothing was declared."""
+    found = format_of(path, declared)
+    if found is None:
+        raise SourceError(
+            f"{path}: its name does not say how to read it (csv, tsv, json, jsonl, ndjson, parquet, avro, orc, txt; "
+            "also with .gz, .zst, .bz2); say it under `format` in the source's defs.yaml, or leave the file out with "
+            "`glob`",
+            source=path,
+        )
+    return How(found, compression_of(path, compression), exact)
+
+
+def open_bytes(landing: Landing, path: str, compression: str) -> IO[bytes]:
+    """The file's bytes from the beginning, decompressed."""
+    return landing.filesystem.open_input_stream(landing.full(path), compression=compression or None)
+
+
+def read_file(
+    landing: Landing, path: str, how: How, part: Range | None = None, block_bytes: int = _BLOCK_BYTES
+) -> Iterator[Records]:
+    """Yield the file's records in batches, or those of a part of it.
+
+    Raises SourceError, naming the file, where it cannot be read; TooLong where a record needs longer blocks.
+    """
+    import csv
+    import lzma
+    import xml.etree.ElementTree as ElementTree
+    import zlib
+
+    import pyarrow as pa
+
+    try:
+        _refuse_disguise(landing, path, how)
+        yield from _read(landing, path, how, part, block_bytes)
+    except TooLong:
+        raise
+    except (
+        OSError,
+        EOFError,
+        UnicodeError,
+        ValueError,
+        csv.Error,
+        zlib.error,
+        lzma.LZMAError,
+        ElementTree.ParseError,
+        pa.ArrowException,
+    ) as error:
+        raise SourceError(f"{path} cannot be read: {error}", source=path) from error
+
+
+def _refuse_disguise(landing: Landing, path: str, how: How) -> None:
+    kind = how.format.type
+    if kind in ("parquet", "orc", "avro") and not how.compression:
+        with landing.filesystem.open_input_stream(landing.full(path)) as raw:
+            head = raw.read(8)
+    else:
+        with open_bytes(landing, path, how.compression) as stream:
+            head = stream.read(8)
+    found = disguise(head, kind)
+    if found:
+        also = "compressed with " if found in ("gzip", "zstd", "bz2") else ""
+        raise SourceError(
+            f"{path} is {also}{found}, which its name or `format` does not say; it was not read as {kind}",
+            source=path,
+        )
+
+
+def _read(landing: Landing, path: str, how: How, part: Range | None, block_bytes: int) -> Iterator[Records]:
+    from asgard_assets.ingest.files.readers import columnar, delimited, json_text, markup, plain
+
+    match how.format:
+        case Parquet() | Orc():
+            with (
+                open_bytes(landing, path, how.compression)
+                if how.compression
+                else landing.filesystem.open_input_file(landing.full(path)) as file
+            ):
+                source = io.BytesIO(file.read()) if how.compression else file
+                reader = columnar.parquet if isinstance(how.format, Parquet) else columnar.orc
+                yield from reader(source, part)
+        case Avro():
+            with open_bytes(landing, path, how.compression) as stream:
+                yield from columnar.avro(stream)
+        case Csv() as options:
+            with _part(landing, path, how, part) as stream:
+                yield from delimited.records(stream, path, options, part, block_bytes)
+        case Json() as options:
+            with _part(landing, path, how, part) as stream:
+                yield from json_text.records(stream, path, options, how.exact, part)
+        case Xml() as options:
+            with open_bytes(landing, path, how.compression) as stream:
+                yield from markup.records(stream, options)
+        case Text() as options:
+            with _part(landing, path, how, part) as stream:
+                yield from plain.text(stream, options, part)
+        case Binary():
+            with landing.filesystem.open_input_stream(landing.full(path)) as stream:
+                yield from plain.binary(stream)
+
+
+def _part(landing: Landing, path: str, how: How, part: Range | None) -> IO[bytes]:
+    if part is None:
+        return open_bytes(landing, path, how.compression)
+    file = landing.filesystem.open_input_file(landing.full(path))
+    file.seek(part.start)
+    return io.BufferedReader(_Window(file, part.end - part.start), 1 << 20)
+
+
+class _Window(io.RawIOBase):
+    """So many bytes of a file from where it stands."""
+
+    def __init__(self, file: IO[bytes], length: int) -> None:
+        self._file, self._left = file, length
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        data = self._file.read(min(len(buffer), self._left))
+        self._left -= len(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()

@@ -1,0 +1,229 @@
+"""Delimited text: records as columns of text, ragged and undecodable ones told."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+from asgard_assets.ingest.files.formats import Csv, extension
+from asgard_assets.ingest.files.readers.records import Bad, Range, Records, TooLong
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+_MAX_BLOCK = 1 << 30
+
+
+def delimiter_of(path: str, options: Csv) -> str:
+    return options.delimiter or ("\t" if extension(path) == ".tsv" else ",")
+
+
+def records(
+    stream: IO[bytes], path: str, options: Csv, part: Range | None, block_bytes: int
+) -> Iterator[Records]:
+    """Yield the records. Raises TooLong where one is longer than a block and a longer block may help."""
+    import pyarrow as pa
+
+    source = _Peeked(stream)
+    if part is not None and part.names:
+        header, blank_lines, skip = list(part.names), 0, 0
+    else:
+        header, blank_lines, more = read_header(source, delimiter_of(path, options), options)
+        if header is None or not more:
+            yield Records(
+                [(name, pa.chunked_array([], pa.string())) for name in header or ()], _none(), text=True
+            )
+            return
+        skip = int(options.header)
+        blank_lines = blank_lines if skip else 0
+    first = part.first_row if part else 0
+    try:
+        yield from _parse(source.rewound(), header, (blank_lines, skip), path, options, first, block_bytes)
+    except pa.ArrowInvalid as error:
+        if "straddling object" in str(error) and block_bytes < _MAX_BLOCK:
+            raise TooLong from error
+        raise
+
+
+def _none() -> np.ndarray:
+    import numpy as np
+
+    return np.arange(0)
+
+
+def _parse(
+    source: IO[bytes],
+    header: list[str],
+    skip: tuple[int, int],
+    path: str,
+    options: Csv,
+    first: int,
+    block_bytes: int,
+) -> Iterator[Records]:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.csv as pc
+
+    blank_lines, heading = skip
+    # Placeholders: the names come back below, duplicates and all.
+    keys = [str(i) for i in range(len(header))]
+    misfits: dict[int, Bad] = {}
+
+    def keep(row: pc.InvalidRow) -> str:
+        # Records are counted from 1, the header and skipped blank lines among them.
+        index = first + row.number - 1 - heading - blank_lines
+        reason = f"{row.actual_columns} fields where the header has {row.expected_columns}"
+        misfits[index] = Bad(index, reason, row.text)
+        return "skip"
+
+    reader = pc.open_csv(
+        source,
+        pc.ReadOptions(
+            use_threads=False,
+            block_size=block_bytes,
+            column_names=keys,
+            skip_rows=blank_lines,
+            skip_rows_after_names=heading,
+            encoding="utf8" if options.utf8 else options.encoding,
+        ),
+        pc.ParseOptions(
+            delimiter=delimiter_of(path, options),
+            quote_char=options.quote,
+            escape_char=options.escape or False,
+            newlines_in_values=True,
+            invalid_row_handler=keep,
+        ),
+        pc.ConvertOptions(
+            # Bytes, so that one undecodable value costs its record and not the file.
+            column_types={key: pa.binary() for key in keys},
+            null_values=list(options.null_values),
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+    start, told = first, 0
+    for batch in reader:
+        rows = _skipping(start, batch.num_rows, misfits)
+        if len(rows):
+            start = int(rows[-1]) + 1
+        columns, rows, bad = _decoded(batch, rows, delimiter_of(path, options))
+        new = [misfits[i] for i in list(misfits)[told:]]
+        told = len(misfits)
+        yield Records(list(zip(_names(header), columns, strict=True)), rows, [*new, *bad], text=True)
+    late = [misfits[i] for i in list(misfits)[told:]]
+    if late:
+        empty = pa.chunked_array([], pa.string())
+        yield Records([(name, empty) for name in _names(header)], np.arange(0), late, text=True)
+
+
+def _names(header: list[str]) -> list[str]:
+    return [name.strip() or f"_c{i}" for i, name in enumerate(header)]
+
+
+def _decoded(
+    batch: pa.RecordBatch, rows: np.ndarray, delimiter: str
+) -> tuple[list[pa.ChunkedArray], np.ndarray, list[Bad]]:
+    """Columns of text; records with bytes that are no UTF-8 are taken out and told."""
+    import numpy as np
+    import pyarrow as pa
+
+    try:
+        return [pa.chunked_array([column.cast(pa.string())]) for column in batch.columns], rows, []
+    except pa.ArrowInvalid:
+        pass
+    good = np.ones(batch.num_rows, dtype=bool)
+    for column in batch.columns:
+        try:
+            column.cast(pa.string())
+        except pa.ArrowInvalid:
+            good &= np.array([value is None or _is_utf8(value) for value in column.to_pylist()])
+    bad = []
+    for index in np.flatnonzero(~good):
+        fields = [
+            (column[index].as_py() or b"").decode("utf-8", "backslashreplace") for column in batch.columns
+        ]
+        bad.append(
+            Bad(int(rows[index]), "holds bytes that are not UTF-8; set `encoding`", delimiter.join(fields))
+        )
+    kept = batch.filter(pa.array(good))
+    return [pa.chunked_array([c.cast(pa.string())]) for c in kept.columns], rows[good], bad
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _skipping(start: int, count: int, misfits: Iterable[int]) -> np.ndarray:
+    """The next `count` positions from `start` on that no misfit holds."""
+    import numpy as np
+
+    late = np.array([i for i in misfits if i >= start], dtype="int64")
+    if not len(late):
+        return np.arange(start, start + count)
+    candidates = np.arange(start, start + count + len(late))
+    return candidates[~np.isin(candidates, late)][:count]
+
+
+class _Peeked(io.RawIOBase):
+    """A stream whose beginning was read to see the header, and that can then be read from the start."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._seen = bytearray()
+        self._replay: int | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def rewound(self) -> Any:
+        self._replay = 0
+        return self
+
+    def readinto(self, buffer: Any) -> int:
+        if self._replay is None:
+            data = self._stream.read(min(len(buffer), 65536))
+            self._seen += data
+        elif self._replay < len(self._seen):
+            data = bytes(self._seen[self._replay : self._replay + len(buffer)])
+            self._replay += len(data)
+        else:
+            self._seen = bytearray()
+            self._replay = 0
+            data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def read_header(source: io.RawIOBase, delimiter: str, options: Csv) -> tuple[list[str] | None, int, bool]:
+    """The columns, how many blank lines stand before the first record, and whether there are data."""
+    encoding = "utf-8-sig" if options.utf8 else options.encoding
+    text = io.TextIOWrapper(
+        io.BufferedReader(source, 65536), encoding=encoding, errors="backslashreplace", newline=""
+    )
+    limit = csv.field_size_limit(1 << 30)
+    found = csv.reader(
+        text, delimiter=delimiter, quotechar=options.quote, escapechar=options.escape, strict=False
+    )
+    blank, header, more = 0, None, False
+    for record in found:
+        if header is not None:
+            more = more or bool(record)
+            if more:
+                break
+        elif record:
+            header = record
+            if not options.header:
+                header, more = list(options.names), True
+                break
+        else:
+            blank += 1
+    csv.field_size_limit(limit)
+    text.detach().detach()
+    return header, blank, more

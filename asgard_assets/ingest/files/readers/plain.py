@@ -1,0 +1,49 @@
+"""Text by lines or whole, and any file as its bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import IO
+
+from asgard_assets.ingest.files.formats import Text
+from asgard_assets.ingest.files.readers.records import Bad, Range, Records
+
+_BATCH_LINES = 50_000
+
+
+def text(stream: IO[bytes], options: Text, part: Range | None) -> Iterator[Records]:
+    """Lines in the column `value`, empty ones too; one that the encoding does not know is told."""
+    import numpy as np
+
+    encoding = "utf-8-sig" if options.utf8 else options.encoding
+    if options.whole:
+        yield Records([("value", [stream.read().decode(encoding)])], np.arange(1))
+        return
+    first = part.first_row if part else 0
+    lines: Iterator[bytes | str] = (
+        iter(io.BufferedReader(stream, 1 << 20))  # pyright: ignore[reportArgumentType]
+        if options.utf8 or "16" not in options.encoding and "32" not in options.encoding
+        else iter(io.TextIOWrapper(stream, encoding, newline="\n"))
+    )
+    values, rows, bad = list[str](), list[int](), list[Bad]()
+    for row, line in enumerate(lines, first):
+        try:
+            decoded = (
+                line if isinstance(line, str) else line.decode(encoding if row == 0 else options.encoding)
+            )
+            values.append(decoded.rstrip("\r\n"))
+            rows.append(row)
+        except UnicodeDecodeError as error:
+            bad.append(Bad(row, str(error), line.decode("utf-8", "backslashreplace").rstrip("\r\n")))  # pyright: ignore[reportAttributeAccessIssue]
+        if len(values) + len(bad) >= _BATCH_LINES:
+            yield Records([("value", values)], np.array(rows, "int64"), bad)
+            values, rows, bad = [], [], []
+    yield Records([("value", values)], np.array(rows, "int64"), bad)
+
+
+def binary(stream: IO[bytes]) -> Iterator[Records]:
+    """One record: the bytes in the column `content`."""
+    import numpy as np
+
+    yield Records([("content", [stream.read()])], np.arange(1))

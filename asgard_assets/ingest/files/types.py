@@ -1,0 +1,303 @@
+"""Column types: their SQL names, what a value shows, which type holds two others without losing a digit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_SIMPLE = (
+    "string",
+    "boolean",
+    "tinyint",
+    "smallint",
+    "int",
+    "bigint",
+    "float",
+    "double",
+    "date",
+    "timestamp",
+    "binary",
+)
+_ALIASES = {
+    "integer": "int",
+    "long": "bigint",
+    "bool": "boolean",
+    "varchar": "string",
+    "text": "string",
+    "real": "float",
+}
+
+
+class TypeNameError(ValueError):
+    """A type's name is none that a table can have."""
+
+
+def _simple() -> dict[str, pa.DataType]:
+    import pyarrow as pa
+
+    types = (
+        pa.string(), pa.bool_(), pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64(),
+        pa.date32(), pa.timestamp("us", "UTC"), pa.binary(),
+    )  # fmt: skip
+    return dict(zip(_SIMPLE, types, strict=True))
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """The Arrow type of an SQL name such as `decimal(12,2)` or `struct<a: int, b: array<string>>`."""
+    import pyarrow as pa
+
+    text = name.strip()
+    lower = text.lower()
+    simple = _simple()
+    if lower in simple or lower in _ALIASES:
+        return simple[_ALIASES.get(lower, lower)]
+    if found := re.fullmatch(r"decimal\(\s*(\d+)\s*,\s*(\d+)\s*\)", lower):
+        precision, scale = int(found[1]), int(found[2])
+        if 1 <= precision <= 38 and scale <= precision:
+            return pa.decimal128(precision, scale)
+    if lower.endswith(">"):
+        outer, _, inside = text[:-1].partition("<")
+        parts = list(_split(inside))
+        match outer.strip().lower():
+            case "array" if len(parts) == 1:
+                return pa.list_(arrow_type(parts[0]))
+            case "map" if len(parts) == 2:
+                return pa.map_(arrow_type(parts[0]), arrow_type(parts[1]))
+            case "struct" if parts:
+                fields = [part.partition(":") for part in parts]
+                return pa.struct([pa.field(n.strip(), arrow_type(t)) for n, _, t in fields])
+            case _:
+                pass
+    raise TypeNameError(
+        f"{name!r} is no type; known are {', '.join(_SIMPLE)}, decimal(p,s), array<…>, map<…, …>, struct<name: …>"
+    )
+
+
+def _split(inside: str) -> Iterator[str]:
+    depth, start = 0, 0
+    for index, char in enumerate(inside):
+        depth += (char in "<(") - (char in ">)")
+        if char == "," and depth == 0:
+            yield inside[start:index]
+            start = index + 1
+    if inside[start:].strip():
+        yield inside[start:]
+
+
+def type_name(kind: pa.DataType) -> str:
+    """The SQL name of an Arrow type that a table can have."""
+    import pyarrow as pa
+
+    if pa.types.is_decimal(kind):
+        return f"decimal({kind.precision},{kind.scale})"
+    if pa.types.is_struct(kind):
+        return f"struct<{', '.join(f'{f.name}: {type_name(f.type)}' for f in kind.fields)}>"
+    if pa.types.is_map(kind):
+        return f"map<{type_name(kind.key_type)}, {type_name(kind.item_type)}>"
+    if pa.types.is_list(kind):
+        return f"array<{type_name(kind.value_type)}>"
+    return next((name for name, simple in _simple().items() if simple == kind), str(kind))
+
+
+def normal(kind: pa.DataType) -> pa.DataType:
+    """The type in which a table keeps values of `kind` without losing any; null becomes string."""
+    import pyarrow as pa
+
+    t = pa.types
+    if t.is_dictionary(kind):
+        return normal(kind.value_type)
+    if (
+        t.is_null(kind)
+        or t.is_large_string(kind)
+        or t.is_string_view(kind)
+        or t.is_time(kind)
+        or t.is_interval(kind)
+    ):
+        return pa.string()
+    if t.is_uint64(kind):
+        return pa.decimal128(20, 0)
+    if t.is_unsigned_integer(kind) or t.is_duration(kind):
+        return pa.int64()
+    if t.is_float16(kind):
+        return pa.float32()
+    if t.is_date64(kind):
+        return pa.date32()
+    if t.is_timestamp(kind):
+        return pa.timestamp("us", "UTC")
+    if t.is_large_binary(kind) or t.is_fixed_size_binary(kind) or t.is_binary_view(kind):
+        return pa.binary()
+    if t.is_decimal(kind):
+        return pa.decimal128(min(kind.precision, 38), kind.scale) if 0 <= kind.scale <= 38 else pa.string()
+    if t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind) or t.is_list_view(kind):
+        return pa.list_(normal(kind.value_type))
+    if t.is_map(kind):
+        return pa.map_(normal(kind.key_type), normal(kind.item_type))
+    if t.is_struct(kind):
+        # A table's struct needs a field.
+        return (
+            pa.struct([pa.field(f.name, normal(f.type)) for f in kind.fields])
+            if kind.num_fields
+            else pa.string()
+        )
+    return kind if t.is_primitive(kind) or t.is_string(kind) or t.is_binary(kind) else pa.string()
+
+
+def unify(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The narrowest type that holds both without losing a digit; None where only text would."""
+    import pyarrow as pa
+
+    t = pa.types
+    if one == other or t.is_null(other):
+        return one
+    if t.is_null(one):
+        return other
+    if t.is_integer(one) and t.is_integer(other):
+        return max(one, other, key=lambda kind: kind.bit_width)
+    if t.is_decimal(one) or t.is_decimal(other):
+        return _unify_decimal(one, other)
+    if _is_number(one) and _is_number(other):
+        return pa.float64()
+    if {str(one), str(other)} == {"date32[day]", "timestamp[us, tz=UTC]"}:
+        return pa.timestamp("us", "UTC")
+    if t.is_list(one) and t.is_list(other):
+        inner = unify(one.value_type, other.value_type)
+        return None if inner is None else pa.list_(inner)
+    if t.is_map(one) and t.is_map(other):
+        key, item = unify(one.key_type, other.key_type), unify(one.item_type, other.item_type)
+        return None if key is None or item is None else pa.map_(key, item)
+    if t.is_struct(one) and t.is_struct(other):
+        return _unify_struct(one, other)
+    return None
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+def _unify_decimal(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    import pyarrow as pa
+
+    digits = {8: 3, 16: 5, 32: 10, 64: 19}
+    whole, scale = 0, 0
+    for kind in (one, other):
+        if pa.types.is_integer(kind):
+            whole = max(whole, digits[kind.bit_width])
+        elif pa.types.is_decimal(kind):
+            whole, scale = max(whole, kind.precision - kind.scale), max(scale, kind.scale)
+        else:
+            return None
+    return pa.decimal128(whole + scale, scale) if whole + scale <= 38 else None
+
+
+def _unify_struct(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """Fields by name without regard to case, in the spelling of `one`."""
+    import pyarrow as pa
+
+    fields = {f.name.lower(): f for f in one.fields}
+    for new in other.fields:
+        old = fields.get(new.name.lower())
+        inner = new.type if old is None else unify(old.type, new.type)
+        if inner is None:
+            return None
+        fields[new.name.lower()] = pa.field(old.name if old else new.name, inner)
+    return pa.struct(list(fields.values()))
+
+
+def unify_or_text(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """As `unify`, and text where nothing else holds both: for columns that no table has yet."""
+    import pyarrow as pa
+
+    t = pa.types
+    found = unify(one, other)
+    if found is not None:
+        return found
+    if t.is_list(one) and t.is_list(other):
+        return pa.list_(unify_or_text(one.value_type, other.value_type))
+    if t.is_struct(one) and t.is_struct(other):
+        fields = {f.name.lower(): f for f in one.fields}
+        for new in other.fields:
+            old = fields.get(new.name.lower())
+            fields[new.name.lower()] = pa.field(
+                old.name if old else new.name, unify_or_text(old.type, new.type) if old else new.type
+            )
+        return pa.struct(list(fields.values()))
+    return pa.string()
+
+
+def type_of_text(values: pa.ChunkedArray) -> pa.DataType:
+    """What a column of text shows: bigint, decimal for longer integers, double, boolean, else string.
+
+    Nothing that would be written differently counts as a number: `007` and `+1` stay text.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    some = values.drop_null()
+    if not len(some):
+        return pa.null()
+
+    def all_match(pattern: str) -> bool:
+        matched = pc.call_function(
+            "match_substring_regex", [some], pc.MatchSubstringOptions(f"^(?:{pattern})$")
+        )
+        return bool(pc.call_function("all", [matched]).as_py())
+
+    if all_match(r"-?(?:0|[1-9][0-9]{0,17})"):
+        return pa.int64()
+    if all_match(r"-?(?:0|[1-9][0-9]{0,37})"):
+        return pa.decimal128(38, 0)
+    if all_match(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|NaN|-?Infinity|nan|-?inf"):
+        return pa.float64()
+    return pa.bool_() if all_match("true|false|True|False|TRUE|FALSE") else pa.string()
+
+
+def type_of_value(value: Any) -> pa.DataType:
+    """What one JSON value shows."""
+    import pyarrow as pa
+
+    match value:
+        case None:
+            return pa.null()
+        case bool():
+            return pa.bool_()
+        case int():
+            return (
+                pa.int64()
+                if -(2**63) <= value < 2**63
+                else (pa.decimal128(38, 0) if abs(value) < 10**38 else pa.string())
+            )
+        case float():
+            return pa.float64()
+        case bytes():
+            return pa.binary()
+        case dict():
+            fields: dict[str, pa.Field] = {}
+            for name, inner in value.items():
+                kind = type_of_value(inner)
+                old = fields.get(name.lower())
+                fields[name.lower()] = pa.field(
+                    old.name if old else name, unify_or_text(old.type, kind) if old else kind
+                )
+            return pa.struct(list(fields.values()))
+        case list() | tuple():
+            kind: pa.DataType = pa.null()
+            for inner in value:
+                kind = unify_or_text(kind, type_of_value(inner))
+            return pa.list_(kind)
+        case _:
+            import datetime
+            import decimal
+
+            if isinstance(value, datetime.datetime):
+                return pa.timestamp("us", "UTC")
+            if isinstance(value, datetime.date):
+                return pa.date32()
+            if isinstance(value, decimal.Decimal):
+                return normal(pa.scalar(value).type)
+            return pa.string()
