@@ -264,7 +264,7 @@ class AirbyteSyncs(AirbyteWorkspaceComponent):
 
     def _with_status(self, spec: dg.AssetSpec, connection: Connection) -> dg.AssetSpec:
         """A paused connection's streams stay visible, and say why they are not synced."""
-        tags = {f"airbyte/tag/{name_of(tag)}": "" for tag in connection.tags}
+        tags = {f"airbyte/tag-{name_of(tag)[:50]}": "" for tag in connection.tags}
         spec = spec.merge_attributes(metadata={"airbyte/status": connection.status}, tags=tags)
         if connection.active:
             return spec

@@ -9,17 +9,24 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from traceback import format_exception
+from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster_shared.record import copy
 
 from asgard_assets.components.airbyte import AirbyteSyncs, refresh_snapshot, snapshot_folders
 from asgard_assets.components.airbyte_snapshot import SNAPSHOT, read
 from asgard_assets.errors import ConfigError, SourceError
-from asgard_assets.resources.airbyte import Workspace
+from asgard_assets.resources.airbyte import Client, Workspace
 from asgard_assets.resources.environment import resources
 from asgard_assets.settings import ROOT
+from deployments.local.airbyte.login import Login
 from deployments.local.airbyte.syncs import Syncs
 from deployments.local.airbyte.workspace import DEFAULT
 from deployments.local.airbyte.workspace import Workspace as Offered
@@ -281,3 +288,315 @@ def test_the_component_has_a_schema_for_editors():
     schema = AirbyteSyncs.model().model_json_schema()
     assert {"workspace", "owners", "tags", "descriptions"} <= set(schema["properties"])
     assert json.dumps(schema)
+
+
+# Which connections, and what of them ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def shops(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An instance over connections shop0 … shop3 with tags; shop3 is paused."""
+    syncs = fake.open(names=("shop0", "shop1", "shop2", "shop3"), prefixes=True)
+    for number, link in enumerate(syncs.registry.connections.values()):
+        changed = replace(
+            link,
+            tags=("even",) if number % 2 == 0 else ("odd",),
+            status="inactive" if number == 3 else "active",
+        )
+        syncs.registry.connections[link.id] = changed
+    folder = write_instance(fake.folder / "airbyte", syncs.registry.id)
+    with serving(syncs) as url:
+        monkeypatch.setenv("ASGARD_AIRBYTE_URL", url)
+        refresh_snapshot(folder)
+    monkeypatch.setenv("ASGARD_AIRBYTE_URL", NOBODY)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("selector", "chosen"),
+    [
+        ({"by_name": ["shop1", "shop2"]}, "12"),
+        ({"by_tag": ["even"]}, "02"),
+        ({"by_pattern": "shop[0-2]"}, "012"),
+        ({"by_pattern": ["*0", "*3"]}, "03"),
+    ],
+)
+def test_connections_are_chosen_by_name_tag_or_pattern(shops, selector, chosen):
+    workspace = yaml.safe_load((shops / "defs.yaml").read_text())["attributes"]["workspace"]["workspace_id"]
+    write_instance(shops, workspace, connection_selector=selector)
+    found = specs_of(load(shops))
+    assert set(found) == {f"{stage}/shop{n}_users" for n in chosen for stage in ("airbyte", "bronze")}
+
+
+def test_a_selector_that_names_no_connection_is_a_loud_error(shops):
+    workspace = yaml.safe_load((shops / "defs.yaml").read_text())["attributes"]["workspace"]["workspace_id"]
+    write_instance(shops, workspace, connection_selector={"by_name": ["shop1", "shop9"]})
+    with pytest.raises(Exception) as error:  # noqa: B017, PT011
+        load(shops)
+    assert "names shop9, which the workspace did not have" in str(reason(error.value))
+
+
+def test_a_paused_connection_is_visible_and_says_so(shops):
+    found = specs_of(load(shops))
+    paused, active = found["airbyte/shop3_users"], found["airbyte/shop0_users"]
+    assert paused.metadata["airbyte/status"] == paused.tags["airbyte/status"] == "inactive"
+    assert "so it is skipped" in str(paused.description)
+    assert active.metadata["airbyte/status"] == "active" and "airbyte/status" not in active.tags
+
+
+def test_a_paused_connection_is_skipped_and_what_follows_it_too(fake, monkeypatch):
+    syncs = fake.open(status="inactive")
+    folder = write_instance(fake.folder / "airbyte", syncs.registry.id)
+    with serving(syncs) as url:
+        monkeypatch.setenv("ASGARD_AIRBYTE_URL", url)
+        refresh_snapshot(folder)
+        result = materialize(folder, "users")
+    assert result.success and result.get_asset_materialization_events() == []
+    assert syncs.store.jobs() == []
+
+
+def test_upstreams_are_named_in_yaml_and_a_wrong_stream_is_a_loud_error(served):
+    syncs, folder = served
+    write_instance(folder, syncs.registry.id, deps={"users": ["crm/people"], "*": ["platform/vpn"]})
+    found = specs_of(load(folder))
+    upstreams = {key: {d.asset_key.to_user_string() for d in spec.deps} for key, spec in found.items()}
+    assert upstreams["airbyte/users"] == {"crm/people", "platform/vpn"}
+    assert upstreams["airbyte/orders"] == {"platform/vpn"}
+    assert upstreams["bronze/users"] == {"airbyte/users"}
+    write_instance(folder, syncs.registry.id, deps={"userz": ["crm/people"]})
+    with pytest.raises(Exception) as error:  # noqa: B017, PT011
+        load(folder)
+    assert "deps names userz" in str(reason(error.value))
+
+
+def test_a_table_that_a_defs_yaml_declares_is_left_to_it(served):
+    _, folder = served
+    own = folder / "own"
+    own.mkdir()
+    attributes = {"name": "people", "path": "airbyte/users", "ds": {"type": "filename"}, "description": "d"}
+    content = {"type": "asgard_assets.components.files.FileIngest", "attributes": attributes}
+    (own / "defs.yaml").write_text(yaml.safe_dump(content))
+    keys = {key.to_user_string() for one in load(folder).assets or () for key in one.keys}  # type: ignore[union-attr]
+    assert keys == {"airbyte/users", "airbyte/orders", "bronze/orders"}
+
+
+def test_keys_need_nothing_of_the_destination(served):
+    """At run time dagster-airbyte knows no destination; the same key must come out."""
+    syncs, folder = served
+    state = read(folder / SNAPSHOT, syncs.registry.id).data
+    component = AirbyteSyncs.resolve_from_dict(
+        yaml.safe_load((folder / "defs.yaml").read_text())["attributes"]
+    )
+    for props in state.to_airbyte_connection_table_props_data():
+        blind = copy(props, destination_type=None, database=None, schema=None)
+        assert component.get_asset_spec(blind).key == component.get_asset_spec(props).key
+
+
+# Workspaces and logins -----------------------------------------------------------------------------------
+
+BASIC = {"username": "env:AB_USER", "password": "env:AB_PASSWORD"}
+CREDENTIALS = {"client_id": "env:AB_ID", "client_secret": "file:{folder}/key"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [("oss", {}), ("oss", BASIC), ("oss", CREDENTIALS), ("cloud", CREDENTIALS)],
+    ids=["oss", "oss basic", "oss client credentials", "cloud"],
+)
+def test_each_kind_of_workspace_logs_in_refreshes_and_syncs(fake, monkeypatch, given, kind):
+    for name, value in {"AB_USER": "me", "AB_PASSWORD": "hush", "AB_ID": "app"}.items():
+        monkeypatch.setenv(name, value)
+    (fake.folder / "key").write_text("secret\n")
+    references = {name: value.format(folder=fake.folder) for name, value in given.items()}
+    login = Login()
+    if "username" in given:
+        login = Login(username="me", password="hush")
+    elif given:
+        login = Login(client_id="app", client_secret="secret")
+    syncs = fake.open()
+    with serving(syncs, login=login) as url:
+        public, config = f"{url}/api/public/v1", f"{url}/api/v1"
+        monkeypatch.setenv("ASGARD_AIRBYTE_URL", url if kind == "oss" else NOBODY)
+        monkeypatch.setattr("asgard_assets.resources.airbyte.AIRBYTE_CLOUD_REST_API_BASE_URL", public)
+        monkeypatch.setattr(
+            "asgard_assets.resources.airbyte.AIRBYTE_CLOUD_CONFIGURATION_API_BASE_URL", config
+        )
+        folder = write_instance(fake.folder / "airbyte", syncs.registry.id)
+        content = yaml.safe_load((folder / "defs.yaml").read_text())
+        content["attributes"]["workspace"] |= {"type": kind, **references}
+        (folder / "defs.yaml").write_text(yaml.safe_dump(content))
+        refresh_snapshot(folder)
+        (event,) = materialize(folder, "users").get_asset_materialization_events()
+        assert event.materialization.metadata["dagster/row_count"].value == 3
+        link = str(event.materialization.metadata["job"].value)
+        assert link.startswith(
+            "https://cloud.airbyte.com/workspaces" if kind == "cloud" else f"{url}/workspaces"
+        )
+        if given:
+            login = Login(username="me", password="other", client_id="app", client_secret="other")
+            with serving(fake.open(), login=login) as locked:
+                monkeypatch.setenv("ASGARD_AIRBYTE_URL", locked)
+                if kind == "oss":
+                    with pytest.raises(SourceError, match="401"):
+                        refresh_snapshot(folder)
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({"type": "cloud"}, "wants client_id"),
+        ({"username": "env:A"}, "belong together"),
+        (
+            {"username": "env:A", "password": "env:B", "client_id": "env:C", "client_secret": "env:D"},
+            "choose one",
+        ),
+    ],
+)
+def test_a_login_that_cannot_work_fails_the_load(tmp_path, given, word):
+    folder = write_instance(tmp_path / "airbyte", "w")
+    content = yaml.safe_load((folder / "defs.yaml").read_text())
+    content["attributes"]["workspace"] |= given
+    (folder / "defs.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(Exception) as error:  # noqa: B017, PT011
+        load(folder)
+    assert word in "".join(format_exception(error.value))
+
+
+# Running, against a server that comes and goes -----------------------------------------------------------
+
+
+def test_a_sync_is_followed_through_a_restart_of_the_server(fake, monkeypatch):
+    from tests.end_to_end.homes import free_port
+
+    port = free_port()
+    slow = {"rows": 6, "pause": 0.3, "state_every": 1}
+    syncs = fake.open(slow, sync="incremental_append", checkpoint_seconds=0)
+    folder = write_instance(fake.folder / "airbyte", syncs.registry.id)
+    monkeypatch.setenv("ASGARD_AIRBYTE_URL", f"http://127.0.0.1:{port}")
+    with serving(syncs, port):
+        refresh_snapshot(folder)
+    results: list[Any] = []
+    runs = threading.Thread(target=lambda: results.append(materialize(folder, "users")), daemon=True)
+    first = fake.open(slow, sync="incremental_append", checkpoint_seconds=0)
+    with serving(first, port):
+        runs.start()
+        deadline = time.monotonic() + 60
+        while not fake.rows():
+            assert time.monotonic() < deadline, "no checkpoint was landed"
+            time.sleep(0.05)
+    time.sleep(2)  # longer than all retries of one request
+    with serving(fake.open(slow, sync="incremental_append"), port):
+        runs.join(120)
+    (result,) = results
+    assert result.success
+    (event,) = result.get_asset_materialization_events()
+    assert event.materialization.metadata["job_id"].value == 1, "the same job"
+    assert event.materialization.metadata["dagster/row_count"].value == 6
+    assert sorted(row["id"] for row in fake.rows()) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_server_that_stays_away_ends_the_run_when_patience_ends(fake, monkeypatch):
+    syncs = fake.open({"mode": "hang"})
+    folder = write_instance(fake.folder / "airbyte", syncs.registry.id, patience=0.5)
+    with serving(syncs) as url:
+        monkeypatch.setenv("ASGARD_AIRBYTE_URL", url)
+        refresh_snapshot(folder)
+        results: list[Any] = []
+
+        def go() -> None:
+            try:
+                materialize(folder, "users")
+            except dg.Failure as failure:
+                results.append(failure)
+
+        runs = threading.Thread(target=go, daemon=True)
+        runs.start()
+        while not syncs.store.jobs():
+            time.sleep(0.05)
+    runs.join(120)
+    assert "silent for" in str(results[0].description) and "ASGARD_AIRBYTE_URL" in str(results[0].description)
+
+
+def test_a_job_that_somebody_starts_in_between_is_adopted(fake, monkeypatch):
+    """The 409 that a retried request gets after a time-out: the job of the first one runs already."""
+    syncs = fake.open({"rows": 20, "pause": 0.1})
+    folder = write_instance(fake.folder / "airbyte", syncs.registry.id)
+    with serving(syncs) as url:
+        monkeypatch.setenv("ASGARD_AIRBYTE_URL", url)
+        refresh_snapshot(folder)
+        real = Client.start_sync_job
+
+        def lost(self: Client, connection_id: str) -> Any:
+            real(self, connection_id)  # heard by the server, but the answer never comes
+            return real(self, connection_id)
+
+        monkeypatch.setattr(Client, "start_sync_job", lost)
+        (event,) = materialize(folder, "users").get_asset_materialization_events()
+    assert event.materialization.metadata["job_id"].value == 1
+    assert [job.id for job in syncs.store.jobs()] == [1]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_run_that_is_terminated_cancels_its_job_unless_told_otherwise(fake, monkeypatch, keep):
+    syncs = fake.open({"mode": "hang"})
+    folder = write_instance(fake.folder / "airbyte", syncs.registry.id)
+    content = yaml.safe_load((folder / "defs.yaml").read_text())
+    content["attributes"]["workspace"]["cancel_on_termination"] = not keep
+    (folder / "defs.yaml").write_text(yaml.safe_dump(content))
+    real = Client.get_job_details
+
+    def interrupted(self: Client, job_id: int) -> Any:
+        real(self, job_id)
+        raise DagsterExecutionInterruptedError  # what a termination of the run raises in its sleep
+
+    with serving(syncs) as url:
+        monkeypatch.setenv("ASGARD_AIRBYTE_URL", url)
+        refresh_snapshot(folder)
+        monkeypatch.setattr(Client, "get_job_details", interrupted)
+        with pytest.raises(DagsterExecutionInterruptedError):
+            materialize(folder, "users")
+        (job,) = syncs.store.jobs()
+        assert job.status == ("running" if keep else "cancelled")
+        syncs.cancel(job.id)
+
+
+def test_what_is_synced_beside_what_was_asked_for_is_said_plainly(served):
+    _, folder = served
+    with dg.DagsterInstance.ephemeral() as instance:
+        assets = [one for one in load(folder).assets or [] if one.op.name.startswith("airbyte")]  # type: ignore[union-attr]
+        result = dg.materialize(
+            assets, instance=instance, selection=dg.AssetSelection.assets(["airbyte", "users"])
+        )  # type: ignore[arg-type]
+        said = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    assert any(
+        "Airbyte's API syncs a connection as a whole, so orders of fake are synced too" in s for s in said
+    )
+    asked = {
+        e.asset_key.to_user_string(): e.materialization.metadata["asked_for"].value
+        for e in result.get_asset_materialization_events()
+    }
+    assert asked == {"airbyte/users": True, "airbyte/orders": False}
+
+
+# The command ---------------------------------------------------------------------------------------------
+
+
+def test_the_command_shows_the_difference_and_refuses_a_stale_snapshot_in_ci(fake, monkeypatch):
+    from typer.testing import CliRunner
+
+    from asgard_assets.cli import app
+
+    def asgard(*arguments: str) -> Any:
+        return CliRunner().invoke(app, ["airbyte", "refresh", *arguments])
+
+    syncs = fake.open(streams=("users", "orders"))
+    folder = write_instance(fake.folder / "airbyte", syncs.registry.id)
+    monkeypatch.setattr("asgard_assets.components.airbyte.snapshot_folders", lambda: [folder])
+    with serving(syncs) as url:
+        monkeypatch.setenv("ASGARD_AIRBYTE_URL", url)
+        stale = asgard("--check")
+        assert stale.exit_code == 1 and '"orders": {' in stale.stdout
+        assert not (folder / SNAPSHOT).exists()
+        assert asgard().exit_code == 0 and (folder / SNAPSHOT).exists()
+        same = asgard("--check")
+        assert same.exit_code == 0 and "says what Airbyte says" in same.stdout

@@ -31,12 +31,12 @@ PUBLIC = "/api/public/v1"
 
 
 class Server:
-    """The server's process, on a free port, with its folders in `folder`."""
+    """The server's process, on a free port unless `url` says where, with its folders in `folder`."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, url: str = "") -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
+            self.url = url or f"http://127.0.0.1:{free.getsockname()[1]}"
         self.landing, self.state, self.log = folder / "landing" / "airbyte", folder / "state", folder / "log"
         command = [
             sys.executable,

@@ -128,12 +128,18 @@ def serving(syncs: Syncs, port: int = 0, login: Login | None = None) -> Iterator
 
 
 def write_instance(
-    folder: Path, workspace_id: str, poll_timeout: float | None = None, **attributes: Any
+    folder: Path,
+    workspace_id: str,
+    poll_timeout: float | None = None,
+    patience: float | None = None,
+    **attributes: Any,
 ) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     workspace = {"workspace_id": workspace_id, "poll_interval": 0.05, "request_retry_delay": 0.01}
     if poll_timeout is not None:
         workspace["poll_timeout"] = poll_timeout
+    if patience is not None:
+        workspace["patience_seconds"] = patience
     content = {
         "type": "asgard_assets.components.airbyte.AirbyteSyncs",
         "attributes": {"workspace": workspace, **attributes},
@@ -159,5 +165,5 @@ def load(folder: Path) -> dg.Definitions:
         return dg.ComponentTree.for_project(project).build_defs_at_path("airbyte")
     finally:
         sys.path.remove(str(project))
-        for name in [n for n in sys.modules if n == root or n.startswith(root + ".")]:
+        for name in [n for n in list(sys.modules) if n == root or n.startswith(root + ".")]:
             del sys.modules[name]

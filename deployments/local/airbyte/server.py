@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         content = self.rfile.read(size)
         status, value = HTTPStatus.OK, None
         try:
-            body = orjson.loads(content) if content else None
+            body = _body(self.headers.get("Content-Type") or "", content)
             login = self.headers.get("Authorization") or ""
             value = self.api.answer(self.command, url.path, parse_qs(url.query), body, login)
             status = HTTPStatus.OK if value is not None else HTTPStatus.NO_CONTENT
@@ -78,6 +78,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         log.debug(format, *args)
+
+
+def _body(kind: str, content: bytes) -> Any:
+    """JSON, whatever the request calls it; or a form, in which some clients ask for tokens."""
+    if kind.startswith("application/x-www-form-urlencoded") and not content.lstrip().startswith(b"{"):
+        return {name: values[0] for name, values in parse_qs(content.decode()).items()}
+    return orjson.loads(content) if content else None
 
 
 def _problem(status: HTTPStatus, detail: str) -> dict[str, Any]:

@@ -20,6 +20,8 @@ Status = Literal["active", "inactive"]
 
 LANDING: dict[str, Any] = {
     "destinationType": "s3",
+    "s3_bucket_name": "landing",
+    "s3_bucket_region": "us-east-1",
     "s3_bucket_path": "airbyte",
     "s3_path_format": "${STREAM_NAME}/${YEAR}_${MONTH}_${DAY}_${EPOCH}_",
     "format": {
