@@ -81,6 +81,20 @@ class Limits(Model):
     max_in_flight: int = Field(
         default=64, ge=1, le=2000, description="Requests in flight in each Spark task."
     )
+    max_per_host: int | None = Field(
+        default=None, ge=1, le=2000, description="Of these to one host and port; default: all of them."
+    )
+    late_factor: float = Field(
+        default=2.0,
+        gt=1,
+        description="A host that takes so many times as long as it usually does gets fewer requests at once …",
+    )
+    bad_share: float = Field(
+        default=0.2,
+        gt=0,
+        le=1,
+        description="… and so does one that answers this share with a server error or not at all.",
+    )
     requests_per_second: float | None = Field(
         default=None, gt=0, description="Budget of the whole job; split over its tasks and paced."
     )

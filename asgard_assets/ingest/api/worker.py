@@ -44,6 +44,7 @@ from asgard_assets.ingest.api.models import ApiSource
 from asgard_assets.ingest.api.pagination import MalformedPage, Page
 from asgard_assets.ingest.api.payload import Schema
 from asgard_assets.ingest.api.plan import requests_of
+from asgard_assets.ingest.api.pressure import Pressure
 from asgard_assets.ingest.api.progress import ProgressFile
 from asgard_assets.ingest.api.rendering import Renderer, fingerprint, page_id, partition_values
 from asgard_assets.ingest.api.retry import Retrying
@@ -168,6 +169,10 @@ class Task:
             longest_hold=source.retry.deadline_seconds,
         )
         auth = Authenticator(self._service or Fixed(), job.base_url, self._redactor)
+        limits = source.limits
+        pressure = Pressure(
+            limits.max_per_host or limits.max_in_flight, job.base_url, limits.late_factor, limits.bad_share
+        )
         self._send = chain(
             [
                 Retrying(source.retry, pause),
@@ -175,6 +180,7 @@ class Task:
                 Limiting(pause, gate),
                 *(load_middleware(path, source) for path in source.middleware),
                 auth.authorize,
+                pressure,
             ],
             self._once,
         )
