@@ -126,6 +126,7 @@ def _metadata(summary: "Summary") -> dict[str, Any]:
         "requests": summary.requests,
         "retries": summary.retries,
         "throttles": summary.throttles,
+        "unchanged_rows": summary.unchanged,
         "response_bytes": summary.bytes,
         "seconds": round(summary.seconds, 2),
         "requests_per_second": round(summary.requests_per_second, 1),

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -28,6 +28,8 @@ class RestApi:
     headers: dict[str, str] = field(default_factory=dict)
     changed: set[int] = field(default_factory=set)
     echo: bool = False
+    etags: bool = False
+    not_modified: int = 0
     latency: float = 0.0
     tickets: int = 5
     requests: Counter[str] = field(default_factory=Counter)
@@ -66,6 +68,12 @@ class RestApi:
         body: dict[str, Any] = {"user_id": user, "date": request.query["date"], "sessions": user % 7}
         if user in self.changed:
             body["sessions"] = 99
+        if self.etags:
+            tag = f'"{user}-{body["sessions"]}"'
+            if request.headers.get("If-None-Match") == tag:
+                self.not_modified += 1
+                return web.Response(status=304, headers={"ETag": tag})
+            return web.json_response(body, headers={"ETag": tag, **self.headers})
         if self.echo:
             body["you_sent"] = dict(request.headers)
         return web.json_response(body)
@@ -82,10 +90,14 @@ class RestApi:
         return web.json_response({"data": items, "page": page, "pages": -(-self.tickets // size)})
 
 
+Api = TypeVar("Api", bound=RestApi)
+
+
 @contextmanager
-def serving() -> Iterator[RestApi]:
-    """The API in a thread with its own loop, on a free port."""
-    api, loop, ready = RestApi(), asyncio.new_event_loop(), threading.Event()
+def serving(api: Api | None = None) -> Iterator[Api]:
+    """The API, or one like it, in a thread with its own loop, on a free port."""
+    api = api or RestApi()  # type: ignore[assignment]
+    loop, ready = asyncio.new_event_loop(), threading.Event()
 
     async def start() -> web.AppRunner:
         runner = web.AppRunner(api.application(), access_log=None)

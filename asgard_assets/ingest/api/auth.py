@@ -120,6 +120,7 @@ class Authenticator:
         self._known: Credentials | None = None
         self._stale_at = 0.0
         self._asking: asyncio.Task[Credentials] | None = None
+        self._told: int | None = None
 
     async def authorize(self, request: Request, send: Send) -> Response:
         known = self._known
@@ -143,10 +144,15 @@ class Authenticator:
         return response if known.generation == used else await send(request)
 
     async def _ask(self, rejected: int | None) -> Credentials:
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._issue(rejected))
-            self._asking.add_done_callback(self._asked)
-        return await asyncio.shield(self._asking)
+        while True:
+            if self._asking is None:
+                self._asking, self._told = asyncio.create_task(self._issue(rejected)), rejected
+                self._asking.add_done_callback(self._asked)
+            told = self._told
+            known = await asyncio.shield(self._asking)
+            # Who asked before this rejection may have got just what was rejected.
+            if rejected is None or told == rejected or known.generation != rejected:
+                return known
 
     def _asked(self, task: asyncio.Task[Credentials]) -> None:
         self._asking = None

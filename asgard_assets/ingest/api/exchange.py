@@ -30,6 +30,7 @@ class Exchange:
     outcome: str = RETRYABLE
     error_class: str | None = None
     error_message: str | None = None
+    unchanged: bool = False
 
     def answered(self, response: Response, outcome: str, error: str | None, text: str) -> None:
         self.status, self.headers, self.body = response.status, response.headers, response.body
@@ -95,7 +96,7 @@ def judge(source: ApiSource, response: Response) -> tuple[str, str | None]:
     if 300 <= status < 400:
         return (
             PERMANENT,
-            f"status {status}: redirects are not followed; set endpoint.base_url to the target",
+            f"status {status}: it was not followed; set endpoint.redirects, or endpoint.base_url to the target",
         )
     return PERMANENT, f"status {status}"
 

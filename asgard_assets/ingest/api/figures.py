@@ -21,11 +21,13 @@ class Figures:
     requests: int = 0
     retries: int = 0
     throttles: int = 0
+    unchanged: int = 0  # rows that a 304 kept as they were published
     bytes: int = 0
     seconds: float = 0.0
     max_in_flight: int = 0
     workers: list[int] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
     pagination: str = ""  # what was found, where it was not declared
     cursors: dict[str, Any] = field(default_factory=dict)  # by day, where its walk ended
@@ -59,11 +61,13 @@ class Figures:
             total.requests += one.requests
             total.retries += one.retries
             total.throttles += one.throttles
+            total.unchanged += one.unchanged
             total.bytes += one.bytes
             total.seconds = max(total.seconds, one.seconds)
             total.max_in_flight += one.max_in_flight
             total.workers += one.workers
             total.files += one.files
+            total.kept += one.kept
             total.failures = (total.failures + one.failures)[:SAMPLES]
             total.pagination = total.pagination or one.pagination
             total.cursors |= one.cursors
@@ -82,7 +86,8 @@ class Summary:
     """What one call of the engine did.
 
     `outcomes` is rows by day and outcome, carried ones included; `carried` are the rows by day that a resume
-    took over without sending; `requests` counts every try. `duplicates` are items that a declared key dropped,
+    took over without sending; `requests` counts every try; `unchanged` are the rows that a 304
+    kept. `duplicates` are items that a declared key dropped,
     `pagination` is what was found where it was not declared, `cursor` where an incremental walk ended,
     `drift` counts payloads that did not fit their schema. `version` is None while nothing is published.
     """
@@ -104,6 +109,7 @@ class Summary:
     pagination: str = ""
     cursor: Any = None
     drift: Mapping[str, int] = field(default_factory=dict)
+    unchanged: int = 0
     version: int | None = None
     bad_days: Mapping[str, list[str]] = field(default_factory=dict)
 

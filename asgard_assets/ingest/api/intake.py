@@ -33,7 +33,7 @@ class Intake:
         loop = asyncio.get_running_loop()
         self._coming = loop.run_in_executor(self._thread, next, self._batches, None)
 
-    async def take(self) -> tuple[str, str, str, str] | None:
+    async def take(self) -> tuple[str, str, str, str, str | None] | None:
         """The next row of the plan; None at the end."""
         for row in self._rows:
             return row  # type: ignore[return-value]

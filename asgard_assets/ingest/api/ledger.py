@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.ingest.api.bronze import RETRYABLE
+from asgard_assets.ingest.api.conditional import add_validators
 from asgard_assets.ingest.api.forms import Rows
 from asgard_assets.ingest.api.leftovers import Note, usable_files
 from asgard_assets.ingest.api.models import ApiSource, Mode
@@ -124,6 +125,8 @@ def plan_rows(
             if found := usable_files(lake, staging, left, day, epochs[day]):
                 listed = f"read_parquet([{', '.join(map(quoted, found))}], hive_partitioning = true)"
                 carried[day] += _carry(connection, staging, day, listed, staging.schema.names, "left")
+            if chosen[day] == "refresh" and source.conditional:
+                add_validators(connection, lake, source, staging, day)
             if limit is not None:
                 connection.execute(
                     "delete from todo where request_id not in "
@@ -199,7 +202,7 @@ def _identify(connection: duckdb.DuckDBPyConnection, rows: Rows, day: str, commo
         connection.execute(
             f"""create or replace temp table todo as
             select distinct '{day}' as {DS}, sha256('{common}' || chr(10) || '{day}' || chr(10) || "row") as request_id,
-                row_key, "row"
+                row_key, "row", cast(null as varchar) as known
             from (select cast(to_json({{{key}}}) as varchar) as row_key,
                 cast(to_json({{{key}{more}}}) as varchar) as "row" from source_rows)"""
         )

@@ -20,6 +20,7 @@ from asgard_assets.ingest.api.wire import Wire
 from asgard_assets.quality.tables import Model
 
 Mode = Literal["auto", "resume", "refresh"]
+_NO_IDENTITY = {"conditional", "redirects"}  # how a request travels is no part of what it asks
 
 
 class Endpoint(Model):
@@ -41,6 +42,14 @@ class Endpoint(Model):
     )
     body: TemplateBody = Field(
         default=None, description="JSON body; a string that is one placeholder keeps the value's type."
+    )
+
+    conditional: bool = Field(
+        default=True,
+        description="A refresh sends the ETag and Last-Modified of each row; an answer 304 keeps the row.",
+    )
+    redirects: int = Field(
+        default=5, ge=0, le=20, description="Redirects to follow; credentials go to `base_url` alone."
     )
 
     def fields(self) -> dict[tuple[str, str], str]:
@@ -194,6 +203,10 @@ class ApiSource(Model):
         return self
 
     @property
+    def conditional(self) -> bool:
+        return self.endpoint.conditional and self.endpoint.method in ("GET", "HEAD")
+
+    @property
     def rows(self) -> Rows | None:
         return self.form.rows if isinstance(self.form, RowForm) else None
 
@@ -207,4 +220,4 @@ class ApiSource(Model):
 
         The template, not the rendered URL: an API that moves to another host keeps its request ids.
         """
-        return {"source": self.name, "endpoint": self.endpoint.model_dump(mode="json")}
+        return {"source": self.name, "endpoint": self.endpoint.model_dump(mode="json", exclude=_NO_IDENTITY)}

@@ -25,6 +25,7 @@ from asgard_assets.ingest.api.messages import (
     Unsendable,
 )
 from asgard_assets.ingest.api.models import ApiSource
+from asgard_assets.ingest.api.tls import WireSecrets
 from asgard_assets.ingest.api.transport import own_headers
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ class _Slot:
 class NativeTransport:
     """One connection pool for one event loop."""
 
-    def __init__(self, source: ApiSource):
-        self._source = source
+    def __init__(self, source: ApiSource, secrets: WireSecrets):
+        self._source, self._secrets = source, secrets
         self._own = own_headers()
         self._free: dict[tuple[str, bool], list[_Slot]] = {}
         self._busy: dict[pycurl.Curl, _Slot] = {}
@@ -158,11 +159,12 @@ class NativeTransport:
             (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
             (pycurl.PATH_AS_IS, 1),
             (pycurl.FOLLOWLOCATION, 0),
-            (pycurl.PROXY, ""),
+            (pycurl.PROXY, wire.proxy.url if wire.proxy else ""),
+            *self._tls_options(),
         ):
             curl.setopt(option, value)
         for option, path in ((pycurl.CAINFO, paths.cafile), (pycurl.CAPATH, paths.capath)):
-            if path:
+            if path and wire.tls.ca_bundle is None:
                 curl.setopt(option, path)
         if wire.timeouts.read_seconds is not None:
             curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
@@ -175,6 +177,23 @@ class NativeTransport:
             curl.setopt(pycurl.POSTFIELDS, b"")
             curl.setopt(pycurl.CUSTOMREQUEST, request.method)
         return slot
+
+    def _tls_options(self) -> list[tuple[int, str | int]]:
+        pycurl, wire, secrets = self._pycurl, self._source.transport, self._secrets
+        options: list[tuple[int, str | int | None]] = [
+            (pycurl.CAINFO, wire.tls.ca_bundle),
+            (pycurl.SSLCERT, wire.tls.certificate),
+            (pycurl.SSLKEY, wire.tls.key or wire.tls.certificate),
+            (pycurl.KEYPASSWD, secrets.passphrase.value if secrets.passphrase else None),
+        ]
+        if not wire.tls.verify:
+            options += [(pycurl.SSL_VERIFYPEER, 0), (pycurl.SSL_VERIFYHOST, 0)]
+        if wire.proxy and wire.proxy.username:
+            options.append((pycurl.PROXYUSERNAME, wire.proxy.username))
+            options.append(
+                (pycurl.PROXYPASSWORD, secrets.proxy_password.value if secrets.proxy_password else "")
+            )
+        return [(option, value) for option, value in options if value is not None]
 
     def _headers(self, lines: list[bytes]) -> dict[str, str]:
         """Of the last answer: a server may say 100 Continue first. Known lines are not parsed again."""

@@ -17,6 +17,7 @@ from asgard_assets.ingest.api.bronze import SUCCESS, arrow_schema, table_spec
 from asgard_assets.ingest.api.budget import Budget
 from asgard_assets.ingest.api.calendar import refuse_days, today, usual_days
 from asgard_assets.ingest.api.checkpoint import app_id, close_plan, open_plan
+from asgard_assets.ingest.api.conditional import KEPT, keep
 from asgard_assets.ingest.api.config import load, located
 from asgard_assets.ingest.api.figures import Figures, Summary
 from asgard_assets.ingest.api.ledger import Plan, modes, plan_rows, refuse_cut
@@ -30,6 +31,7 @@ from asgard_assets.ingest.api.schemes import OAuth2
 from asgard_assets.ingest.api.secrets import expand, variable
 from asgard_assets.ingest.api.service import JobService
 from asgard_assets.ingest.api.settle import drop_repeated, known_schema, type_payloads
+from asgard_assets.ingest.api.tls import WireSecrets, wire_secrets
 from asgard_assets.ingest.api.worker import Job, load_middleware, sender
 from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.quality.audit import audit
@@ -113,7 +115,7 @@ def stage_source(
     behind. Row failures are rows.
     """
     refuse_days(source, days, today())
-    issuing = issuer(source)
+    issuing, wire = issuer(source), wire_secrets(source)
     for path in source.middleware:
         load_middleware(path, source)
     base_url = _base_url(source)
@@ -141,7 +143,7 @@ def stage_source(
     # From here on, what workers have written is kept whatever happens: the next run takes it over.
     planned = plan.requests if source.rows else None
     with (
-        _service(spark, source, issuing) as address,
+        _service(spark, source, issuing, wire) as address,
         watching(Watch(lake, staging.path, planned), on_progress),
     ):
         job = Job(
@@ -154,6 +156,8 @@ def stage_source(
     except (Refused, Unreachable):
         lake.discard(staging)
         raise
+    if figures.kept:
+        figures.files += keep(lake, source, staging, figures.kept)
     _drop_strays(lake, staging, plan, figures)
     summary = _summary(source, plan, figures)
     _prove_complete(lake, source, staging, plan, summary)
@@ -184,7 +188,7 @@ def _base_url(source: ApiSource) -> str:
     return url
 
 
-def _service(spark: SparkSession, source: ApiSource, issuing: Issuer) -> JobService:
+def _service(spark: SparkSession, source: ApiSource, issuing: Issuer, wire: WireSecrets) -> JobService:
     """The driver's service for this job's workers, which then need no secret of their own."""
     conf = spark.sparkContext.getConf()
     host = conf.get("spark.driver.host", "127.0.0.1")
@@ -194,7 +198,7 @@ def _service(spark: SparkSession, source: ApiSource, issuing: Issuer) -> JobServ
         spark.sparkContext.environment |= {name: "" for name in map(variable, references(source)) if name}
     limits = source.limits
     budget = Budget(limits.requests_per_second, limits.pause_share)
-    return JobService(issuing, budget, host, conf.get("spark.driver.bindAddress", host) or host)
+    return JobService(issuing, budget, wire, host, conf.get("spark.driver.bindAddress", host) or host)
 
 
 def _check_rows(source: ApiSource, rows: DataFrame | None) -> None:
@@ -239,7 +243,13 @@ def _plan_walks(
     refuse_cut(source, chosen, limit)
     with PlanFiles(lake, staging, tasks) as files:
         for day in staging.days:
-            files.add([pa.record_batch([[day], [""], ["{}"], ["{}"]], names=list(PLAN_COLUMNS))])
+            files.add(
+                [
+                    pa.record_batch(
+                        [[day], [""], ["{}"], ["{}"], pa.nulls(1, pa.string())], names=list(PLAN_COLUMNS)
+                    )
+                ]
+            )
         count = files.tasks
     return Plan(dict.fromkeys(staging.days, 1), dict.fromkeys(staging.days, 0), chosen, epochs, count)
 
@@ -274,7 +284,7 @@ def _drop_strays(lake: Lake, staging: Staging, plan: Plan, figures: Figures) -> 
             if inside not in wanted:
                 log.warning("%s: dropping %s of a lost task attempt", staging.table, inside)
                 lake.filesystem.delete_file(f"{base}/{inside}")
-    for folder in ("_plan", _ROWS, "_scratch", FOLDER):
+    for folder in ("_plan", _ROWS, "_scratch", FOLDER, KEPT):
         if lake.remote:
             lake.filesystem.delete_dir_contents(f"{base}/{folder}", missing_dir_ok=True)
         else:
@@ -313,6 +323,7 @@ def _summary(source: ApiSource, plan: Plan, figures: Figures) -> Summary:
         requests=figures.requests,
         retries=figures.retries,
         throttles=figures.throttles,
+        unchanged=figures.unchanged,
         bytes=figures.bytes,
         seconds=figures.seconds,
         max_in_flight=figures.max_in_flight,

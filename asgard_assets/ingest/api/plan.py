@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 PLAN = "_plan/requests"  # inside the staging folder; "_" hides it from whoever looks for results
-PLAN_COLUMNS = (DS, "request_id", "row_key", "row")
+PLAN_COLUMNS = (DS, "request_id", "row_key", "row", "known")
 BATCH_ROWS = 2_000
 
 

@@ -26,6 +26,7 @@ from asgard_assets.ingest.api.auth import Credentials, Issuer
 from asgard_assets.ingest.api.budget import Budget, Lease, Seen
 from asgard_assets.ingest.api.messages import Refused, TransportError, Unreachable
 from asgard_assets.ingest.api.secrets import Secret
+from asgard_assets.ingest.api.tls import WireSecrets
 
 if TYPE_CHECKING:
     import aiohttp
@@ -48,8 +49,16 @@ class Address:
 class JobService:
     """Runs in a thread of the driver while the context is open. `host` is where workers find the driver."""
 
-    def __init__(self, issuer: Issuer, budget: Budget, host: str = "127.0.0.1", bind: str = "127.0.0.1"):
-        self._issuer, self._budget, self._host, self._bind = issuer, budget, host, bind
+    def __init__(
+        self,
+        issuer: Issuer,
+        budget: Budget,
+        wire: WireSecrets | None = None,
+        host: str = "127.0.0.1",
+        bind: str = "127.0.0.1",
+    ):
+        self._issuer, self._budget, self._wire = issuer, budget, wire or WireSecrets()
+        self._host, self._bind = host, bind
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="api-service", daemon=True)
         self._bearer = Secret(secrets.token_urlsafe(32))
@@ -99,6 +108,7 @@ class JobService:
         certificate, key = _certificate(self._host)
         app = web.Application()
         app.router.add_post("/credentials", self._credentials)
+        app.router.add_post("/wire", self._wire_secrets)
         app.router.add_post("/lease", self._lease)
         # A worker that goes away while it waits for its turn must not be given one.
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0)
@@ -123,6 +133,13 @@ class JobService:
         except (Refused, Unreachable) as error:
             return web.json_response({"error": error.message}, status=502)
         return web.json_response(known.to_wire())
+
+    async def _wire_secrets(self, request: web.Request) -> web.Response:
+        from aiohttp import web
+
+        if not self._known(request):
+            return web.Response(status=403)
+        return web.json_response(self._wire.to_wire())
 
     async def _lease(self, request: web.Request) -> web.Response:
         from aiohttp import web
@@ -162,6 +179,9 @@ class ServiceClient:
     async def credentials(self, rejected: int | None = None) -> Credentials:
         async with asyncio.timeout(_ISSUE_SECONDS):
             return Credentials.from_wire(await self._post("credentials", {"rejected": rejected}))
+
+    async def wire(self) -> WireSecrets:
+        return WireSecrets.from_wire(await self._post("wire", {}))
 
     async def lease(self, want: int, seen: Seen | None) -> Lease:
         return Lease(**await self._post("lease", {"want": want, "seen": seen.__dict__ if seen else None}))

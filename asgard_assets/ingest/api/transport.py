@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -17,6 +18,7 @@ from asgard_assets.ingest.api.messages import (
     Unsendable,
 )
 from asgard_assets.ingest.api.models import ApiSource
+from asgard_assets.ingest.api.tls import WireSecrets, context, wire_secrets
 
 if TYPE_CHECKING:
     import aiohttp
@@ -38,13 +40,14 @@ class Transport(Protocol):
     ) -> None: ...
 
 
-def transport(source: ApiSource) -> Transport:
-    """The client that the source's `transport.type` names."""
+def transport(source: ApiSource, secrets: WireSecrets | None = None) -> Transport:
+    """The client that the source's `transport.type` names. Without `secrets`, they are resolved here."""
+    secrets = wire_secrets(source) if secrets is None else secrets
     if source.transport.type == "native":
         from asgard_assets.ingest.api.native import NativeTransport
 
-        return NativeTransport(source)
-    return AiohttpTransport(source)
+        return NativeTransport(source, secrets)
+    return AiohttpTransport(source, secrets)
 
 
 def own_headers() -> dict[str, str]:
@@ -55,8 +58,9 @@ def own_headers() -> dict[str, str]:
 class AiohttpTransport:
     """One connection pool for one event loop."""
 
-    def __init__(self, source: ApiSource):
-        self._source = source
+    def __init__(self, source: ApiSource, secrets: WireSecrets):
+        self._source, self._secrets = source, secrets
+        self._via = self._proxy_headers()
         self._cap = source.sink.max_body_bytes
         self._session: aiohttp.ClientSession | None = None
 
@@ -69,7 +73,9 @@ class AiohttpTransport:
                 limit=wire.connections.most or 0,
                 ttl_dns_cache=wire.connections.dns_cache_seconds,
                 keepalive_timeout=wire.connections.idle_seconds,
+                ssl=context(self._source, self._secrets),
             ),
+            proxy=wire.proxy.url if wire.proxy else None,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
                 total=wire.timeouts.total_seconds,
@@ -87,6 +93,14 @@ class AiohttpTransport:
         if self._session:
             await self._session.close()
 
+    def _proxy_headers(self) -> dict[str, str] | None:
+        """aiohttp turns Authorization into Proxy-Authorization, on the way to the proxy alone."""
+        proxy, password = self._source.transport.proxy, self._secrets.proxy_password
+        if proxy is None or not proxy.username:
+            return None
+        pair = f"{proxy.username}:{password.value if password else ''}"
+        return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+
     async def send(self, request: Request) -> Response:
         import aiohttp
         from yarl import URL
@@ -99,6 +113,7 @@ class AiohttpTransport:
                 headers=request.headers,
                 data=request.body,
                 allow_redirects=False,
+                proxy_headers=self._via,
             ) as answer:
                 body = await self._body(answer)
                 headers = {

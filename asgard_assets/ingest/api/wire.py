@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from asgard_assets.ingest.api.schemes import SecretRef
 from asgard_assets.quality.tables import Model
 
 
@@ -29,6 +30,36 @@ class Connections(Model):
     dns_cache_seconds: int = Field(default=300, ge=0, description="How long a looked-up name is trusted.")
 
 
+class Tls(Model):
+    """Whom to trust, and how to prove who we are. Files are paths on the driver and on the workers."""
+
+    verify: bool = Field(
+        default=True, description="Check the server's certificate. `false` is for development alone."
+    )
+    ca_bundle: str | None = Field(
+        default=None, description="Certificates to trust, PEM; default: those of the system."
+    )
+    certificate: str | None = Field(default=None, description="Our certificate and its chain, PEM (mTLS).")
+    key: str | None = Field(
+        default=None, description="Its key, PEM; default: in the file of the certificate."
+    )
+    key_passphrase: SecretRef | None = Field(default=None, description="What the key is encrypted with.")
+
+    @model_validator(mode="after")
+    def _key_has_certificate(self) -> Self:
+        if (self.key or self.key_passphrase) and not self.certificate:
+            raise ValueError("a key needs its certificate: set transport.tls.certificate")
+        return self
+
+
+class Proxy(Model):
+    """An HTTP proxy for all requests; what the environment says of proxies is not asked."""
+
+    url: str = Field(pattern=r"^http://[^/@\s]+/?$", description="http://host:port, without credentials.")
+    username: str | None = Field(default=None, description="Name for the proxy, where it asks for one.")
+    password: SecretRef | None = Field(default=None, description="Password for the proxy.")
+
+
 class Wire(Model):
     """The section `transport` of a source."""
 
@@ -38,3 +69,9 @@ class Wire(Model):
     )
     timeouts: Timeouts = Timeouts()
     connections: Connections = Connections()
+    tls: Tls = Field(default=Tls(), description="Certificates: whom to trust, and our own.")
+    proxy: Proxy | None = Field(default=None, description="The proxy to send through.")
+
+    @property
+    def has_secrets(self) -> bool:
+        return bool(self.tls.key_passphrase or (self.proxy and self.proxy.password))

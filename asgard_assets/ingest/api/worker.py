@@ -22,6 +22,7 @@ from asgard_assets.ingest.api.auth import Authenticator, Fixed
 from asgard_assets.ingest.api.breaker import Breaker
 from asgard_assets.ingest.api.bronze import PERMANENT, RETRYABLE, SUCCESS, ResultFiles, written_by
 from asgard_assets.ingest.api.budget import Budget
+from asgard_assets.ingest.api.conditional import KEPT, conditional, kept_row, kept_schema
 from asgard_assets.ingest.api.content import Content
 from asgard_assets.ingest.api.exchange import Describing, Exchange, judge
 from asgard_assets.ingest.api.figures import Figures
@@ -46,6 +47,7 @@ from asgard_assets.ingest.api.payload import Schema
 from asgard_assets.ingest.api.plan import requests_of
 from asgard_assets.ingest.api.pressure import Pressure
 from asgard_assets.ingest.api.progress import ProgressFile
+from asgard_assets.ingest.api.redirects import BadRedirect, Redirecting
 from asgard_assets.ingest.api.rendering import Renderer, fingerprint, page_id, partition_values
 from asgard_assets.ingest.api.retry import Retrying
 from asgard_assets.ingest.api.secrets import Redactor
@@ -57,6 +59,9 @@ from asgard_assets.lake import Lake
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_KEPT_BYTES = 200  # of the row that a 304 leaves
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ class Task:
     def __init__(self, job: Job, label: str, client: Transport | None = None, figures: Figures | None = None):
         source = job.source
         self._job, self._source = job, source
-        self._transport = client or transport(source)
+        self._client = client
         self._renderer = Renderer(source, job.base_url)
         self._fingerprint = fingerprint(source)
         self._redactor = Redactor()
@@ -154,6 +159,9 @@ class Task:
         self._service = ServiceClient(job.service) if job.service else None
         self._days: dict[str, dict[str, str]] = {}
         self._files = ResultFiles(source, job.lake, job.staging_path, job.schema, label)
+        self._kept = ResultFiles(
+            source, job.lake, f"{job.staging_path}/{KEPT}", kept_schema(job.schema), label
+        )
         self._progress = ProgressFile(job.lake, job.staging_path, label) if job.progress else None
         self._content = Content(source, self._redactor, job.payload)
         self._breaker = Breaker(source, job.base_url)
@@ -176,6 +184,7 @@ class Task:
         self._send = chain(
             [
                 Retrying(source.retry, pause),
+                Redirecting(source.endpoint.redirects, source.transport.tls.certificate is not None),
                 auth.renew,
                 Limiting(pause, gate),
                 *(load_middleware(path, source) for path in source.middleware),
@@ -191,7 +200,7 @@ class Task:
         try:
             async with (
                 self._service or contextlib.nullcontext(),
-                self._transport,
+                await self._opened() as self._transport,
                 asyncio.TaskGroup() as group,
             ):
                 ended = asyncio.Event()
@@ -204,6 +213,7 @@ class Task:
                 ended.set()
                 await aging
                 await self._files.flush()
+                await self._kept.flush()
         except* (Unreachable, Refused):
             self.figures.aborted = True
         if self._breaker.armed:
@@ -214,8 +224,19 @@ class Task:
         self.figures.usable |= not self._breaker.armed
         self.figures.seconds = time.monotonic() - started
         self.figures.files += self._files.written
+        self.figures.kept = self._kept.written
         self.figures.shape, self.figures.drift = self._content.shape, dict(self._content.drift)
         return self.figures
+
+    async def _opened(self) -> Transport:
+        """The client, with what it needs from the driver."""
+        if self._client is not None:
+            return self._client
+        secrets = None
+        if self._service and self._source.transport.has_secrets:
+            secrets = await self._service.wire()
+            self._redactor.add(secret.value for secret in secrets.hidden)
+        return transport(self._source, secrets)
 
     async def _age(self, ended: asyncio.Event) -> None:
         every = min(1.0, self._source.execution.flush_seconds)
@@ -225,6 +246,7 @@ class Task:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), every)
             await self._files.flush_old()
+            await self._kept.flush_old()
             if self._progress:
                 told = self._progress.told(self.figures, self._in_flight)
                 await asyncio.to_thread(self._progress.write, told)
@@ -234,18 +256,27 @@ class Task:
 
         one = self._walk if isinstance(self._source.form, PullForm) else self._row
         while (planned := await rows.take()) is not None:
-            day, request_id, row_key, row = planned
-            await one(day, request_id, row_key, orjson.loads(row))
+            day, request_id, row_key, row, known = planned
+            await one(day, request_id, row_key, orjson.loads(row), known)
 
     # The two forms ---------------------------------------------------------------------------------------
 
-    async def _row(self, day: str, request_id: str, row_key: str, row: dict[str, Any]) -> None:
-        exchange = await self._exchange(day, request_id, row, None)
+    async def _row(
+        self, day: str, request_id: str, row_key: str, row: dict[str, Any], known: str | None
+    ) -> None:
+        exchange = await self._exchange(day, request_id, row, None, known)
+        if exchange.unchanged:
+            self.figures.unchanged += 1
+            self.figures.count(day, SUCCESS)
+            columns = self._describing.columns(exchange)
+            columns |= {"epoch": self._job.epochs[day], "run_id": self._job.run_id}
+            await self._kept.add(day, kept_row(columns), _KEPT_BYTES)
+            return
         keys = {name: row[name] for name in self._source.form.rows.key}  # type: ignore[union-attr]
         content = self._content.of_body(exchange.text, exchange.outcome == SUCCESS)
         await self._add(day, exchange, row_key=row_key, **content, **keys)
 
-    async def _walk(self, day: str, _: str, row_key: str, row: dict[str, Any]) -> None:
+    async def _walk(self, day: str, _: str, row_key: str, row: dict[str, Any], known: str | None) -> None:
         form = self._source.form
         assert isinstance(form, PullForm)
         walk = Walk(form, self._job.limit)
@@ -273,7 +304,9 @@ class Task:
 
     # One request -----------------------------------------------------------------------------------------
 
-    async def _exchange(self, day: str, request_id: str, row: dict[str, Any], page: Page | None) -> Exchange:
+    async def _exchange(
+        self, day: str, request_id: str, row: dict[str, Any], page: Page | None, known: str | None = None
+    ) -> Exchange:
         """Send one request, tries and all. Every end of it is an outcome."""
         values = self._days.get(day) or self._days.setdefault(day, partition_values(day))
         clock = time.monotonic()
@@ -282,14 +315,15 @@ class Task:
             exchange.request, exchange.params = self._renderer.request(
                 request_id, values, row, page, {"value": self._job.cursors.get(day)}
             )
-            response = await self._send(exchange.request)
-            outcome, error = judge(self._source, response)
+            response = await self._send(conditional(exchange.request, known))
+            exchange.unchanged = known is not None and response.status == 304
+            outcome, error = (SUCCESS, None) if exchange.unchanged else judge(self._source, response)
             text = self._redactor.text(response.body.decode("utf-8", "replace"))
             exchange.answered(response, outcome, error, text)
             self.figures.bytes += len(response.body)
         except TransportError as error:
             exchange.failed(RETRYABLE, error)
-        except (RenderError, BodyTooLarge, Unsendable) as error:
+        except (RenderError, BodyTooLarge, Unsendable, BadRedirect) as error:
             exchange.failed(PERMANENT, error)
         trace = exchange.request.trace
         self.figures.retries += max(0, trace.attempts - 1)

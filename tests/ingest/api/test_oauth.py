@@ -9,10 +9,10 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from asgard_assets.ingest.api.auth import Authenticator
+from asgard_assets.ingest.api.auth import Authenticator, Credentials
 from asgard_assets.ingest.api.messages import Refused, Request, Response, TransportError, Unreachable
 from asgard_assets.ingest.api.oauth import TokenSource
-from asgard_assets.ingest.api.secrets import Redactor
+from asgard_assets.ingest.api.secrets import Redactor, Secret
 from tests.ingest.api.clock import now, virtually
 from tests.ingest.api.sources import USAGE, source
 
@@ -231,6 +231,48 @@ def test_a_401_refreshes_once_for_all_and_resends():
     assert {response.status for response in virtually(run())} == {200}
     assert len(endpoint.requests) == 2
     assert len(api.sent) == 1 + 64 + 64
+
+
+def test_a_rejection_is_told_though_somebody_asks_already():
+    class Slow:
+        def __init__(self):
+            self.told = []
+
+        async def credentials(self, rejected=None):
+            self.told.append(rejected)
+            await asyncio.sleep(1)
+            generation = 2 if 1 in self.told else 1
+            text = Secret(f"Bearer token-number-{generation}")
+            return Credentials("header", "Authorization", text, (text,), generation, 2.0, True)
+
+    async def run():
+        auth = Authenticator(issuing, "http://api", Redactor(), now)
+
+        async def send():
+            request = Request("id", "GET", "http://api/x")
+            return await auth.renew(request, lambda asked: auth.authorize(asked, slow))
+
+        async def slow(request):
+            token = request.headers["Authorization"]
+            await asyncio.sleep(2)
+            return Response(401 if token.endswith("1") else 200, {}, b"")
+
+        first = asyncio.create_task(send())
+        await asyncio.sleep(2.5)
+        return [(await first).status, (await asyncio.create_task(send())).status]
+
+    async def both():
+        auth = Authenticator(issuing, "http://api", Redactor(), now)
+        await auth._ask(None)
+        asking = asyncio.create_task(auth._ask(None))
+        await asyncio.sleep(0.5)
+        return (await auth._ask(1)).generation, (await asking).generation
+
+    issuing = Slow()
+    assert virtually(run()) == [200, 200]
+    issuing = Slow()
+    assert virtually(both()) == (2, 1)
+    assert issuing.told == [None, None, 1]
 
 
 def test_a_token_that_is_refused_always_is_renewed_once():
