@@ -35,7 +35,8 @@ class Note:
 
 def identity(source: ApiSource, staging: Staging) -> str:
     """Equal for two runs whose rows are interchangeable."""
-    kept = source.model_dump(mode="json", exclude=_NOT_WHAT_IS_SENT)
+    kept = source.model_dump(exclude=_NOT_WHAT_IS_SENT)
+    # Sets are sorted: their order differs from one process to the next.
     told = json.dumps([kept, staging.schema.names], sort_keys=True, default=sorted)
     return hashlib.sha256(told.encode()).hexdigest()
 

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -192,6 +194,27 @@ def test_what_a_killed_run_had_got_is_not_sent_again(spark, lake, api):
     table = Path(lake.path("bronze", "usage"))
     assert len([*table.glob("_runs/*.json")]) == 1, "of the last run"
     assert len([folder for folder in table.iterdir() if folder.name[0] not in "._"]) == 2
+
+
+def test_two_processes_agree_on_what_is_the_same_source(lake):
+    code = (
+        "from tests.ingest.api.sources import USAGE, source\n"
+        "from asgard_assets.ingest.api.bronze import arrow_schema\n"
+        "from asgard_assets.ingest.api.leftovers import identity\n"
+        "from types import SimpleNamespace\n"
+        "config = source(USAGE)\n"
+        "print(identity(config, SimpleNamespace(schema=arrow_schema(config))))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(found) == 1
 
 
 def test_a_refresh_and_another_configuration_take_nothing_over(spark, lake, api):
