@@ -25,7 +25,7 @@ from dagster_shared.serdes.objects.models.defs_state_info import DefsStateManage
 from pydantic import Field, PrivateAttr, model_validator
 
 from asgard_assets.components import airbyte_snapshot
-from asgard_assets.components.airbyte_bronze import Bronze, bronze_tables
+from asgard_assets.components.airbyte_bronze import Bronze, bronze_tables, folder_of
 from asgard_assets.components.airbyte_runs import report
 from asgard_assets.components.airbyte_snapshot import REFRESH, SNAPSHOT, Connection, Snapshot
 from asgard_assets.components.failures import clear_failures
@@ -228,6 +228,7 @@ class AirbyteSyncs(AirbyteWorkspaceComponent):
                 "dagster/column_schema": columns_of(props.json_schema),
                 "airbyte/connection_id": props.connection_id,
                 "airbyte/stream": props.stream_name,
+                "airbyte/landing": folder_of(self.bronze, props),
             },
             skippable=True,
         )

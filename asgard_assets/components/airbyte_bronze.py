@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pydantic import Field, ValidationError
 from asgard_assets.components.airbyte_snapshot import Connection, StreamMode
 from asgard_assets.components.files import file_asset, file_sensor
 from asgard_assets.errors import ConfigError
+from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.models import TECHNICAL, FileSource
 from asgard_assets.quality.tables import Column
 
@@ -108,13 +110,7 @@ def source_of(
         for name, about in properties.items()
         if name.lower() not in TECHNICAL
     }
-    folder = _name(props.table_name)
-    path = bronze.path.format(
-        connection=_name(props.connection_name),
-        prefix=props.stream_prefix or "",
-        stream=_name(props.stream_name),
-        table=folder,
-    )
+    folder, path = _name(props.table_name), folder_of(bronze, props)
     table = re.sub(r"^(?=[^a-z])", "t_", folder.lower())
     try:
         return FileSource.model_validate(
@@ -142,6 +138,36 @@ def source_of(
         raise ConfigError(
             f"stream {props.stream_name} of {props.connection_name} can be no Bronze table: {first['msg']}"
         ) from error
+
+
+def folder_of(bronze: Bronze, props: AirbyteConnectionTableProps) -> str:
+    """The stream's folder under the landing root."""
+    return bronze.path.format(
+        connection=_name(props.connection_name),
+        prefix=props.stream_prefix or "",
+        stream=_name(props.stream_name),
+        table=_name(props.table_name),
+    )
+
+
+def say_empty(folder: str, day: date, epoch_ms: int) -> str | None:
+    """Leave an empty file where an overwriting sync left none, so that the loader can tell it from no sync.
+
+    Airbyte's S3 destination removes the old files and writes nothing for an empty stream. Returns the file's
+    path; None where the folder has files, and so needs nothing said.
+    """
+    from pyarrow import fs as pafs
+
+    landing = Landing.from_settings()
+    place = landing.full(folder)
+    known = landing.filesystem.get_file_info(pafs.FileSelector(place, recursive=True, allow_not_found=True))
+    if any(info.type == pafs.FileType.File and not info.base_name.startswith(".") for info in known):
+        return None
+    path = f"{folder}/{day:%Y_%m_%d}_{epoch_ms}_0.jsonl"
+    landing.filesystem.create_dir(place, recursive=True)
+    with landing.filesystem.open_output_stream(landing.full(path)):
+        pass
+    return path
 
 
 def declared(folder: Path) -> set[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
 from dagster_airbyte.translator import AirbyteConnection
 
+from asgard_assets.components.airbyte_bronze import say_empty
 from asgard_assets.components.airbyte_snapshot import REFRESH
 from asgard_assets.resources.airbyte import Client, JobEnded, Refused
 
@@ -55,10 +57,18 @@ def report(
     figures = _figures(client, job)
     for name in sorted(synced - set(by_stream)):
         context.log.warning(f"stream {name} is synced, but not in the snapshot; run `{REFRESH}`")
+    replaced = _overwritten(details)
+    landing = {
+        spec.metadata["airbyte/stream"]: spec.metadata["airbyte/landing"] for spec in context.assets_def.specs
+    }
     for name in sorted(synced & set(by_stream)):
         key = by_stream[name]
+        if name in replaced and figures[name].get("dagster/row_count") == 0:
+            began = datetime.fromisoformat(str(job["startTime"]))
+            if said := say_empty(landing[name], began.date(), int(began.timestamp() * 1000)):
+                context.log.info(f"stream {name} is empty now; {said} says so to the loader")
         metadata = {
-            **figures.get(name, {}),
+            **figures[name],
             "job_id": job["jobId"],
             "job": dg.MetadataValue.url(client.job_url(connection_id, job["jobId"])),
             "duration_seconds": seconds_of(job.get("duration")),
@@ -73,6 +83,13 @@ def report(
             f"connection {connection.name} no longer syncs {', '.join(lost)}; run `{REFRESH}`",
             allow_retries=False,
         )
+
+
+def _overwritten(details: Mapping[str, Any]) -> set[str]:
+    """Streams whose landing files are replaced by each sync."""
+    streams = (details.get("syncCatalog") or {}).get("streams", [])
+    modes = {one["stream"]["name"]: str(one["config"].get("destinationSyncMode")) for one in streams}
+    return {name for name, mode in modes.items() if mode.startswith("overwrite")}
 
 
 def _figures(client: Client, job: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

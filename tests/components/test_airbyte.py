@@ -578,6 +578,34 @@ def test_what_is_synced_beside_what_was_asked_for_is_said_plainly(served):
     assert asked == {"airbyte/users": True, "airbyte/orders": False}
 
 
+def test_an_empty_refresh_is_said_to_the_loader_where_the_destination_says_nothing(fake, monkeypatch):
+    """As with Airbyte's S3 destination, which removes the old files and writes none."""
+    monkeypatch.setenv("ASGARD_HOME", str(fake.folder))
+    fake.landing = fake.folder / "landing" / "airbyte"
+    syncs = fake.open({"rows": 0})
+    folder = write_instance(fake.folder / "airbyte", syncs.registry.id)
+    real = Client.sync
+
+    def silent(self: Client, connection_id: str) -> Any:
+        job = real(self, connection_id)
+        for path in fake.files():
+            path.unlink()
+        return job
+
+    with serving(syncs) as url:
+        monkeypatch.setenv("ASGARD_AIRBYTE_URL", url)
+        refresh_snapshot(folder)
+        assert materialize(folder, "users").success
+        (left,) = fake.files()
+        assert left.name.endswith("_0.jsonl.gz") and fake.rows() == [], (
+            "the server's own empty file is enough"
+        )
+        monkeypatch.setattr(Client, "sync", silent)
+        assert materialize(folder, "users").success
+    (left,) = fake.files()
+    assert left.name.endswith("_0.jsonl") and left.stat().st_size == 0
+
+
 # The command ---------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ No file is prepared: whatever lies in the landing folder was put there by a sync
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from asgard_assets.components import airbyte_snapshot
 from asgard_assets.components.airbyte import refresh_snapshot
-from asgard_assets.components.airbyte_bronze import Bronze, source_of
+from asgard_assets.components.airbyte_bronze import Bronze, say_empty, source_of
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.load import Loaded, load
 from asgard_assets.ingest.files.models import FileSource
@@ -174,6 +175,14 @@ def test_a_full_refresh_that_overwrites_is_each_days_snapshot_and_may_be_empty(w
     shop.sync([], DAYS[1])
     shop.load(DAYS[1])
     assert shop.rows() == [("2", "Bob", DAYS[0])], "the empty refresh of that day leaves no old row"
+    # The same where the destination lands nothing, and the run says so.
+    shop.sync([user(7, "Gil", 1)], DAYS[1])
+    shop.load(DAYS[1])
+    for path in shop.fake.files():
+        path.unlink()
+    assert say_empty("airbyte/users", date.fromisoformat(DAYS[1]), 1_900_000_000_000)
+    shop.load(DAYS[1])
+    assert shop.rows() == [("2", "Bob", DAYS[0])]
 
 
 def test_a_full_refresh_that_appends_keeps_every_copy_unless_there_is_a_key(world):
