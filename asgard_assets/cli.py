@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from asgard_assets import cli_files
 from asgard_assets.errors import AsgardError
 from asgard_assets.settings import ROOT, Settings
 
@@ -120,6 +121,9 @@ def reference() -> None:
 
     for path in write():
         console.print(f"wrote {path.relative_to(ROOT)}", highlight=False)
+
+
+cli_files.register(app)
 
 
 def main() -> None:

@@ -5,16 +5,31 @@ from typing import Any, cast
 
 # No `from __future__ import annotations`: Dagster wants to see the type of `context`, not its name.
 import dagster as dg
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.file_sensor import file_sensor
 from asgard_assets.components.loaded import publish_loaded
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import asset_spec, check_specs, days_of
+from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.models import FileSource
+from asgard_assets.ingest.files.quarantine import quarantined
 from asgard_assets.lake import Lake
+
+SOURCE = "file_source"
+"""Metadata of the asset: the source's configuration, by which `asgard plan`, `preview` and others find it."""
+
+
+class Reload(dg.Config):
+    """What a run of a file source reads."""
+
+    reload: str = Field(
+        default="changed",
+        description="changed: new and changed files. quarantined: also those with something in quarantine. "
+        "all: every file that lies there.",
+    )
 
 
 class FileIngest(dg.Component):
@@ -42,18 +57,38 @@ def file_asset(source: FileSource) -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         name=f"files_{source.name}",
-        specs=[asset_spec(spec, deps=[dg.AssetKey(list(d)) for d in source.deps], partitions_def=daily())],
+        specs=[
+            asset_spec(
+                spec,
+                deps=[dg.AssetKey(list(d)) for d in source.deps],
+                partitions_def=daily(),
+                extra_metadata={SOURCE: dg.MetadataValue.json(source.model_dump(mode="json"))},
+            )
+        ],
         check_specs=check_specs(spec),
         required_resource_keys={"lake", "spark", "step_launcher"},
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    def load_files(context: dg.AssetExecutionContext) -> Iterator[Any]:
+    def load_files(context: dg.AssetExecutionContext, config: Reload) -> Iterator[Any]:
         from asgard_assets.ingest.files.load import load
 
         with clear_failures():
             lake: Lake = context.resources.lake.lake
             landing = Landing.from_settings()
-            loaded = load(context.resources.spark.session, lake, landing, source, days_of(context))
+            days = days_of(context)
+            again = _again(lake, source, days, config.reload)
+            spark = context.resources.spark.session
+            loaded = load(spark, lake, landing, source, days, full=config.reload == "all", again=again)
             yield from publish_loaded(context, lake, spec, loaded)
 
     return load_files
+
+
+def _again(lake: Lake, source: FileSource, days: list[str], reload: str) -> list[str]:
+    """Files to read although they did not change. Raises ConfigError for a word that is none of the three."""
+    if reload not in ("changed", "quarantined", "all"):
+        raise ConfigError(f"{source.name}: reload is {reload!r}; there are changed, quarantined and all")
+    if reload != "quarantined":
+        return []
+    found = quarantined(lake, source.name)
+    return [path for day in days for path in found.get(day, {})]

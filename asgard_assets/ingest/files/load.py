@@ -130,8 +130,8 @@ def load(
     now = now or datetime.now(UTC)
     days = list(dict.fromkeys(days))
     table = lake.table("bronze", source.name)
-    present = _present(pa.schema(table.schema().to_arrow())) if table else {}
-    fields = _known(source, present)
+    present = present_columns(pa.schema(table.schema().to_arrow())) if table else {}
+    fields = known_columns(source, present)
     # Before listing: a load that commits one of the days after this line wins, and this one is told.
     others = seen_days(lake, source)
     seen = lake.epochs("bronze", source.name, days)
@@ -257,7 +257,7 @@ def commit(
         if rewrite is None:
             rewrite = without_files(lake, staging, "_file", gone, loaded.replaced_in)
         published = lake.amend(staging, rewrite, plans, days, metadata)
-    fields = _present(staging.schema)
+    fields = present_columns(staging.schema)
     record(lake, source.name, fields, loaded.changes, loaded.absent, plan.number)
     return published
 
@@ -315,7 +315,7 @@ def _batch(
     return found
 
 
-def _known(source: FileSource, present: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
+def known_columns(source: FileSource, present: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
     """Columns of the table and declared ones, in the table's spelling; a wider declared type holds."""
     found = {}
     spelled = {name.lower(): name for name in present}
@@ -506,7 +506,7 @@ def _retype(lake: Lake, loaded: Loaded) -> None:
         lake.retype(staging.stage, staging.name, schema, lambda rows: retyped(rows, schema))
 
 
-def _present(schema: pa.Schema) -> dict[str, pa.DataType]:
+def present_columns(schema: pa.Schema) -> dict[str, pa.DataType]:
     """The source's columns of a table, in the types that the loader uses."""
     from asgard_assets.ingest.files.types import normal
 

@@ -174,6 +174,26 @@ class Merge(Model):
     )
 
 
+class Clean(Model):
+    """What becomes of loaded files after a while. Their rows stay."""
+
+    action: Literal["move", "delete"] = Field(
+        description="move: to `to`, under the landing root. delete: for good."
+    )
+    after_days: float = Field(default=30, gt=0, description="Days since the file was last changed.")
+    to: str = Field(
+        default="_cleaned", description="Folder under the landing root, with the files' own paths below."
+    )
+
+    @field_validator("to")
+    @classmethod
+    def _no_source_reads_it(cls, to: str) -> str:
+        clean = to.strip("/")
+        if not clean.startswith(("_", ".")) or ".." in clean.split("/") or "://" in to:
+            raise ValueError("must begin with an underscore or a dot, so that no source reads it")
+        return clean
+
+
 class FileSource(Model):
     """One source of files and the Bronze table that they become.
 
@@ -214,6 +234,9 @@ class FileSource(Model):
         default=None,
         description="Column with a JSON object whose fields are the record's own, such as _airbyte_data where "
         "Airbyte's S3 destination does not flatten.",
+    )
+    clean: Clean | None = Field(
+        default=None, description="Clear loaded files away after some days; default: never."
     )
     format: Format = Field(default_factory=Auto, description="Default: by each file's extension.")
     compression: Compression = Field(default="auto", description="auto: by the extension .gz, .zst or .bz2.")
@@ -275,6 +298,8 @@ class FileSource(Model):
 
     @model_validator(mode="after")
     def _fits_together(self) -> FileSource:
+        if self.files == "snapshot" and self.clean is not None:
+            raise ValueError("`files: snapshot` reads what lies there, so `clean` would change its table")
         if self.files == "snapshot" and isinstance(self.write, Upsert):
             raise ValueError("`files: snapshot` replaces whole days, so it cannot go with `write: upsert`")
         if self.merge is not None and (isinstance(self.write, Upsert) or self.types == "inferred"):

@@ -166,3 +166,15 @@ def without_files(
         return instead
 
     return rewrite
+
+
+def quarantined(lake: Lake, source: str) -> dict[str, dict[str, int]]:
+    """Records in quarantine by day and file; a file that could not be read at all counts as one."""
+    table = lake.table(STAGE, source)
+    if table is None:
+        return {}
+    found: dict[str, dict[str, int]] = {}
+    for row in table.to_pyarrow_table(columns=["file", DS]).to_pylist():
+        files = found.setdefault(row[DS], {})
+        files[row["file"]] = files.get(row["file"], 0) + 1
+    return {day: found[day] for day in sorted(found)}

@@ -1,0 +1,268 @@
+"""`asgard plan`: what a run would do, before anybody commits to it. Writes nothing, starts no Spark.
+
+Files and bytes are listed, not guessed; requests, rows, seconds and stored bytes come from what past runs took;
+prices are the declared rates. What was never measured is said to be unknown, and breaks a budget that asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from asgard_assets.components.partitions import daily
+from asgard_assets.errors import ConfigError
+from asgard_assets.ingest.files.landing import Landing
+from asgard_assets.ingest.files.listing import scan
+from asgard_assets.ingest.files.models import FileSource
+from asgard_assets.lake import Lake
+from asgard_assets.operations.history import History, history
+from asgard_assets.operations.preview import SchemaChange, preview
+from asgard_assets.operations.sources import file_sources, load_definitions
+from asgard_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+@dataclass(frozen=True)
+class AssetPlan:
+    """What a run of one asset would read and cost. None: never measured."""
+
+    asset: str
+    unit: str
+    partitions: tuple[str, ...]
+    files: int | None = None
+    bytes: int | None = None
+    requests: int | None = None
+    rows: int | None = None
+    seconds: float | None = None
+    stored_bytes: int | None = None
+    compute_cost: float | None = None
+    storage_cost_per_month: float | None = None
+    measured_runs: int = 0
+    error: float = 0.0
+    schema: tuple[SchemaChange, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All selected assets, and the partitions downstream that automation will touch after them."""
+
+    assets: tuple[AssetPlan, ...]
+    downstream: Mapping[str, tuple[str, ...]]
+    cost_per_dbu_hour: float
+    dbu_per_hour: float
+    storage_cost_per_gb: float
+    made_at: str
+
+    def total(self, name: str) -> float | None:
+        """Sum over the assets that have any of it; None where one of them is unknown."""
+        values = [getattr(asset, name) for asset in self.assets if _concerns(asset, name)]
+        return None if None in values else sum(values)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a plan may come to; None: any amount."""
+
+    cost: float | None = None
+    files: int | None = None
+    bytes: int | None = None
+    requests: int | None = None
+    seconds: float | None = None
+    partitions: int | None = field(default=None, metadata={"help": "Partitions, downstream ones included."})
+
+    def broken(self, plan: Plan) -> list[str]:
+        """One sentence for each limit that the plan exceeds, or of which it cannot be said."""
+        told = {
+            "cost": plan.total("compute_cost"),
+            "files": plan.total("files"),
+            "bytes": plan.total("bytes"),
+            "requests": plan.total("requests"),
+            "seconds": plan.total("seconds"),
+            "partitions": sum(len(a.partitions) for a in plan.assets)
+            + sum(map(len, plan.downstream.values())),
+        }
+        found = []
+        for name, value in told.items():
+            limit = getattr(self, name)
+            if limit is None:
+                continue
+            if value is None:
+                found.append(f"{name} is unknown: no past run of it was measured (limit {limit:g})")
+            elif value > limit:
+                found.append(f"{name} is {value:g}, above the limit of {limit:g}")
+        return found
+
+
+def make_plan(
+    selection: str,
+    partitions: Sequence[str] = (),
+    instance: dg.DagsterInstance | None = None,
+    definitions: dg.Definitions | None = None,
+    now: datetime | None = None,
+) -> Plan:
+    """Plan a run of the selected assets: for `partitions`, or what is outstanding.
+
+    Outstanding are the days of new and changed files for a file source, missing ones for other assets. Raises
+    ConfigError where the selection is none, or selects nothing that can be run.
+    """
+    import dagster as dg
+
+    definitions = definitions or load_definitions()
+    settings, graph = Settings(), definitions.resolve_asset_graph()
+    instance = instance or dg.DagsterInstance.get()
+    try:
+        chosen = dg.AssetSelection.from_string(selection).resolve(graph) & graph.materializable_asset_keys
+    except Exception as error:  # noqa: BLE001  (Dagster raises many kinds, each with its own words)
+        raise ConfigError(f"{selection!r} is no selection of assets: {error}") from error
+    if not chosen:
+        known = ", ".join(sorted(k.to_user_string() for k in graph.materializable_asset_keys)[:10])
+        raise ConfigError(f"{selection!r} selects no asset; there are {known} …")
+    if unknown := sorted(set(partitions) - set(daily().get_partition_keys())):
+        raise ConfigError(f"{', '.join(unknown[:5])}: no such partition; the calendar is a setting")
+    sources = file_sources(definitions)
+    plans = []
+    for key in graph.toposorted_asset_keys:
+        if key not in chosen:
+            continue
+        past = history(instance, key)
+        source = sources.get(key.path[-1]) if key.path[0] == "bronze" else None
+        if source is not None:
+            plans.append(_of_files(source, partitions, past, settings))
+        else:
+            plans.append(_of_table(graph, instance, key, partitions, past, settings))
+    touched = {dg.AssetKey(plan.asset.split("/")): set(plan.partitions) for plan in plans}
+    return Plan(
+        tuple(plans),
+        _downstream(graph, touched),
+        settings.cost_per_dbu_hour,
+        settings.dbu_per_hour,
+        settings.storage_cost_per_gb,
+        (now or datetime.now(UTC)).isoformat(timespec="seconds"),
+    )
+
+
+def _of_files(source: FileSource, days: Sequence[str], past: History, settings: Settings) -> AssetPlan:
+    lake, landing = Lake.from_settings(settings), Landing.from_settings(settings)
+    found = scan(lake, landing, source, full=True, max_files=10_000_000)
+    calendar = set(daily().get_partition_keys())
+    todo = {d: fs for d, fs in found.todo.items() if d in calendar and (not days or d in days)}
+    files = [file for each in todo.values() for file in each]
+    size = sum(file.size for file in files)
+    notes = []
+    if outside := sorted(found.todo.keys() - calendar):
+        notes.append(f"outside the calendar, not loaded: {', '.join(outside[:5])}")
+    if found.failed:
+        notes.append(f"{len(found.failed)} files are in quarantine")
+    if found.undated_count:
+        notes.append(f"{found.undated_count} files belong to no day")
+    shown = preview(lake, landing, source, files) if files else None
+    if shown is not None:
+        notes += [f"cannot be read: {path} ({reason})" for path, reason in shown.unreadable.items()]
+    plan = AssetPlan(
+        f"bronze/{source.name}", "bytes", tuple(sorted(todo)), files=len(files), bytes=size, requests=0,
+        schema=shown.changes if shown else (), notes=tuple(notes),
+    )  # fmt: skip
+    return _measured(plan, "bronze", source.name, size, past, settings)
+
+
+def _of_table(
+    graph: dg.AssetGraph,
+    instance: dg.DagsterInstance,
+    key: dg.AssetKey,
+    days: Sequence[str],
+    past: History,
+    settings: Settings,
+) -> AssetPlan:
+    definition = graph.get(key).partitions_def
+    if definition is None:
+        chosen: tuple[str, ...] = ()
+    elif days:
+        chosen = tuple(day for day in definition.get_partition_keys() if day in days)
+    else:
+        done = instance.get_materialized_partitions(key)
+        chosen = tuple(day for day in definition.get_partition_keys() if day not in done)
+    amount = len(chosen) if definition is not None else 1
+    each = past.per_partition("requests")
+    unit = "partitions"
+    requests: int | None = 0
+    if any(run.requests for run in past.runs) and each is not None:
+        unit, requests = "requests", round(each * amount)
+    elif key.path[0] == "bronze" and not past.runs:
+        requests = None
+    plan = AssetPlan(key.to_user_string(), unit, chosen, files=0, bytes=0, requests=requests)
+    return _measured(
+        plan, key.path[0], key.path[-1], requests if unit == "requests" else amount, past, settings
+    )
+
+
+def _measured(
+    plan: AssetPlan, stage: str, name: str, amount: int | None, past: History, settings: Settings
+) -> AssetPlan:
+    """The plan with what past runs and the declared rates say of so much work."""
+    from dataclasses import replace
+
+    if not amount:
+        nothing = amount == 0
+        return replace(plan, rows=0, seconds=0.0, stored_bytes=0, compute_cost=0.0, storage_cost_per_month=0.0) if nothing else plan  # fmt: skip
+    estimate, per = past.estimate(plan.unit, amount), past.rows_per(plan.unit)
+    rows = None if per is None else round(per * amount)
+    stored = _stored(stage, name, rows)
+    seconds = estimate.seconds if estimate else None
+    return replace(
+        plan,
+        rows=rows,
+        seconds=seconds,
+        stored_bytes=stored,
+        compute_cost=None
+        if seconds is None
+        else seconds / 3600 * settings.dbu_per_hour * settings.cost_per_dbu_hour,
+        storage_cost_per_month=None if stored is None else stored / 1e9 * settings.storage_cost_per_gb,
+        measured_runs=estimate.runs if estimate else 0,
+        error=estimate.error if estimate else 0.0,
+    )
+
+
+def _stored(stage: str, name: str, rows: int | None) -> int | None:
+    """Bytes that so many rows take in the table, as its present ones do."""
+    import pyarrow as pa
+
+    table = Lake.from_settings().table(stage, name)
+    if table is None or rows is None:
+        return None
+    live = pa.table(table.get_add_actions(flatten=True))
+    present = sum(count or 0 for count in live["num_records"].to_pylist())
+    return round(sum(live["size_bytes"].to_pylist()) / present * rows) if present else None
+
+
+def _downstream(graph: dg.AssetGraph, touched: Mapping[dg.AssetKey, set[str]]) -> dict[str, tuple[str, ...]]:
+    """Partitions of assets below that automation will run after these, as the graph's edges say."""
+    from dagster._core.definitions.partitions.context import partition_loading_context
+
+    reached = {key: set(days) for key, days in touched.items()}
+    found: dict[str, tuple[str, ...]] = {}
+    with partition_loading_context():
+        for key in graph.toposorted_asset_keys:
+            if key in touched:
+                continue
+            days: set[str] = set()
+            whole = False
+            for parent in graph.get(key).parent_keys & reached.keys():
+                if graph.get(key).partitions_def is None:
+                    whole = whole or bool(reached[parent])
+                    continue
+                for day in reached[parent] if graph.get(parent).partitions_def is not None else ():
+                    days |= set(graph.get_child_partition_keys_of_parent(day, parent, key))
+            if days or whole:
+                reached[key] = days or {""}
+                found[key.to_user_string()] = tuple(sorted(days))
+    return found
+
+
+def _concerns(asset: AssetPlan, name: str) -> bool:
+    """A file source has no requests and a table no files: these are zero, not unknown."""
+    return True
