@@ -7,13 +7,15 @@ Two forms. *Row-driven*: every row of a table or query fills the request templat
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
 from asgard_assets.ingest.api.forms import Form, Incremental, PullForm, RowForm, Rows
 from asgard_assets.ingest.api.parameters import ParameterText, TemplateBody, TemplateText, misfit
 from asgard_assets.ingest.api.schemes import Auth, NoAuth, veil
+from asgard_assets.ingest.api.secrets import SENSITIVE_HEADERS
 from asgard_assets.ingest.api.sink import Quality, Sink
 from asgard_assets.ingest.api.templates import fields_of
 from asgard_assets.ingest.api.wire import Wire
@@ -51,6 +53,14 @@ class Endpoint(Model):
     redirects: int = Field(
         default=5, ge=0, le=20, description="Redirects to follow; credentials go to `base_url` alone."
     )
+
+    @model_validator(mode="after")
+    def _no_credentials(self) -> Self:
+        if re.search(r"://[^/?#]*@", self.base_url):
+            raise ValueError("base_url carries credentials; give them in `auth`, by reference")
+        if found := [name for name in self.headers if name.lower() in SENSITIVE_HEADERS]:
+            raise ValueError(f"the header {found[0]} carries credentials; give them in `auth`, by reference")
+        return self
 
     def fields(self) -> dict[tuple[str, str], str]:
         """Every placeholder in use, as (`row`, `partition` or `cursor`, name), with a field that uses it."""

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _TRIES = 4
 _BACKOFF_SECONDS = 0.25
 _LIFE_SECONDS = 300.0  # of a token whose server does not say how long it lives
-_REJECTIONS_SECONDS = 10.0  # a new token that is refused too is no reason for the next one
+_REJECTIONS_SECONDS = 10.0  # a token that is refused so soon after a refusal is no reason for the next one
 _FAILED_SECONDS = 2.0
 
 
@@ -33,6 +33,7 @@ _FAILED_SECONDS = 2.0
 class _Token:
     value: Secret
     generation: int
+    born: float
     fresh_until: float
     valid_until: float
 
@@ -70,11 +71,7 @@ class TokenSource:
     async def credentials(self, rejected: int | None = None) -> Credentials:
         token, now = self._token, self._clock()
         wanted = token is None or now >= token.fresh_until
-        if (
-            token is not None
-            and rejected == token.generation
-            and now >= self._rejected_at + _REJECTIONS_SECONDS
-        ):
+        if token is not None and rejected == token.generation and self._renews(token, now):
             self._rejected_at = now
             self._refresh_token = None  # of a session that the server may have ended
             token, wanted = None, True
@@ -94,6 +91,11 @@ class TokenSource:
             token.fresh_until - self._clock(),
             renewable=True,
         )
+
+    def _renews(self, token: _Token, now: float) -> bool:
+        """Whether a rejection is one of a token that was good once, not of whatever this client shows."""
+        served = min(_REJECTIONS_SECONDS, (token.valid_until - token.born) / 4)
+        return now >= min(self._rejected_at + _REJECTIONS_SECONDS, token.born + served)
 
     def _renewed(self, task: asyncio.Task[_Token]) -> None:
         self._renewing = None
@@ -187,7 +189,7 @@ class TokenSource:
         life = _seconds(answer.get("expires_in"))
         margin = min(self._auth.refresh_margin_seconds, life / 2)
         generation = self._token.generation + 1 if self._token else 1
-        return _Token(Secret(value), generation, asked + life - margin, asked + life)
+        return _Token(Secret(value), generation, asked, asked + life - margin, asked + life)
 
     def _told(self, response: Response) -> str:
         """The error code and description of RFC 6749, 5.2; never the body as such."""

@@ -133,8 +133,11 @@ def _linked(number: int, target: Any, url: str) -> Page | None:
         return None
     if not isinstance(target, str):
         raise MalformedPage(f"the next page's address is no text: {target!r:.100}")
-    absolute = urljoin(url, target)
-    old, new = urlsplit(url), urlsplit(absolute)
+    try:
+        absolute = urljoin(url, target)
+        old, new = urlsplit(url), urlsplit(absolute)
+    except ValueError as error:
+        raise MalformedPage(f"the next page's address is none: {target!r:.100}") from error
     if (old.scheme, old.netloc) != (new.scheme, new.netloc):
         raise MalformedPage(
             f"the next page lies on another origin ({new.scheme}://{new.netloc}); it is not followed, "
