@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from asgard_assets import cli_files
+from asgard_assets import cli_api, cli_files
 from asgard_assets.errors import AsgardError
 from asgard_assets.settings import ROOT, Settings
 
@@ -112,6 +112,9 @@ def dev(
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: ui.terminate())
         raise typer.Exit(ui.wait())
+
+
+cli_api.register(app)
 
 
 @app.command()

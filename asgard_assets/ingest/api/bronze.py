@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from asgard_assets.ingest.api.forms import PullForm, column_of
 from asgard_assets.ingest.api.models import ApiSource
@@ -166,6 +166,18 @@ class _Buffer:
     rows: list[Mapping[str, Any]] = field(default_factory=list)
     bytes: int = 0
     since: float = field(default_factory=time.monotonic)
+
+
+class Results(Protocol):
+    """Where a task's rows go. `written` are the files that the driver is told of."""
+
+    written: list[str]
+
+    async def add(self, day: str, row: Mapping[str, Any], size: int) -> None: ...
+
+    async def flush_old(self) -> None: ...
+
+    async def flush(self, *days: str) -> None: ...
 
 
 class ResultFiles:

@@ -107,5 +107,9 @@ def dumped(mapping: Mapping[str, str]) -> str:
         return "{}"
     import orjson
 
-    safe = {k: MASK if k.lower() in SENSITIVE_HEADERS else v for k, v in mapping.items()}
-    return orjson.dumps(safe, option=orjson.OPT_SORT_KEYS).decode()
+    return orjson.dumps(redacted_headers(mapping), option=orjson.OPT_SORT_KEYS).decode()
+
+
+def redacted_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The same headers with stars in place of what is a secret by its name."""
+    return {k: MASK if k.lower() in SENSITIVE_HEADERS else v for k, v in headers.items()}

@@ -114,6 +114,19 @@ class Summary:
     bad_days: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
+    def by_outcome(self) -> dict[str, int]:
+        """Rows by outcome, all days together."""
+        found: dict[str, int] = {}
+        for outcomes in self.outcomes.values():
+            for outcome, rows in outcomes.items():
+                found[outcome] = found.get(outcome, 0) + rows
+        return found
+
+    def told(self) -> dict[str, Any]:
+        """All of it as plain data, for JSON."""
+        return asdict(self) | {"rows": self.rows, "requests_per_second": self.requests_per_second}
+
+    @property
     def rows(self) -> int:
         return sum(sum(by.values()) for by in self.outcomes.values())
 

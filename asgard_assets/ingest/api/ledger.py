@@ -108,10 +108,9 @@ def plan_rows(
     """
     assert source.rows is not None
     chosen, epochs = modes(lake, source, staging.days, mode)
-    refuse_cut(source, chosen, limit)
     common = fingerprint(source)
     send, carried = {}, {}
-    with lake.connect() as connection, PlanFiles(lake, staging, tasks) as files:
+    with lake.connect() as connection, PlanFiles(_keeper(lake, staging), staging, tasks) as files:
         connection.execute(f"set temp_directory = '{_scratch(lake, staging)}'")
         for day in staging.days:
             _select_rows(lake, connection, source, day, rows_from)
@@ -136,6 +135,11 @@ def plan_rows(
             query = f"select {', '.join(PLAN_COLUMNS)} from todo order by length(row_key), row_key"
             files.add(connection.execute(query).to_arrow_reader(files.batch_rows(send[day])))
         return Plan(send, carried, chosen, epochs, files.tasks)
+
+
+def _keeper(lake: Lake, staging: Staging) -> Lake:
+    """Whose file system holds the plan: a dry run's is on this machine, wherever the tables are."""
+    return lake if staging.path.startswith(lake.root) else Lake(staging.path)
 
 
 def _select_rows(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from asgard_assets.errors import ConfigError, LakeError
-from asgard_assets.ingest.api.auth import Issuer, references
+from asgard_assets.ingest.api.auth import Fixed, Issuer, references
 from asgard_assets.ingest.api.bronze import SUCCESS, arrow_schema, table_spec
 from asgard_assets.ingest.api.budget import Budget
 from asgard_assets.ingest.api.calendar import refuse_days, today, usual_days
@@ -27,11 +27,13 @@ from asgard_assets.ingest.api.models import ApiSource, Mode
 from asgard_assets.ingest.api.oauth import issuer
 from asgard_assets.ingest.api.plan import PLAN_COLUMNS, PlanFiles
 from asgard_assets.ingest.api.progress import FOLDER, Progress, Watch, watching
+from asgard_assets.ingest.api.recording import begin, recorded_base_url
 from asgard_assets.ingest.api.schemes import OAuth2
 from asgard_assets.ingest.api.secrets import expand, variable
 from asgard_assets.ingest.api.service import JobService
 from asgard_assets.ingest.api.settle import drop_repeated, known_schema, type_payloads
 from asgard_assets.ingest.api.tls import WireSecrets, wire_secrets
+from asgard_assets.ingest.api.wire import Tls
 from asgard_assets.ingest.api.worker import Job, load_middleware, sender
 from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.quality.audit import audit
@@ -114,14 +116,16 @@ def stage_source(
     Raises Unreachable or Refused where the API gave no usable answer to anything; then nothing is left
     behind. Row failures are rows.
     """
-    refuse_days(source, days, today())
-    issuing, wire = issuer(source), wire_secrets(source)
+    if not source.transport.replay:
+        refuse_days(source, days, today())
+    issuing, wire, source, base_url = connected(source)
     for path in source.middleware:
         load_middleware(path, source)
-    base_url = _base_url(source)
     _check_rows(source, rows)
     run_id = run_id or uuid.uuid4().hex
     payload = known_schema(lake, source)
+    if source.transport.record:
+        begin(Path(source.transport.record), source.name, base_url)
     staging = lake.stage(
         source.sink.stage,
         source.sink.name,
@@ -188,6 +192,22 @@ def _base_url(source: ApiSource) -> str:
     return url
 
 
+def connected(source: ApiSource) -> tuple[Issuer, WireSecrets, ApiSource, str]:
+    """Who issues credentials, the connection's own secrets, the source with its folders as workers find them,
+    and its base URL. A replay needs no secret and knows the API's address by itself.
+    """
+    wire = source.transport
+    folders = {
+        name: str(Path(path).absolute()) for name in ("record", "replay") if (path := getattr(wire, name))
+    }
+    source = source.model_copy(update={"transport": wire.model_copy(update=folders)})
+    if wire.replay:
+        plain = wire.model_copy(update=folders | {"tls": Tls(), "proxy": None})
+        source = source.model_copy(update={"transport": plain})
+        return Fixed(), WireSecrets(), source, recorded_base_url(Path(wire.replay), source.name)
+    return issuer(source), wire_secrets(source), source, _base_url(source)
+
+
 def _service(spark: SparkSession, source: ApiSource, issuing: Issuer, wire: WireSecrets) -> JobService:
     """The driver's service for this job's workers, which then need no secret of their own."""
     conf = spark.sparkContext.getConf()
@@ -227,10 +247,13 @@ def _plan(
     if source.rows is None:
         return _plan_walks(lake, source, staging, mode, limit, tasks)
     if rows is None:
-        return plan_rows(lake, source, staging, mode, None, limit, tasks, left)
-    target = f"{staging.path}/{_ROWS}/frame"
-    rows.write.parquet(target.replace("s3://", "s3a://", 1))
-    return plan_rows(lake, source, staging, mode, f"{target}/*.parquet", limit, tasks, left)
+        plan = plan_rows(lake, source, staging, mode, None, limit, tasks, left)
+    else:
+        target = f"{staging.path}/{_ROWS}/frame"
+        rows.write.parquet(target.replace("s3://", "s3a://", 1))
+        plan = plan_rows(lake, source, staging, mode, f"{target}/*.parquet", limit, tasks, left)
+    refuse_cut(source, plan.modes, limit)
+    return plan
 
 
 def _plan_walks(

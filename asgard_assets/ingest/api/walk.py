@@ -16,8 +16,8 @@ class Walk:
     `cursor` is the incremental cursor after the pages read so far; None where none was seen.
     """
 
-    def __init__(self, form: PullForm, limit: int | None = None):
-        self._form, self._limit = form, limit
+    def __init__(self, form: PullForm, limit: int | None = None, pages: int | None = None):
+        self._form, self._limit, self._pages = form, limit, pages
         self.pagination = form.pagination
         self.items = 0
         self.cursor: Any = None
@@ -56,6 +56,8 @@ class Walk:
         if self._limit is not None and self.items + len(items) >= self._limit:
             items, after = items[: self._limit - self.items], None
         self.items += len(items)
+        if after is not None and after.number == self._pages:
+            after = None
         return items, after
 
     @property

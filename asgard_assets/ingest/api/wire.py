@@ -72,6 +72,21 @@ class Wire(Model):
     tls: Tls = Field(default=Tls(), description="Certificates: whom to trust, and our own.")
     proxy: Proxy | None = Field(default=None, description="The proxy to send through.")
 
+    record: str | None = Field(
+        default=None,
+        description="Folder in which every answer is kept, sanitised; on a cluster one that all workers share.",
+    )
+    replay: str | None = Field(
+        default=None,
+        description="Folder of a recording that answers in place of the API: no network, no secret.",
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Wire:
+        if self.record and self.replay:
+            raise ValueError("give transport.record or transport.replay, not both")
+        return self
+
     @property
     def has_secrets(self) -> bool:
         return bool(self.tls.key_passphrase or (self.proxy and self.proxy.password))

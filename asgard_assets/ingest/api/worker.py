@@ -14,13 +14,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api import bodies
 from asgard_assets.ingest.api.auth import Authenticator, Fixed
 from asgard_assets.ingest.api.breaker import Breaker
-from asgard_assets.ingest.api.bronze import PERMANENT, RETRYABLE, SUCCESS, ResultFiles, written_by
+from asgard_assets.ingest.api.bronze import PERMANENT, RETRYABLE, SUCCESS, ResultFiles, Results, written_by
 from asgard_assets.ingest.api.budget import Budget
 from asgard_assets.ingest.api.conditional import KEPT, conditional, kept_row, kept_schema
 from asgard_assets.ingest.api.content import Content
@@ -47,6 +48,7 @@ from asgard_assets.ingest.api.payload import Schema
 from asgard_assets.ingest.api.plan import requests_of
 from asgard_assets.ingest.api.pressure import Pressure
 from asgard_assets.ingest.api.progress import ProgressFile
+from asgard_assets.ingest.api.recording import NotRecorded, Recorder, Replayer
 from asgard_assets.ingest.api.redirects import BadRedirect, Redirecting
 from asgard_assets.ingest.api.rendering import Renderer, fingerprint, page_id, partition_values
 from asgard_assets.ingest.api.retry import Retrying
@@ -80,6 +82,7 @@ class Job:
     payload: Schema | None = None  # the typed payload's schema, where it is known
     cursors: Mapping[str, Any] = field(default_factory=dict)  # by day, where an incremental walk begins
     limit: int | None = None  # of a list's items, by day
+    pages: int | None = None  # of a list, by day
     progress: bool = False  # whether somebody wants to know how far the tasks are
 
 
@@ -148,7 +151,14 @@ def run_task(job: Job, batches: Iterator[pa.RecordBatch], label: str, before: Fi
 class Task:
     """The asyncio side of one Spark task."""
 
-    def __init__(self, job: Job, label: str, client: Transport | None = None, figures: Figures | None = None):
+    def __init__(
+        self,
+        job: Job,
+        label: str,
+        client: Transport | None = None,
+        figures: Figures | None = None,
+        files: Results | None = None,
+    ):
         source = job.source
         self._job, self._source = job, source
         self._client = client
@@ -158,7 +168,7 @@ class Task:
         self._describing = Describing(source, self._redactor)
         self._service = ServiceClient(job.service) if job.service else None
         self._days: dict[str, dict[str, str]] = {}
-        self._files = ResultFiles(source, job.lake, job.staging_path, job.schema, label)
+        self._files = files or ResultFiles(source, job.lake, job.staging_path, job.schema, label)
         self._kept = ResultFiles(
             source, job.lake, f"{job.staging_path}/{KEPT}", kept_schema(job.schema), label
         )
@@ -188,6 +198,7 @@ class Task:
                 auth.renew,
                 Limiting(pause, gate),
                 *(load_middleware(path, source) for path in source.middleware),
+                *_recording(source, label, self._redactor),
                 auth.authorize,
                 pressure,
             ],
@@ -279,7 +290,7 @@ class Task:
     async def _walk(self, day: str, _: str, row_key: str, row: dict[str, Any], known: str | None) -> None:
         form = self._source.form
         assert isinstance(form, PullForm)
-        walk = Walk(form, self._job.limit)
+        walk = Walk(form, self._job.limit, self._job.pages)
         page: Page | None = walk.first
         while page is not None:
             identity = page_id(self._fingerprint, day, page)
@@ -323,7 +334,7 @@ class Task:
             self.figures.bytes += len(response.body)
         except TransportError as error:
             exchange.failed(RETRYABLE, error)
-        except (RenderError, BodyTooLarge, Unsendable, BadRedirect) as error:
+        except (RenderError, BodyTooLarge, Unsendable, BadRedirect, NotRecorded) as error:
             exchange.failed(PERMANENT, error)
         trace = exchange.request.trace
         self.figures.retries += max(0, trace.attempts - 1)
@@ -368,6 +379,13 @@ class Task:
             row["body"] = body = None
         size = len(body or "") + (len(payload) if isinstance(payload, str) else len(exchange.body)) + 500
         await self._files.add(day, row, size)
+
+
+def _recording(source: ApiSource, label: str, redactor: Redactor) -> list[Middleware]:
+    wire = source.transport
+    if wire.replay:
+        return [Replayer(Path(wire.replay))]
+    return [Recorder(Path(wire.record), label, redactor)] if wire.record else []
 
 
 def load_middleware(path: str, source: ApiSource) -> Middleware:

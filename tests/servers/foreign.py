@@ -1,0 +1,132 @@
+"""API servers that nobody here wrote, each in an environment of its own under the cache, by version."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from asgard_assets.settings import Settings
+
+DATASETTE, HTTPBIN, JSON_SERVER = "0.65.1", "0.10.2", "1.0.0-beta.3"
+
+
+def missing(reason: str) -> None:
+    """Skip, or fail where CI asks for every server."""
+    if os.environ.get("ASGARD_REQUIRE_SERVERS"):
+        pytest.fail(f"{reason}, and ASGARD_REQUIRE_SERVERS is set")
+    pytest.skip(reason)
+
+
+def _folder(name: str) -> Path:
+    return Settings().cache / "servers" / name
+
+
+def _python_server(name: str, *packages: str) -> Path:
+    """The `bin` of an environment with these packages, made once."""
+    folder = _folder(name)
+    if not (folder / ".done").exists():
+        uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+        if uv is None:
+            missing("uv is not installed")
+        for command in (
+            [uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)],
+            [uv, "pip", "install", "-q", "--python", str(folder / "bin/python"), *packages],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                missing(f"{name} cannot be installed: {done.stderr.strip()[-300:]}")
+        (folder / ".done").touch()
+    return folder / "bin"
+
+
+def _node_server(name: str, package: str) -> Path:
+    folder = _folder(name)
+    if not (folder / ".done").exists():
+        if not (shutil.which("npm") and shutil.which("node")):
+            missing("node and npm are not installed")
+        folder.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", package]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            missing(f"{name} cannot be installed: {done.stderr.strip()[-300:]}")
+        (folder / ".done").touch()
+    return folder / "node_modules/.bin"
+
+
+@contextmanager
+def _running(command: list[str], port: int, path: str, cwd: Path) -> Iterator[str]:
+    url = f"http://127.0.0.1:{port}"
+    log = cwd / "server.log"
+    with log.open("w") as out:
+        server = subprocess.Popen(command, cwd=cwd, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                with urllib.request.urlopen(f"{url}{path}", timeout=5):
+                    break
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                if server.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail(f"{command[0]} did not start:\n{log.read_text()[-2000:]}")
+                time.sleep(0.2)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@contextmanager
+def datasette(folder: Path, orders: int) -> Iterator[tuple[str, Path]]:
+    """Datasette over a shop's orders; also the database, which a test may change while it is served."""
+    bin_ = _python_server(f"datasette-{DATASETTE}", f"datasette=={DATASETTE}", "setuptools<81")
+    database = folder / "shop.db"
+    with sqlite3.connect(database) as connection:
+        connection.execute(
+            "create table orders (id integer primary key, customer, amount real, updated_at, note)"
+        )
+        connection.executemany(
+            "insert into orders values (?, ?, ?, ?, ?)",
+            [(n, f"c{n % 7}", n / 4, f"2026-10-05T{n // 60:02}:{n % 60:02}:00", None) for n in range(orders)],
+        )
+    port = _port()
+    command = [str(bin_ / "datasette"), "serve", str(database), "-h", "127.0.0.1", "-p", str(port)]
+    with _running(command, port, "/-/versions.json", folder) as url:
+        yield url, database
+
+
+@contextmanager
+def json_server(folder: Path, products: list[dict]) -> Iterator[str]:
+    bin_ = _node_server(f"json-server-{JSON_SERVER}", f"json-server@{JSON_SERVER}")
+    (folder / "db.json").write_text(json.dumps({"products": products}))
+    port = _port()
+    command = [str(bin_ / "json-server"), "db.json", "--host", "127.0.0.1", "--port", str(port)]
+    with _running(command, port, "/products?_page=1&_per_page=1", folder) as url:
+        yield url
+
+
+@contextmanager
+def httpbin(folder: Path) -> Iterator[str]:
+    bin_ = _python_server(f"httpbin-{HTTPBIN}", f"httpbin=={HTTPBIN}", "gunicorn==23.0.0")
+    port = _port()
+    command = [str(bin_ / "gunicorn"), "-b", f"127.0.0.1:{port}", "--threads", "8", "httpbin:app"]
+    with _running(command, port, "/get", folder) as url:
+        yield url
