@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from asgard_assets import cli_api, cli_files
-from asgard_assets.errors import AsgardError
+from asgard_assets.errors import AsgardError, ConfigError
 from asgard_assets.settings import ROOT, Settings
 
 app = typer.Typer(
@@ -127,6 +128,27 @@ def reference() -> None:
 
 
 cli_files.register(app)
+
+
+@app.command()
+def preview(
+    source: Annotated[str, typer.Argument(help="Name of a file source, or the file of an API source.")],
+    partition: Annotated[str | None, typer.Option(help="API: the day; default: today.")] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(help="Files: how many rows to show. API: a file of rows to make requests of."),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, max=20, help="API: requests, or pages of a list.")] = 3,
+    replay: Annotated[Path | None, typer.Option(help="API: answer from this recording.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Files: print JSON.")] = False,
+) -> None:
+    """Rows as a file source would load them, or a handful of an API's answers and what they tell. Writes nothing."""
+    if Path(source).suffix in (".yaml", ".yml", ".json"):
+        cli_api.preview(Path(source), partition, Path(rows) if rows else None, count, replay)
+    elif rows is not None and not (rows.isdigit() and int(rows)):
+        raise ConfigError(f"--rows {rows}: a file source is shown by a number of rows")
+    else:
+        cli_files.preview(source, int(rows or 10), as_json)
 
 
 def main() -> None:

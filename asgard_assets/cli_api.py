@@ -114,7 +114,6 @@ def preview(
 def register(app: typer.Typer) -> None:
     """Add the commands to `asgard`."""
     app.command()(ingest)
-    app.command()(preview)
 
 
 def _source(config: Path, record: Path | None, replay: Path | None) -> ApiSource:

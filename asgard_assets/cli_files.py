@@ -32,7 +32,7 @@ Days = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (preview, plan, files, backlog, pause, resume, retry, refresh, backfill, repair, clean):
+    for command in (plan, files, backlog, pause, resume, retry, refresh, backfill, repair, clean):
         app.command()(command)
 
 
