@@ -74,13 +74,17 @@ def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
             asset_spec(
                 spec,
                 deps=[dg.AssetKey(table.split("/")) for table in upstreams],
-                partitions_def=daily(),
+                # How things are now is asked for while the day still runs.
+                partitions_def=daily(end_offset=1 if source.kind == "snapshot" else 0),
                 automation=on_upstream_change() if model.automation == "on_upstream_change" else None,
                 extra_metadata={"base_url": source.endpoint.base_url, "form": source.form.type},
             )
         ],
         check_specs=check_specs(spec),
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        # A cursor goes on from one day to the next; what it gets cannot be told apart by days.
+        backfill_policy=dg.BackfillPolicy.multi_run(1)
+        if source.incremental
+        else dg.BackfillPolicy.single_run(),
         retry_policy=dg.RetryPolicy(
             max_retries=model.retries,
             delay=model.retry_delay_seconds,
@@ -88,7 +92,7 @@ def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
             jitter=dg.Jitter.PLUS_MINUS,
         ),
         # Two runs at once would add up to twice the rate that the source allows.
-        pool=f"api_{source.name}",
+        pool=f"api:{source.name}",
         required_resource_keys={"lake", "spark", "step_launcher"},
     )
     def ingest(context: dg.AssetExecutionContext, config: ApiRunConfig) -> Iterator[Any]:
@@ -105,7 +109,13 @@ def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
                 run_id=context.run.run_id,
             )
             yield from publish(
-                context, lake, spec, staged.staging, _metadata(staged.summary), _day_metadata(staged.summary)
+                context,
+                lake,
+                spec,
+                staged.staging,
+                _metadata(staged.summary),
+                _day_metadata(staged.summary),
+                plans=staged.plans,
             )
 
     return ingest
@@ -134,6 +144,14 @@ def _metadata(summary: "Summary") -> dict[str, Any]:
         "carried_rows": sum(summary.carried.values()),
         "spark_tasks": len(summary.workers),
     }
+    if summary.pagination:
+        shown["pagination"] = summary.pagination
+    if summary.duplicates:
+        shown["repeated_items_left_out"] = sum(summary.duplicates.values())
+    if summary.cursor is not None:
+        shown["cursor"] = str(summary.cursor)
+    if summary.drift:
+        shown["schema_drift"] = dg.MetadataValue.json(dict(summary.drift))
     if summary.failures:
         shown["failed_requests"] = dg.MetadataValue.md(markdown(summary.failures))
     return shown

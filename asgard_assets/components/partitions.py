@@ -9,12 +9,12 @@ import dagster as dg
 from asgard_assets.settings import Settings
 
 
-def daily() -> dg.DailyPartitionsDefinition:
-    """One partition a day; the key `ds` is the window that was asked for."""
+def daily(end_offset: int = 0) -> dg.DailyPartitionsDefinition:
+    """One partition a day; the key `ds` is the window that was asked for. `end_offset` 1: the current day too."""
     settings = Settings()
     end = settings.partition_end.isoformat() if settings.partition_end else None
     return dg.DailyPartitionsDefinition(
-        settings.partition_start.isoformat(), end_date=end, timezone=settings.time_zone
+        settings.partition_start.isoformat(), end_date=end, timezone=settings.time_zone, end_offset=end_offset
     )
 
 

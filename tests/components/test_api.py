@@ -78,7 +78,7 @@ def test_a_source_is_an_asset_with_all_that_the_catalog_shows():
         "success_rate_is_usual": False,
     }
     assert asset.backfill_policy == dg.BackfillPolicy.single_run()
-    assert asset.op.pool == "api_usage"
+    assert asset.op.pool == "api:usage"
     assert {"lake", "spark", "step_launcher"} <= asset.required_resource_keys
 
 
@@ -167,3 +167,12 @@ def test_a_secret_that_was_written_into_yaml_is_not_repeated_in_the_error():
     said = "".join(traceback.format_exception(caught.value))
     assert re.search(r"defs\.yaml:\d+", said)
     assert secret not in said
+
+
+def test_a_snapshot_is_asked_for_today_and_a_cursor_goes_one_day_at_a_time():
+    pull = {"type": "pull", "items": "data"}
+    endpoint = {"base_url": "${TEST_API}", "path": "/v1/tickets"}
+    snapshot = api_asset(ApiIngestModel(source=source(USAGE, kind="snapshot", form=pull, endpoint=endpoint)))
+    assert snapshot.partitions_def.end_offset == 1
+    changes = source(USAGE, kind="changes", form=pull | {"incremental": {"field": "at"}}, endpoint=endpoint)
+    assert api_asset(ApiIngestModel(source=changes)).backfill_policy == dg.BackfillPolicy.multi_run(1)
