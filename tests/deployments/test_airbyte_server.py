@@ -22,9 +22,10 @@ import dagster as dg
 import pytest
 import yaml
 
+from asgard_assets.errors import ConfigError
 from asgard_assets.settings import ROOT
-from deployments.local.airbyte.install import CONNECTORS, environment, install
-from tests.fakes.airbyte import load
+from deployments.local.airbyte.install import CONNECTORS, command, environment, install
+from tests.fakes.airbyte import Fake, load
 
 BUSY = {"count": 2_000_000, "seed": 1, "parallelism": 2}
 PUBLIC = "/api/public/v1"
@@ -238,3 +239,42 @@ def test_the_connectors_are_installed_once_and_work_from_where_they_were_moved_t
         assert str(tmp_path) not in script
     out = subprocess.run([home / "bin" / "source-faker", "spec"], capture_output=True, text=True, check=True)
     assert json.loads(out.stdout)["type"] == "SPEC"
+
+
+def test_any_installed_source_is_found_and_a_missing_one_says_how_to_get_it(tmp_path, monkeypatch):
+    for folder in ("given", "path"):
+        (tmp_path / folder).mkdir()
+        script = tmp_path / folder / f"source-{folder}"
+        script.write_text("#!/bin/sh\n")
+        script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    given = (tmp_path / "given",)
+    assert command("source-given", folders=given) == tmp_path / "given" / "source-given"
+    assert command("source-path", folders=given) == tmp_path / "path" / "source-path"
+    with pytest.raises(ConfigError, match="source-nobody is not installed.*--connectors"):
+        command("source-nobody", folders=given)
+    with pytest.raises(ConfigError, match="no connector's name"):
+        command("source-../../bin/sh", folders=given)
+
+
+@pytest.mark.servers
+def test_a_connector_from_another_folder_is_connected_through_the_api_and_synced(tmp_path):
+    Fake(tmp_path)  # leaves its command in the folder
+    (tmp_path / "empty.yaml").write_text("name: empty\nconnections: []\n")
+    arguments = ["--workspace", str(tmp_path / "empty.yaml"), "--connectors", str(tmp_path)]
+    with running(tmp_path, *arguments) as server:
+        (workspace,) = server.call("GET", f"{PUBLIC}/workspaces")["data"]
+        known = {"workspaceId": workspace["workspaceId"], "name": "fake"}
+        source = server.call(
+            "POST", f"{PUBLIC}/sources", {**known, "configuration": {"sourceType": "fake", "rows": 2}}
+        )
+        destination = server.call(
+            "POST", f"{PUBLIC}/destinations", {**known, "configuration": {"destinationType": "s3"}}
+        )
+        body = {"sourceId": source["sourceId"], "destinationId": destination["destinationId"]}
+        connection = server.call("POST", f"{PUBLIC}/connections", body)
+        assert [s["name"] for s in connection["configurations"]["streams"]] == ["users", "orders"]
+        started = {"connectionId": connection["connectionId"], "jobType": "sync"}
+        job = server.call("POST", f"{PUBLIC}/jobs", started)["jobId"]
+        until(lambda: server.job(job)["status"] == "succeeded")
+        assert [row["id"] for row in server.rows("users")] == [1, 2]
