@@ -73,8 +73,10 @@ def _same_key(write: Upsert) -> str:
 
 def _age(write: Upsert, table: str) -> str:
     """A row's age as one comparable value; a missing value is the oldest."""
-    told = [f"{table}.{_name(c)} is not null, {table}.{_name(c)}" for c in write.newest_by]
-    return f"row({', '.join([*told, f'{table}._metadata.modified', f'{table}._file', f'{table}._row'])})"
+    told = [part.format(f"{table}.{_name(c)}") for c in write.newest_by for part in ("{} is not null", "{}")]
+    told += [f"{table}.{column}" for column in ("_metadata.modified", "_file", "_row")]
+    named = ", ".join(f"'o{n}': {part}" for n, part in enumerate(told))
+    return f"{{{named}}}"
 
 
 def _name(column: str) -> str:
