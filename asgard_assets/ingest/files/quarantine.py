@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import FencedError
 from asgard_assets.ingest.files.landing import File
@@ -52,15 +52,19 @@ def quarantine_schema() -> pa.Schema:
     )
 
 
-def rows_of(file: File, ds: str, bad: Sequence[Bad], at: datetime) -> pa.Table:
+def rows_of(file: File, bad: Sequence[Bad], at: datetime) -> list[dict[str, Any]]:
     """Bad records of a file as rows of the quarantine, without `ds`."""
-    import pyarrow as pa
-
     about = {"file": file.path, "size": file.size, "version": file.version, "modified": file.modified}
-    rows = [
+    return [
         about | {"row": b.row, "kind": "row", "reason": b.reason, "raw": b.raw, "quarantined_at": at}
         for b in bad
     ]
+
+
+def as_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows as a part of the quarantine is written."""
+    import pyarrow as pa
+
     schema = quarantine_schema()
     return pa.Table.from_pylist(rows, schema.remove(schema.get_field_index(DS)))
 

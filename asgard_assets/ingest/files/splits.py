@@ -121,7 +121,7 @@ def _chunks(file: File, how: Concrete | None) -> list[Chunk]:
     quote = ord(how.quote) if isinstance(how, Csv) else -1
     delimiter = ord(delimiter_of(file.path, how)) if isinstance(how, Csv) else -1
     starts = list(range(0, file.size, SPLIT_BYTES))
-    if file.size - starts[-1] < SPLIT_BYTES // 4:
+    if len(starts) > 1 and file.size - starts[-1] < SPLIT_BYTES // 4:
         starts.pop()
     ends = [*starts[1:], file.size]
     return [Chunk(file.path, s, e, file.size, quote, delimiter) for s, e in zip(starts, ends, strict=True)]

@@ -17,7 +17,7 @@ from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.conform import Conformer, QueryError, Seen, Shape
 from asgard_assets.ingest.files.landing import File, Landing
 from asgard_assets.ingest.files.models import ByColumn, FileSource
-from asgard_assets.ingest.files.quarantine import rows_of
+from asgard_assets.ingest.files.quarantine import as_table, rows_of
 from asgard_assets.ingest.files.readers import Bad, Range, TooLong, how_to_read, read_file
 from asgard_assets.lake import DS, Lake, without_floats
 
@@ -102,7 +102,8 @@ class Worker:
         self._paths: list[str] = []
         self._load_day = ""
         self._bytes = 0
-        self._bad: list[pa.Table] = []
+        self._bad: list[dict[str, Any]] = []
+        self._bad_bytes = 0
         self._bad_paths: list[str] = []
         self.parts: list[Part] = []
 
@@ -156,7 +157,7 @@ class Worker:
                 self.parts += self._write(tables, piece.ds, (file.path,))
             else:
                 self._take(tables, file.path, size)
-            self._take_bad(rows_of(file, piece.ds, bad, task.ingested_at) if bad else None, file.path)
+            self._take_bad(rows_of(file, bad, task.ingested_at), file.path)
         return outcome
 
     def _take(self, tables: list[pa.Table], path: str, size: int) -> None:
@@ -166,11 +167,12 @@ class Worker:
         if self._bytes > _PART_BYTES:
             self._flush_rows()
 
-    def _take_bad(self, rows: pa.Table | None, path: str) -> None:
-        if rows is not None:
-            self._bad.append(rows)
+    def _take_bad(self, rows: list[dict[str, Any]], path: str) -> None:
+        if rows:
+            self._bad += rows
             self._bad_paths.append(path)
-            if sum(table.nbytes for table in self._bad) > _PART_BYTES:
+            self._bad_bytes += sum(len(row["raw"]) for row in rows)
+            if self._bad_bytes > _PART_BYTES:
                 self._flush_bad()
 
     def flush(self) -> None:
@@ -185,14 +187,12 @@ class Worker:
 
     def _flush_bad(self) -> None:
         if self._bad:
-            import pyarrow as pa
-
             uri = f"{self._task.quarantine_path}/{DS}={self._load_day}/part-{uuid.uuid4().hex}.parquet"
-            self._write_parquet(pa.concat_tables(self._bad), uri)
+            self._write_parquet(as_table(self._bad), uri)
             self.parts.append(
                 Part(uri, self._load_day, self._load_day, tuple(dict.fromkeys(self._bad_paths)), True)
             )
-        self._bad, self._bad_paths = [], []
+        self._bad, self._bad_paths, self._bad_bytes = [], [], 0
 
     def _write(self, tables: list[pa.Table], load_day: str, files: tuple[str, ...]) -> list[Part]:
         import pyarrow as pa
