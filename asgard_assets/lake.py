@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _COMMIT_TRIES = 20
+_COMMIT_ID = "asgard_commit"
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ class Lake(LakeReader):
         where a column changed its type or the table its partitioning.
         """
         from deltalake import CommitProperties, DeltaTable, Schema, Transaction
-        from deltalake.exceptions import CommitFailedError
+        from deltalake.exceptions import CommitFailedError, DeltaError
 
         chosen = tuple(dict.fromkeys(staging.days if days is None else days)) or ("",)
         adds, rows = [], {}
@@ -198,16 +199,18 @@ class Lake(LakeReader):
             actions = [self._add_action(staging, day, uri) for uri in staged[day]]
             rows[day] = sum(json.loads(action.stats)["numRecords"] for action in actions)
             adds += actions
+        token = uuid.uuid4().hex
         transactions = [Transaction(app_id(day), staging.seen[day] + 1) for day in chosen]
         transactions += [Transaction(app, number) for app, number in (plans or {}).items()]
         properties = CommitProperties(
-            custom_metadata=dict(metadata or {}),
+            custom_metadata={**(metadata or {}), _COMMIT_ID: token},
             app_transactions=transactions,
             max_commit_retries=_COMMIT_TRIES,
         )
         partition_by = [DS] if staging.partitioned else None
         path = self.path(staging.stage, staging.name)
         self._create(staging)
+        replaced = 0
         for attempt in range(_COMMIT_TRIES):
             table = DeltaTable(path, storage_options=self.storage_options)
             self._refuse_fenced(staging, chosen, table)
@@ -224,22 +227,33 @@ class Lake(LakeReader):
                     partition_filters=filters,
                     commit_properties=properties,
                 )
-            except CommitFailedError:
+            except (DeltaError, OSError) as error:
+                if self._landed(path, token):
+                    break  # the store lost its answer, not the commit
+                if not isinstance(error, CommitFailedError):
+                    raise
                 # A real conflict (same day) is named by _refuse_fenced on the next turn; any other one,
                 # such as a column added by a neighbour, goes through on a fresh snapshot.
                 if attempt == _COMMIT_TRIES - 1:
                     raise
                 time.sleep(0.05 * (attempt + 1))
                 continue
-            return Published(
-                staging.table,
-                DeltaTable(path, storage_options=self.storage_options).version(),
-                rows,
-                len(adds),
-                sum(action.size for action in adds),
-                replaced,
-            )
-        raise AssertionError("unreachable")
+            break
+        return Published(
+            staging.table,
+            DeltaTable(path, storage_options=self.storage_options).version(),
+            rows,
+            len(adds),
+            sum(action.size for action in adds),
+            replaced,
+        )
+
+    def _landed(self, path: str, token: str) -> bool:
+        """Whether a commit that seemed to fail is in the log: its answer may have been lost on the way."""
+        from deltalake import DeltaTable
+
+        log = DeltaTable(path, storage_options=self.storage_options).history(_COMMIT_TRIES)
+        return any(commit.get(_COMMIT_ID) == token for commit in log)
 
     def _set_properties(self, staging: Staging, table: DeltaTable) -> None:
         """Bring the properties of a table that was there before up to date, in a commit of their own."""

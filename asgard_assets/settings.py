@@ -41,8 +41,9 @@ class Settings(BaseSettings):
     )
     airbyte_url: str = Field(default="http://127.0.0.1:8001", description="Airbyte server.")
     mlflow_uri: str = Field(default="", description="MLflow tracking store; default: SQLite in `home`.")
-    launcher: Literal["none", "spark-submit"] = Field(
-        default="none", description="Where Spark assets run: in this process, or in a spark-submit driver."
+    launcher: Literal["none", "spark-submit", "kubernetes"] = Field(
+        default="none",
+        description="Where Spark assets run: in this process, in a spark-submit driver, or on Kubernetes.",
     )
     alert_webhook: str = Field(default="", description="Where failed runs are posted; empty: nowhere.")
     alert_webhooks: dict[str, str] = Field(

@@ -39,6 +39,10 @@ def step_launcher(settings: Settings) -> Any:
     """What runs the steps that require the key `step_launcher`; by default this process does."""
     if settings.launcher == "none":
         return dg.ResourceDefinition.none_resource()
+    if settings.launcher == "kubernetes":
+        from asgard_assets.resources.cluster import kubernetes_launcher
+
+        return kubernetes_launcher(settings)
     from asgard_assets.resources.launcher import SparkStepLauncher
 
     return SparkStepLauncher(folder=str(settings.home.absolute() / "launcher"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -22,8 +23,16 @@ from pydantic import Field
 
 from asgard_assets.errors import SparkJobError
 from asgard_assets.resources import steps
-from asgard_assets.resources.step_main import KEY, NOT_REBUILT, STEP_FAILED, SUCCEEDED
-from asgard_assets.spark.submit import Driver, Handle, LocalSparkSubmit, State, Submitter, explain
+from asgard_assets.resources.step_main import (
+    HOST_LOST,
+    KEY,
+    NOT_REBUILT,
+    OTHER_CODE,
+    STEP_FAILED,
+    SUCCEEDED,
+    Patient,
+)
+from asgard_assets.spark.submit import Driver, Handle, LocalSparkSubmit, State, Submitter, advice, explain
 from asgard_assets.spark.transport import FolderTransport, Transport, Wire, new_key
 
 log = logging.getLogger(__name__)
@@ -49,10 +58,13 @@ class SparkStepLauncher(dg.ConfigurableResource, dg.StepLauncher):
     )
     cancel_seconds: float = Field(default=15, ge=0, description="Time for a cancelled step to clean up.")
     exit_seconds: float = Field(default=60, gt=0, description="Time for a finished driver to leave.")
+    outage_seconds: float = Field(
+        default=180, gt=0, description="Longest time to wait for an exchange that is out of reach."
+    )
     poll_seconds: float = Field(default=0.2, gt=0, description="Pause between two looks at the driver.")
 
-    def submitter(self) -> Submitter:
-        """Where drivers run. Raises ConfigError where Java or the Spark jars are missing."""
+    def submitter(self, step_context: steps.StepExecutionContext) -> Submitter:
+        """Where this attempt's driver runs. Raises ConfigError where Java or the Spark jars are missing."""
         from asgard_assets.spark.session import session_conf
 
         return LocalSparkSubmit(Path(self.folder) / "logs", session_conf())
@@ -69,21 +81,25 @@ class SparkStepLauncher(dg.ConfigurableResource, dg.StepLauncher):
         """
         run_id, number = step_context.run_id, step_context.previous_attempt_count
         digest = hashlib.sha256(step_context.step.key.encode()).hexdigest()[:8]
-        wire = Wire(self.transport(f"{run_id}-{digest}-{number}"), new_key())
+        wire = Wire(Patient(self.transport(f"{run_id}-{digest}-{number}"), self.outage_seconds), new_key())
         order = {"host_seconds": self.host_seconds, "step": steps.describe(step_context)}
         attempt = _Attempt(
-            step_context, self, self.submitter(), wire, f"asgard-{run_id[:8]}-{digest}-{number}"
+            step_context, self, self.submitter(step_context), wire, f"asgard-{run_id[:8]}-{digest}-{number}"
         )
         wire.put("step", json.dumps(order).encode())
         wire.beat("host")
         try:
-            attempt.submit()
-            yield steps.announce(
-                step_context,
-                f"Launched {attempt.name} as {attempt.handle.where}",
-                {"driver": attempt.name, "log": dg.MetadataValue.path(attempt.handle.log)},
-            )
             try:
+                attempt.submit()
+                yield steps.announce(
+                    step_context,
+                    f"Launched {attempt.name} as {attempt.handle.where}",
+                    {
+                        "driver": attempt.name,
+                        "log": dg.MetadataValue.path(attempt.handle.log),
+                        "exchange": wire.transport.address,
+                    },
+                )
                 yield from attempt.follow()
             except (KeyboardInterrupt, steps.Interrupted, GeneratorExit):
                 attempt.ask_to_stop()
@@ -153,7 +169,7 @@ class _Attempt:
     def verdict(self) -> Iterator[dg.DagsterEvent]:
         """The step's last word, if the way in which the driver ended agrees with it; else it was lost."""
         word, code = self.last_word, self.state.exit_code
-        if word is not None and word.dagster_event is not None:
+        if not self.state.lost and word is not None and word.dagster_event is not None:
             told = SUCCEEDED if word.dagster_event.is_step_success else STEP_FAILED
             if code == told:
                 self.believed = code == SUCCEEDED
@@ -166,10 +182,22 @@ class _Attempt:
                 "the last log lines name the cause; the driver needs the same code and settings as this host",
                 retry=False,
             )
+        if code == OTHER_CODE and not self.state.lost:
+            said = re.findall(r"OtherCodeError: (.*)", self._tail)
+            self._lose(
+                f"its image holds another version: {said[-1] if said else 'see the last log lines'}",
+                "build the image from this code and name it in SPARK_IMAGE (make image), or deploy the host again",
+                retry=False,
+            )
+        if code == HOST_LOST and not self.state.lost:
+            self._lose(
+                f"it had not heard this host for {self.launcher.host_seconds:.0f} s and left",
+                "was this host stopped, or the exchange out of reach? run the step again",
+            )
         reason, fix = explain(self.state, self._tail)
         if word is not None:
             reason += "; what it said about the step before is not believed"
-        self._lose(reason, fix)
+        self._lose(reason, fix, retry=self.state.retry)
 
     def ask_to_stop(self) -> None:
         """Give the cancelled body time to clean up, and record what it still has to say but its last word."""
@@ -199,6 +227,8 @@ class _Attempt:
     def _hold_to_deadlines(self, now: float) -> None:
         launcher, age = self.launcher, now - self._started
         silent = self.wire.silence("driver")
+        if silent is None and not self.state.running and self.submitter.bounds_start:
+            return  # the submitter knows better how long each part of a start may take
         if silent is None and age > launcher.submit_seconds:
             self._lose(
                 f"nothing was heard from it in {launcher.submit_seconds:.0f} s",
@@ -231,6 +261,8 @@ class _Attempt:
                 "exit_code": str(self.state.exit_code),
                 "reason": reason,
                 "fix": fix,
+                **self.state.details,
+                "events": dg.MetadataValue.text("\n".join(self.submitter.events(self.handle))),
                 "log": dg.MetadataValue.path(self.handle.log),
                 "last_lines": dg.MetadataValue.md(
                     "```\n" + "\n".join(self._tail.splitlines()[-_LAST_LINES:]) + "\n```"
@@ -247,8 +279,8 @@ class _Attempt:
         raise failure from error
 
     def _hint(self) -> None:
-        if "OutOfMemoryError" in self._tail:
-            self.context.log.error("The JVM ran out of memory: raise ASGARD_SPARK_MEMORY, for example to 2g.")
+        if not self.believed and (told := advice(self._tail)):
+            self.context.log.error(told)
 
     def _forward_log(self) -> None:
         """The driver's output joins the host's, and with it Dagster's compute logs."""

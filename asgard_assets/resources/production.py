@@ -14,42 +14,10 @@ from dagster_aws.s3 import S3Resource
 from dagster_aws.secretsmanager import SecretsManagerResource
 from dagster_k8s import k8s_job_executor
 from dagster_k8s.job import UserDefinedDagsterK8sConfig
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from asgard_assets.errors import ConfigError
+from asgard_assets.resources.cluster import Cluster
 from asgard_assets.settings import Settings
-
-
-class Cluster(BaseSettings):
-    """Where pods run; the names are those of the deployment's environment."""
-
-    model_config = SettingsConfigDict(frozen=True, populate_by_name=True)
-
-    namespace: str = Field(alias="PIPELINE_NAMESPACE", description="Namespace of runs, steps and Spark.")
-    image: str = Field(
-        alias="SPARK_IMAGE", description="Image of steps and drivers, pinned by tag or digest."
-    )
-    service_account: str = Field(alias="SPARK_SERVICE_ACCOUNT", description="Service account of the pods.")
-    s3_secret: str | None = Field(
-        default=None,
-        alias="S3_SECRET_NAME",
-        description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
-    )
-    max_concurrent_steps: int = Field(default=8, alias="ASGARD_MAX_CONCURRENT_STEPS", ge=1)
-    step_memory: str = Field(default="2Gi", alias="ASGARD_STEP_MEMORY", description="Memory of a step's pod.")
-    step_cpu: str = Field(
-        default="500m", alias="ASGARD_STEP_CPU", description="CPU that a step's pod asks for."
-    )
-
-    @classmethod
-    def from_environment(cls) -> Cluster:
-        """Raises ConfigError that names every variable which is missing or wrong."""
-        try:
-            return cls()  # pyright: ignore[reportCallIssue]
-        except ValidationError as error:
-            wrong = ", ".join(f"{e['loc'][0]} ({e['msg'].lower()})" for e in error.errors())
-            raise ConfigError(f"ASGARD_ENV=production needs the environment variables: {wrong}") from error
 
 
 def production_resources(settings: Settings) -> dict[str, Any]:
@@ -74,9 +42,9 @@ def production_executor(cluster: Cluster | None = None) -> dg.ExecutorDefinition
     return k8s_job_executor.configured(
         {
             "job_namespace": cluster.namespace,
-            "job_image": cluster.image,
-            "service_account_name": cluster.service_account,
-            "env_secrets": [cluster.s3_secret] if cluster.s3_secret else [],
+            "job_image": cluster.platform_image or cluster.image,
+            "service_account_name": cluster.dagster_account or cluster.service_account,
+            "env_secrets": cluster.pod_secrets,
             "max_concurrent": cluster.max_concurrent_steps,
             "enable_owner_references": True,
             "step_k8s_config": step_pod(cluster),

@@ -6,10 +6,12 @@ another version refuses to start. Nothing is pickled: a step travels as Dagster'
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -29,12 +31,15 @@ from dagster._core.execution.plan.execute_plan import dagster_event_sequence_for
 from dagster._core.execution.retries import RetryMode
 
 from asgard_assets.errors import ConfigError
+from asgard_assets.settings import ROOT
 
 __all__ = [
     "Interrupted",
+    "OtherCodeError",
     "StepExecutionContext",
     "announce",
     "describe",
+    "fingerprint",
     "interruptible",
     "is_terminal",
     "read",
@@ -44,6 +49,22 @@ __all__ = [
 
 Interrupted = DagsterExecutionInterruptedError
 _POINTER = "dagster/input_event_pointer/"
+
+
+class OtherCodeError(ConfigError):
+    """Host and driver would not run the same step."""
+
+
+@cache
+def fingerprint() -> str:
+    """Hash of the project's code and definitions, the same wherever it is installed."""
+    package = ROOT / "asgard_assets"
+    digest = hashlib.sha256()
+    for path in sorted(
+        p for p in package.rglob("*") if p.suffix in (".py", ".yaml", ".json") and p.is_file()
+    ):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def interruptible() -> AbstractContextManager[None]:
@@ -68,6 +89,7 @@ def describe(context: StepExecutionContext) -> str:
     return json.dumps(
         {
             "dagster": dg.__version__,
+            "code": fingerprint(),
             "step_key": context.step.key,
             "retry_mode": context.retry_mode.value,
             "run_config": context.run_config,
@@ -183,8 +205,12 @@ def run(description: str, emit: Callable[[str], None], ready: Callable[[], None]
     """
     step = json.loads(description)
     if step["dagster"] != dg.__version__:
-        raise ConfigError(
+        raise OtherCodeError(
             f"the host runs Dagster {step['dagster']}, this driver {dg.__version__}: use one image for both"
+        )
+    if step["code"] != fingerprint():
+        raise OtherCodeError(
+            f"the host's code is {step['code']}, this driver's {fingerprint()}: build the image from the host's code"
         )
     dagster_run = dg.deserialize_value(step["run"], dg.DagsterRun)
     job = dg.deserialize_value(step["job"], ReconstructableJob)

@@ -8,10 +8,51 @@ from typing import TYPE_CHECKING
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.settings import ROOT, Settings
+from asgard_assets.spark import log_store
 from asgard_assets.spark.jars import installed, jar_folder, java
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+def lake_conf(settings: Settings, cache: str | None = None) -> dict[str, str]:
+    """What every driver needs to read and write the lake, wherever it runs; `cache` is where its jars lie."""
+    jars, store = jar_folder(settings), log_store.jar(settings)
+    path = f"{jars}/*"
+    remote = settings.lake_root.startswith("s3://")
+    if remote:
+        path += f"{os.pathsep}{store}"
+    if cache:
+        path = path.replace(str(settings.cache), cache)
+    conf = {
+        "spark.log.level": "ERROR",
+        "spark.driver.extraClassPath": path,
+        "spark.executor.extraClassPath": path,
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.databricks.delta.snapshotPartitions": "2",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+        "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+        "spark.sql.shuffle.partitions": str(settings.spark_cores * 2),
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "2000",
+        # A speculative copy of a task would send its HTTP requests twice.
+        "spark.speculation": "false",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    if remote:
+        conf |= {
+            # Delta's own store for S3 knows the writers of one JVM only: two drivers would lose commits.
+            "spark.delta.logStore.s3a.impl": log_store.CLASS,
+            "spark.delta.logStore.s3.impl": log_store.CLASS,
+            "spark.hadoop.fs.s3a.endpoint.region": settings.s3_region,
+            "spark.hadoop.fs.s3a.path.style.access": "true",
+        }
+        if settings.s3_endpoint:
+            conf["spark.hadoop.fs.s3a.endpoint"] = settings.s3_endpoint
+    return conf
 
 
 def session_conf(settings: Settings | None = None) -> dict[str, str]:
@@ -25,35 +66,25 @@ def session_conf(settings: Settings | None = None) -> dict[str, str]:
     if not installed(settings):
         raise ConfigError("the Spark jars are not here yet; run `make setup`")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    jars = jar_folder(settings)
-    scratch = settings.home.absolute() / "spark"
-    scratch.mkdir(parents=True, exist_ok=True)
-    conf = {
+    conf = lake_conf(settings) | {
         "spark.app.name": "asgard",
-        "spark.log.level": "ERROR",
-        "spark.driver.extraClassPath": f"{jars}/*",
-        "spark.executor.extraClassPath": f"{jars}/*",
-        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-        "spark.databricks.delta.snapshotPartitions": "2",
-        "spark.sql.session.timeZone": "UTC",
-        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-        "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
-        "spark.sql.shuffle.partitions": str(settings.spark_cores * 2),
-        "spark.sql.execution.arrow.pyspark.enabled": "true",
-        "spark.sql.execution.arrow.maxRecordsPerBatch": "2000",
-        "spark.sql.warehouse.dir": str(scratch / "warehouse"),
-        "spark.local.dir": str(scratch / "local"),
-        # A speculative copy of a task would send its HTTP requests twice.
-        "spark.speculation": "false",
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.driver.memory": settings.spark_memory,
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
         "spark.executorEnv.PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(
             os.pathsep
         ),
+    }
+    if settings.lake_root.startswith("s3://"):
+        log_store.build(settings)
+    if "SPARK_DRIVER_BIND_ADDRESS" in os.environ:
+        # In a driver pod: addresses, memory and scratch space are what the application was submitted with.
+        return conf
+    scratch = settings.home.absolute() / "spark"
+    scratch.mkdir(parents=True, exist_ok=True)
+    conf |= {
+        "spark.sql.warehouse.dir": str(scratch / "warehouse"),
+        "spark.local.dir": str(scratch / "local"),
+        "spark.driver.memory": settings.spark_memory,
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
     }
     if "PYSPARK_GATEWAY_PORT" not in os.environ:
         conf["spark.master"] = f"local[{settings.spark_cores}]"
@@ -63,13 +94,6 @@ def session_conf(settings: Settings | None = None) -> dict[str, str]:
             conf["spark.driver.extraJavaOptions"] = (
                 "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
             )
-    if settings.lake_root.startswith("s3://"):
-        conf |= {
-            "spark.hadoop.fs.s3a.endpoint.region": settings.s3_region,
-            "spark.hadoop.fs.s3a.path.style.access": "true",
-        }
-        if settings.s3_endpoint:
-            conf["spark.hadoop.fs.s3a.endpoint"] = settings.s3_endpoint
     return conf
 
 

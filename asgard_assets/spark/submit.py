@@ -26,24 +26,38 @@ _KILL_SECONDS = 10
 
 @dataclass(frozen=True)
 class Driver:
-    """What to run: a Python module and its arguments. `env` is added to the driver's environment."""
+    """What to run: a Python module and its arguments. `env` is added to the driver's environment.
+
+    `file` names a program that is no module of this project, as a place that runs it knows it.
+    """
 
     name: str
     module: str
     args: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    file: str = ""
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a driver stands. `exit_code` is None until it has ended; `reason` says what a code cannot."""
+    """Where a driver stands. `exit_code` is None until it has ended; `reason` says what a code cannot.
+
+    `lost`: it will not end well, whatever its code says (deleted, evicted, never started); nothing that it said
+    about the end of its step is believed. `fix` is what to change, `retry` whether the same again can succeed.
+    """
 
     exit_code: int | None = None
     reason: str = ""
+    fix: str = ""
+    lost: bool = False
+    retry: bool = True
+    out_of_memory: bool = False
+    running: bool = False
+    details: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
-        return self.exit_code is not None
+        return self.lost or self.exit_code is not None
 
 
 @dataclass(frozen=True)
@@ -56,7 +70,9 @@ class Handle:
 
 
 class Submitter(Protocol):
-    """One place where drivers run."""
+    """One place where drivers run. `bounds_start`: it gives up by itself on a driver that does not start."""
+
+    bounds_start: bool
 
     def submit(self, driver: Driver) -> Handle:
         """Start the driver; returns without waiting for it. Raises ConfigError where it cannot be started."""
@@ -70,6 +86,10 @@ class Submitter(Protocol):
         """Output written since `cursor`, and the cursor to go on from."""
         ...
 
+    def events(self, handle: Handle) -> list[str]:
+        """What the place itself says of the driver, oldest first."""
+        ...
+
     def cancel(self, handle: Handle, grace_seconds: float = 10) -> None:
         """End the driver and everything it started. Safe to call again and after it has ended."""
         ...
@@ -81,6 +101,8 @@ class Submitter(Protocol):
 
 class LocalProcess:
     """Drivers as subprocesses, each the leader of a session of its own, their output in one file each."""
+
+    bounds_start = False
 
     def __init__(self, log_folder: Path) -> None:
         self.log_folder = log_folder
@@ -112,13 +134,16 @@ class LocalProcess:
 
     def state(self, handle: Handle) -> State:
         code = self._running[handle.name].poll()
-        return State(code, "" if code is None else _signal_name(code))
+        return State(code, "" if code is None else _signal_name(code), running=code is None)
 
     def logs(self, handle: Handle, cursor: int = 0) -> tuple[str, int]:
         with open(handle.log, "rb") as file:
             file.seek(cursor)
             new = file.read()
         return new.decode("utf-8", "replace"), cursor + len(new)
+
+    def events(self, handle: Handle) -> list[str]:
+        return []
 
     def cancel(self, handle: Handle, grace_seconds: float = 10) -> None:
         process = self._running[handle.name]
@@ -152,7 +177,7 @@ class LocalSparkSubmit(LocalProcess):
         options = [
             part for key in sorted(conf) if key != "spark.master" for part in ("--conf", f"{key}={conf[key]}")
         ]
-        script = str(ROOT.joinpath(*driver.module.split("."))) + ".py"
+        script = driver.file or str(ROOT.joinpath(*driver.module.split("."))) + ".py"
         return [
             str(_spark_home() / "bin" / "spark-submit"),
             "--master",
@@ -174,6 +199,8 @@ class LocalSparkSubmit(LocalProcess):
 def explain(state: State, log: str) -> tuple[str, str]:
     """Why a driver ended that did not say so itself, and what to change. Reads exit code and log."""
     code = state.exit_code
+    if state.reason and state.fix:
+        return state.reason, state.fix
     if _OUT_OF_MEMORY in log or code == 52:
         return "the JVM ran out of memory", "give the driver more heap, for example ASGARD_SPARK_MEMORY=2g"
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
@@ -186,6 +213,18 @@ def explain(state: State, log: str) -> tuple[str, str]:
     if code == 0:
         return "it ended without finishing the step", "look for sys.exit or os._exit in the asset's code"
     return state.reason or "it ended by itself", "the last log lines say more"
+
+
+def advice(log: str) -> str | None:
+    """What to change where the step itself failed, and the log says why."""
+    if _OUT_OF_MEMORY in log:
+        return "The JVM ran out of memory: raise ASGARD_SPARK_MEMORY, or driver.memory on Kubernetes."
+    if "ExecutorLostFailure" in log or "Lost executor" in log:
+        lost = "An executor was lost"
+        if "OOMKilled" in log or "exit code 137" in log or "code: 137" in log:
+            lost += " because its pod ran out of memory: raise executor.memoryOverhead (Python's memory)"
+        return lost + "; Spark tried its tasks again until they had failed four times."
+    return None
 
 
 def _spark_home() -> Path:

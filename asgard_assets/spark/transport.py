@@ -1,8 +1,8 @@
 """How a step and its result travel between a host and a Spark driver.
 
 A `Transport` is a private prefix of one attempt: small named objects, each written whole. `Wire` puts the
-conversation on top of it: signed messages, in numbered chunks that are only ever added. Folders are here;
-any object store that reads its own writes can be one.
+conversation on top of it: signed messages, in numbered chunks that are only ever added. Folders are here,
+S3 is in `s3.py`; any object store that reads its own writes can be one.
 """
 
 from __future__ import annotations
@@ -75,7 +75,11 @@ def open_transport(address: str) -> Transport:
     url = urlparse(address)
     if url.scheme == "file":
         return FolderTransport(Path(url.path))
-    raise ConfigError(f"no transport for {address}: use a folder (file:///…)")
+    if url.scheme == "s3":
+        from asgard_assets.spark.s3 import S3Transport
+
+        return S3Transport.at(address)
+    raise ConfigError(f"no transport for {address}: use a folder (file:///…) or S3 (s3://bucket/prefix)")
 
 
 def new_key() -> str:

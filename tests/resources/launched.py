@@ -1,6 +1,7 @@
 """Small assets that try everything a launched step can do. Read by the tests and by their drivers.
 
-`LAUNCH_FOLDER` in the environment binds a launcher; without it the same assets run in process.
+`LAUNCH_FOLDER` in the environment binds a launcher of plain processes; without it the settings choose, and by
+default the same assets run in process.
 """
 
 import os
@@ -12,6 +13,8 @@ from typing import Any
 
 import dagster as dg
 
+from asgard_assets.resources.environment import step_launcher
+from asgard_assets.settings import Settings
 from tests.fakes.python_launcher import PythonLauncher
 
 DAYS = dg.DailyPartitionsDefinition("2026-10-05", end_date="2026-10-12")
@@ -133,7 +136,7 @@ def defs() -> dg.Definitions:
     launcher = (
         PythonLauncher(folder=folder, poll_seconds=0.05, cancel_seconds=3, host_seconds=3)
         if folder
-        else dg.ResourceDefinition.none_resource()
+        else step_launcher(Settings())
     )
     return dg.Definitions(
         assets=[

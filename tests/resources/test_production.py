@@ -24,6 +24,8 @@ CLUSTER = {
     "PIPELINE_NAMESPACE": "pipelines",
     "SPARK_IMAGE": "registry.example.com/asgard:1.0.0",
     "SPARK_SERVICE_ACCOUNT": "spark",
+    "PLATFORM_IMAGE": "registry.example.com/asgard-platform:1.0.0",
+    "DAGSTER_SERVICE_ACCOUNT": "asgard",
     "S3_SECRET_NAME": "asgard-s3",
     "DAGSTER_PG_HOST": "postgres",
     "DAGSTER_PG_USERNAME": "dagster",
@@ -58,7 +60,7 @@ def test_steps_run_as_pods_of_the_named_image_account_and_secret(production: Set
     config = definition.apply_config_mapping({"config": {}}).value["config"]
     checked = process_config({"config": k8s_job_executor.config_schema.config_type}, {"config": config})
     assert checked.success, checked.errors
-    assert config["job_image"] == CLUSTER["SPARK_IMAGE"]
+    assert config["job_image"] == CLUSTER["PLATFORM_IMAGE"]
     assert config["env_secrets"] == ["asgard-s3"]
     assert config["step_k8s_config"]["container_config"]["resources"]["limits"]["memory"] == "2Gi"
 

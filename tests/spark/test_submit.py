@@ -20,6 +20,7 @@ from asgard_assets.spark.submit import (
     explain,
     session_members,
 )
+from tests.spark import submitter_contract as contract
 
 
 class Script(LocalProcess):
@@ -43,6 +44,27 @@ def wait(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("promise", contract.ALL, ids=lambda p: p.__name__)
+def test_a_process_keeps_the_contract(script: Script, promise: Callable[..., None]) -> None:
+    promise(script, lambda code: Driver("asgard-test-0", "unused", [code], {"COLOUR": "blue"}))
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("promise", contract.ALL, ids=lambda p: p.__name__)
+def test_a_local_spark_submit_keeps_the_contract(tmp_path: Path, promise: Callable[..., None]) -> None:
+    """A real JVM that starts a Python program."""
+    submitter = LocalSparkSubmit(
+        tmp_path / "logs", {"spark.master": "local[1]", "spark.driver.memory": "512m"}
+    )
+
+    def driver(code: str) -> Driver:
+        file = tmp_path / "program.py"
+        file.write_text(code)
+        return Driver("asgard-test-0", "unused", env={"COLOUR": "blue"}, file=str(file))
+
+    promise(submitter, driver)
 
 
 def test_exit_code_environment_and_output_of_a_driver_are_seen(script: Script) -> None:

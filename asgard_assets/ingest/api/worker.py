@@ -133,9 +133,9 @@ def run_task(job: Job, batches: Iterator[pa.RecordBatch], label: str, before: Fi
     failed: list[BaseException] = []
 
     def loop() -> None:
-        import uvloop
-
         try:
+            import uvloop
+
             done.append(uvloop.run(Task(job, label, figures=before).run(batches)))
         except BaseException as error:  # noqa: BLE001  raised again below, in the thread that Spark watches
             failed.append(error)

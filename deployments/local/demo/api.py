@@ -234,12 +234,12 @@ def _count(given: dict[str, str], name: str, default: int, most: int) -> int:
     return int(text)
 
 
-def listen(port: int) -> socket.socket:
-    """A listening socket on loopback, the only address this server ever has. Port 0: any free one."""
+def listen(port: int, host: str = "127.0.0.1") -> socket.socket:
+    """A listening socket, on loopback unless a test cluster's pods are to reach it. Port 0: any free one."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        sock.bind(("127.0.0.1", port))
+        sock.bind((host, port))
         sock.listen(1024)
     except OSError:
         sock.close()
@@ -293,6 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="deployments.local.demo.api", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--port", type=int, default=8765, help="0: any free port")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port-file", type=Path, help="file that gets the port once the server listens")
     parser.add_argument("--users", type=int, default=800)
     parser.add_argument("--seed", type=int, default=42)
@@ -301,11 +302,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-faults", action="store_true", help="no refusals and no bad rows")
     given = parser.parse_args(arguments)
     try:
-        sock = listen(given.port)
+        sock = listen(given.port, given.host)
     except (OSError, OverflowError) as error:
         parser.exit(
             2,
-            f"demo API: cannot listen on 127.0.0.1:{given.port} ({error}); stop what uses the port, or choose "
+            f"demo API: cannot listen on {given.host}:{given.port} ({error}); stop what uses the port, or choose "
             "another with --port (0: any free one)\n",
         )
     with sock:
@@ -318,7 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 os.replace(aside, given.port_file)
         except (ValueError, OSError) as error:
             parser.exit(2, f"demo API: {error}\n")
-        sys.stdout.write(f"demo API on http://127.0.0.1:{port}, {given.users} users, seed {given.seed}\n")
+        sys.stdout.write(f"demo API on http://{given.host}:{port}, {given.users} users, seed {given.seed}\n")
         sys.stdout.flush()
         run(serve(api, sock, given.parent))
     return 0

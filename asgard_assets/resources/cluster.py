@@ -1,0 +1,102 @@
+"""What the environment says of the cluster, and the step launcher that it asks for. Imports no Kubernetes client."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from asgard_assets.errors import ConfigError
+from asgard_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from asgard_assets.resources.kubernetes import KubernetesStepLauncher
+
+
+class Cluster(BaseSettings):
+    """Where pods run; the names are those of the deployment's environment."""
+
+    model_config = SettingsConfigDict(frozen=True, populate_by_name=True)
+
+    namespace: str = Field(alias="PIPELINE_NAMESPACE", description="Namespace of runs, steps and Spark.")
+    image: str = Field(
+        alias="SPARK_IMAGE", description="Image of Spark's drivers and executors, pinned by tag or digest."
+    )
+    service_account: str = Field(alias="SPARK_SERVICE_ACCOUNT", description="Service account of the pods.")
+    platform_image: str = Field(
+        default="",
+        alias="PLATFORM_IMAGE",
+        description="Image of runs and of steps without Spark; default: SPARK_IMAGE.",
+    )
+    dagster_account: str = Field(
+        default="",
+        alias="DAGSTER_SERVICE_ACCOUNT",
+        description="Account of runs and steps, which may launch applications; default: SPARK_SERVICE_ACCOUNT.",
+    )
+    s3_secret: str | None = Field(
+        default=None,
+        alias="S3_SECRET_NAME",
+        description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+    )
+    secrets: str = Field(
+        default="",
+        alias="ASGARD_POD_SECRETS",
+        description="Further Secrets, by comma, whose keys are variables of Spark pods: sources' tokens.",
+    )
+    spark_spec: str = Field(
+        default="{}",
+        alias="ASGARD_SPARK_SPEC",
+        description="Defaults of each SparkApplication, JSON in the operator's field names.",
+    )
+    exchange: str = Field(
+        default="",
+        alias="ASGARD_EXCHANGE",
+        description="Where steps and events are exchanged; default: a prefix of the lake.",
+    )
+    max_concurrent_steps: int = Field(default=8, alias="ASGARD_MAX_CONCURRENT_STEPS", ge=1)
+    step_memory: str = Field(default="2Gi", alias="ASGARD_STEP_MEMORY", description="Memory of a step's pod.")
+    step_cpu: str = Field(
+        default="500m", alias="ASGARD_STEP_CPU", description="CPU that a step's pod asks for."
+    )
+
+    @property
+    def pod_secrets(self) -> list[str]:
+        """All Secrets that Spark's pods read."""
+        return [name for name in (self.s3_secret, *self.secrets.split(",")) if name]
+
+    @classmethod
+    def from_environment(cls) -> Cluster:
+        """Raises ConfigError that names every variable which is missing or wrong."""
+        try:
+            return cls()  # pyright: ignore[reportCallIssue]
+        except ValidationError as error:
+            wrong = ", ".join(f"{e['loc'][0]} ({e['msg'].lower()})" for e in error.errors())
+            raise ConfigError(f"Kubernetes needs the environment variables: {wrong}") from error
+
+
+def kubernetes_launcher(settings: Settings, cluster: Cluster | None = None) -> KubernetesStepLauncher:
+    """The launcher of `ASGARD_LAUNCHER=kubernetes`. Raises ConfigError naming what is missing or wrong."""
+    from asgard_assets.resources.kubernetes import KubernetesStepLauncher
+
+    cluster = cluster or Cluster.from_environment()
+    exchange = cluster.exchange or f"{settings.lake_root}/_launcher"
+    if not exchange.startswith("s3://"):
+        raise ConfigError(
+            f"ASGARD_LAUNCHER=kubernetes needs a lake that pods reach, but ASGARD_LAKE is {settings.lake_root!r}; "
+            "set ASGARD_LAKE=s3://bucket/prefix"
+        )
+    try:
+        spec = json.loads(cluster.spark_spec)
+    except ValueError as error:
+        raise ConfigError(f"ASGARD_SPARK_SPEC is not JSON: {error}") from error
+    return KubernetesStepLauncher(
+        folder=exchange,
+        namespace=cluster.namespace,
+        image=cluster.image,
+        service_account=cluster.service_account,
+        secrets=cluster.pod_secrets,
+        spec=spec,
+        silence_seconds=180,
+    )

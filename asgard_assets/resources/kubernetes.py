@@ -1,0 +1,227 @@
+"""Steps as SparkApplications: the launcher of Kubernetes, over S3. The host polls; it opens neither Spark nor a JVM.
+
+What an asset needs is said in the operator's own fields, by deployment (`spec`), by asset (op tag `asgard/spark`,
+or `dagster-k8s/config` for the driver's pod) and by run (run tag `asgard/spark`, JSON): later ones win.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from asgard_assets.errors import ConfigError
+from asgard_assets.resources import steps
+from asgard_assets.resources.launcher import SparkStepLauncher
+from asgard_assets.settings import Settings
+from asgard_assets.spark.application import (
+    DRIVER,
+    EXECUTOR,
+    SparkApplicationSpec,
+    grown,
+    merged,
+    with_container,
+)
+from asgard_assets.spark.diagnosis import Limits
+from asgard_assets.spark.kube import Api
+from asgard_assets.spark.kubernetes import KubernetesSubmitter
+from asgard_assets.spark.s3 import S3Transport
+from asgard_assets.spark.session import lake_conf
+from asgard_assets.spark.submit import Submitter
+from asgard_assets.spark.transport import Transport
+
+TAG, POD_TAG = "asgard/spark", "dagster-k8s/config"
+CACHE_IN_IMAGE = "/opt/cache"
+# Settings that a driver must share with its host. No secret is among them; those come from Kubernetes secrets.
+SHARED = (
+    "env lake landing partition_start partition_end time_zone lookback_days owner demo_api_url s3_endpoint s3_region"
+).split()
+
+
+class KubernetesStepLauncher(SparkStepLauncher):
+    """Launches steps as SparkApplications of the Spark operator; `folder` is an address on S3."""
+
+    namespace: str = Field(description="Where applications run (PIPELINE_NAMESPACE).")
+    image: str = Field(
+        description="Image of driver and executors (SPARK_IMAGE), of the same code as this host."
+    )
+    service_account: str = Field(description="The drivers' service account (SPARK_SERVICE_ACCOUNT).")
+    secrets: list[str] = Field(
+        default_factory=list,
+        description="Secrets whose keys are variables of the pods: S3 keys, sources' tokens.",
+    )
+    environment: dict[str, str] = Field(
+        default_factory=dict,
+        description="Further variables of the pods; never secrets, anybody may read them.",
+    )
+    kubeconfig: str | None = Field(
+        default=None, description="Default: $KUBECONFIG, or the pod's own account."
+    )
+    spec: dict[str, Any] = Field(
+        default_factory=dict, description="Defaults of each SparkApplication, in the operator's field names."
+    )
+    driver_k8s: dict[str, Any] = Field(
+        default_factory=dict, description="Driver pods, in dagster-k8s' configuration (pod_spec_config …)."
+    )
+    executor_k8s: dict[str, Any] = Field(
+        default_factory=dict, description="Executor pods, in dagster-k8s' configuration."
+    )
+    operator_seconds: float = Field(
+        default=300, gt=0, description="Longest time until a driver pod is there."
+    )
+    image_seconds: float = Field(default=20, gt=0, description="How long an image may fail to be pulled.")
+    start_seconds: float = Field(
+        default=120, gt=0, description="Longest time that a driver pod may be pending."
+    )
+    executor_seconds: float = Field(default=120, gt=0, description="Longest time without any executor.")
+    unreachable_seconds: float = Field(
+        default=180, gt=0, description="Longest time to wait for an API server that is out of reach."
+    )
+    look_seconds: float = Field(default=5, gt=0, description="Pause between two looks at the API server.")
+    memory_growth: float = Field(
+        default=1.0, ge=1, le=4, description="Factor on driver memory after each OOMKilled attempt; 1: none."
+    )
+
+    def submitter(self, step_context: steps.StepExecutionContext) -> Submitter:
+        run = step_context.dagster_run
+        labels = {
+            "asgard/run-id": run.run_id,
+            "asgard/step": step_context.step.key,
+            "asgard/attempt": str(step_context.previous_attempt_count),
+        }
+        if step_context.has_partition_key:
+            labels["asgard/partition"] = step_context.partition_key
+        return KubernetesSubmitter(
+            Api.connect(self.kubeconfig),
+            self.namespace,
+            self.application_spec(step_context),
+            env=self.pod_environment(),
+            secrets=self.secrets,
+            labels=labels,
+            annotations={"asgard/step-key": step_context.step.key},
+            limits=Limits(
+                self.operator_seconds, self.image_seconds, self.start_seconds, self.executor_seconds
+            ),
+            poll_seconds=self.look_seconds,
+            unreachable_seconds=self.unreachable_seconds,
+        )
+
+    def transport(self, prefix: str) -> Transport:
+        settings = Settings()
+        return S3Transport.at(f"{self.folder}/{prefix}", settings.s3_endpoint, settings.s3_region)
+
+    def pod_environment(self) -> dict[str, str]:
+        """Variables of driver and executors that are no secrets."""
+        settings = Settings()
+        shared = {f"ASGARD_{name.upper()}": getattr(settings, name) for name in SHARED}
+        given = {name: str(value) for name, value in shared.items() if value is not None}
+        given["ASGARD_PARTITION_END"] = str(settings.partition_end or "")
+        cluster = {
+            name: os.environ[name]
+            for name in (
+                "PIPELINE_NAMESPACE",
+                "SPARK_IMAGE",
+                "SPARK_SERVICE_ACCOUNT",
+                "S3_SECRET_NAME",
+                "ENVIRONMENT",
+            )
+            if name in os.environ
+        }
+        return {**given, **cluster, "ASGARD_LAUNCHER": "none", **self.environment}
+
+    def application_spec(self, step_context: steps.StepExecutionContext) -> SparkApplicationSpec:
+        """The application of this attempt. Raises ConfigError naming the field that is wrong."""
+        return self.spec_for(
+            step_context.op.tags,
+            step_context.dagster_run.tags,
+            growth=self.memory_growth ** self._out_of_memory(step_context),
+            source=f"step {step_context.step.key}",
+        )
+
+    def spec_for(
+        self,
+        op_tags: Mapping[str, str],
+        run_tags: Mapping[str, str],
+        growth: float = 1.0,
+        source: str = "step",
+    ) -> SparkApplicationSpec:
+        """The application of a step with these tags."""
+        parts = [
+            {
+                "image": self.image,
+                "sparkConf": self._conf(),
+                "driver": {"serviceAccount": self.service_account},
+            },
+            self.spec,
+            _tag(op_tags, source),
+            _tag(run_tags, "the run"),
+        ]
+        spec = merged(source, *parts)
+        driver, executor = spec.driver, spec.executor
+        if growth > 1:
+            larger = {
+                name: grown(value, growth)
+                for name in ("memory", "memory_overhead")
+                if (value := getattr(driver, name))
+            }
+            driver = driver.model_copy(update=larger)
+        pod: dict[str, Any] = json.loads(op_tags.get(POD_TAG, "{}"))
+        for config in filter(None, (self.driver_k8s, pod)):
+            driver = driver.model_copy(update={"template": pod_template(config, driver.template, DRIVER)})
+        if self.executor_k8s:
+            template = pod_template(self.executor_k8s, executor.template, EXECUTOR)
+            executor = executor.model_copy(update={"template": template})
+        return spec.model_copy(update={"driver": driver, "executor": executor})
+
+    def _conf(self) -> dict[str, str]:
+        return lake_conf(Settings(), CACHE_IN_IMAGE)
+
+    def _out_of_memory(self, step_context: steps.StepExecutionContext) -> int:
+        """How many attempts of this step ran out of memory."""
+        if self.memory_growth == 1 or not step_context.previous_attempt_count:
+            return 0
+        log = step_context.instance.all_logs(step_context.run_id, dg.DagsterEventType.STEP_UP_FOR_RETRY)
+        own = [e.dagster_event for e in log if e.step_key == step_context.step.key and e.dagster_event]
+        return sum("OOMKilled" in str(event.event_specific_data) for event in own)
+
+
+def pod_template(config: Mapping[str, Any], template: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
+    """dagster-k8s' configuration of a pod, checked by Kubernetes' own models, as a pod template."""
+    from dagster_k8s.job import UserDefinedDagsterK8sConfig
+    from dagster_k8s.models import k8s_model_from_dict, k8s_snake_case_dict
+    from kubernetes.client import ApiClient, V1Container, V1ObjectMeta, V1PodSpec
+
+    try:
+        checked = UserDefinedDagsterK8sConfig.from_dict(dict(config))
+    except Exception as error:
+        raise ConfigError(f"{POD_TAG}: {error}") from error
+    camel: Any = ApiClient().sanitize_for_serialization
+    container = {"name": name, **checked.container_config}
+    pod = {"containers": [], **checked.pod_spec_config}
+    made: dict[str, Any] = {
+        "spec": camel(k8s_model_from_dict(V1PodSpec, k8s_snake_case_dict(V1PodSpec, pod)))
+    }
+    if checked.pod_template_spec_metadata:
+        made["metadata"] = camel(k8s_model_from_dict(V1ObjectMeta, checked.pod_template_spec_metadata))
+    if template:
+        for key, value in (template.get("spec") or {}).items():
+            made["spec"].setdefault(key, value) if key != "containers" else made["spec"][key].extend(value)
+    body: Any = camel(k8s_model_from_dict(V1Container, k8s_snake_case_dict(V1Container, container)))
+    return with_container(made, name, {k: v for k, v in body.items() if k != "name"})
+
+
+def _tag(tags: Mapping[str, str], source: str) -> Mapping[str, Any]:
+    if TAG not in tags:
+        return {}
+    try:
+        value = json.loads(tags[TAG])
+    except ValueError as error:
+        raise ConfigError(f"{source}: tag {TAG} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{source}: tag {TAG} must hold an object, for example "
+                          '{"executor": {"instances": 4}}')  # fmt: skip
+    return value

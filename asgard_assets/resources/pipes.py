@@ -1,0 +1,114 @@
+"""A Pipes client for Spark jobs that are not part of this project: any program, any image, as a SparkApplication.
+
+The program opens Dagster Pipes with `PipesS3MessageWriter`; its reports and its end come back as with any other
+Pipes client. Submission, observation, diagnosis and cleaning up are those of the step launcher.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from asgard_assets.resources.kubernetes import KubernetesStepLauncher
+from asgard_assets.settings import Settings
+from asgard_assets.spark.diagnosis import Limits
+from asgard_assets.spark.kube import Api
+from asgard_assets.spark.kubernetes import KubernetesSubmitter
+from asgard_assets.spark.s3 import S3Transport
+from asgard_assets.spark.submit import Driver, explain
+
+log = logging.getLogger(__name__)
+
+
+class PipesSparkApplicationClient(dg.PipesClient):
+    """Runs a program as a SparkApplication, with the defaults of `launcher`."""
+
+    def __init__(self, launcher: KubernetesStepLauncher) -> None:
+        self.launcher = launcher
+
+    def run(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        *,
+        context: dg.OpExecutionContext | dg.AssetExecutionContext,
+        main_application_file: str,
+        arguments: Sequence[str] = (),
+        spec: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+        extras: Mapping[str, Any] | None = None,
+    ) -> dg.PipesClientCompletedInvocation:
+        """Submit the program and wait for it. `spec` is a part of the application, in the operator's field names.
+
+        `env` goes through a Secret of the application's own. Raises dg.Failure, with the reason and what to
+        change, where the application did not complete.
+        """
+        from dagster_aws.pipes import PipesS3MessageReader
+
+        launcher, settings = self.launcher, Settings()
+        exchange = S3Transport.at(launcher.folder, settings.s3_endpoint, settings.s3_region)
+        reader = PipesS3MessageReader(bucket=exchange.bucket, client=exchange.client)
+        merged = launcher.model_copy(update={"spec": {**launcher.spec, **(spec or {})}})
+        name = f"asgard-{context.run.run_id[:8]}-{_digest(context, main_application_file, arguments)}-pipes"
+        with dg.open_pipes_session(
+            context=context.op_execution_context
+            if isinstance(context, dg.AssetExecutionContext)
+            else context,
+            context_injector=dg.PipesEnvContextInjector(),
+            message_reader=reader,
+            extras=dict(extras) if extras else None,
+        ) as session:
+            submitter = KubernetesSubmitter(
+                Api.connect(launcher.kubeconfig),
+                launcher.namespace,
+                merged.spec_for({}, {}, source="the Pipes call"),
+                env=launcher.pod_environment(),
+                secrets=launcher.secrets,
+                labels={"asgard/run-id": context.run.run_id, "asgard/step": context.op.name},
+                limits=Limits(
+                    launcher.operator_seconds,
+                    launcher.image_seconds,
+                    launcher.start_seconds,
+                    launcher.executor_seconds,
+                ),
+                poll_seconds=launcher.look_seconds,
+                unreachable_seconds=launcher.unreachable_seconds,
+            )
+            driver = Driver(
+                name,
+                "",
+                arguments,
+                {**session.get_bootstrap_env_vars(), **(env or {})},
+                main_application_file,
+            )
+            handle = submitter.submit(driver)
+            context.log.info("launched %s as %s", name, handle.where)
+            said = ""
+            try:
+                while not (state := submitter.state(handle)).ended:
+                    time.sleep(launcher.poll_seconds)
+                    said += submitter.logs(handle)[0]
+                said = (said + submitter.logs(handle)[0])[-16_000:]
+                events = submitter.events(handle)
+            finally:
+                submitter.cancel(handle)
+        if state.lost or state.exit_code:
+            reason, fix = explain(state, said)
+            raise dg.Failure(
+                f"SparkApplication {name} did not complete: {reason}. To fix: {fix}.",
+                metadata={
+                    "exit_code": str(state.exit_code),
+                    "events": "\n".join(events),
+                    "last_lines": dg.MetadataValue.md("```\n" + "\n".join(said.splitlines()[-40:]) + "\n```"),
+                },
+                allow_retries=state.retry,
+            )
+        return dg.PipesClientCompletedInvocation(session, metadata={"spark_application": name})
+
+
+def _digest(context: dg.OpExecutionContext | dg.AssetExecutionContext, *parts: Any) -> str:
+    retry = context.retry_number
+    return hashlib.sha256(repr((context.op.name, retry, parts)).encode()).hexdigest()[:8]

@@ -1,0 +1,197 @@
+"""SparkApplication, the Spark operator's object, in its own field names and with its own structure.
+
+A deployment, an asset and a run each say a part of the `spec`; `merged` joins them and an unknown or misspelled
+field is refused by name. What the operator's pod fields lack is in `template`, a Kubernetes pod template.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from asgard_assets.errors import ConfigError
+
+DRIVER, EXECUTOR = "spark-kubernetes-driver", "spark-kubernetes-executor"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class Gpu(_Part):
+    """GPUs of a pod, by the device plugin's resource name."""
+
+    name: str = Field(description="For example nvidia.com/gpu.")
+    quantity: int = Field(ge=1)
+
+
+class PodSpec(_Part):
+    """What driver and executors share."""
+
+    cores: int | None = Field(default=1, ge=1, description="Task slots.")
+    core_request: str | None = Field(default=None, description="CPU that is asked for, for example 500m.")
+    core_limit: str | None = None
+    memory: str | None = Field(default=None, description="JVM heap, for example 2g.")
+    memory_overhead: str | None = Field(default=None, description="Beside the heap: Python lives here.")
+    gpu: Gpu | None = None
+    image: str | None = None
+    env_vars: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    node_selector: dict[str, str] | None = None
+    tolerations: list[dict[str, Any]] | None = None
+    affinity: dict[str, Any] | None = None
+    volume_mounts: list[dict[str, Any]] | None = None
+    scheduler_name: str | None = None
+    priority_class_name: str | None = None
+    service_account: str | None = None
+    java_options: str | None = None
+    template: dict[str, Any] | None = Field(default=None, description="A Kubernetes pod template.")
+
+
+class DriverSpec(PodSpec):
+    pod_name: str | None = None
+
+
+class ExecutorSpec(PodSpec):
+    instances: int | None = Field(default=None, ge=1)
+    delete_on_termination: bool | None = None
+
+
+class DynamicAllocation(_Part):
+    enabled: bool = True
+    initial_executors: int | None = Field(default=None, ge=0)
+    min_executors: int | None = Field(default=None, ge=0)
+    max_executors: int | None = Field(default=None, ge=1)
+    shuffle_tracking_enabled: bool | None = True
+    shuffle_tracking_timeout: int | None = None
+
+
+class RestartPolicy(_Part):
+    """`Never`: a step's attempts are Dagster's, not the operator's."""
+
+    type: Literal["Never", "OnFailure", "Always"] = "Never"
+    on_failure_retries: int | None = None
+    on_failure_retry_interval: int | None = None
+    on_submission_failure_retries: int | None = None
+    on_submission_failure_retry_interval: int | None = None
+
+
+class SparkApplicationSpec(_Part):
+    type: Literal["Python", "Scala", "Java", "R"] = "Python"
+    python_version: Literal["3"] | None = "3"
+    mode: Literal["cluster"] = "cluster"
+    spark_version: str = "4.2.0"
+    image: str
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    image_pull_secrets: list[str] | None = None
+    main_class: str | None = None
+    main_application_file: str = ""
+    arguments: list[str] | None = None
+    spark_conf: dict[str, str] = Field(default_factory=dict)
+    hadoop_conf: dict[str, str] | None = None
+    volumes: list[dict[str, Any]] | None = None
+    driver: DriverSpec = DriverSpec(core_request="250m", memory="1g", memory_overhead="768m")
+    executor: ExecutorSpec = ExecutorSpec(
+        instances=2, core_request="250m", memory="1g", memory_overhead="512m", delete_on_termination=True
+    )
+    dynamic_allocation: DynamicAllocation | None = None
+    restart_policy: RestartPolicy = RestartPolicy()
+    time_to_live_seconds: int | None = Field(
+        default=20, gt=0, description="The operator deletes an ended application whose host did not."
+    )
+    batch_scheduler: str | None = None
+    batch_scheduler_options: dict[str, Any] | None = None
+    monitoring: dict[str, Any] | None = None
+
+
+class Metadata(_Part):
+    name: str = Field(max_length=63)
+    namespace: str
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class SparkApplication(_Part):
+    api_version: Literal["sparkoperator.k8s.io/v1beta2"] = "sparkoperator.k8s.io/v1beta2"
+    kind: Literal["SparkApplication"] = "SparkApplication"
+    metadata: Metadata
+    spec: SparkApplicationSpec
+
+    def manifest(self) -> dict[str, Any]:
+        """The object as the API server takes it."""
+        return self.model_dump(by_alias=True, exclude_none=True)
+
+
+def merged(source: str, *parts: Mapping[str, Any]) -> SparkApplicationSpec:
+    """The spec of `parts`, later ones over earlier ones, field by field. Raises ConfigError naming bad fields."""
+    whole: dict[str, Any] = {}
+    for part in parts:
+        _merge(whole, part)
+    for name, kind in (("driver", DriverSpec), ("executor", ExecutorSpec)):
+        default = SparkApplicationSpec.model_fields[name].default
+        given = whole.get(name, {})
+        if not isinstance(given, Mapping):
+            raise ConfigError(f"{source}: {name} must be a mapping of {kind.__name__}'s fields")
+        whole[name] = {**default.model_dump(by_alias=True, exclude_none=True), **given}
+    try:
+        return SparkApplicationSpec.model_validate(whole)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"{source}: not a SparkApplication's spec: {wrong}") from error
+
+
+def grown(memory: str, factor: float) -> str:
+    """A memory size times `factor`, in whole mebibytes: `grown("1g", 1.5)` is `1536m`."""
+    number, unit = memory[:-1], memory[-1:].lower()
+    scale = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024 * 1024}
+    if unit not in scale or not number.isdigit():
+        raise ConfigError(f"{memory!r} is no memory size; write 512m or 2g")
+    return f"{int(int(number) * scale[unit] * factor)}m"
+
+
+_POD_FIELDS = ("node_selector", "tolerations", "affinity", "scheduler_name", "priority_class_name")
+
+
+def shaped(part: PodSpec, name: str, volumes: list[dict[str, Any]] | None) -> dict[str, Any]:
+    """The part's pod template with what the operator's fields say of the pod's shape, and those fields cleared.
+
+    The operator applies these fields by its webhook, and without one leaves them out silently.
+    """
+    said = part.model_dump(by_alias=True, exclude_none=True, include={*_POD_FIELDS, "volume_mounts", "gpu"})
+    mounts, gpu = said.pop("volumeMounts", None), said.pop("gpu", None)
+    container: dict[str, Any] = {"volumeMounts": mounts} if mounts else {}
+    if gpu:
+        container["resources"] = {"limits": {gpu["name"]: str(gpu["quantity"])}}
+    template = with_container(part.template, name, container)
+    template["spec"].update(said)
+    if volumes:
+        template["spec"]["volumes"] = [*template["spec"].get("volumes", []), *volumes]
+    return {"template": template} | dict.fromkeys((*_POD_FIELDS, "volume_mounts", "gpu"))
+
+
+def with_container(
+    template: Mapping[str, Any] | None, name: str, container: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The pod template with `container` added to what it says of the container called `name`."""
+    whole = copy.deepcopy(dict(template or {}))
+    containers = whole.setdefault("spec", {}).setdefault("containers", [])
+    one: dict[str, Any] | None = next((c for c in containers if c.get("name") == name), None)
+    if one is None:
+        one = {"name": name}
+        containers.insert(0, one)
+    for key, value in container.items():
+        one[key] = [*one.get(key, []), *value] if isinstance(value, list) else value
+    return whole
+
+
+def _merge(into: dict[str, Any], part: Mapping[str, Any]) -> None:
+    for key, value in part.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = copy.deepcopy(value)

@@ -1,0 +1,368 @@
+"""Drivers as SparkApplications: submitted to the Spark operator, observed, explained, ended, swept away.
+
+Observing polls: one read of the application every `poll_seconds`, one of the pod while it starts, one of the
+log. A watch would be one connection for each host process and misses what happens while it is cut; at 5 s the
+polls stay under 40 calls a minute and application, which is the bound that a test holds.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from asgard_assets.errors import SparkJobError
+from asgard_assets.spark import diagnosis
+from asgard_assets.spark.application import (
+    DRIVER,
+    EXECUTOR,
+    Metadata,
+    PodSpec,
+    SparkApplication,
+    SparkApplicationSpec,
+    shaped,
+    with_container,
+)
+from asgard_assets.spark.diagnosis import Limits
+from asgard_assets.spark.kube import Api, ApiRefused, ApiUnreachable
+from asgard_assets.spark.submit import Driver, Handle, State
+
+MANAGED = "app.kubernetes.io/managed-by"
+_LOG_BYTES = 1_000_000
+_EVENTS = 8
+_GONE_SECONDS = 60
+
+
+@dataclass
+class _Watched:
+    """What is known of one application."""
+
+    uid: str
+    since: float
+    app: Mapping[str, Any] | None = None
+    pod: Mapping[str, Any] | None = None
+    pod_since: float | None = None
+    executors_since: float | None = None
+    executors_seen: bool = False
+    state: State = State()
+    next_look: float = 0.0
+    next_pod: float = 0.0
+    next_log: float = 0.0
+    unheard: float | None = None
+    log_since: str = ""
+    tail: str = ""
+    marks: dict[str, float] = field(default_factory=dict)
+
+    def mark(self, what: str) -> None:
+        self.marks.setdefault(what, round(time.monotonic() - self.since, 1))
+
+
+@dataclass
+class KubernetesSubmitter:
+    """Submits `spec`, completed for each driver, to the operator in `namespace`.
+
+    A driver's `env` may be secret (the step's signing key), so it goes into a Secret that the application owns
+    and that is deleted with it; `env` of this submitter is not secret and stands in the pods' templates.
+    `secrets` are names of Secrets whose keys become environment variables of driver and executors.
+    """
+
+    api: Api
+    namespace: str
+    spec: SparkApplicationSpec
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Sequence[str] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    application_folder: str = "local:///opt/asgard"
+    limits: Limits = Limits()
+    poll_seconds: float = 5.0
+    unreachable_seconds: float = 180.0
+    bounds_start: bool = True
+    _watched: dict[str, _Watched] = field(default_factory=dict)
+
+    def submit(self, driver: Driver) -> Handle:
+        """Create the application and the secret that it owns. Raises ApiRefused where that is not allowed.
+
+        One of the same name is what a host that died has left: it is deleted first, so that no two drivers work
+        at one attempt.
+        """
+        manifest = self.application(driver).manifest()
+        try:
+            made = self._retried(lambda: self.api.post(self._applications, manifest))
+        except ApiRefused as error:
+            if error.attributes["reason"] != "AlreadyExists":
+                raise self._refused(error) from error
+            self._delete(driver.name)
+            made = self._retried(lambda: self.api.post(self._applications, manifest))
+        watched = self._watched[driver.name] = _Watched(made["metadata"]["uid"], time.monotonic())
+        try:
+            self._retried(lambda: self.api.post(self._core("secrets"), self._secret(driver, watched.uid)))
+        except BaseException:
+            self._delete(driver.name)
+            raise
+        return Handle(
+            driver.name,
+            f"SparkApplication {self.namespace}/{driver.name}",
+            f"kubectl logs -n {self.namespace} {driver.name}-driver",
+        )
+
+    def application(self, driver: Driver) -> SparkApplication:
+        """The object for one driver."""
+        labels = {MANAGED: "asgard", **{key: _label(value) for key, value in self.labels.items()}}
+        plain = [{"name": key, "value": value} for key, value in sorted(self.env.items())]
+        shared = [{"secretRef": {"name": name}} for name in self.secrets]
+        own = [{"secretRef": {"name": _secret_name(driver.name)}}] if driver.env else []
+        spec = self.spec
+        conf = {
+            "spark.kubernetes.driver.pod.name": f"{driver.name}-driver",
+            "spark.kubernetes.executor.podNamePrefix": driver.name,
+            **spec.spark_conf,
+        }
+        script = driver.file or f"{self.application_folder}/{driver.module.replace('.', '/')}.py"
+        sides: dict[str, Any] = {}
+        for side, name, sources in (("driver", DRIVER, [*shared, *own]), ("executor", EXECUTOR, shared)):
+            part: PodSpec = getattr(spec, side)
+            shape = shaped(part, name, spec.volumes)
+            shape["template"] = with_container(shape["template"], name, {"env": plain, "envFrom": sources})
+            sides[side] = part.model_copy(update={**shape, "labels": {**labels, **(part.labels or {})}})
+        update: dict[str, Any] = {
+            "main_application_file": script,
+            "arguments": list(driver.args) or None,
+            "spark_conf": conf,
+            "volumes": None,
+            **sides,
+        }
+        metadata = Metadata(
+            name=driver.name, namespace=self.namespace, labels=labels, annotations=dict(self.annotations)
+        )
+        return SparkApplication(metadata=metadata, spec=spec.model_copy(update=update))
+
+    def state(self, handle: Handle) -> State:
+        """Where the driver stands, at most `poll_seconds` ago. An API server that is away is waited for."""
+        watched, now = self._watched[handle.name], time.monotonic()
+        if watched.state.ended or now < watched.next_look:
+            return watched.state
+        watched.next_look = now + self.poll_seconds
+        try:
+            watched.state = self._look(handle.name, watched, now)
+            watched.unheard = None
+        except ApiUnreachable as error:
+            watched.unheard = watched.unheard or now
+            if now - watched.unheard > self.unreachable_seconds:
+                watched.state = State(
+                    lost=True,
+                    reason=f"Kubernetes was out of reach for {now - watched.unheard:.0f} s: {error.message}",
+                    fix="the driver stops by itself when it no longer hears this host; run the step again",
+                )
+        return watched.state
+
+    def confirm(self, handle: Handle) -> State:
+        """The state as it is at this moment, however short ago the last look was."""
+        self._watched[handle.name].next_look = 0.0
+        return self.state(handle)
+
+    def logs(self, handle: Handle, cursor: int = 0) -> tuple[str, int]:
+        """The driver's output since the last call; its last lines are kept when the pod is gone."""
+        watched, now = self._watched[handle.name], time.monotonic()
+        if watched.pod_since is None or (now < watched.next_log and not watched.state.ended):
+            return "", cursor
+        watched.next_log = now + max(self.poll_seconds * 1.5, 1.0)
+        query = {"timestamps": "true", "limitBytes": str(_LOG_BYTES)}
+        if watched.log_since:
+            query["sinceTime"] = watched.log_since
+        try:
+            text = self.api.text(f"{self._core('pods')}/{handle.name}-driver/log", container=DRIVER, **query)
+        except (ApiUnreachable, ApiRefused):
+            return "", cursor  # the log is a help, not the result: what ended the driver is told by its state
+        new = []
+        for line in (text or "").splitlines():
+            stamp, _, said = line.partition(" ")
+            if _moment(stamp) > _moment(watched.log_since):
+                watched.log_since = stamp
+                new.append(said)
+        joined = "".join(f"{line}\n" for line in new)
+        watched.tail = (watched.tail + joined)[-20_000:]
+        return joined, cursor + len(joined)
+
+    def events(self, handle: Handle) -> list[str]:
+        """The last events of the application and its pods, newest last."""
+        try:
+            found = self.api.get(self._core("events"))
+        except (ApiUnreachable, ApiRefused):
+            return []
+        own = [e for e in found["items"] if e["involvedObject"].get("name", "").startswith(handle.name)]
+        own.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
+        return [f"{e['type']} {e['reason']}: {(e.get('message') or '')[:300]}" for e in own][-_EVENTS:]
+
+    def marks(self, handle: Handle) -> Mapping[str, float]:
+        """Seconds from submission to what was seen first: pod, running, executor."""
+        return dict(self._watched[handle.name].marks)
+
+    def cancel(self, handle: Handle, grace_seconds: float = 10) -> None:
+        """Delete the application with its pods and its secret, and wait until it is gone."""
+        if handle.name in self._watched:
+            self._delete(handle.name)
+
+    def forget(self, handle: Handle) -> None:
+        self._watched.pop(handle.name, None)
+
+    def _look(self, name: str, watched: _Watched, now: float) -> State:
+        app = self.api.get(f"{self._applications}/{name}")
+        if app is not None and app["metadata"]["uid"] != watched.uid:
+            app = None  # deleted, and made anew by another host
+        told = diagnosis.application_state(app) if app else ""
+        pod = None
+        ending = (
+            app is None or told not in ("", "SUBMITTED", "RUNNING") or "deletionTimestamp" in app["metadata"]
+        )
+        looked = ending or "running" not in watched.marks or now >= watched.next_pod
+        if looked:
+            watched.next_pod = now + 15
+            pod = self.api.get(f"{self._core('pods')}/{name}-driver")
+            watched.pod = pod or watched.pod
+            if pod and watched.pod_since is None:
+                watched.pod_since = now
+                watched.mark("pod")
+        watched.app = app
+        found = diagnosis.state(app, watched.pod, pod_is_there=pod is not None or not looked)
+        if found is not None:
+            return found
+        assert app is not None
+        if watched.pod and watched.pod.get("status", {}).get("phase") == "Running":
+            watched.mark("running")
+        if "running" not in watched.marks:
+            since = watched.pod_since if watched.pod_since is not None else watched.since
+            return diagnosis.not_starting(app, watched.pod, now - since, self.limits) or State()
+        return self._executors(name, app, watched, now) or State(running=True)
+
+    def _executors(self, name: str, app: Mapping[str, Any], watched: _Watched, now: float) -> State | None:
+        states = app.get("status", {}).get("executorState") or {}
+        if any(state not in ("PENDING", "UNKNOWN", "FAILED") for state in states.values()):
+            watched.mark("executor")
+        if "executor" in watched.marks or not self.waits_for_executors(states, watched.tail):
+            return None
+        watched.executors_since = watched.executors_since or now
+        waited = now - watched.executors_since
+        if waited < self.limits.executors:
+            return None
+        query = f"spark-role=executor,{_APP_NAME}={name}"
+        pods = (self.api.get(self._core("pods"), labelSelector=query) or {}).get("items", [])
+        return diagnosis.no_executors(pods, watched.tail, waited)
+
+    @staticmethod
+    def waits_for_executors(states: Mapping[str, str], tail: str) -> bool:
+        """Whether executors were asked for: pods are pending, or the driver's log complains that none comes."""
+        return bool(states) or "exceeded quota" in tail or "has not accepted any resources" in tail
+
+    def _delete(self, name: str) -> None:
+        path = f"{self._applications}/{name}"
+        deadline = time.monotonic() + _GONE_SECONDS
+        asked = False
+        while time.monotonic() < deadline:
+            try:
+                if not asked:
+                    self.api.delete(path)
+                    asked = True
+                if self.api.get(path) is None:
+                    return
+            except ApiUnreachable:
+                pass  # tried again; an application that stays is removed by its time to live
+            time.sleep(0.5)
+
+    def _retried(self, call: Any) -> Any:
+        """Call once more, and again, while the API server is out of reach."""
+        deadline = time.monotonic() + self.unreachable_seconds
+        while True:
+            try:
+                return call()
+            except ApiUnreachable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(2)
+
+    def _refused(self, error: ApiRefused) -> SparkJobError:
+        if error.attributes["reason"] == "Forbidden" and "exceeded quota" not in error.message:
+            return SparkJobError(
+                f"{error.message}. To fix: bind the role of the Helm chart's rbac.yaml (sparkapplications, pods, logs, "
+                "events, secrets) to the account that runs Dagster's steps.",
+                exit_code=None,
+            )
+        if error.attributes["status"] == 404:
+            return SparkJobError(
+                f"{error.message}. To fix: does the namespace {self.namespace} exist, and is the Spark operator "
+                "(its CustomResourceDefinitions) installed?",
+                exit_code=None,
+            )
+        return SparkJobError(error.message, exit_code=None)
+
+    def _secret(self, driver: Driver, owner: str) -> Mapping[str, Any]:
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": _secret_name(driver.name),
+                "labels": {MANAGED: "asgard", _APP_NAME: driver.name},
+                "ownerReferences": [
+                    {
+                        "apiVersion": "sparkoperator.k8s.io/v1beta2",
+                        "kind": "SparkApplication",
+                        "name": driver.name,
+                        "uid": owner,
+                    }
+                ],
+            },
+            "stringData": dict(driver.env),
+        }
+
+    @property
+    def _applications(self) -> str:
+        return applications_path(self.namespace)
+
+    def _core(self, kind: str) -> str:
+        return f"/api/v1/namespaces/{self.namespace}/{kind}"
+
+
+_APP_NAME = "sparkoperator.k8s.io/app-name"
+
+
+def applications_path(namespace: str) -> str:
+    return f"/apis/sparkoperator.k8s.io/v1beta2/namespaces/{namespace}/sparkapplications"
+
+
+def managed(api: Api, namespace: str, **labels: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Names and labels of the applications that Asgard made in the namespace."""
+    selector = ",".join([f"{MANAGED}=asgard", *(f"{key}={_label(value)}" for key, value in labels.items())])
+    for app in (api.get(applications_path(namespace), labelSelector=selector) or {}).get("items", []):
+        yield app["metadata"]["name"], app["metadata"].get("labels", {})
+
+
+def sweep(api: Api, namespace: str, alive: Sequence[str]) -> list[str]:
+    """Delete the applications of runs that are not `alive` (run ids); returns their names."""
+    swept = []
+    keep = {_label(run) for run in alive}
+    for name, labels in managed(api, namespace):
+        if labels.get("asgard/run-id") not in keep:
+            api.delete(f"{applications_path(namespace)}/{name}")
+            swept.append(name)
+    return swept
+
+
+def _secret_name(name: str) -> str:
+    return f"{name}-env"
+
+
+def _label(text: str) -> str:
+    """Text as a label's value: at most 63 characters of those that Kubernetes allows."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", text)[:63].strip("_.-")
+
+
+def _moment(stamp: str) -> tuple[datetime, str]:
+    """A log line's time, to the nanosecond: seconds, then the digits after them."""
+    whole, _, rest = stamp.rstrip("Z").partition(".")
+    try:
+        return datetime.fromisoformat(whole).replace(tzinfo=UTC), rest.ljust(9, "0")
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC), ""

@@ -1,0 +1,310 @@
+"""The test cluster as a host of Dagster steps sees it: an account of few rights, S3, a source, and a lake."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+
+from asgard_assets.lake import Lake
+from asgard_assets.settings import ROOT
+from asgard_assets.spark.kube import Api
+from asgard_assets.spark.kubernetes import applications_path
+from tests.servers.builds import answers, missing
+from tests.servers.s3 import build as build_s3
+
+NODE = "10.111.0.1"  # this host, as pods reach it
+NAMESPACE, IMAGE = "pipelines", "localhost/asgard:test"
+S3_PORT, API_PORT = 17070, 18765
+USERS = 60
+# What must never be seen in an object, a log or an event.
+CANARIES = {"AWS_SECRET_ACCESS_KEY": "canary-s3-secret-7f3a", "ASGARD_DEMO_TOKEN": "demo-token"}
+ACCESS_KEY = "cluster-test"
+SMALL = {  # two cores and 6 GB carry the whole cluster
+    "driver": {"coreRequest": "600m", "memory": "768m", "memoryOverhead": "896m"},
+    "executor": {"instances": 1, "coreRequest": "500m", "memory": "512m", "memoryOverhead": "512m"},
+}
+
+
+@dataclass
+class World:
+    """Paths and addresses; commands against the cluster as its administrator."""
+
+    folder: Path
+    admin: str
+    kubeconfig: str
+    environment: dict[str, str]
+    s3_process: subprocess.Popen[bytes]
+    api: Api
+    counter: int = 0
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def kubectl(self, *arguments: str, body: str | None = None, check: bool = True) -> str:
+        done = subprocess.run(
+            ["kubectl", *arguments],
+            env={**os.environ, "KUBECONFIG": self.admin},
+            input=body,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
+        return done.stdout
+
+    def objects(self, kind: str, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
+        return json.loads(self.kubectl("get", kind, "-n", namespace, "-o", "json"))["items"]
+
+    def applications(self) -> list[dict[str, Any]]:
+        return self.api.get(applications_path(NAMESPACE))["items"]
+
+    def driver(self, seconds: float = 300, phase: str = "Running") -> dict[str, Any]:
+        """The one driver pod, once it is in that phase."""
+
+        def found() -> dict[str, Any] | None:
+            pods = [p for p in self.objects("pods") if p["metadata"]["labels"].get("spark-role") == "driver"]
+            pods = [
+                p
+                for p in pods
+                if p["status"].get("phase") == phase and not p["metadata"].get("deletionTimestamp")
+            ]
+            return pods[0] if pods else None
+
+        return wait_for(f"a driver pod in phase {phase}", found, seconds)
+
+    def left_behind(self) -> list[str]:
+        """Objects of launched steps that are still there."""
+        names = [a["metadata"]["name"] for a in self.applications()]
+        for kind in ("pods", "secrets", "configmaps", "services", "networkpolicies"):
+            names += [
+                f"{kind}/{o['metadata']['name']}"
+                for o in self.objects(kind)
+                if o["metadata"]["name"].startswith(("asgard-", "spark-drv-"))
+                and "asgard-s3" not in o["metadata"]["name"]
+            ]
+        return names
+
+    def nothing_left(self, seconds: float = 120) -> None:
+        """Nothing of a launched step may be left after a while."""
+        wait_for(
+            lambda: f"nothing of launched steps; left: {self.left_behind()}",
+            lambda: not self.left_behind(),
+            seconds,
+        )
+
+    def home(self, name: str, **variables: str) -> Home:
+        """A Dagster home and an empty lake of its own."""
+        self.counter += 1
+        folder = self.folder / f"{name}-{self.counter}"
+        (folder / "dagster").mkdir(parents=True)
+        text = (ROOT / "deployments" / "local" / "dagster.yaml").read_text()
+        (folder / "dagster" / "dagster.yaml").write_text(text)
+        lake = f"s3://lake/{folder.name}"
+        environment = {
+            **os.environ,
+            **self.environment,
+            "ASGARD_HOME": str(folder),
+            "DAGSTER_HOME": str(folder / "dagster"),
+            "ASGARD_LAKE": lake,
+            "ASGARD_LAUNCHER": "kubernetes",
+            "KUBECONFIG": self.kubeconfig,
+            **variables,
+        }
+        return Home(self, folder, environment, lake)
+
+
+@dataclass
+class Home:
+    """One history and one lake; runs `dagster asset materialize` as a user does."""
+
+    world: World
+    folder: Path
+    environment: dict[str, str]
+    lake_root: str
+
+    def start(
+        self, select: str, *partition: str, module: str = "asgard_assets.definitions", **variables: str
+    ) -> subprocess.Popen[bytes]:
+        """The command, started; its output is in `host.log`."""
+        option = (
+            ["--partition", *partition]
+            if len(partition) == 1
+            else ["--partition-range", "...".join(partition)]
+        )
+        command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", module, "--select", select]
+        with (self.folder / "host.log").open("ab") as out:
+            process = subprocess.Popen(
+                [*command, *(option if partition else [])],
+                cwd=ROOT,
+                env={**self.environment, **variables},
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        self.world.started.append(process)
+        return process
+
+    def run(self, select: str, *partition: str, seconds: float = 540, **more: str) -> int:
+        return self.start(select, *partition, **more).wait(seconds)
+
+    @property
+    def said(self) -> str:
+        return (self.folder / "host.log").read_text(errors="replace")
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(self.lake_root, self.world.environment["ASGARD_S3_ENDPOINT"])
+
+    def log(self) -> list[dg.EventLogEntry]:
+        with dg.DagsterInstance.from_config(str(self.folder / "dagster")) as instance:
+            return list(instance.all_logs(instance.get_runs(limit=1)[0].run_id))
+
+    def status(self) -> str:
+        with dg.DagsterInstance.from_config(str(self.folder / "dagster")) as instance:
+            return instance.get_runs(limit=1)[0].status.value
+
+    def failure(self) -> Any:
+        """What the last failed step says: its error, and the metadata of a dg.Failure."""
+        found = [e.dagster_event for e in self.log() if e.dagster_event and e.dagster_event.is_step_failure]
+        assert found, self.said[-4000:]
+        return found[-1].event_specific_data
+
+
+def wait_for(what: Any, found: Any, seconds: float) -> Any:
+    deadline = time.monotonic() + seconds
+    while True:
+        result = found()
+        if result:
+            return result
+        assert time.monotonic() < deadline, f"not in {seconds:.0f} s: {what() if callable(what) else what}"
+        time.sleep(0.5)
+
+
+def cluster() -> str:
+    """KUBECONFIG of the running cluster, which is started where it is not; `missing` where it cannot be."""
+    done = subprocess.run(
+        ["bash", str(ROOT / "deployments/cluster/up.sh")], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        missing((done.stderr or done.stdout).strip()[-2000:])
+    return done.stdout.strip().splitlines()[-1]
+
+
+def import_image(name: str = "test") -> None:
+    """Put the image of the code as it is now into the node; layers that it has are not copied."""
+    script = f". {ROOT}/deployments/cluster/env.sh; cd {ROOT}; exec {sys.executable} -m deployments.images.build --import {name}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@contextmanager
+def open_world(folder: Path) -> Iterator[World]:
+    admin = cluster()
+    import_image()
+    os.environ["PATH"] = f"{_built()}/bin:{os.environ['PATH']}"
+    with ExitStack() as stack:
+        os.environ.update({k: v for k, v in environment().items() if k.startswith("AWS_")})
+        (folder / "s3" / "lake").mkdir(parents=True)
+        s3 = start_s3(folder)
+        stack.callback(end, s3)
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "deployments.local.demo.api", "--host", NODE, "--port", str(API_PORT), "--users", str(USERS), "--no-faults"],
+            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        stack.callback(end, demo)
+        wait_for("the demo API", lambda: answers(f"http://{NODE}:{API_PORT}/health"), 30)
+        api = Api.connect(admin)
+        world = World(folder, admin, str(folder / "launcher.kubeconfig"), environment(), s3, api)
+        stack.callback(lambda: [end(process) for process in world.started])
+        secret = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, **CANARIES}
+        arguments = [f"--from-literal={key}={value}" for key, value in secret.items()]
+        world.kubectl("delete", "secret", "asgard-s3", "-n", NAMESPACE, "--ignore-not-found")
+        world.kubectl("create", "secret", "generic", "asgard-s3", "-n", NAMESPACE, *arguments)
+        # The host has the rights of the chart's service account, and no others.
+        config = yaml.safe_load(Path(admin).read_text())
+        token = world.kubectl("create", "token", "asgard", "-n", NAMESPACE, "--duration", "8h").strip()
+        config["users"][0]["user"] = {"token": token}
+        Path(world.kubeconfig).write_text(yaml.safe_dump(config))
+        for name in [a["metadata"]["name"] for a in world.applications()]:
+            api.delete(f"{applications_path(NAMESPACE)}/{name}")
+        yield world
+
+
+def environment() -> dict[str, str]:
+    """What the host of the steps is told; the names are those of a deployment."""
+    return {
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        **CANARIES,
+        "ASGARD_S3_ENDPOINT": f"http://{NODE}:{S3_PORT}",
+        "ASGARD_DEMO_API_URL": f"http://{NODE}:{API_PORT}",
+        "PIPELINE_NAMESPACE": NAMESPACE,
+        "SPARK_IMAGE": IMAGE,
+        "SPARK_SERVICE_ACCOUNT": "spark",
+        "S3_SECRET_NAME": "asgard-s3",
+        "ENVIRONMENT": "test",
+        "ASGARD_SPARK_SPEC": json.dumps(SMALL),
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+def start_s3(folder: Path) -> subprocess.Popen[bytes]:
+    """versitygw at the address that pods reach; it can be stopped and started again on the same data."""
+    keys = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": CANARIES["AWS_SECRET_ACCESS_KEY"]}
+    process = subprocess.Popen(
+        [
+            str(build_s3()),
+            "-q",
+            "-p",
+            f"{NODE}:{S3_PORT}",
+            "--health",
+            "/health",
+            "posix",
+            str(folder / "s3"),
+        ],
+        env={**os.environ, **keys},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for("versitygw", lambda: answers(f"http://{NODE}:{S3_PORT}/health"), 30)
+    return process
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _built() -> str:
+    script = f". {ROOT}/deployments/cluster/env.sh; echo $built"
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def users(home: Home, *days: str, count: int = USERS) -> None:
+    """A published bronze/users table in the home's lake, for sources that ask once a user."""
+    import pyarrow as pa
+
+    rows = pa.table(
+        {
+            "id": pa.array(list(range(1, count + 1)) * len(days), pa.int64()),
+            "ds": [d for d in days for _ in range(count)],
+        }
+    )
+    staging = home.lake.stage("bronze", "users", rows.schema, days)
+    home.lake.write(staging, rows)
+    home.lake.publish(staging)
