@@ -41,9 +41,9 @@ def brief(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
 
 @dg.asset(required_resource_keys=LAUNCHED, retry_policy=POLICY)
 def hungry(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-    """Needs 500 MB beside what its process has."""
+    """Needs 1,000 MB beside what its process has."""
     context.log.info("hungry has begun")
-    held = [os.urandom(1 << 20) for _ in range(500)]
+    held = [os.urandom(1 << 20) for _ in range(1000)]
     return dg.MaterializeResult(metadata={"held": len(held), "attempt": context.retry_number})
 
 
