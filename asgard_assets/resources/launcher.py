@@ -271,7 +271,7 @@ class _Attempt:
             allow_retries=retry,
         )
         policy = self.context.op_retry_policy
-        if retry and policy is not None:
+        if retry and policy is not None and self.context.previous_attempt_count < policy.max_retries:
             # The driver evaluates the policy for what the body raises; here nobody was left to do so.
             delay = policy.calculate_delay(self.context.previous_attempt_count + 1)
             failure.__cause__ = error
