@@ -182,7 +182,7 @@ def _pod_state(pod: Mapping[str, Any], gone: bool) -> State | None:
             lost=True,
             reason="its driver pod was evicted: " + disrupted
             if disrupted
-            else "its driver pod was deleted while the step ran",
+            else "its driver pod was deleted or evicted while the step ran",
             fix="a node was drained, or somebody deleted the pod; run the step again",
         )
     for container in status.get("containerStatuses", []):

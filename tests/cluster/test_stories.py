@@ -218,7 +218,7 @@ def test_an_evicted_driver_is_told(world: World) -> None:
         body=json.dumps(eviction),
     )
     assert host.wait(300) != 0
-    told(home, "driver pod was evicted", "drained")
+    told(home, "evicted", "drained")
     world.nothing_left()
 
 
