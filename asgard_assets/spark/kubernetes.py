@@ -119,6 +119,11 @@ class KubernetesSubmitter:
         conf = {
             "spark.kubernetes.driver.pod.name": f"{driver.name}-driver",
             "spark.kubernetes.executor.podNamePrefix": driver.name,
+            # Ten seconds, Spark's own, fail a step where the API server is only slow.
+            "spark.kubernetes.driver.connectionTimeout": "60000",
+            "spark.kubernetes.driver.requestTimeout": "60000",
+            "spark.kubernetes.submission.connectionTimeout": "60000",
+            "spark.kubernetes.submission.requestTimeout": "60000",
             **spec.spark_conf,
         }
         script = driver.file or f"{self.application_folder}/{driver.module.replace('.', '/')}.py"
