@@ -20,8 +20,10 @@ from tests.spark.committer import NAME
 DRIVERS = 4
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("commits", [60, 500], ids=lambda count: f"{count}-commits")
+@pytest.mark.servers
+@pytest.mark.parametrize(
+    "commits", [60, pytest.param(500, marks=pytest.mark.soak)], ids=lambda count: f"{count}-commits"
+)
 @pytest.mark.timeout(3600)
 def test_no_commit_is_lost_or_doubled(tmp_path: Path, commits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     import json
