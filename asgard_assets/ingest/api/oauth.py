@@ -71,10 +71,13 @@ class TokenSource:
     async def credentials(self, rejected: int | None = None) -> Credentials:
         token, now = self._token, self._clock()
         wanted = token is None or now >= token.fresh_until
-        if token is not None and rejected == token.generation and self._renews(token, now):
-            self._rejected_at = now
-            self._refresh_token = None  # of a session that the server may have ended
-            token, wanted = None, True
+        if token is not None and rejected == token.generation:
+            if self._renewing is not None:
+                token, wanted = None, True  # another worker was refused first: its renewal is ours
+            elif self._renews(token, now):
+                self._rejected_at = now
+                self._refresh_token = None  # of a session that the server may have ended
+                token, wanted = None, True
         if wanted:
             if self._renewing is None:
                 self._renewing = asyncio.create_task(self._renew())

@@ -157,6 +157,7 @@ def test_rejections_renew_once_and_not_again_at_once():
         again = await issuing.credentials(renewed[0].generation)
         await asyncio.sleep(11)
         later = await issuing.credentials(again.generation)
+        assert {known.generation for known in renewed} == {2}, "whoever was refused meanwhile waits"
         return [known.generation for known in (first, *renewed[:1], again, later)]
 
     endpoint = Endpoint()
