@@ -11,7 +11,7 @@ import pytest
 
 from tests.end_to_end.homes import Home, wait_until
 
-DAY = "2026-10-31"
+DAY, AFTER = "2026-10-31", "2026-11-01"
 
 
 @pytest.mark.servers
@@ -21,6 +21,7 @@ def test_a_new_file_leads_to_new_predictions(copy_of_demo: Home, demo_servers):
     demo_servers(home)
     before = home.lake.epochs("model", "churn_predictions", [DAY])[DAY]
     invoices = home.lake.epochs("bronze", "invoices", [DAY])[DAY]
+    metrics = home.lake.epochs("gold", "customer_metrics", [AFTER])[AFTER]
     daemon = home.start("dagster-daemon", "run", "-w", "workspace.yaml")
     try:
         time.sleep(20)
@@ -45,6 +46,12 @@ def test_a_new_file_leads_to_new_predictions(copy_of_demo: Home, demo_servers):
             "new predictions exist",
         )
         print(f"predictions after {time.monotonic() - dropped:.0f} s")
+        # The file is late for its day: Gold's running totals of the next day hold its invoice too.
+        wait_until(
+            lambda: home.lake.epochs("gold", "customer_metrics", [AFTER])[AFTER] > metrics,
+            200,
+            "Gold has the late invoice on the next day too",
+        )
     finally:
         os.killpg(daemon.pid, signal.SIGTERM)
         daemon.wait(30)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _FOLD_PLANS = 64
 _FOLD_FILES = 50_000
-_GROUP_ROWS = 32_768
+_GROUP_ROWS = 8_192
 
 
 @dataclass(frozen=True)
