@@ -311,3 +311,38 @@ def test_a_cancelled_request_harms_no_other(kind):
         return sum([(await client.send(Request("id", "GET", f"{url}/{n}"))).status == 200 for n in range(20)])
 
     assert talk(kind, slow, use)[0] == 20
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_million_requests_are_answered_and_leave_nothing_behind(kind):
+    """The native client's soak: no crash, no lost request, no growth."""
+    import psutil
+    import uvloop
+
+    from tests.fakes.mock_server import mock_server
+
+    count, memory = 1_000_000, {}
+
+    async def main(url: str) -> int:
+        config, numbers, right = source(USAGE, transport={"type": kind}), iter(range(count)), 0
+
+        async def work(client: Transport) -> None:
+            nonlocal right
+            for number in numbers:
+                response = await client.send(Request("id", "GET", f"{url}/items/{number}"))
+                right += response.status == 200 and response.body.startswith(b'{"id":%d,' % number)
+                if number in (count // 10, count - 1):
+                    memory[number] = psutil.Process().memory_info().rss
+
+        async with transport(config) as client:
+            await asyncio.gather(*(work(client) for _ in range(64)))
+        return right
+
+    with mock_server() as server:
+        assert uvloop.run(main(server.url)) == count
+        log = server.log()
+    assert (log["distinct"], log["repeated"]) == (count, 0)
+    early, late = memory.values()
+    print(f"{kind}: {count} requests, {log['connections']} connections, {early >> 20} -> {late >> 20} MB")
+    assert late <= early * 1.1
