@@ -19,7 +19,7 @@ test: setup  ## All tests, those that start real servers included
 test-fast: setup  ## The unmarked tests: no servers
 	@$(BIN)/python -m pytest -m "not soak and not servers and not cluster"
 
-soak: setup  ## Kill every stage ten times and compare the tables
+soak: setup  ## The full counts: kills of every stage, faults and a million requests (hours)
 	@$(BIN)/python -m pytest -m "soak and not cluster"
 
 cluster: setup  ## A real one-node Kubernetes with the Spark operator on this machine (root; built once, kept)
