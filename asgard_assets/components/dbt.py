@@ -26,7 +26,7 @@ from packaging.version import Version
 
 from asgard_assets.components.automation import LOOKBACK, looking_back, on_upstream_change
 from asgard_assets.components.dbt_manifest import executable, manifest, prepare, profiles
-from asgard_assets.components.dbt_run import DbtRun
+from asgard_assets.components.dbt_run import DbtRun, test
 from asgard_assets.components.dbt_sources import source_freshness
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
@@ -87,7 +87,45 @@ class DbtModels(DbtProjectComponent):
             for unique_id, source in self.manifest["sources"].items()
         }
         name = _word(self.dbt_project.name)
-        return dg.Definitions(assets=assets, metadata=source_freshness(name, sources))
+        checks = self._source_checks()
+        return dg.Definitions(
+            assets=assets,
+            asset_checks=[self._checks_of_sources(f"{name}_sources", checks)] if checks else [],
+            metadata=source_freshness(name, sources),
+        )
+
+    def _source_checks(self) -> list[dg.AssetCheckSpec]:
+        """The tests that read nothing but sources: they are checks of assets which other stages make."""
+        found = []
+        for unique_id, node in self.manifest["nodes"].items():
+            parents = self.manifest["parent_map"].get(unique_id, [])
+            if node["resource_type"] == "test" and len(parents) == 1 and parents[0].startswith("source."):
+                source = self.translator.get_asset_spec(self.manifest, parents[0], self.dbt_project)
+                check = self.get_asset_check_spec(source, self.manifest, unique_id, self.dbt_project)
+                found += [check] if check else []
+        return found
+
+    def _checks_of_sources(self, name: str, specs: Sequence[dg.AssetCheckSpec]) -> dg.AssetChecksDefinition:
+        @dg.multi_asset_check(name=name, specs=specs, can_subset=True, required_resource_keys={"lake"})
+        def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+            chosen = [s for s in specs if s.key in context.selected_asset_check_keys]
+            with clear_failures():
+                yield from test(
+                    self._dbt(), self.translator, self.manifest, context.resources.lake.lake, chosen
+                )
+
+        return check
+
+    def _dbt(self) -> LocalDbt:
+        project = self.dbt_project
+        folder, profile = profiles(project.project_dir, project.profile)
+        return LocalDbt(
+            project_dir=str(project.project_dir),
+            profiles_dir=str(folder),
+            profile=profile,
+            target=project.target,
+            dbt_executable=executable(),
+        )
 
     def _asset(
         self, name: str, specs: Sequence[dg.AssetSpec], checks: Sequence[dg.AssetCheckSpec]
@@ -104,17 +142,8 @@ class DbtModels(DbtProjectComponent):
             required_resource_keys={"lake"},
         )
         def build(context: dg.AssetExecutionContext) -> Iterator[Any]:
-            project = self.dbt_project
-            folder, profile = profiles(project.project_dir, project.profile)
-            dbt = LocalDbt(
-                project_dir=str(project.project_dir),
-                profiles_dir=str(folder),
-                profile=profile,
-                target=project.target,
-                dbt_executable=executable(),
-            )
             with clear_failures():
-                yield from self.execute(context, dbt)
+                yield from self.execute(context, self._dbt())
 
         return build
 
@@ -198,18 +227,19 @@ class DbtModels(DbtProjectComponent):
     def get_cli_args(self, context: dg.AssetExecutionContext) -> list[str]:
         """`dbt build` for the run's days. Unit tests prove the SQL, not the data: they belong to CI."""
         lake: Lake = context.resources.lake.lake
-        given: dict[str, Any] = {"lake": lake.root}
+        # Each change of the variables makes dbt parse the project anew: what is known without them stays out.
+        given: dict[str, Any] = {} if lake.root == Settings().lake_root else {"lake": lake.root}
         if context.has_partition_key or context.has_partition_key_range:
             days = days_of(context)
             given |= {"min_date": days[0], "max_date": days[-1]}
         if self.manifest["metadata"]["adapter_type"] == "trino":
+            given["lake"] = lake.root
             given["published"] = [f"{stage}/{name}" for stage, name in lake.tables()]
         # Never rendered by Dagster: what depends on the run are the variables, and they are given here.
         args = [arg for arg in self.cli_args if isinstance(arg, str)]
         return [
             *args,
-            "--vars",
-            json.dumps(given),
+            *(["--vars", json.dumps(given)] if given else []),
             "--exclude-resource-type",
             "unit_test",
             "--no-version-check",

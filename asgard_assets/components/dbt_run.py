@@ -216,6 +216,41 @@ class DbtRun:
             )
 
 
+def test(
+    dbt: DbtCliResource,
+    translator: DagsterDbtTranslator,
+    manifest: Mapping[str, Any],
+    lake: Lake,
+    checks: Sequence[dg.AssetCheckSpec],
+) -> Iterator[dg.AssetCheckResult]:
+    """Run the tests behind `checks` alone. Raises dg.Failure where dbt could not run them."""
+    ids = [str(check.metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY]) for check in checks]
+    chosen = " ".join("fqn:" + ".".join(manifest["nodes"][unique_id]["fqn"]) for unique_id in ids)
+    args = ["test", "--select", chosen, "--no-version-check", "--vars", json.dumps({"lake": lake.root})]
+    work = Settings().home.absolute() / "dbt"
+    work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=work) as target:
+        run = dbt.cli(
+            args,
+            manifest=manifest,
+            dagster_dbt_translator=translator,
+            raise_on_error=False,
+            target_path=Path(target),
+        )
+        found = [event for event in run.stream() if isinstance(event, dg.AssetCheckEvaluation)]
+        error = run.get_error()
+    for event in found:
+        yield dg.AssetCheckResult(
+            passed=event.passed,
+            asset_key=event.asset_key,
+            check_name=event.check_name,
+            severity=event.severity,
+            metadata=event.metadata,
+        )
+    if error and len(found) < len(checks):
+        raise dg.Failure(f"dbt failed: {_reason(str(error))}", allow_retries=False)
+
+
 def _reason(text: str) -> str:
     """What dbt itself says, without dagster-dbt's account of the process around it."""
     said = _COLOURS.sub("", text).rpartition("Errors parsed from dbt logs:")[2]

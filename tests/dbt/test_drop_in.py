@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 import pytest
 from dagster_dbt import DbtProject
 from dagster_dbt.components.dbt_component_utils import DagsterDbtComponentTranslatorSettings
 
 from asgard_assets.components.dbt import DbtModels
+from asgard_assets.components.dbt_manifest import docs
 from asgard_assets.components.dbt_sources import with_source_freshness
 from asgard_assets.lake import Lake
 from asgard_assets.resources.lake import LakeResource
@@ -107,6 +109,8 @@ def test_a_source_that_is_a_seed_is_built_before_what_reads_it(tmp_path):
     result = materialize(lake, defs)
     assert result.success, failure(result)
     assert query(lake, "select * from gold.item_totals order by 1") == [("a", 3), ("b", 3)]
+    ok, output = dbt(lake, project, "build")
+    assert ok and lake.version("raw", "raw_items") == 2, output
     # A failing test holds its table back; its neighbours are published.
     (project / "seeds" / "raw_items.csv").write_text("id,kind,pieces\n1,a,1\n1,b,3\n")
     result = materialize(lake, definitions(project))
@@ -132,6 +136,12 @@ def test_what_public_projects_use_loads_and_builds(tmp_path):
     assert query(lake, "select day, n from main.spine order by 1")[0][1] == 1
     assert query(lake, "select doubled from main.py_model order by 1") == [(2,), (4,)]
     assert query(lake, "select id, runs from main.events order by 1") == [(1, 1), (2, 1)]
+    sources = definitions(project).asset_checks or []
+    checked = dg.Definitions(asset_checks=sources, resources={"lake": LakeResource(root=lake.root)})
+    done = checked.resolve_implicit_global_asset_job_def().execute_in_process()
+    assert [
+        (c.asset_key.to_user_string(), c.check_name, c.passed) for c in done.get_asset_check_evaluations()
+    ] == [("files/orders", "source_unique_files_orders_id", True)]
     spec = next(s for s in definitions(project).resolve_all_asset_specs() if s.key.path[-1] == "dim_v2")
     assert spec.owners == ["finance@example.com"]
 
@@ -142,3 +152,35 @@ def test_what_public_projects_use_loads_and_builds(tmp_path):
     assert again == [(1, "new", False), (1, "done", True), (2, "new", True), (3, "new", True)]
     assert query(lake, "select id, runs from main.events order by 1") == [(1, 2), (2, 2), (3, 1)]
     assert json.loads((project / "target" / "delta_publish.json").read_text())["unpublished"] == {}
+
+
+def test_a_project_keeps_its_own_duckdb_file_where_its_profile_says_so(tmp_path):
+    project = write_project(
+        tmp_path / "shop",
+        {**SHOP, "profiles.yml": "shop: {target: dev, outputs: {dev: {type: duckdb, path: shop.duckdb}}}\n"},
+    )
+    lake = Lake(str(tmp_path / "lake"))
+    result = materialize(lake, definitions(project))
+    assert result.success, failure(result)
+    made = {e.asset_key.to_user_string() for e in result.get_asset_materialization_events()}
+    assert {"main/customers", "main/orders", "main/stg_orders", "main/raw_orders"} <= made
+    assert lake.tables() == []
+    with duckdb.connect(str(project / "shop.duckdb"), read_only=True) as own:
+        assert own.execute("select count(*) from main.customers").fetchall() == [(3,)]
+
+
+def test_seed_run_and_test_are_commands_of_their_own_and_the_docs_know_the_tables(tmp_path):
+    project = write_project(tmp_path / "shop", SHOP)
+    lake = Lake(str(tmp_path / "lake"))
+    for command in ("seed", "run", "test"):
+        ok, output = dbt(lake, project, command)
+        assert ok, output
+    assert query(lake, "select count(*) from gold.customers") == [(3,)]
+    ok, output = dbt(lake, project, "run", "--select", "customers")
+    assert ok and lake.version("gold", "customers") == 2 and lake.version("gold", "orders") == 1, output
+    ok, output = dbt(lake, project, "docs", "generate")
+    assert ok, output
+    catalog = json.loads((project / "target" / "catalog.json").read_text())
+    assert catalog["nodes"]["model.shop.customers"]["columns"]["customer_lifetime_value"]["type"] == "DOUBLE"
+    site = docs(project, tmp_path / "site")
+    assert "raw_payments" in site.read_text()

@@ -16,7 +16,7 @@ from dbt.adapters.delta.publish import publish
 from dbt.adapters.delta.show import Shown
 from dbt.adapters.delta.stage import Staged, stage
 
-# Commands that run on-run-start, which tells what they read; the others may read anything.
+# Commands whose selection tells what they read; the others may read anything.
 _HOOKED = ("build", "run", "test", "seed", "snapshot", "retry")
 
 
@@ -39,6 +39,8 @@ class DeltaAdapter(DuckDBAdapter):
     @available.parse_none
     def delta_begin(self, graph: Any, selected: Any, command: str, full_refresh: bool) -> None:
         """Show each table and view that the run reads and does not build."""
+        if command not in _HOOKED:
+            return  # docs, compile: `execute` shows everything
         self._told = True
         with _clear_errors():
             for relation in self.shown.for_run(self._cursor, graph, list(selected), command, full_refresh):

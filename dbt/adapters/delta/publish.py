@@ -30,6 +30,8 @@ def publish(
     target: Path,
 ) -> dict[str, Any]:
     """Publish what passed, parents first. Returns `messages` and `errors`; the report lies in `target`."""
+    if command not in BUILDS:
+        return {"messages": [], "errors": []}
     status = {result.node.unique_id: str(result.status) for result in results}
     nodes = graph["nodes"]
     report: dict[str, Any] = {"invocation_id": invocation_id, "published": {}, "unpublished": {}}
@@ -37,7 +39,7 @@ def publish(
     refused: set[str] = set()
     columns = dict(shown.columns)
     built = [n for n in nodes if nodes[n]["resource_type"] in ("model", "seed", "snapshot")]
-    for unique_id in _parents_first(nodes, built if command in BUILDS else []):
+    for unique_id in _parents_first(nodes, built):
         node = nodes[unique_id]
         kind = node["config"]["materialized"]
         upstream = [p for p in node.get("depends_on", {}).get("nodes", []) if p in refused]

@@ -45,10 +45,15 @@ class Shown:
         if any(s.startswith("unit_test.") for s in selected):
             # A unit test reads the column types of the inputs that it replaces, nothing else.
             needed = {n: False for n, node in nodes.items() if self._table(node) and n not in made} | needed
+        built = {address(nodes[m]) for m in made if m in nodes and nodes[m]["resource_type"] in _NODES}
         for unique_id in _parents_first(nodes, needed):
             if address(nodes[unique_id]) in known:
                 continue
-            missing = not self._show(cursor, nodes[unique_id])
+            # A source that is also a seed of this run is a table, as the last run left it in a lasting database.
+            again = address(nodes[unique_id]) in built
+            missing = not self._show(cursor, nodes[unique_id], as_table=again)
+            if again and not missing:
+                yield self._relation(nodes[unique_id], "table")
             if missing and needed[unique_id] and not _may_come_later(nodes, unique_id, made):
                 raise DbtRuntimeError(self._absent(nodes[unique_id]))
             if missing and not needed[unique_id]:
@@ -61,14 +66,13 @@ class Shown:
             fresh = (
                 full_refresh if node["config"].get("full_refresh") is None else node["config"]["full_refresh"]
             )
-            relation = {"database": self.database, "schema": schema, "identifier": name}
             if kind not in ("view", "ephemeral", "delta"):
                 self.seen[unique_id] = self.lake.epochs(schema, name, [""])
             if kind in ("incremental", "snapshot") and not fresh and address(node) not in known:
                 if self._show(cursor, node, as_table=True):
-                    yield {**relation, "type": "table"}
+                    yield self._relation(node, "table")
             elif kind == "delta" and self._show(cursor, node):
-                yield {**relation, "type": "view"}
+                yield self._relation(node, "view")
 
     def everything(self, cursor: Any, manifest: Any) -> None:
         """Show all that was ever built; what was not, by its declared columns."""
@@ -89,6 +93,10 @@ class Shown:
         self.lake.filesystem.create_dir(folder, recursive=True)
         with self.lake.filesystem.open_output_stream(f"{folder}/{VIEW}") as stream:
             stream.write(json.dumps({"unique_id": node["unique_id"], "sql": sql}).encode())
+
+    def _relation(self, node: Node, kind: str) -> dict[str, Any]:
+        schema, name = address(node)
+        return {"database": self.database, "schema": schema, "identifier": name, "type": kind}
 
     def _ours(self, node: Node) -> bool:
         return (node.get("database") or self.database).lower() == self.database.lower()
