@@ -60,7 +60,7 @@ class Plan:
 
     def total(self, name: str) -> float | None:
         """Sum over the assets that have any of it; None where one of them is unknown."""
-        values = [getattr(asset, name) for asset in self.assets if _concerns(asset, name)]
+        values = [getattr(asset, name) for asset in self.assets]
         return None if None in values else sum(values)
 
 
@@ -241,28 +241,20 @@ def _stored(stage: str, name: str, rows: int | None) -> int | None:
 
 def _downstream(graph: dg.AssetGraph, touched: Mapping[dg.AssetKey, set[str]]) -> dict[str, tuple[str, ...]]:
     """Partitions of assets below that automation will run after these, as the graph's edges say."""
-    from dagster._core.definitions.partitions.context import partition_loading_context
-
     reached = {key: set(days) for key, days in touched.items()}
     found: dict[str, tuple[str, ...]] = {}
-    with partition_loading_context():
-        for key in graph.toposorted_asset_keys:
-            if key in touched:
+    for key in graph.toposorted_asset_keys:
+        if key in touched:
+            continue
+        days: set[str] = set()
+        whole = False
+        for parent in graph.get(key).parent_keys & reached.keys():
+            if graph.get(key).partitions_def is None:
+                whole = whole or bool(reached[parent])
                 continue
-            days: set[str] = set()
-            whole = False
-            for parent in graph.get(key).parent_keys & reached.keys():
-                if graph.get(key).partitions_def is None:
-                    whole = whole or bool(reached[parent])
-                    continue
-                for day in reached[parent] if graph.get(parent).partitions_def is not None else ():
-                    days |= set(graph.get_child_partition_keys_of_parent(day, parent, key))
-            if days or whole:
-                reached[key] = days or {""}
-                found[key.to_user_string()] = tuple(sorted(days))
+            for day in reached[parent] if graph.get(parent).partitions_def is not None else ():
+                days |= set(graph.get_child_partition_keys_of_parent(day, parent, key))
+        if days or whole:
+            reached[key] = days or {""}
+            found[key.to_user_string()] = tuple(sorted(days))
     return found
-
-
-def _concerns(asset: AssetPlan, name: str) -> bool:
-    """A file source has no requests and a table no files: these are zero, not unknown."""
-    return True

@@ -134,7 +134,10 @@ wait_for 90 "the node" sh -c "kubectl get node node1 | grep -qw Ready"; say "nod
 wait_for 30 "the default service account" kubectl -n default get serviceaccount default
 
 kubectl create namespace pipelines >/dev/null
-helm template asgard "$repository/deployments/helm/asgard" -n pipelines --kube-version 1.35.4 --show-only templates/rbac.yaml | kubectl apply -n pipelines -f - >log/rbac.log
+# Of the platform's own chart only the rights; what it must be told besides plays no part here.
+helm template asgard "$repository/deployments/helm/asgard" -n pipelines --kube-version 1.35.4 --show-only templates/rbac.yaml \
+  --set image.repository=unused,image.tag=unused,sparkImage.repository=unused,sparkImage.tag=unused \
+  --set lake=s3://unused,logBucket=unused,postgres.host=unused 2>log/rbac.log | kubectl apply -n pipelines -f - >>log/rbac.log
 # The operator from its own chart, with the rights and requests that deployments/helm gives it.
 helm install spark-operator "$built/operator/spark-operator-chart" -n spark-operator --create-namespace \
   --values "$repository/deployments/helm/operator-values.yaml" \
