@@ -141,7 +141,9 @@ def start_busy_sync(server: Server) -> int:
 @pytest.fixture
 def definitions(tmp_path: Path) -> list[Any]:
     instance = ROOT / "asgard_assets" / "defs" / "bronze" / "airbyte"
-    return list(load(shutil.copytree(instance, tmp_path / "instance" / "airbyte")).assets or [])
+    assets = load(shutil.copytree(instance, tmp_path / "instance" / "airbyte")).assets or []
+    # The Bronze tables of the streams want Spark and a lake; here only the syncs run.
+    return [asset for asset in assets if {key.path[0] for key in asset.keys} == {"airbyte"}]  # type: ignore[union-attr]
 
 
 @pytest.mark.servers
