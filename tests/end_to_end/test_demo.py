@@ -19,7 +19,7 @@ CUT_OFFS = ["2026-10-12", "2026-10-19", "2026-10-26"]
 
 def test_every_table_has_all_its_partitions(demo: Demo):
     with dg.DagsterInstance.from_config(str(demo.path / "dagster")) as instance:
-        for spec in defs().resolve_all_asset_specs():
+        for spec in (s for s in defs().resolve_all_asset_specs() if s.key.path[0] != "platform"):
             done = instance.get_materialized_partitions(spec.key)
             if spec.partitions_def == daily():
                 assert done >= set(DAYS), spec.key
