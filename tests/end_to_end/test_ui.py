@@ -51,7 +51,7 @@ def test_a_person_sees_the_platform_and_materializes_a_day_by_clicking(
     from playwright.sync_api import expect, sync_playwright
 
     PICTURES.mkdir(parents=True, exist_ok=True)
-    before = copy_of_demo.lake.version("bronze", "invoices")
+    before = copy_of_demo.lake.version("silver", "invoices")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page(viewport={"width": 1500, "height": 950})
@@ -76,13 +76,13 @@ def test_a_person_sees_the_platform_and_materializes_a_day_by_clicking(
         expect(page.get_by_text("churn_training_set").first).to_be_visible()
         picture("lineage")
 
-        page.goto(f"{ui}/assets/bronze/invoices")
+        page.goto(f"{ui}/assets/silver/invoices")
         page.get_by_role("button", name="Materialize").first.click()
         page.get_by_role("button", name="Latest", exact=True).click()
         picture("materialize")
         page.get_by_role("button", name="Launch").last.click()
         wait_until(
-            lambda: copy_of_demo.lake.version("bronze", "invoices") > before, 180, "the run has published"
+            lambda: copy_of_demo.lake.version("silver", "invoices") > before, 180, "the run has published"
         )
         page.goto(f"{ui}/runs")
         expect(page.get_by_text("Success").first).to_be_visible()
