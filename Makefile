@@ -16,8 +16,8 @@ dev: setup  ## Dagster UI on the demo's data and history, http://127.0.0.1:3000
 test: setup  ## All tests, those that start real servers included
 	@$(BIN)/python -m pytest -m "not soak and not cluster"
 
-test-fast: setup  ## The unmarked tests: no servers
-	@$(BIN)/python -m pytest -m "not soak and not servers and not cluster"
+test-fast: setup  ## The unmarked tests: no servers, nothing slow, under three minutes
+	@$(BIN)/python -m pytest -m "not soak and not servers and not cluster and not slow"
 
 soak: setup  ## The full counts: kills of every stage, faults and a million requests (hours)
 	@$(BIN)/python -m pytest -m "soak and not cluster"

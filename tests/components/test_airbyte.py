@@ -128,6 +128,7 @@ def test_an_unknown_key_fails_the_load_with_file_and_line(tmp_path):
     assert "ownres" in str(error.value.__cause__) and "defs.yaml:" in str(error.value.__cause__)
 
 
+@pytest.mark.slow
 def test_every_page_of_connections_becomes_assets_and_the_snapshot_is_always_the_same(fake, monkeypatch):
     names = tuple(f"shop{number}" for number in range(120))
     syncs = fake.open(names=names, prefixes=True)
@@ -196,6 +197,7 @@ def test_each_connection_has_a_pool_of_its_own(served):
     assert definition.op.pool == "airbyte/fake"  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_a_sync_that_already_runs_is_followed_and_not_refused(fake, monkeypatch):
     syncs = fake.open({"rows": 60, "pause": 0.1})
     folder = write_instance(fake.folder / "airbyte", syncs.registry.id)
@@ -465,6 +467,7 @@ def test_a_login_that_cannot_work_fails_the_load(tmp_path, given, word):
 # Running, against a server that comes and goes -----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sync_is_followed_through_a_restart_of_the_server(fake, monkeypatch):
     from tests.end_to_end.homes import free_port
 
@@ -517,6 +520,7 @@ def test_a_server_that_stays_away_ends_the_run_when_patience_ends(fake, monkeypa
     assert "silent for" in str(results[0].description) and "ASGARD_AIRBYTE_URL" in str(results[0].description)
 
 
+@pytest.mark.slow
 def test_a_job_that_somebody_starts_in_between_is_adopted(fake, monkeypatch):
     """The 409 that a retried request gets after a time-out: the job of the first one runs already."""
     syncs = fake.open({"rows": 20, "pause": 0.1})

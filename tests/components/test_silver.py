@@ -143,6 +143,7 @@ def test_a_range_is_one_run_with_counts_rejects_and_reasons_by_day(lake: Lake, r
     )
 
 
+@pytest.mark.slow
 def test_a_column_that_appears_on_the_second_day_is_null_before_it(lake: Lake, run):
     row = dict(zip(INVOICE, (1, 7, "29.00", "EUR", DAYS[0], "2026-10-19", "true"), strict=True))
     put(lake, "invoices", {DAYS[0]: [row, row, {**row, "amount": "12,5O"}]}, INVOICE)
@@ -157,6 +158,7 @@ def test_a_column_that_appears_on_the_second_day_is_null_before_it(lake: Lake, r
     assert rejected == {"duplicate": 1, "amount is not a number: 12,5O": 1}
 
 
+@pytest.mark.slow
 def test_tickets_keep_one_of_two_pages_and_reject_those_of_nobody(lake: Lake, run):
     ticket = {
         "ticket_id": 5,
@@ -181,6 +183,7 @@ def test_tickets_keep_one_of_two_pages_and_reject_those_of_nobody(lake: Lake, ru
     ]
 
 
+@pytest.mark.slow
 def test_purchases_have_the_price_known_on_their_day_and_carts_are_none(lake: Lake, run):
     products = ("id", "make", "model", "price", "updated_at")
     car = {"id": 1, "make": "Mazda", "model": "MX-5", "price": 100.0}
@@ -254,6 +257,7 @@ REJECTED = [
 ]
 
 
+@pytest.mark.slow
 def test_a_change_makes_a_version_and_replaying_an_old_day_edits_no_newer_one(lake: Lake, run):
     shop(lake, CHANGES)
     run("customers")
@@ -266,6 +270,7 @@ def test_a_change_makes_a_version_and_replaying_an_old_day_edits_no_newer_one(la
     assert (fingerprint(lake, "silver.customers"), fingerprint(lake, "rejected.customers")) == before
 
 
+@pytest.mark.slow
 def test_day_by_day_gives_the_versions_that_one_range_gives(lake: Lake, run):
     shop(lake, CHANGES)
     run("customers", DAYS[:1])
@@ -291,6 +296,7 @@ def test_a_missing_upstream_says_which_day_and_what_to_run(lake: Lake, run):
     assert SourceError.__name__ in failed and "2026-10-06, 2026-10-07" in failed
 
 
+@pytest.mark.slow
 def test_a_blocking_check_keeps_the_bad_day_out_and_publishes_the_others(lake: Lake, run):
     put_usage(lake, {day: [usage_body(1, day)] for day in DAYS})
     run("usage")

@@ -31,6 +31,7 @@ def silver(tmp_path: Path) -> Lake:
     return lake
 
 
+@pytest.mark.slow
 def test_a_range_of_days_is_one_commit_with_every_customer_known_on_each_day(built):
     lake, _, home = built
     found = rows(lake, "customer_metrics", "ds, customer_id, plan", "1, 2")
@@ -50,6 +51,7 @@ def test_a_range_of_days_is_one_commit_with_every_customer_known_on_each_day(bui
     assert published["version"] == lake.version("gold", "customer_metrics") == 1
 
 
+@pytest.mark.slow
 def test_metrics_count_what_was_known_on_the_day(built):
     lake, _, _ = built
     columns = (
@@ -71,6 +73,7 @@ def test_metrics_count_what_was_known_on_the_day(built):
     assert other == [(0, 0.0, 0, 0, 0, 0, 0.0, "active", None)]
 
 
+@pytest.mark.slow
 def test_revenue_adds_up_to_the_invoices_of_the_day(built):
     lake, _, _ = built
     with lake.connect() as connection:
@@ -85,11 +88,13 @@ def test_revenue_adds_up_to_the_invoices_of_the_day(built):
     ]
 
 
+@pytest.mark.slow
 def test_unit_tests_of_dbt_pass(built):
     _, output, _ = built
     assert "PASS customer_metrics::customer_metrics_knows_only_the_past" in output
 
 
+@pytest.mark.slow
 def test_times_are_utc_microseconds_and_any_delta_reader_understands_the_table(built):
     lake, _, _ = built
     table = lake.table("gold", "customer_metrics")

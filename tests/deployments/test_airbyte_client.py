@@ -34,6 +34,7 @@ def fake(tmp_path: Path) -> Fake:
     return Fake(tmp_path)
 
 
+@pytest.mark.slow
 def test_every_answer_about_what_there_is_fits_the_published_models(fake):
     syncs = fake.open(names=tuple(f"c{n}" for n in range(45)), prefixes=True, tags=("crm",))
     run(syncs)

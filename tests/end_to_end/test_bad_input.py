@@ -112,6 +112,7 @@ def counts(lake: Lake, table: str) -> dict[str, int]:
     return dict(found)
 
 
+@pytest.mark.slow
 def test_an_unreachable_api_is_named(run: Run, lake: Lake) -> None:
     model = ApiIngestModel.model_validate(attributes("bronze/tickets") | {"retries": 0})
     said = sentence(run(api_asset(model), DAYS[:1]))
@@ -141,6 +142,7 @@ def test_a_malformed_file_stops_its_day_and_malformed_records_do_not(run: Run, l
     assert lake.epochs("bronze", "contacts", DAYS) == {DAYS[0]: 1, DAYS[1]: 0, DAYS[2]: 1}
 
 
+@pytest.mark.slow
 def test_an_empty_partition_is_an_empty_valid_table_in_bronze_and_silver(run: Run, lake: Lake) -> None:
     asset, _ = files("invoices")
     assert run(asset).success

@@ -155,6 +155,7 @@ def left_behind(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log"]
 
 
+@pytest.mark.slow
 def test_days_ranges_checks_metadata_logs_and_provenance_arrive_as_in_process(
     here: Run, there: Run, folder: Path
 ) -> None:
@@ -212,6 +213,7 @@ def test_errors_of_the_body_and_its_retries_arrive_as_in_process(here: Run, ther
         assert story(there(asset)) == story(here(asset)), asset
 
 
+@pytest.mark.slow
 def test_a_lost_driver_fails_with_its_exit_code_its_last_lines_and_a_hint(there: Run) -> None:
     said = failure(there("vanishing"))
     assert "SparkJobError" in said.error.to_string()

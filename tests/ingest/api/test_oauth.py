@@ -291,6 +291,7 @@ def test_a_token_that_is_refused_always_is_renewed_once():
     assert len(api.sent) == 21
 
 
+@pytest.mark.slow
 def test_tokens_expire_under_load_and_nobody_is_refused():
     async def run():
         auth = Authenticator(tokens(endpoint), "http://api", Redactor(), now)

@@ -46,6 +46,7 @@ def business_hash(lake: Lake) -> str:
     return hashlib.sha256("\n".join(kept).encode()).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_range_is_one_job_and_every_row_lands_once(spark, lake, api):
     put_users(lake, 100)
     api.latency = 0.02
@@ -62,6 +63,7 @@ def test_a_range_is_one_job_and_every_row_lands_once(spark, lake, api):
     assert str(os.getpid()) not in api.workers
 
 
+@pytest.mark.slow
 def test_small_and_old_buffers_lose_and_repeat_nothing(spark, lake, api):
     put_users(lake, 150)
     api.latency = 0.02
@@ -71,6 +73,7 @@ def test_small_and_old_buffers_lose_and_repeat_nothing(spark, lake, api):
     assert len(lake.files("bronze", "usage")) > 40
 
 
+@pytest.mark.slow
 def test_faults_are_rows_with_outcomes_and_a_resume_sends_only_those(spark, lake, api):
     put_users(lake, 20)
     api.status = {3: [404, 404], 4: [503, 503], 5: [503], 6: [429], 7: [500, 500]}
@@ -95,6 +98,7 @@ def test_faults_are_rows_with_outcomes_and_a_resume_sends_only_those(spark, lake
     assert second.carried == {DAY: 17}
 
 
+@pytest.mark.slow
 def test_a_refresh_changes_what_the_upstream_changed_and_nothing_else(spark, lake, api):
     put_users(lake, 30)
     run_pipeline(spark, source(USAGE), days=[DAY], lake=lake)
@@ -217,6 +221,7 @@ def test_two_processes_agree_on_what_is_the_same_source(lake):
     assert len(found) == 1
 
 
+@pytest.mark.slow
 def test_a_refresh_and_another_configuration_take_nothing_over(spark, lake, api):
     put_users(lake, 10)
     for _ in range(2):

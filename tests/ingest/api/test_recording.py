@@ -18,6 +18,7 @@ def recorded(folder, how):
     return source(USAGE, transport={how: str(folder)})
 
 
+@pytest.mark.slow
 def test_a_recording_is_replayed_without_server_or_secret(spark, lake, tmp_path, monkeypatch):
     put_users(lake, 6)
     folder = tmp_path / "recording"

@@ -213,6 +213,7 @@ def test_a_silent_server_times_out(kind):
         talk(kind, _silence, get(), transport={"timeouts": {"total_seconds": 0.2}})
 
 
+@pytest.mark.slow
 def test_silence_has_a_bound_of_its_own(kind):
     async def half(_: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")

@@ -42,6 +42,7 @@ def test_a_range_with_mixed_formats_a_new_column_bad_rows_and_an_empty_day(bench
     assert bench.states() == {"loaded"}
 
 
+@pytest.mark.slow
 def test_a_rerun_is_equal_and_a_changed_file_replaces_its_rows(bench: Bench) -> None:
     bench.drop(DAYS[0], "a.csv", "id,amount\n1,5\n2,6\n")
     bench.drop(DAYS[0], "b.csv", "id,amount\n3,7\n")
@@ -68,6 +69,7 @@ def test_rows_of_a_file_that_is_gone_stay_when_its_day_is_loaded_again(bench: Be
     assert bench.states() == {"deleted", "loaded"}
 
 
+@pytest.mark.slow
 def test_a_second_full_refresh_of_a_day_replaces_the_first(
     spark: SparkSession, lake: Lake, settings: Settings
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_changed_type_may_fail_the_day(spark: SparkSession, lake: Lake, settin
     assert bench.rows("n") == [(1,)]
 
 
+@pytest.mark.slow
 def test_an_upsert_keeps_the_newest_row_of_a_key_whatever_the_order_of_arrival(
     spark: SparkSession, lake: Lake, settings: Settings
 ) -> None:
@@ -103,6 +104,7 @@ def test_an_upsert_keeps_the_newest_row_of_a_key_whatever_the_order_of_arrival(
     assert bench.hash() == before
 
 
+@pytest.mark.slow
 def test_the_day_may_stand_in_a_column(spark: SparkSession, lake: Lake, settings: Settings) -> None:
     bench = Bench(spark, lake, settings, ds={"type": "column", "name": "day"})
     path = bench.put("a.csv", f"id,day\n1,{DAYS[0]}\n2,{DAYS[2]}T23:59:59-02:00\n3,never\n")
@@ -154,6 +156,7 @@ def test_a_day_with_too_many_bad_rows_is_not_published(
     assert len(bench.quarantined()) == 2
 
 
+@pytest.mark.slow
 def test_a_failed_file_within_the_limit_stands_in_quarantine_until_it_is_repaired(
     spark: SparkSession, lake: Lake, settings: Settings
 ) -> None:
