@@ -17,9 +17,12 @@ class Trace:
     generation: int | None = None  # of the credentials that the last try went out with
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
-    """One logical request. `url` is complete and encoded; `id` is stable over runs."""
+    """One logical request. `url` is complete and encoded; `id` is stable over runs.
+
+    Not to be changed (frozen dataclasses take three times as long to make): `changed` gives another one.
+    """
 
     id: str
     method: str
@@ -33,7 +36,7 @@ class Request:
         return Request(self.id, self.method, url or self.url, headers or self.headers, self.body, self.trace)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Response:
     """A whole answer. Header names are lower case; of repeated ones the last is kept."""
 
