@@ -2,12 +2,13 @@
 
 # No `from __future__ import annotations`: Dagster reads the annotations of the asset function as objects.
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import Iterator
+from typing import Any, Literal, Self
 
 import dagster as dg
 from pydantic import BaseModel, Field, model_validator
 
+from asgard_assets.components.api_metadata import day_metadata, metadata
 from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
@@ -15,9 +16,6 @@ from asgard_assets.components.tables import asset_spec, check_specs, days_of, pu
 from asgard_assets.ingest.api.bronze import table_spec
 from asgard_assets.ingest.api.models import ApiSource, Mode
 from asgard_assets.quality.tables import Model
-
-if TYPE_CHECKING:
-    from asgard_assets.ingest.api.figures import Summary
 
 
 class ApiIngestModel(Model):
@@ -113,8 +111,8 @@ def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
                 lake,
                 spec,
                 staged.staging,
-                _metadata(staged.summary),
-                _day_metadata(staged.summary),
+                metadata(staged.summary),
+                day_metadata(staged.summary),
                 plans=staged.plans,
             )
 
@@ -129,49 +127,3 @@ def _mode(text: str) -> Mode:
     if text == "auto":
         return "auto"
     raise dg.Failure(f"unknown mode {text!r}; there are auto, resume and refresh", allow_retries=False)
-
-
-def _metadata(summary: "Summary") -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "requests": summary.requests,
-        "retries": summary.retries,
-        "throttles": summary.throttles,
-        "unchanged_rows": summary.unchanged,
-        "response_bytes": summary.bytes,
-        "seconds": round(summary.seconds, 2),
-        "requests_per_second": round(summary.requests_per_second, 1),
-        "max_in_flight": summary.max_in_flight,
-        "carried_rows": sum(summary.carried.values()),
-        "spark_tasks": len(summary.workers),
-    }
-    if summary.pagination:
-        shown["pagination"] = summary.pagination
-    if summary.duplicates:
-        shown["repeated_items_left_out"] = sum(summary.duplicates.values())
-    if summary.cursor is not None:
-        shown["cursor"] = str(summary.cursor)
-    if summary.drift:
-        shown["schema_drift"] = dg.MetadataValue.json(dict(summary.drift))
-    if summary.failures:
-        shown["failed_requests"] = dg.MetadataValue.md(markdown(summary.failures))
-    return shown
-
-
-def _day_metadata(summary: "Summary") -> dict[str, dict[str, Any]]:
-    return {
-        day: {
-            **{f"rows_{outcome}": rows for outcome, rows in sorted(summary.outcomes.get(day, {}).items())},
-            "mode": mode,
-        }
-        for day, mode in summary.modes.items()
-    }
-
-
-def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as a Markdown table; all have the keys of the first."""
-    names = list(rows[0])
-    lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
-    for row in rows:
-        cells = (str(row.get(name, "")).replace("|", "\\|").replace("\n", " ") for name in names)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)

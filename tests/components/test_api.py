@@ -111,6 +111,7 @@ def test_one_day_and_a_range_have_counts_of_their_own(spark, lake, api, instance
     assert event.metadata["requests"].value == 10
     assert event.metadata["rows_success"].value == 9
     assert '| 2026-10-05 | {"user_id":4} | permanent | 404 |' in event.metadata["failed_requests"].value
+    assert "| 127.0.0.1:" in event.metadata["slowest_hosts"].value
 
     result = materialize(
         asset,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,6 +11,8 @@ from asgard_assets.ingest.api.bronze import RETRYABLE, SUCCESS
 from asgard_assets.ingest.api.payload import merge
 
 SAMPLES = 10
+_HOSTS = 10
+_MOMENTS = 600
 
 
 @dataclass
@@ -33,6 +35,8 @@ class Figures:
     cursors: dict[str, Any] = field(default_factory=dict)  # by day, where its walk ended
     shape: Any = None  # what the payloads look like, where that is to be told
     drift: dict[str, int] = field(default_factory=dict)  # payloads that do not fit, by kind and path
+    hosts: dict[str, list[float]] = field(default_factory=dict)  # tries, bad ones, seconds, the slowest's
+    pace: dict[int, int] = field(default_factory=dict)  # requests by second since 1970, or by a few of them
     usable: bool = False  # some answer was usable, so the API is there and lets us in
     aborted: bool = False  # the breaker ended the task before all its rows had an outcome
     unreachable: str = ""
@@ -45,6 +49,16 @@ class Figures:
     def sample(self, **failure: Any) -> None:
         if len(self.failures) < SAMPLES:
             self.failures.append(failure)
+
+    def sent(self, second: int, requests: int) -> None:
+        """Count requests of that second; of a long task neighbouring seconds are added up."""
+        self.pace[second] = self.pace.get(second, 0) + requests
+        if len(self.pace) > _MOMENTS:
+            width, old = max(1, (max(self.pace) - min(self.pace)) // (_MOMENTS // 2)), self.pace
+            self.pace = {}
+            for moment, count in old.items():
+                start = moment - moment % width
+                self.pace[start] = self.pace.get(start, 0) + count
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -72,6 +86,16 @@ class Figures:
             total.pagination = total.pagination or one.pagination
             total.cursors |= one.cursors
             total.shape = merge(total.shape, one.shape)
+            for moment, requests in one.pace.items():
+                total.sent(int(moment), requests)  # JSON has made a text of it
+            for host, (tries, bad, seconds, slowest) in one.hosts.items():
+                known = total.hosts.get(host, [0, 0, 0.0, 0.0])
+                total.hosts[host] = [
+                    known[0] + tries,
+                    known[1] + bad,
+                    known[2] + seconds,
+                    max(known[3], slowest),
+                ]
             for path, payloads in one.drift.items():
                 total.drift[path] = total.drift.get(path, 0) + payloads
             total.usable = total.usable or one.usable
@@ -82,12 +106,33 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class HostFigures:
+    """How a host answered: tries, those with a server error or no answer, mean and longest time."""
+
+    host: str
+    tries: int
+    bad: int
+    mean_seconds: float
+    slowest_seconds: float
+
+
+def slowest(hosts: Mapping[str, Sequence[float]]) -> tuple[HostFigures, ...]:
+    """The hosts with the longest mean time to an answer."""
+    found = (
+        HostFigures(host, int(tries), int(bad), round(seconds / tries, 4), round(longest, 4))
+        for host, (tries, bad, seconds, longest) in hosts.items()
+    )
+    return tuple(sorted(found, key=lambda host: -host.mean_seconds)[:_HOSTS])
+
+
+@dataclass(frozen=True)
 class Summary:
     """What one call of the engine did.
 
     `outcomes` is rows by day and outcome, carried ones included; `carried` are the rows by day that a resume
     took over without sending; `requests` counts every try; `unchanged` are the rows that a 304
-    kept. `duplicates` are items that a declared key dropped,
+    kept. `hosts` are the slowest ones, `pace` is requests by second since 1970 (of a long run, by a few
+    seconds). `duplicates` are items that a declared key dropped,
     `pagination` is what was found where it was not declared, `cursor` where an incremental walk ended,
     `drift` counts payloads that did not fit their schema. `version` is None while nothing is published.
     """
@@ -109,6 +154,8 @@ class Summary:
     pagination: str = ""
     cursor: Any = None
     drift: Mapping[str, int] = field(default_factory=dict)
+    hosts: tuple[HostFigures, ...] = ()
+    pace: Mapping[int, int] = field(default_factory=dict)
     unchanged: int = 0
     version: int | None = None
     bad_days: Mapping[str, list[str]] = field(default_factory=dict)

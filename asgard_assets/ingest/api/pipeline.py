@@ -19,7 +19,7 @@ from asgard_assets.ingest.api.calendar import refuse_days, today, usual_days
 from asgard_assets.ingest.api.checkpoint import app_id, close_plan, open_plan
 from asgard_assets.ingest.api.conditional import KEPT, keep
 from asgard_assets.ingest.api.config import load, located
-from asgard_assets.ingest.api.figures import Figures, Summary
+from asgard_assets.ingest.api.figures import Figures, Summary, slowest
 from asgard_assets.ingest.api.ledger import Plan, modes, plan_rows, refuse_cut
 from asgard_assets.ingest.api.leftovers import Note, announce, leftovers
 from asgard_assets.ingest.api.messages import Refused, Unreachable
@@ -354,4 +354,6 @@ def _summary(source: ApiSource, plan: Plan, figures: Figures) -> Summary:
         failures=tuple(figures.failures),
         pagination=figures.pagination,
         drift=figures.drift,
+        hosts=slowest(figures.hosts),
+        pace=figures.pace,
     )

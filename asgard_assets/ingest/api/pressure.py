@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from asgard_assets.ingest.api.limits import Clock
@@ -18,6 +20,24 @@ _WINDOW = 20  # answers at least before anything changes
 _SHRINK, _GROW = 0.7, 1.1
 _FOLLOW_UP, _FOLLOW_DOWN = 0.05, 0.3
 _NOTICEABLE_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class Seen:
+    """How a host answered, over a whole task: tries, those without a usable answer, seconds of all and of the
+    slowest."""
+
+    tries: int = 0
+    bad: int = 0
+    seconds: float = 0.0
+    slowest: float = 0.0
+
+    def add(self, seconds: float, bad: bool) -> None:
+        self.tries += 1
+        self.bad += bad
+        self.seconds += seconds
+        if seconds > self.slowest:
+            self.slowest = seconds
 
 
 class Host:
@@ -35,6 +55,7 @@ class Host:
         self._usual: float | None = None
         self._answers = self._bad = 0
         self._seconds = 0.0
+        self.seen = Seen()
 
     async def enter(self) -> None:
         """Wait for a place."""
@@ -51,6 +72,7 @@ class Host:
     def leave(self, seconds: float, bad: bool) -> None:
         """Give the place back; `bad` is a server error or no answer."""
         self._in_flight -= 1
+        self.seen.add(seconds, bad)
         self._answers += 1
         self._bad += bad
         self._seconds += seconds
@@ -102,6 +124,11 @@ class Pressure:
             return self._usual
         name = urlsplit(url).netloc
         return self._hosts.get(name) or self._hosts.setdefault(name, self._new())
+
+    def seen(self) -> Iterator[tuple[str, Seen]]:
+        """The hosts that were asked, the slowest first."""
+        asked = [(name, host.seen) for name, host in self._hosts.items() if host.seen.tries]
+        yield from sorted(asked, key=lambda pair: -pair[1].seconds / pair[1].tries)
 
     async def __call__(self, request: Request, send: Send) -> Response:
         host = self.host(request.url)

@@ -13,7 +13,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_HOSTS = 100  # of which figures are told
 _KEPT_BYTES = 200  # of the row that a 304 leaves
 
 
@@ -188,7 +190,7 @@ class Task:
         )
         auth = Authenticator(self._service or Fixed(), job.base_url, self._redactor)
         limits = source.limits
-        pressure = Pressure(
+        self._pressure = Pressure(
             limits.max_per_host or limits.max_in_flight, job.base_url, limits.late_factor, limits.bad_share
         )
         self._send = chain(
@@ -200,7 +202,7 @@ class Task:
                 *(load_middleware(path, source) for path in source.middleware),
                 *_recording(source, label, self._redactor),
                 auth.authorize,
-                pressure,
+                self._pressure,
             ],
             self._once,
         )
@@ -236,6 +238,9 @@ class Task:
         self.figures.seconds = time.monotonic() - started
         self.figures.files += self._files.written
         self.figures.kept = self._kept.written
+        self.figures.hosts = {
+            name: list(astuple(seen)) for name, seen in islice(self._pressure.seen(), _HOSTS)
+        }
         self.figures.shape, self.figures.drift = self._content.shape, dict(self._content.drift)
         return self.figures
 
@@ -253,9 +258,12 @@ class Task:
         every = min(1.0, self._source.execution.flush_seconds)
         if self._progress:
             every = min(every, self._progress.every_seconds)
+        counted = 0
         while not ended.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), every)
+            self.figures.sent(int(time.time()), self.figures.requests - counted)
+            counted = self.figures.requests
             await self._files.flush_old()
             await self._kept.flush_old()
             if self._progress:
