@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from asgard_assets.errors import ConfigError, SourceError
+from asgard_assets.ingest.api.bodies import get
 from asgard_assets.ingest.api.bronze import VOLATILE
 from asgard_assets.ingest.api.pipeline import run_pipeline, stage_source
 from asgard_assets.lake import Lake
@@ -243,3 +245,17 @@ def test_what_a_check_refused_is_asked_for_again(spark, lake, api):
     strict = source(USAGE, quality=USAGE["quality"] | {"checks": [{"name": "no", "sql": "user_id <> 3"}]})
     assert run_pipeline(spark, strict, days=[DAY], lake=lake).bad_days == {DAY: ["no"]}
     assert run_pipeline(spark, strict, days=[DAY], lake=lake).requests == 10
+
+
+def test_a_huge_body_is_a_file_of_its_own_and_the_table_has_its_properties(spark, lake, api):
+    put_users(lake, 3)
+    kept = {"offload_bytes": 40, "properties": {"delta.logRetentionDuration": "interval 7 days"}}
+    run_pipeline(spark, source(USAGE, sink=USAGE["sink"] | kept), days=[DAY], lake=lake)
+    found = rows(lake)
+    assert [row["body"] for row in found] == [None] * 3
+    bodies = [json.loads(get(lake, "bronze", "usage", row["body_path"])) for row in found]
+    assert [body["user_id"] for body in bodies] == [row["user_id"] for row in found]
+    table = DeltaTable(lake.path("bronze", "usage"))
+    assert table.metadata().configuration["delta.logRetentionDuration"] == "interval 7 days"
+    table.vacuum(0, dry_run=False, enforce_retention_duration=False)
+    assert get(lake, "bronze", "usage", found[0]["body_path"])
