@@ -20,13 +20,14 @@ class RestApi:
     """`GET /v1/users/{id}/usage?date=`, `GET /v1/tickets?date=&page=`; both want the bearer token.
 
     `status` maps a user id to the status codes of its first tries; `value` is in every body; `latency` is
-    slept before an answer. Everything that arrived is counted.
+    slept before an answer, `bodies` are whole bodies of some users. Everything that arrived is counted.
     """
 
     url: str = ""
     status: dict[int, list[int]] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     changed: set[int] = field(default_factory=set)
+    bodies: dict[int, dict[str, Any]] = field(default_factory=dict)
     echo: bool = False
     etags: bool = False
     not_modified: int = 0
@@ -68,6 +69,7 @@ class RestApi:
         body: dict[str, Any] = {"user_id": user, "date": request.query["date"], "sessions": user % 7}
         if user in self.changed:
             body["sessions"] = 99
+        body = self.bodies.get(user, body)
         if self.etags:
             tag = f'"{user}-{body["sessions"]}"'
             if request.headers.get("If-None-Match") == tag:

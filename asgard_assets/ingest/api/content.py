@@ -17,7 +17,8 @@ _MOST_PATHS = 100
 class Content:
     """Makes columns of bodies and items. `schema` is the typed payload's; None while it is being told.
 
-    `shape` is what the payloads look like so far, `drift` counts what did not fit, by path and kind.
+    `shape` is what the payloads look like so far, `drift` counts what did not fit, by path and kind, `fields`
+    are those of the schema that came.
     """
 
     def __init__(self, source: ApiSource, redactor: Redactor, schema: Schema | None):
@@ -32,6 +33,7 @@ class Content:
         )
         self.shape: Schema | None = None
         self.drift: Counter[str] = Counter()
+        self.fields: set[str] = set()
 
     @property
     def _typed(self) -> bool:
@@ -76,6 +78,12 @@ class Content:
         if self._schema is None:
             self.shape = merge(self.shape, shape(value))
             return {"payload": text}
+        if (
+            isinstance(value, dict)
+            and isinstance(self._schema, dict)
+            and len(self.fields) < len(self._schema)
+        ):
+            self.fields |= self._schema.keys() & value.keys()
         misfits = Misfits()
         fitted = fit(value, self._schema, misfits)
         for path, kind in misfits.kinds.items():

@@ -35,6 +35,7 @@ class Figures:
     cursors: dict[str, Any] = field(default_factory=dict)  # by day, where its walk ended
     shape: Any = None  # what the payloads look like, where that is to be told
     drift: dict[str, int] = field(default_factory=dict)  # payloads that do not fit, by kind and path
+    fields: list[str] = field(default_factory=list)  # of typed payloads, those that came
     hosts: dict[str, list[float]] = field(default_factory=dict)  # tries, bad ones, seconds, the slowest's
     pace: dict[int, int] = field(default_factory=dict)  # requests by second since 1970, or by a few of them
     usable: bool = False  # some answer was usable, so the API is there and lets us in
@@ -96,6 +97,7 @@ class Figures:
                     known[2] + seconds,
                     max(known[3], slowest),
                 ]
+            total.fields = sorted({*total.fields, *one.fields})
             for path, payloads in one.drift.items():
                 total.drift[path] = total.drift.get(path, 0) + payloads
             total.usable = total.usable or one.usable
@@ -134,7 +136,7 @@ class Summary:
     kept. `hosts` are the slowest ones, `pace` is requests by second since 1970 (of a long run, by a few
     seconds). `duplicates` are items that a declared key dropped,
     `pagination` is what was found where it was not declared, `cursor` where an incremental walk ended,
-    `drift` counts payloads that did not fit their schema. `version` is None while nothing is published.
+    `drift` counts payloads that did not fit their schema, and names fields that none had. `version` is None while nothing is published.
     """
 
     source: str

@@ -31,7 +31,7 @@ from asgard_assets.ingest.api.recording import begin, recorded_base_url
 from asgard_assets.ingest.api.schemes import OAuth2
 from asgard_assets.ingest.api.secrets import expand, variable
 from asgard_assets.ingest.api.service import JobService
-from asgard_assets.ingest.api.settle import drop_repeated, known_schema, type_payloads
+from asgard_assets.ingest.api.settle import drop_repeated, known_schema, removed, type_payloads
 from asgard_assets.ingest.api.tls import WireSecrets, wire_secrets
 from asgard_assets.ingest.api.wire import Tls
 from asgard_assets.ingest.api.worker import Job, load_middleware, sender
@@ -163,6 +163,7 @@ def stage_source(
     if figures.kept:
         figures.files += keep(lake, source, staging, figures.kept)
     _drop_strays(lake, staging, plan, figures)
+    figures.drift |= removed(payload, figures)
     summary = _summary(source, plan, figures)
     _prove_complete(lake, source, staging, plan, summary)
     if payload is None and source.sink.payload and source.sink.payload.type == "struct":

@@ -7,7 +7,8 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from asgard_assets.ingest.api.bronze import arrow_schema
+from asgard_assets.ingest.api.bronze import SUCCESS, arrow_schema
+from asgard_assets.ingest.api.figures import Figures
 from asgard_assets.ingest.api.forms import PullForm, column_of
 from asgard_assets.ingest.api.models import ApiSource
 from asgard_assets.ingest.api.payload import Misfits, Schema, arrow_type, fit, settled
@@ -29,6 +30,14 @@ def known_schema(lake: Lake, source: ApiSource) -> Schema | None:
 
 def _place(lake: Lake, source: ApiSource) -> str:
     return f"{lake.root.removeprefix('s3://')}/_schemas/{source.sink.table}.json"
+
+
+def removed(schema: Schema | None, figures: Figures) -> dict[str, int]:
+    """Drift that no single payload shows: fields of the schema that came in none of the run's payloads."""
+    if not isinstance(schema, dict) or not figures.fields:
+        return {}
+    answers = sum(by.get(SUCCESS, 0) for by in figures.outcomes.values())
+    return {f"removed {name}": answers for name in schema if name not in figures.fields}
 
 
 def type_payloads(lake: Lake, source: ApiSource, staging: Staging, told: Schema | None) -> Staging:

@@ -242,6 +242,7 @@ class Task:
             name: list(astuple(seen)) for name, seen in islice(self._pressure.seen(), _HOSTS)
         }
         self.figures.shape, self.figures.drift = self._content.shape, dict(self._content.drift)
+        self.figures.fields = sorted(self._content.fields)
         return self.figures
 
     async def _opened(self) -> Transport:

@@ -259,3 +259,49 @@ def test_a_huge_body_is_a_file_of_its_own_and_the_table_has_its_properties(spark
     assert table.metadata().configuration["delta.logRetentionDuration"] == "interval 7 days"
     table.vacuum(0, dry_run=False, enforce_retention_duration=False)
     assert get(lake, "bronze", "usage", found[0]["body_path"])
+
+
+def test_a_typed_payload_is_told_by_the_first_run_and_drift_loses_nothing(spark, lake, api):
+    put_users(lake, 3)
+    config = source(USAGE, sink=USAGE["sink"] | {"payload": {"type": "struct"}, "body": "none"})
+    api.bodies = {
+        1: {"id": 1, "score": 1, "tags": ["a"], "home": {"city": "Oslo"}, "gone": "x"},
+        2: {"id": 2, "score": 1.5, "tags": [], "home": None, "gone": "y"},
+        3: {"id": 3, "score": None},
+    }
+    first = run_pipeline(spark, config, days=[DAY], lake=lake)
+    assert not first.drift
+    assert [row["payload"] for row in sorted(rows(lake), key=lambda row: row["user_id"])] == [
+        {"id": 1, "score": 1.0, "tags": ["a"], "home": {"city": "Oslo"}, "gone": "x"},
+        {"id": 2, "score": 1.5, "tags": [], "home": None, "gone": "y"},
+        {"id": 3, "score": None, "tags": None, "home": None, "gone": None},
+    ]
+
+    api.bodies = {
+        1: {"id": "one", "score": 2, "tags": ["b", 7], "home": {"city": "Rome", "zip": "00100"}},
+        2: {"id": 2, "score": 3, "new": [1]},
+        3: {"id": 3, "score": 4},
+    }
+    second = run_pipeline(spark, config, days=[DAYS[1]], lake=lake)
+    assert second.drift == {
+        "type id": 1, "type tags[]": 1, "new home.zip": 1, "new new": 1, "removed gone": 3,
+    }  # fmt: skip
+    found = {row["user_id"]: row for row in rows(lake) if row["ds"] == DAYS[1]}
+    assert found[1]["payload"] == {
+        "id": None, "score": 2.0, "tags": ["b", None], "home": {"city": "Rome"}, "gone": None,
+    }  # fmt: skip
+    assert json.loads(found[1]["payload_rescued"]) == {"id": "one", "tags.1": 7, "home.zip": "00100"}
+    assert json.loads(found[2]["payload_rescued"]) == {"new": [1]}
+    assert found[3]["payload_rescued"] is None
+
+
+def test_drift_that_shall_fail_keeps_the_day_out(spark, lake, api):
+    put_users(lake, 2)
+    payload = {"type": "struct", "columns": {"id": "bigint"}, "on_drift": "fail"}
+    config = source(USAGE, sink=USAGE["sink"] | {"payload": payload})
+    api.bodies = {1: {"id": 1}, 2: {"id": 2, "name": "Ada"}}
+    summary = run_pipeline(spark, config, days=[DAY], lake=lake)
+    assert list(summary.bad_days) == [DAY]
+    assert "schema_drift" in str(summary.bad_days[DAY])
+    assert summary.drift == {"new name": 1}
+    assert lake.version("bronze", "usage") <= 0, "nothing was published"
