@@ -1,0 +1,34 @@
+"""What the documentation shows is what the models take."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from asgard_assets.ingest.api.models import ApiSource
+from tests.ingest.api.sources import TICKETS, USAGE
+from tests.test_house import ROOT
+
+BLOCKS = [
+    (page.name, block)
+    for page in sorted((ROOT / "docs").glob("api-*.md"))
+    for block in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+]
+
+
+def merged(below: Any, above: Any) -> Any:
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return {name: merged(below.get(name), above.get(name, below.get(name))) for name in {**below, **above}}
+
+
+@pytest.mark.parametrize(("page", "block"), BLOCKS)
+def test_every_piece_of_an_api_source_is_valid(page: str, block: str):
+    piece = yaml.safe_load(block)
+    base = TICKETS if piece.get("form", {}).get("type") == "pull" else USAGE
+    # A section that says its type is shown whole; others are parts of one.
+    whole = {name: part for name, part in piece.items() if isinstance(part, dict) and "type" in part}
+    ApiSource.model_validate(merged(base, piece) | whole)
