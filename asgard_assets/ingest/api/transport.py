@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -169,12 +170,12 @@ class AiohttpTransport:
                     allow_redirects=False,
                     proxy_headers=self._via,
                 )
-                body = await self._body(answer)
-            names = self._names
-            headers = {
-                names.get(name) or self._name(name): value.decode("utf-8", "replace")
-                for name, value in answer.raw_headers
-            }
+                names = self._names
+                headers = {
+                    names.get(name) or self._name(name): value.decode("utf-8", "replace")
+                    for name, value in answer.raw_headers
+                }
+                body = await self._body(answer, headers)
             return Response(answer.status, headers, body)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise ConnectFailed(f"cannot connect: {_said(error)}") from error
@@ -189,8 +190,8 @@ class AiohttpTransport:
         except (aiohttp.ClientError, OSError) as error:
             raise TransportError(f"{type(error).__name__}: {_said(error)}") from error
         finally:
-            if answer is not None:
-                answer.release()  # closes the connection where the body was not read to its end
+            if answer is not None and not answer.closed:
+                answer.release()  # closes the connection, for the body was not read to its end
 
     def _name(self, raw: bytes) -> str:
         """A header's name in lower case; the usual ones are decoded once."""
@@ -199,12 +200,12 @@ class AiohttpTransport:
             self._names[raw] = name
         return name
 
-    async def _body(self, answer: aiohttp.ClientResponse) -> bytes:
+    async def _body(self, answer: aiohttp.ClientResponse, headers: Mapping[str, str]) -> bytes:
         """The body, or BodyTooLarge as soon as it grows past the cap: a packed bomb is never unpacked."""
-        cap = self._cap
-        if answer.content_length is not None and "content-encoding" not in answer.headers:
-            if answer.content_length > cap and answer.method != "HEAD":
-                raise BodyTooLarge(f"the body has {answer.content_length} bytes, allowed are {cap}")
+        cap, told = self._cap, headers.get("content-length", "")
+        if "content-encoding" not in headers and told.isdecimal():
+            if int(told) > cap and answer.method != "HEAD":
+                raise BodyTooLarge(f"the body has {told} bytes, allowed are {cap}")
             return await answer.read()
         chunks, size = [], 0
         async for chunk in answer.content.iter_any():
