@@ -49,7 +49,8 @@ def preview(
 
     from asgard_assets.ingest.files.conform import Conformer, Seen, Shape
     from asgard_assets.ingest.files.load import known_columns, present_columns
-    from asgard_assets.ingest.files.readers import TooLong, how_to_read, read_file
+    from asgard_assets.ingest.files.query import QueryError
+    from asgard_assets.ingest.files.readers import how_to_read, read_file
     from asgard_assets.ingest.files.schema import differences, evolve
     from asgard_assets.ingest.files.types import type_name
 
@@ -64,14 +65,14 @@ def preview(
         taken = 0
         try:
             how = how_to_read(file.path, source.format, source.compression, source.types == "text")
-            for records in read_file(landing, file.path, how, block_bytes=16 << 20):
+            for records in read_file(landing, file.path, how):
                 found = conformer.conform(records, file, seen[-1])
                 bad += [f"{file.path} record {b.row}: {b.reason}" for b in found.bad]
                 tables.append(found.table.slice(0, rows))
                 taken += found.table.num_rows
                 if taken >= max(rows, source.sample_rows):
                     break
-        except (SourceError, TooLong) as error:
+        except (SourceError, QueryError) as error:
             unreadable[file.path] = str(error)
     after = evolve(known, source.columns, [s.columns for s in seen], [s.wants for s in seen])
     used = {name for s in seen for name in s.columns}

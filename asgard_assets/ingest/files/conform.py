@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+log = logging.getLogger(__name__)
+
 # Characters that a Delta column name must not hold.
-_FORBIDDEN = re.compile(r"[ ,;{}()\n\t=]+")
+_FORBIDDEN = re.compile(r"[\x00-\x20,;{}()=]+")
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,28 @@ class Conformer:
         self._typed = source.types == "inferred" or source.format.type == "binary"
 
     def conform(self, records: Records, file: File, seen: Seen) -> Conformed:
-        """The records as rows of the table. Raises SourceError where the source fails on a new column or type."""
-        records = unwrapped(records, self._source.unwrap)
+        """The records as rows of the table. Raises SourceError where the source fails on a new column or type, and
+        where they cannot be brought into the table at all: one such file must not hold up the others."""
+        import pyarrow as pa
+
+        try:
+            return self._conformed(unwrapped(records, self._source.unwrap), file, seen)
+        except (
+            ValueError,
+            TypeError,
+            LookupError,
+            ArithmeticError,
+            RecursionError,
+            pa.ArrowException,
+        ) as error:
+            if isinstance(error, QueryError):
+                raise
+            log.warning("%s cannot be brought into the table", file.path, exc_info=True)
+            raise SourceError(
+                f"{file.path} cannot be brought into the table: {error}", source=file.path
+            ) from error
+
+    def _conformed(self, records: Records, file: File, seen: Seen) -> Conformed:
         rescued: list[str | None] = [None] * len(records.rows)
         if self._source.sql:
             records, rescued = self._queried(records)
@@ -338,8 +361,16 @@ def _encodable(records: Records) -> tuple[Records, list[Bad]]:
             )
             bad.append(Bad(int(records.rows[index]), reason, raw_text(record)))
     kept = np.flatnonzero(good)
-    columns = [(name, [values[i] for i in kept]) for name, values in lists]
+    columns = [(name, [values[i] for i in kept]) for name, values in lists if _is_text(name)]
     return Records([*columns], records.rows[good], records.bad, records.text), bad
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _kept(records: Records, bad: list[Bad]) -> list[int]:

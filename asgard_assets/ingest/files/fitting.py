@@ -353,8 +353,8 @@ def _timestamp(v: Any) -> datetime:
         v = datetime.fromisoformat(v.strip())
     if isinstance(v, date) and not isinstance(v, datetime):
         v = datetime(v.year, v.month, v.day)  # noqa: DTZ001
-    if not isinstance(v, datetime):
-        raise _Misfit
+    if not isinstance(v, datetime) or getattr(v, "nanosecond", 0):
+        raise _Misfit  # a table keeps microseconds
     return v.replace(tzinfo=UTC) if v.tzinfo is None else v.astimezone(UTC)
 
 

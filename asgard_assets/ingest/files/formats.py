@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -10,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from asgard_assets.quality.tables import Model
 
 Kind = Literal["csv", "json", "parquet", "avro", "orc", "xml", "text", "binary"]
-Compression = Literal["auto", "none", "gzip", "zstd", "bz2"]
+Compression = Literal["auto", "none", "gzip", "zstd", "bz2", "xz", "lz4"]
 
 _KINDS: dict[str, Kind] = {
     ".csv": "csv",
@@ -31,16 +32,21 @@ _COMPRESSIONS: dict[str, str] = {
     ".zst": "zstd",
     ".zstd": "zstd",
     ".bz2": "bz2",
+    ".xz": "xz",
+    ".lz4": "lz4",
 }
 _MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"PAR1", "parquet"),
-    (b"Obj\x01", "avro"),
-    (b"ORC", "orc"),
-    (b"\x1f\x8b", "gzip"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"BZh", "bz2"),
-    (b"PK\x03\x04", "zip"),
+    (rb"PAR1", "parquet"),
+    (rb"Obj\x01", "avro"),
+    (rb"ORC", "orc"),
+    (rb"\x1f\x8b", "gzip"),
+    (rb"\x28\xb5\x2f\xfd", "zstd"),
+    (rb"BZh[1-9](1AY&SY|\x17rE8P\x90)", "bz2"),
+    (rb"\xfd7zXZ\x00", "xz"),
+    (rb"\x04\x22\x4d\x18", "lz4"),
+    (rb"PK\x03\x04", "zip"),
 )
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class _Encoded(Model):
@@ -50,14 +56,19 @@ class _Encoded(Model):
     @classmethod
     def _is_known(cls, encoding: str) -> str:
         try:
-            codecs.lookup(encoding)
-        except LookupError as error:
+            "a".encode(encoding)
+        except (LookupError, UnicodeError) as error:
             raise ValueError(f"{encoding} is no codec that Python knows, such as utf8 or latin-1") from error
         return encoding
 
     @property
     def utf8(self) -> bool:
         return codecs.lookup(self.encoding).name in ("utf-8", "ascii")
+
+    @property
+    def ascii_superset(self) -> bool:
+        """Whether line ends and delimiters are the bytes that they are in ASCII."""
+        return '\r\n,"'.encode(self.encoding) == b'\r\n,"'
 
 
 class Auto(Model):
@@ -73,11 +84,27 @@ class Csv(_Encoded):
     delimiter: str | None = Field(
         default=None, min_length=1, max_length=1, description="Default: comma, tab in .tsv."
     )
-    quote: str = Field(default='"', min_length=1, max_length=1)
+    quote: str | None = Field(
+        default='"', min_length=1, max_length=1, description="null: quotes mean nothing."
+    )
     escape: str | None = Field(default=None, min_length=1, max_length=1, description="Beside doubled quotes.")
     null_values: tuple[str, ...] = Field(default=("",), description="Unquoted text that means null.")
     header: bool = Field(default=True, description="Whether the first record names the columns.")
     names: tuple[str, ...] = Field(default=(), description="Columns of files without a header, in order.")
+
+    @field_validator("delimiter", "quote", "escape")
+    @classmethod
+    def _is_ascii(cls, char: str | None) -> str | None:
+        if char is not None and (not char.isascii() or char in "\r\n\0"):
+            raise ValueError(f"{char!r} is no ASCII character that can stand within a line")
+        return char
+
+    @model_validator(mode="after")
+    def _are_different(self) -> Csv:
+        used = [char for char in (self.delimiter, self.quote, self.escape) if char is not None]
+        if len(used) != len(set(used)):
+            raise ValueError("`delimiter`, `quote` and `escape` must be different characters")
+        return self
 
     @model_validator(mode="after")
     def _names_without_header(self) -> Csv:
@@ -174,16 +201,32 @@ def format_of(path: str, declared: Auto | Concrete) -> Concrete | None:
 
 
 def compression_of(path: str, declared: Compression) -> str:
-    """`gzip`, `zstd`, `bz2` or ''."""
+    """`gzip`, `zstd`, `bz2`, `xz`, `lz4` or ''."""
     if declared != "auto":
         return "" if declared == "none" else declared
     name = path.lower()
     return next((kind for ending, kind in _COMPRESSIONS.items() if name.endswith(ending)), "")
 
 
-def disguise(head: bytes, kind: Kind) -> str | None:
-    """What a file really is, where its first bytes say that it is not what it is read as."""
-    if kind == "binary":
+HEAD_BYTES = 16
+"""What `disguise` needs to see of a file."""
+
+
+def disguise(head: bytes, how: Concrete) -> str | None:
+    """What a file really is, where its first bytes say that it is not what it is read as; None where they do not."""
+    if isinstance(how, Binary):
         return None
-    found = next((name for magic, name in _MAGIC if head.startswith(magic)), None)
-    return None if found == kind else found
+    if isinstance(how, _Encoded) and how.utf8 and head.startswith(_UTF16):
+        return "UTF-16"
+    found = next((name for magic, name in _MAGIC if re.match(magic, head)), None)
+    if found in ("parquet", "orc") and _is_text(head):
+        return None  # such as a CSV whose first column is `ORCID`
+    return None if found == how.type else found
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return not re.search(r"[\x00-\x08\x0e-\x1f\x7f]", text)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ConfigError, SourceError
@@ -158,12 +159,14 @@ def _walk_local(
         with os.scandir(f"{root}/{folder}") as entries:
             for entry in entries:
                 name = entry.name + "/" if entry.is_dir() else entry.name
-                if not _hidden(name) and _reaches(here + name, after):
+                if not _hidden(name) and _reaches(here + name, after) and not _leads_back(entry):
                     names.append(name)
     except (FileNotFoundError, NotADirectoryError) as error:
         if not top:
             return  # removed while we walked, as a listing a moment later would find
         raise missing(root, folder) from error
+    except OSError as error:
+        raise SourceError(f"{root}/{folder} cannot be listed: {error}", source=folder) from error
     names.sort()
     for name in names:
         if name.endswith("/"):
@@ -174,7 +177,16 @@ def _walk_local(
             stat = os.stat(f"{root}/{here}{name}")
         except FileNotFoundError:
             continue
-        yield File(here + name, stat.st_size, stat.st_mtime_ns // 1000)
+        if S_ISREG(stat.st_mode):
+            yield File(here + name, stat.st_size, stat.st_mtime_ns // 1000)
+
+
+def _leads_back(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a link to a folder that it lies in: everything would be listed again and again."""
+    if not entry.is_symlink() or not entry.is_dir():
+        return False
+    here = os.path.realpath(os.path.dirname(entry.path))
+    return f"{here}/".startswith(f"{os.path.realpath(entry.path)}/")
 
 
 def _reaches(path: str, after: str) -> bool:

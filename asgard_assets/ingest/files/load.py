@@ -26,7 +26,7 @@ from asgard_assets.ingest.files.models import TECHNICAL, ByColumn, FileSource, U
 from asgard_assets.ingest.files.plans import Plan, app_id, write_plan
 from asgard_assets.ingest.files.quarantine import STAGE, BadFile, quarantine_schema, store, without_files
 from asgard_assets.ingest.files.query import QueryError
-from asgard_assets.ingest.files.readers import TooLong, how_to_read, read_file
+from asgard_assets.ingest.files.readers import how_to_read, read_file
 from asgard_assets.ingest.files.schema import Change, differences, evolve, record
 from asgard_assets.ingest.files.splits import split
 from asgard_assets.ingest.files.types import arrow_type, type_name, unify
@@ -343,12 +343,12 @@ def _sample(
         rows = 0
         try:
             how = how_to_read(piece.file.path, source.format, source.compression, source.types == "text")
-            for records in read_file(landing, piece.file.path, how, block_bytes=16 << 20):
+            for records in read_file(landing, piece.file.path, how):
                 conformer.conform(records, piece.file, sampled[-1])
                 rows += len(records.rows)
                 if rows >= source.sample_rows:
                     break
-        except (SourceError, QueryError, TooLong) as error:
+        except (SourceError, QueryError) as error:
             log.info("%s: no sample of %s: %s", source.name, piece.file.path, error)
     return evolve({}, (), [s.columns for s in sampled], [s.wants for s in sampled])
 

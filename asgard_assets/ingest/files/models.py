@@ -239,7 +239,9 @@ class FileSource(Model):
         default=None, description="Clear loaded files away after some days; default: never."
     )
     format: Format = Field(default_factory=Auto, description="Default: by each file's extension.")
-    compression: Compression = Field(default="auto", description="auto: by the extension .gz, .zst or .bz2.")
+    compression: Compression = Field(
+        default="auto", description="auto: by the extension .gz, .bz2, .xz, .zst or .lz4."
+    )
     types: Literal["text", "inferred"] = Field(
         default="text",
         description="Columns that are not declared: text as written, or inferred from a sample and widened later.",

@@ -100,7 +100,7 @@ def _splittable(path: str, how: Concrete | None, source: FileSource) -> bool:
         return False
     match how:
         case Csv():
-            return how.escape is None and _ascii(how.encoding) and len(how.quote.encode()) == 1
+            return how.escape is None and _ascii(how.encoding) and len((how.quote or "").encode()) <= 1
         case Json():
             lines = how.layout == "lines" or (how.layout == "auto" and extension(path) != ".json")
             return lines and not how.records and how.utf8
@@ -118,7 +118,7 @@ def _ascii(encoding: str) -> bool:
 
 
 def _chunks(file: File, how: Concrete | None) -> list[Chunk]:
-    quote = ord(how.quote) if isinstance(how, Csv) else -1
+    quote = ord(how.quote) if isinstance(how, Csv) and how.quote else -1
     delimiter = ord(delimiter_of(file.path, how)) if isinstance(how, Csv) else -1
     starts = list(range(0, file.size, SPLIT_BYTES))
     if len(starts) > 1 and file.size - starts[-1] < SPLIT_BYTES // 4:
@@ -163,7 +163,7 @@ def look_at(landing: Landing, chunk: Chunk) -> Look:
     quotes = np.flatnonzero(body == chunk.quote) if chunk.quote >= 0 else np.array([], "int64")
     newlines = np.flatnonzero(body == 10)
     inside = np.searchsorted(quotes, newlines) & 1
-    if chunk.quote >= 0:
+    if chunk.delimiter >= 0:
         # Padded so that there is always a byte before and after.
         padded = np.concatenate([np.full(_CONTEXT - lead, 10, np.uint8), data, np.array([10], np.uint8)])
         previous, earlier = padded[newlines + 1], padded[newlines]

@@ -18,14 +18,13 @@ from asgard_assets.ingest.files.conform import Conformer, QueryError, Seen, Shap
 from asgard_assets.ingest.files.landing import File, Landing
 from asgard_assets.ingest.files.models import ByColumn, FileSource
 from asgard_assets.ingest.files.quarantine import as_table, rows_of
-from asgard_assets.ingest.files.readers import Bad, Range, TooLong, how_to_read, read_file
+from asgard_assets.ingest.files.readers import Bad, Range, how_to_read, read_file
 from asgard_assets.lake import DS, Lake, without_floats
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _PART_BYTES = 96 << 20
-_BLOCKS = (16 << 20, 256 << 20, 1 << 30)
 
 
 @dataclass(frozen=True)
@@ -112,14 +111,6 @@ class Worker:
         if piece.ds != self._load_day:
             self.flush()
             self._load_day = piece.ds
-        for block in _BLOCKS:
-            try:
-                return self._read(piece, block)
-            except TooLong:
-                continue
-        return Outcome(piece.file.path, piece.ds, error=f"{piece.file.path}: a record is longer than 1 GiB")
-
-    def _read(self, piece: Piece, block: int) -> Outcome:
         task, file = self._task, piece.file
         outcome = Outcome(file.path, piece.ds, piece.part.start if piece.part else None)
         seen, tables, bad, size = Seen(), list[Any](), list[Bad](), 0
@@ -128,7 +119,7 @@ class Worker:
             how = how_to_read(
                 file.path, task.source.format, task.source.compression, task.source.types == "text"
             )
-            for records in read_file(task.landing, file.path, how, piece.part, block):
+            for records in read_file(task.landing, file.path, how, piece.part):
                 found = self._conformer.conform(records, file, seen)
                 table, misfits = found.table, found.bad
                 if task.source.bad_rows == "rescue" and misfits:

@@ -28,7 +28,7 @@ class Bench:
         self.landing = Landing.from_settings(settings)
         fields = {"name": "invoices", "path": "invoices", "ds": {"type": "folder"}, "description": "d"}
         self.source = FileSource.model_validate(fields | changes)
-        self.folder = Path(settings.landing_root) / "invoices"
+        self.folder = Path(settings.landing_root) / self.source.path
         self.folder.mkdir(parents=True)
 
     def drop(self, day: str, name: str, content: str | bytes) -> Path:

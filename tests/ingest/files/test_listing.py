@@ -212,3 +212,26 @@ def test_a_name_that_is_no_text_is_told_and_holds_nothing_back(bench: Bench) -> 
     found = scan(bench.lake, bench.landing, source())
     assert bench.todo(source()) == {DAY: ["s/ds=2026-10-05/a.csv"]}
     assert found.undated == (r"s/ds=2026-10-05/\udcff.csv",)
+
+
+def test_links_in_a_circle_pipes_and_dangling_links_are_no_files(bench: Bench) -> None:
+    bench.touch("s/ds=2026-10-05/a.csv", "elsewhere/b.csv")
+    folder = bench.root / "s/ds=2026-10-05"
+    (folder / "again").symlink_to(bench.root / "s")
+    (folder / "gone.csv").symlink_to(folder / "nothing.csv")
+    (folder / "more").symlink_to(bench.root / "elsewhere")
+    os.mkfifo(folder / "pipe.csv")
+    listed = [f.path for f in walk(bench.landing, source())]
+    assert listed == ["s/ds=2026-10-05/a.csv", "s/ds=2026-10-05/more/b.csv"]
+
+
+def test_a_folder_that_refuses_to_be_listed_is_a_sentence(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    bench.touch("s/ds=2026-10-05/a.csv")
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(SourceError, match="cannot be listed.*Permission denied"):
+        list(walk(bench.landing, source()))

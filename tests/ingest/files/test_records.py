@@ -162,9 +162,112 @@ def test_a_deeply_nested_record_does_no_harm(tmp_path: Path, name: str) -> None:
     assert read(tmp_path, name)[0] == {"a": "1"}
 
 
-def test_a_document_nested_without_end_is_a_record_that_is_rescued(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("[" * 100_000)
-    assert read(tmp_path, "a.json") == {0: "[" * 100_000}
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '[{"a": 1},\n{"a": 2},\n{"a"',
+        '{"items": [\n{"a": 1}\n,',
+        '{\n "a": 1\n}\n{\n "a": 2\n}',
+    ],
+    ids=["nested without end", "cut array", "cut object", "two objects"],
+)
+def test_a_document_that_is_none_is_refused_as_a_whole(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(SourceError, match="is no JSON document"):
+        read(tmp_path, "a.json")
+
+
+def test_lines_in_a_json_file_lose_only_the_bad_one(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b'{"a": "\xff"}\n{"a": 2}\n{"a": \n')
+    assert read(tmp_path, "a.json") == {0: '{"a": "\\xff"}', 1: {"a": "2"}, 2: '{"a": '}
+
+
+def test_of_a_name_that_comes_twice_the_last_value_counts_and_the_others_are_rescued(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": 1, "b": {"x": 1, "x": 2}, "a": 2, "a": 3}\n{"a": 4}\n')
+    landing = Landing(str(tmp_path))
+    file = landing.look("a.jsonl")
+    assert file is not None
+    [records] = read_file(landing, "a.jsonl", how_to_read("a.jsonl", Auto(), "auto"))
+    rows = Conformer(SOURCE, Shape({}), datetime.now(UTC)).conform(records, file, Seen()).table.to_pylist()
+    assert [row["a"] for row in rows] == ["3", "4"]
+    assert rows[0]["b"] == '{"x":2,"x#1":1}'
+    assert [row["_rescued_data"] for row in rows] == ['{"a": "1", "a#2": "2"}', None]
+
+
+def test_names_that_no_table_can_have_cost_no_record_and_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"\\ud83d": 1}\n{"a\\u0000b": 2}\n')
+    assert read(tmp_path, "a.jsonl") == {0: '{"\\ud83d":1}', 1: {"a_b": "2"}}
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
+def test_utf_16_that_nobody_declared_is_refused_and_says_what_to_set(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes("a,b\n1,2\n".encode("utf-16"))
+    with pytest.raises(SourceError, match="encoding: utf-16"):
+        read(tmp_path, name)
+
+
+def test_utf_16_is_read_where_it_is_declared_with_and_without_its_mark(tmp_path: Path) -> None:
+    text = "a,b\n1,é\n2,ragged,3\n" + "3,x\n" * 50_000
+    for encoding, mark in (("utf-16", ""), ("utf-16-le", "\ufeff"), ("utf-16-be", "")):
+        (tmp_path / "a.csv").write_bytes((mark + text).encode(encoding))
+        found = read(tmp_path, "a.csv", Csv(encoding=encoding))
+        assert (found[0], found[1], len(found)) == ({"a": "1", "b": "é"}, "2,ragged,3", 50_002)
+    with pytest.raises(SourceError, match="NUL bytes"):
+        read(tmp_path, "a.csv")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_ragged_record_that_is_no_utf_8_costs_itself(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfa,b\n1,2\n\xe9,3,4\n5\n\xe9,6\n7,\xc3\xa9\n")
+    assert read(tmp_path, "a.csv") == {
+        0: {"a": "1", "b": "2"},
+        1: "\\xe9,3,4",
+        2: "5",
+        3: "\\xe9,6",
+        4: {"a": "7", "b": "é"},
+    }
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_file_read_in_another_way_midway_yields_each_record_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asgard_assets.ingest.files.readers.delimited._BLOCKS", (64, 256, 4096))
+    lines = [b"a,b"] + [b"%d,x" % n if n % 7 else b"%d" % n for n in range(100)]
+    lines[60] = b"59," + b"long" * 40
+    lines[80] = b"79,\xe9,ragged"
+    (tmp_path / "a.csv").write_bytes(b"\n".join(lines))
+    found = read(tmp_path, "a.csv")
+    assert list(found) == list(range(100))
+    assert found[59] == {"a": "59", "b": "long" * 40}
+    assert found[79] == "79,\\xe9,ragged"
+    assert all((found[n] == str(n)) is (n % 7 == 0) for n in range(100) if n not in (59, 79))
+
+
+def test_text_may_begin_like_a_binary_format(tmp_path: Path) -> None:
+    for first in ("ORCID", "ORC", "PAR1", "BZh1"):
+        (tmp_path / "a.csv").write_text(f"{first},name\n1,ö\n")
+        assert read(tmp_path, "a.csv") == {0: {first: "1", "name": "ö"}}
+
+
+def test_quotes_may_mean_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text('size\tnote\n5"\t"open\n6"\tx\n')
+    assert read(tmp_path, "a.tsv", Csv(quote=None)) == {
+        0: {"size": '5"', "note": '"open'},
+        1: {"size": '6"', "note": "x"},
+    }
+
+
+def test_times_before_1677_survive_the_old_parquet_type(tmp_path: Path) -> None:
+    times = [datetime(1500, 1, 1, 1, 2, 3, 4), datetime(1, 1, 1), datetime(9999, 12, 31)]  # noqa: DTZ001
+    table = pa.table({"a": pa.array(times, pa.timestamp("us"))})
+    pq.write_table(table, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
+    assert [row["a"] for row in read(tmp_path, "a.parquet").values()] == [  # type: ignore[index]
+        "1500-01-01 01:02:03.000004",
+        "0001-01-01 00:00:00.000000",
+        "9999-12-31 00:00:00.000000",
+    ]
 
 
 def test_an_unknown_encoding_is_a_mistake_in_the_configuration() -> None:

@@ -16,22 +16,33 @@ from asgard_assets.ingest.files.readers import Range, how_to_read, read_file
 from asgard_assets.ingest.files.work import Piece
 
 
-def records(root: Path, name: str, part: Range | None = None) -> list[tuple]:
+def records(
+    root: Path,
+    name: str,
+    part: Range | None = None,
+    declared: Auto | Csv = Auto(),  # noqa: B008
+) -> list[tuple]:
     """(position, values or raw text) of the file or a part of it."""
     found = []
-    for batch in read_file(Landing(str(root)), name, how_to_read(name, Auto(), "auto"), part):
+    for batch in read_file(Landing(str(root)), name, how_to_read(name, declared, "auto"), part):
         columns = [v if isinstance(v, list) else v.to_pylist() for _, v in batch.columns]
         found += [(int(row), [column[n] for column in columns]) for n, row in enumerate(batch.rows)]
         found += [(bad.row, bad.raw) for bad in batch.bad]
     return sorted(found, key=lambda each: each[0])
 
 
-def parts_of(root: Path, name: str, monkeypatch: pytest.MonkeyPatch, chunk: int) -> list:
+def parts_of(
+    root: Path,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    chunk: int,
+    declared: Auto | Csv = Auto(),  # noqa: B008
+) -> list:
     monkeypatch.setattr(splits, "SPLIT_BYTES", chunk)
     landing = Landing(str(root))
     file = landing.look(name)
     assert file is not None
-    how = how_to_read(name, Auto(), "auto").format
+    how = how_to_read(name, declared, "auto").format
     looks = [splits.look_at(landing, each) for each in splits._chunks(file, how)]
     return splits._ranges(landing, file, how, looks)
 
@@ -82,6 +93,21 @@ def test_a_file_whose_quotes_tell_nothing_is_not_split(
 ) -> None:
     (tmp_path / "a.csv").write_text(content * 3)
     assert parts_of(tmp_path, "a.csv", monkeypatch, 16) == [(None, 0)]
+
+
+def test_parts_of_a_csv_without_quotes_add_up_to_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = Csv(quote=None, delimiter="\t")
+    lines = [
+        f'{n}"\t"{n}' + ("\tragged" if n % 9 == 0 else "") + ("\n" if n % 5 == 0 else "") for n in range(90)
+    ]
+    (tmp_path / "a.csv").write_text("id\tv\n" + "\n".join(lines))
+    parts = parts_of(tmp_path, "a.csv", monkeypatch, 64, how)
+    read = [records(tmp_path, "a.csv", part, how) for part, _ in parts]
+    assert len(parts) > 5
+    assert [each for some in read for each in some] == records(tmp_path, "a.csv", declared=how)
+    assert [len(some) for some in read] == [count for _, count in parts]
 
 
 def test_parts_of_json_lines_add_up_to_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from typing import IO
 
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.formats import (
+    HEAD_BYTES,
     Auto,
     Avro,
     Binary,
@@ -30,11 +31,9 @@ from asgard_assets.ingest.files.formats import (
     format_of,
 )
 from asgard_assets.ingest.files.landing import Landing
-from asgard_assets.ingest.files.readers.records import Bad, Range, Records, TooLong
+from asgard_assets.ingest.files.readers.records import Bad, Range, Records
 
-__all__ = ["Bad", "How", "Range", "Records", "TooLong", "how_to_read", "open_bytes", "read_file"]
-
-_BLOCK_BYTES = 16 << 20
+__all__ = ["Bad", "How", "Range", "Records", "how_to_read", "open_bytes", "read_file"]
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,8 @@ def how_to_read(path: str, declared: Auto | Concrete, compression: Compression, 
     found = format_of(path, declared)
     if found is None:
         raise SourceError(
-            f"{path}: its name does not say how to read it (csv, tsv, json, jsonl, ndjson, parquet, avro, orc, txt; "
-            "also with .gz, .zst, .bz2); say it under `format` in the source's defs.yaml, or leave the file out with "
+            f"{path}: its name does not say how to read it (csv, tsv, json, jsonl, ndjson, parquet, avro, orc, txt, "
+            "log; also with .gz, .zst, .bz2, .xz, .lz4); say it under `format` in the source's defs.yaml, or leave the file out with "
             "`glob`",
             source=path,
         )
@@ -61,18 +60,22 @@ def how_to_read(path: str, declared: Auto | Concrete, compression: Compression, 
 
 def open_bytes(landing: Landing, path: str, compression: str) -> IO[bytes]:
     """The file's bytes from the beginning, decompressed."""
-    return landing.filesystem.open_input_stream(landing.full(path), compression=compression or None)
+    if compression != "xz":
+        return landing.filesystem.open_input_stream(landing.full(path), compression=compression or None)
+    import lzma
+
+    # pyarrow knows no xz. The raw file is closed with its last reference.
+    return lzma.open(landing.filesystem.open_input_stream(landing.full(path)))  # pyright: ignore[reportReturnType]
 
 
-def read_file(
-    landing: Landing, path: str, how: How, part: Range | None = None, block_bytes: int = _BLOCK_BYTES
-) -> Iterator[Records]:
+def read_file(landing: Landing, path: str, how: How, part: Range | None = None) -> Iterator[Records]:
     """Yield the file's records in batches, or those of a part of it.
 
-    Raises SourceError, naming the file, where it cannot be read; TooLong where a record needs longer blocks.
+    Raises SourceError, naming the file, where it cannot be read.
     """
     import csv
     import lzma
+    import struct
     import xml.etree.ElementTree as ElementTree
     import zlib
 
@@ -80,17 +83,23 @@ def read_file(
 
     try:
         _refuse_disguise(landing, path, how)
-        yield from _read(landing, path, how, part, block_bytes)
-    except TooLong:
-        raise
+        yield from _read(landing, path, how, part)
     except (
         OSError,
         EOFError,
-        UnicodeError,
         ValueError,
+        # What readers of damaged bytes raise: a length, an index or a type that cannot be.
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        RecursionError,
+        SystemError,
+        TypeError,
         csv.Error,
-        zlib.error,
         lzma.LZMAError,
+        struct.error,
+        zlib.error,
         ElementTree.ParseError,
         pa.ArrowException,
     ) as error:
@@ -101,20 +110,25 @@ def _refuse_disguise(landing: Landing, path: str, how: How) -> None:
     kind = how.format.type
     if kind in ("parquet", "orc", "avro") and not how.compression:
         with landing.filesystem.open_input_stream(landing.full(path)) as raw:
-            head = raw.read(8)
+            head = raw.read(HEAD_BYTES)
     else:
         with open_bytes(landing, path, how.compression) as stream:
-            head = stream.read(8)
-    found = disguise(head, kind)
+            head = stream.read(HEAD_BYTES)
+    found = disguise(head, how.format)
+    if found == "UTF-16":
+        raise SourceError(
+            f"{path} begins with the mark of UTF-16 and was not read as UTF-8; set `encoding: utf-16` under `format`",
+            source=path,
+        )
     if found:
-        also = "compressed with " if found in ("gzip", "zstd", "bz2") else ""
+        also = "compressed with " if found in ("gzip", "zstd", "bz2", "xz", "lz4") else ""
         raise SourceError(
             f"{path} is {also}{found}, which its name or `format` does not say; it was not read as {kind}",
             source=path,
         )
 
 
-def _read(landing: Landing, path: str, how: How, part: Range | None, block_bytes: int) -> Iterator[Records]:
+def _read(landing: Landing, path: str, how: How, part: Range | None) -> Iterator[Records]:
     from asgard_assets.ingest.files.readers import columnar, delimited, json_text, markup, plain
 
     match how.format:
@@ -131,8 +145,7 @@ def _read(landing: Landing, path: str, how: How, part: Range | None, block_bytes
             with open_bytes(landing, path, how.compression) as stream:
                 yield from columnar.avro(stream)
         case Csv() as options:
-            with _part(landing, path, how, part) as stream:
-                yield from delimited.records(stream, path, options, part, block_bytes)
+            yield from delimited.records(lambda: _part(landing, path, how, part), path, options, part)
         case Json() as options:
             with _part(landing, path, how, part) as stream:
                 yield from json_text.records(stream, path, options, how.exact, part)

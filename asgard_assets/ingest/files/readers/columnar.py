@@ -17,7 +17,8 @@ def parquet(file: IO[bytes], part: Range | None) -> Iterator[Records]:
     """Row groups of the file, all or those of the part."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(file) as source:
+    # Nanoseconds, the default for Spark's old times, wrap around before 1677.
+    with pq.ParquetFile(file, coerce_int96_timestamp_unit="us", page_checksum_verification=True) as source:
         groups = list(range(source.num_row_groups))
         start = 0
         if part is not None:
@@ -56,8 +57,12 @@ def avro(stream: IO[bytes]) -> Iterator[Records]:
     """Records of an object container file, with any codec that it names."""
     import fastavro
     import numpy as np
+    from fastavro.schema import SchemaParseException, UnknownType
 
-    reader = fastavro.reader(stream)
+    try:
+        reader = fastavro.reader(stream)
+    except (SchemaParseException, UnknownType) as error:
+        raise ValueError(f"its schema is none of Avro: {error}") from error
     fields: Any = reader.writer_schema
     names = (
         [f["name"] for f in fields["fields"]]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
 
 from asgard_assets.ingest.files.formats import Csv, extension
-from asgard_assets.ingest.files.readers.records import Bad, Range, Records, TooLong
+from asgard_assets.ingest.files.readers.records import Bad, Range, Records
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-_MAX_BLOCK = 1 << 30
+_BLOCKS = (16 << 20, 256 << 20, 1 << 30)
+_BOM = b"\xef\xbb\xbf"
 
 
 def delimiter_of(path: str, options: Csv) -> str:
@@ -22,9 +24,50 @@ def delimiter_of(path: str, options: Csv) -> str:
 
 
 def records(
-    stream: IO[bytes], path: str, options: Csv, part: Range | None, block_bytes: int
+    opened: Callable[[], IO[bytes]], path: str, options: Csv, part: Range | None
 ) -> Iterator[Records]:
-    """Yield the records. Raises TooLong where one is longer than a block and a longer block may help."""
+    """Yield the records.
+
+    Where one is longer than a block, or ragged and not UTF-8, the file is opened again and read in another way;
+    what was yielded before is passed over.
+    """
+    import pyarrow as pa
+
+    passed, told, block, as_bytes = -1, set[int](), 0, False
+    while True:
+        with opened() as stream:
+            try:
+                for found in _records(stream, path, options, part, _BLOCKS[block], as_bytes):
+                    fresh = _behind(found, passed, told)
+                    passed = max(passed, int(found.rows[-1]) if len(found.rows) else -1)
+                    told.update(bad.row for bad in found.bad)
+                    yield fresh
+                return
+            except pa.ArrowInvalid as error:
+                if "straddling object" in str(error):
+                    block += 1
+                    if block == len(_BLOCKS):
+                        raise ValueError("a record is longer than 1 GiB") from error
+                elif options.utf8 and not as_bytes and "columns, got" in str(error):
+                    as_bytes = True  # pyarrow shows a ragged record only as text, and this one is none
+                else:
+                    raise
+
+
+def _behind(found: Records, passed: int, told: set[int]) -> Records:
+    """The records that were not yielded yet."""
+    if not len(found.rows) or int(found.rows[0]) > passed:
+        if told.isdisjoint(bad.row for bad in found.bad):
+            return found
+    keep = found.rows > passed
+    columns = [(name, values.filter(keep)) for name, values in found.columns]  # pyright: ignore[reportAttributeAccessIssue]
+    bad = [bad for bad in found.bad if bad.row not in told]
+    return replace(found, columns=columns, rows=found.rows[keep], bad=bad)
+
+
+def _records(
+    stream: IO[bytes], path: str, options: Csv, part: Range | None, block_bytes: int, as_bytes: bool
+) -> Iterator[Records]:
     import pyarrow as pa
 
     source = _Peeked(stream)
@@ -40,12 +83,8 @@ def records(
         skip = int(options.header)
         blank_lines = blank_lines if skip else 0
     first = part.first_row if part else 0
-    try:
-        yield from _parse(source.rewound(), header, (blank_lines, skip), path, options, first, block_bytes)
-    except pa.ArrowInvalid as error:
-        if "straddling object" in str(error) and block_bytes < _MAX_BLOCK:
-            raise TooLong from error
-        raise
+    rewound = source.rewound(without_bom=as_bytes)
+    yield from _parse(rewound, header, (blank_lines, skip), path, options, first, block_bytes, as_bytes)
 
 
 def _none() -> np.ndarray:
@@ -62,6 +101,7 @@ def _parse(
     options: Csv,
     first: int,
     block_bytes: int,
+    as_bytes: bool,
 ) -> Iterator[Records]:
     import numpy as np
     import pyarrow as pa
@@ -76,7 +116,8 @@ def _parse(
         # Records are counted from 1, the header and skipped blank lines among them.
         index = first + row.number - 1 - heading - blank_lines
         reason = f"{row.actual_columns} fields where the header has {row.expected_columns}"
-        misfits[index] = Bad(index, reason, row.text)
+        text = row.text.encode("latin-1").decode("utf-8", "backslashreplace") if as_bytes else row.text
+        misfits[index] = Bad(index, reason, text)
         return "skip"
 
     reader = pc.open_csv(
@@ -87,11 +128,11 @@ def _parse(
             column_names=keys,
             skip_rows=blank_lines,
             skip_rows_after_names=heading,
-            encoding="utf8" if options.utf8 else options.encoding,
+            encoding="latin-1" if as_bytes else "utf8" if options.utf8 else options.encoding,
         ),
         pc.ParseOptions(
             delimiter=delimiter_of(path, options),
-            quote_char=options.quote,
+            quote_char=options.quote or False,
             escape_char=options.escape or False,
             newlines_in_values=True,
             invalid_row_handler=keep,
@@ -106,6 +147,8 @@ def _parse(
     )
     start, told = first, 0
     for batch in reader:
+        if as_bytes:
+            batch = pa.RecordBatch.from_arrays([_latin(c) for c in batch.columns], names=keys)
         rows = _skipping(start, batch.num_rows, misfits)
         if len(rows):
             start = int(rows[-1]) + 1
@@ -152,6 +195,14 @@ def _decoded(
     return [pa.chunked_array([c.cast(pa.string())]) for c in kept.columns], rows[good], bad
 
 
+def _latin(column: pa.Array) -> pa.Array:
+    """The bytes that were read as Latin-1."""
+    import pyarrow as pa
+
+    values = [None if v is None else v.decode().encode("latin-1") for v in column.to_pylist()]
+    return pa.array(values, pa.binary())
+
+
 def _is_utf8(value: bytes) -> bool:
     try:
         value.decode()
@@ -182,8 +233,8 @@ class _Peeked(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def rewound(self) -> Any:
-        self._replay = 0
+    def rewound(self, without_bom: bool = False) -> Any:
+        self._replay = len(_BOM) if without_bom and self._seen.startswith(_BOM) else 0
         return self
 
     def readinto(self, buffer: Any) -> int:
@@ -209,7 +260,11 @@ def read_header(source: io.RawIOBase, delimiter: str, options: Csv) -> tuple[lis
     )
     limit = csv.field_size_limit(1 << 30)
     found = csv.reader(
-        text, delimiter=delimiter, quotechar=options.quote, escapechar=options.escape, strict=False
+        text,
+        delimiter=delimiter,
+        quotechar=options.quote,
+        quoting=csv.QUOTE_MINIMAL if options.quote else csv.QUOTE_NONE,
+        escapechar=options.escape,
     )
     blank, header, more = 0, None, False
     for record in found:
@@ -226,4 +281,8 @@ def read_header(source: io.RawIOBase, delimiter: str, options: Csv) -> tuple[lis
             blank += 1
     csv.field_size_limit(limit)
     text.detach().detach()
+    if header and options.header:
+        header[0] = header[0].removeprefix("\ufeff")
+        if any("\x00" in name for name in header):
+            raise ValueError("its header has NUL bytes; if it is UTF-16, set `encoding` under `format`")
     return header, blank, more

@@ -21,8 +21,38 @@ class Number(str):
     __slots__ = ()
 
 
-EXACT = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=Number)
-_PLAIN = json.JSONDecoder()
+class Repeated(dict[str, Any]):
+    """An object in which a name came more than once: the last value has it, as every parser says; `earlier` tells
+    under which keys (`name#1` …) the others are, and their name."""
+
+    __slots__ = ("earlier",)
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.earlier: dict[str, str] = {}
+        left = dict.fromkeys(self, 0)
+        for name, _ in pairs:
+            left[name] += 1
+        for name, value in pairs:
+            left[name] -= 1
+            if left[name]:
+                number = 1
+                while (key := f"{name}#{number}") in self:
+                    number += 1
+                self[key] = value
+                self.earlier[key] = name
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else Repeated(pairs)
+
+
+_AS_WRITTEN: Any = {"parse_int": Number, "parse_float": Number, "parse_constant": Number}
+EXACT = json.JSONDecoder(**_AS_WRITTEN, object_pairs_hook=_object)
+_PLAIN = json.JSONDecoder(object_pairs_hook=_object)
+# A third faster; they keep the last value of a name and tell nothing of the others.
+_FAST = {EXACT: json.JSONDecoder(**_AS_WRITTEN), _PLAIN: json.JSONDecoder()}
 
 
 def records(
@@ -35,10 +65,16 @@ def records(
         yield from _batches(_document(stream.read(), options, decoder), decoder, options)
         return
     first = part.first_row if part else 0
-    lines: Iterable[bytes] = io.BufferedReader(stream, 1 << 20)  # pyright: ignore[reportArgumentType]
-    if not options.utf8:
-        lines = (line.encode() for line in io.TextIOWrapper(stream, options.encoding, newline="\n"))
-    yield from _batches(enumerate(lines, first), decoder, options)
+    yield from _batches(enumerate(_lines(stream, options), first), decoder, options)
+
+
+def _lines(stream: IO[bytes], options: Json) -> Iterator[bytes]:
+    """Lines in UTF-8, or in what should have been it."""
+    if options.utf8:
+        yield from io.BufferedReader(stream, 1 << 20)  # pyright: ignore[reportArgumentType]
+    else:
+        for line in io.TextIOWrapper(stream, options.encoding, newline="\n"):
+            yield line.encode()
 
 
 def _document(content: bytes, options: Json, decoder: json.JSONDecoder) -> Iterable[tuple[int, Any]]:
@@ -46,12 +82,10 @@ def _document(content: bytes, options: Json, decoder: json.JSONDecoder) -> Itera
     try:
         text = content.decode("utf-8-sig" if options.utf8 else options.encoding)
         found = decoder.decode(text)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        if options.layout == "document" or options.records:
+    except (ValueError, RecursionError) as error:
+        if options.layout == "document" or options.records or _is_cut(content, options, decoder):
             raise ValueError(f"is no JSON document: {error}") from error
-        if not options.utf8:
-            content = content.decode(options.encoding).encode()
-        return enumerate(content.splitlines(keepends=True))
+        return enumerate(_lines(io.BytesIO(content), options))
     for name in filter(None, options.records.split(".")):
         if not isinstance(found, dict) or name not in found:
             raise ValueError(f"has no {options.records!r}: {name!r} is missing")
@@ -59,9 +93,23 @@ def _document(content: bytes, options: Json, decoder: json.JSONDecoder) -> Itera
     return enumerate(found if isinstance(found, list) else [found])
 
 
+def _is_cut(content: bytes, options: Json, decoder: json.JSONDecoder) -> bool:
+    """Whether what is no document is none of lines either: its first line leaves something open."""
+    text = content.decode("utf-8-sig" if options.utf8 else options.encoding, "replace").lstrip()
+    line = text.partition("\n")[0].rstrip()
+    try:
+        decoder.decode(line)
+    except json.JSONDecodeError as error:
+        return line.startswith("[") or (bool(line) and error.pos >= len(line))
+    except (ValueError, RecursionError):
+        pass
+    return line.startswith("[")
+
+
 def _batches(lines: Iterable[tuple[int, Any]], decoder: json.JSONDecoder, options: Json) -> Iterator[Records]:
     good, rows, bad, size = list[dict[str, Any]](), list[int](), list[Bad](), 0
-    decode, seen = decoder.decode, False
+    decode, fast, seen = decoder.decode, _FAST[decoder].decode, False
+    flat = True
     for index, line in lines:
         if isinstance(line, bytes):
             size += len(line)
@@ -69,7 +117,10 @@ def _batches(lines: Iterable[tuple[int, Any]], decoder: json.JSONDecoder, option
                 text = line.decode("utf-8-sig" if index == 0 else "utf-8").strip()
                 if not text:
                     continue
-                value = decode(text)
+                value = fast(text) if flat else decode(text)
+                if isinstance(value, dict) and flat != _is_flat(text, value):
+                    flat = not flat
+                    value = value if flat else decode(text)
             except RecursionError:
                 bad.append(Bad(index, "is nested too deeply", raw_text(line)))
                 continue
@@ -90,11 +141,22 @@ def _batches(lines: Iterable[tuple[int, Any]], decoder: json.JSONDecoder, option
         yield _batch(good, rows, bad)
 
 
+def _is_flat(text: str, record: dict[str, Any]) -> bool:
+    """Whether no object is in the record and no name in it twice: there are no more colons behind quotes than names."""
+    return text.count('":') == len(record) and not any(sign in text for sign in (" :", "\t:", "\r:"))
+
+
 def _batch(good: list[dict[str, Any]], rows: list[int], bad: list[Bad]) -> Records:
     import numpy as np
 
+    earlier: dict[str, tuple[str, list[Any]]] = {}
+    for index, record in enumerate(good):
+        if type(record) is Repeated:
+            for key, name in record.earlier.items():
+                earlier.setdefault(key, (name, [None] * len(good)))[1][index] = record.pop(key)
     names = list(dict.fromkeys(name for record in good for name in record))
-    return Records([(name, [r.get(name) for r in good]) for name in names], np.array(rows, "int64"), bad)
+    columns = [(name, [r.get(name) for r in good]) for name in names]
+    return Records([*columns, *earlier.values()], np.array(rows, "int64"), bad)
 
 
 def raw_text(line: Any) -> str:

@@ -10,6 +10,8 @@ from asgard_assets.ingest.files.formats import Text
 from asgard_assets.ingest.files.readers.records import Bad, Range, Records
 
 _BATCH_LINES = 50_000
+MAX_BYTES = 1 << 30
+"""The longest record."""
 
 
 def text(stream: IO[bytes], options: Text, part: Range | None) -> Iterator[Records]:
@@ -18,12 +20,12 @@ def text(stream: IO[bytes], options: Text, part: Range | None) -> Iterator[Recor
 
     encoding = "utf-8-sig" if options.utf8 else options.encoding
     if options.whole:
-        yield Records([("value", [stream.read().decode(encoding)])], np.arange(1))
+        yield Records([("value", [_whole(stream).decode(encoding)])], np.arange(1))
         return
     first = part.first_row if part else 0
     lines: Iterator[bytes | str] = (
         iter(io.BufferedReader(stream, 1 << 20))  # pyright: ignore[reportArgumentType]
-        if options.utf8 or "16" not in options.encoding and "32" not in options.encoding
+        if options.ascii_superset
         else iter(io.TextIOWrapper(stream, encoding, newline="\n"))
     )
     values, rows, bad = list[str](), list[int](), list[Bad]()
@@ -32,7 +34,7 @@ def text(stream: IO[bytes], options: Text, part: Range | None) -> Iterator[Recor
             decoded = (
                 line if isinstance(line, str) else line.decode(encoding if row == 0 else options.encoding)
             )
-            values.append(decoded.rstrip("\r\n"))
+            values.append(decoded.removesuffix("\n").removesuffix("\r"))
             rows.append(row)
         except UnicodeDecodeError as error:
             bad.append(Bad(row, str(error), line.decode("utf-8", "backslashreplace").rstrip("\r\n")))  # pyright: ignore[reportAttributeAccessIssue]
@@ -46,4 +48,11 @@ def binary(stream: IO[bytes]) -> Iterator[Records]:
     """One record: the bytes in the column `content`."""
     import numpy as np
 
-    yield Records([("content", [stream.read()])], np.arange(1))
+    yield Records([("content", [_whole(stream)])], np.arange(1))
+
+
+def _whole(stream: IO[bytes]) -> bytes:
+    content = stream.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError("as one record it is longer than 1 GiB")
+    return content

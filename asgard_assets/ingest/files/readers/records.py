@@ -47,7 +47,3 @@ class Records:
     rows: np.ndarray
     bad: list[Bad] = field(default_factory=list[Bad])
     text: bool = False
-
-
-class TooLong(Exception):
-    """A record is longer than the reader's block: read the file again with longer ones."""
