@@ -77,7 +77,7 @@ def preview(
     after = evolve(known, source.columns, [s.columns for s in seen], [s.wants for s in seen])
     used = {name for s in seen for name in s.columns}
     absent = tuple(name for name in present if name not in used) if used else ()
-    stuck = {name: kind for s in seen for name, kind in s.wants.items()}
+    stuck = {name: kind for s in seen for name, kind in s.misfits.items()}
     changes = [
         SchemaChange(c.kind, c.column, c.before, c.after) for c in differences(present, after, absent, stuck)
     ]

@@ -16,7 +16,7 @@ from asgard_assets.ingest.files.models import TECHNICAL, ByColumn, FileSource
 from asgard_assets.ingest.files.query import QueryError, run_query
 from asgard_assets.ingest.files.readers import Bad, Records
 from asgard_assets.ingest.files.readers.json_text import EXACT, as_text, raw_text
-from asgard_assets.ingest.files.types import arrow_type, type_name, unify
+from asgard_assets.ingest.files.types import arrow_type, type_name, unify, unify_or_text
 from asgard_assets.lake import DS
 
 if TYPE_CHECKING:
@@ -51,10 +51,12 @@ class Conformed:
 
 @dataclass
 class Seen:
-    """What a file has: the type that each column was written with, and the wider one that it would need."""
+    """What a file has: the type that each column was written with, the wider one that it would need, and the type of
+    values that did not fit."""
 
     columns: dict[str, str] = field(default_factory=dict[str, str])
     wants: dict[str, str] = field(default_factory=dict[str, str])
+    misfits: dict[str, str] = field(default_factory=dict[str, str])
 
 
 class Conformer:
@@ -109,6 +111,8 @@ class Conformer:
     ) -> Conformed:
         import pyarrow as pa
 
+        for raw, _ in records.columns:
+            raw.encode()  # before anything is kept of a name that no table can have
         columns: dict[str, pa.ChunkedArray] = {}
         used: set[str] = set()
         for raw, values in records.columns:
@@ -180,6 +184,9 @@ class Conformer:
                 f"{type_name(target)}, and the source fails on a changed schema",
                 source=file.path,
             )
+        if fitted.shown is not None:
+            before = arrow_type(seen.misfits[name]) if name in seen.misfits else fitted.shown
+            seen.misfits[name] = type_name(unify_or_text(before, fitted.shown))
         if fitted.want is not None and not declared and self._typed:
             wanted = arrow_type(seen.wants[name]) if name in seen.wants else target
             seen.wants[name] = type_name(unify(wanted, fitted.want) or wanted)

@@ -10,7 +10,14 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.ingest.files.readers.json_text import Number, as_text
-from asgard_assets.ingest.files.types import normal, type_of_text, type_of_value, unify
+from asgard_assets.ingest.files.types import (
+    normal,
+    type_of_text,
+    type_of_value,
+    unify,
+    unify_or_text,
+    widened,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,11 +31,12 @@ MAX_DEPTH = 16
 @dataclass
 class Fitted:
     """A column of the wanted type. `left` has, by row, what did not fit, under the path where it stood ('' is
-    the whole value); `want` is the type that would have held it all, if there is one."""
+    the whole value) and `shown` the type of such values; `want` is the type that holds more of them, if there is one."""
 
     values: pa.ChunkedArray
     left: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
     want: pa.DataType | None = None
+    shown: pa.DataType | None = None
 
 
 class _Misfit(Exception):
@@ -48,8 +56,6 @@ def infer(values: Values, text: bool) -> tuple[Values, pa.DataType]:
         array = pa.chunked_array([pa.array(values)])
     except (pa.ArrowException, OverflowError):
         kind: pa.DataType = pa.null()
-        from asgard_assets.ingest.files.types import unify_or_text
-
         for value in values:
             kind = unify_or_text(kind, type_of_value(value))
         return values, kind if pa.types.is_null(kind) else normal(kind)
@@ -83,6 +89,7 @@ def fit(values: Values, target: pa.DataType, text: bool, declared: bool) -> Fitt
         return Fitted(fast)
     listed: Sequence[Any] = values if isinstance(values, list) else values.to_pylist()
     found, left, want = list[Any](), dict[int, dict[str, Any]](), target
+    kind: pa.DataType = pa.null()
     for index, value in enumerate(listed):
         rest: dict[str, Any] = {}
         try:
@@ -92,10 +99,10 @@ def fit(values: Values, target: pa.DataType, text: bool, declared: bool) -> Fitt
             rest = {"": value}
         if rest:
             left[index] = rest
-            shown = _shown(value, text)
-            want = unify(want, normal(shown)) or want
+            shown = normal(_shown(value, text))
+            want, kind = widened(want, shown), unify_or_text(kind, shown)
     array = pa.chunked_array([pa.array(found, target)])
-    return Fitted(array, left, want if want != target else None)
+    return Fitted(array, left, want if want != target else None, kind if left else None)
 
 
 def _shown(value: Any, text: bool) -> pa.DataType:

@@ -187,7 +187,7 @@ def load(
     used = {name for outcome in good for name in outcome.columns}
     fields = {n: kind for n, kind in fields.items() if n in present or n in source.columns or n in used}
     absent = tuple(n for n in fields if n not in used) if good else ()
-    stuck = {name: kind for o in good for name, kind in o.wants.items()}
+    stuck = {name: kind for o in good for name, kind in o.misfits.items()}
     changes = differences(present, fields, absent if present else (), stuck) if present else ()
     touched = sorted({*open_days, *(p.day for p in parts if not p.quarantine)} - failed.keys())
     if isinstance(source.ds, ByColumn):

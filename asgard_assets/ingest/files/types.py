@@ -209,6 +209,26 @@ def _unify_struct(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     return pa.struct(list(fields.values()))
 
 
+def widened(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """`one`, made as wide as it can be for `other`: parts that nothing holds stay as they are."""
+    import pyarrow as pa
+
+    t = pa.types
+    found = unify(one, other)
+    if found is not None:
+        return found
+    if t.is_list(one) and t.is_list(other):
+        return pa.list_(widened(one.value_type, other.value_type))
+    if t.is_struct(one) and t.is_struct(other):
+        fields = {f.name.lower(): f for f in one.fields}
+        for new in other.fields:
+            old = fields.get(new.name.lower())
+            kind = widened(old.type, new.type) if old else new.type
+            fields[new.name.lower()] = pa.field(old.name if old else new.name, kind)
+        return pa.struct(list(fields.values()))
+    return one
+
+
 def unify_or_text(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     """As `unify`, and text where nothing else holds both: for columns that no table has yet."""
     import pyarrow as pa

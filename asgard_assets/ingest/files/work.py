@@ -72,6 +72,7 @@ class Outcome:
     left_out: int = 0
     columns: dict[str, str] = field(default_factory=dict[str, str])
     wants: dict[str, str] = field(default_factory=dict[str, str])
+    misfits: dict[str, str] = field(default_factory=dict[str, str])
     error: str = ""
     changed: bool = False
 
@@ -141,7 +142,7 @@ class Worker:
             outcome.error = (
                 f"{file.path} was changed or removed while it was being loaded; load the day again"
             )
-        outcome.columns, outcome.wants = seen.columns, seen.wants
+        outcome.columns, outcome.wants, outcome.misfits = seen.columns, seen.wants, seen.misfits
         self.parts += own
         if not outcome.error:
             if own or piece.part is not None:

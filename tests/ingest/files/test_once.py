@@ -40,32 +40,32 @@ def numbered(bench: Bench, count: int, days: list[str]) -> list[Path]:
     return [bench.drop(days[n % len(days)], f"{n:05}.jsonl", content.format(n)) for n in range(count)]
 
 
-def killed_after(bench: Bench, seconds: float | None) -> bool:
-    """Run a load in a process of its own and kill it so long after it began. True where it was done before."""
+def started(bench: Bench) -> subprocess.Popen[bytes]:
+    """A load in a process of its own, its session open."""
     env = {**os.environ, "ASGARD_HOME": str(bench.folder.parent.parent), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.ingest.files.loader_process", *DAYS]
     process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdout is not None
-    try:
-        assert process.stdout.readline() == b"ready\n"
-        if seconds is not None:
-            time.sleep(seconds)
-            os.killpg(process.pid, signal.SIGKILL)
-        return process.stdout.read() == b"done\n"
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    assert process.stdout.readline() == b"ready\n"
+    return process
 
 
-def kill_and_compare(bench: Bench, kills: int, seed: int) -> None:
-    files = numbered(bench, 300, DAYS)
+def killed_after(bench: Bench, seconds: float) -> None:
+    """Kill a load so long after it began."""
+    process = started(bench)
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def kill_and_compare(bench: Bench, kills: int, seed: int, count: int = 300) -> None:
+    numbered(bench, count, DAYS)
     began = time.monotonic()
     undisturbed = bench.run()
     length = time.monotonic() - began
-    assert sum(day.rows for day in undisturbed.days.values()) == 600
+    assert sum(day.rows for day in undisturbed.days.values()) == 2 * count
     expected, quarantine = bench.hash(), bench.quarantined()
-    assert len(quarantine) == 300
+    assert len(quarantine) == count
     lake = Path(bench.lake.root)
     chance = random.Random(seed)
     for _ in range(kills):
@@ -75,12 +75,11 @@ def kill_and_compare(bench: Bench, kills: int, seed: int) -> None:
         assert bench.hash() == expected
         assert bench.quarantined() == quarantine
         assert bench.states() == {"loaded"}
-    assert len(files) == 300
 
 
-@pytest.mark.soak
+@pytest.mark.servers
 def test_a_load_killed_at_a_random_moment_leaves_no_trace(bench: Bench) -> None:
-    kill_and_compare(bench, kills=1, seed=int(time.time()))
+    kill_and_compare(bench, kills=1, seed=int(time.time()), count=90)
 
 
 @pytest.mark.soak
@@ -114,10 +113,32 @@ def test_two_loads_at_once_bring_each_row_once(bench: Bench) -> None:
     assert sorted(told) in (["fenced", "loaded 0", "loaded 80"], ["loaded 0", "loaded 80"])
 
 
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
-def test_ten_replaced_files_of_ten_thousand_are_loaded_again_after_the_log_is_gone(bench: Bench) -> None:
-    files = numbered(bench, 10_000, DAYS)
+@pytest.mark.servers
+def test_of_two_loading_processes_started_at_once_each_row_is_there_once(bench: Bench) -> None:
+    numbered(bench, 60, DAYS)
+    ended: list[int] = []
+    for _ in range(4):
+        both = [started(bench) for _ in range(1 if 0 in ended else 2)]
+        ended += [process.wait() for process in both]
+        if ended.count(0) >= 2:
+            break
+    assert ended.count(0) == 2 and len(ended) <= 4
+    assert bench.rows("count(*), count(distinct (id, part))", "1") == [(120, 120)]
+    assert len(bench.quarantined()) == 60
+    assert bench.states() == {"loaded"}
+
+
+@pytest.mark.parametrize(
+    ("count", "replaced"),
+    [
+        pytest.param(500, 5, marks=pytest.mark.slow),
+        pytest.param(10_000, 10, marks=[pytest.mark.soak, pytest.mark.timeout(3600)]),
+    ],
+)
+def test_of_many_files_only_the_replaced_are_loaded_again_after_the_log_is_gone(
+    bench: Bench, count: int, replaced: int
+) -> None:
+    files = numbered(bench, count, DAYS)
     bench.run()
     table = bench.lake.table("bronze", "invoices")
     assert table is not None
@@ -130,21 +151,21 @@ def test_ten_replaced_files_of_ten_thousand_are_loaded_again_after_the_log_is_go
     table.cleanup_metadata()
     table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
     assert not (log / "00000000000000000000.json").exists()
-    changed = random.Random(1).sample(range(10_000), 10)
+    changed = random.Random(1).sample(range(count), replaced)
     for n in changed:
         files[n].write_text(json.dumps({"id": n, "part": "new"}) + "\n")
         os.utime(files[n], (2e9, 2e9))
     found = scan(bench.lake, bench.landing, bench.source)
-    assert found.files == len(found.changed) == 10
+    assert found.files == len(found.changed) == replaced
     loaded = bench.run()
-    assert sum(day.files for day in loaded.days.values()) == 10
+    assert sum(day.files for day in loaded.days.values()) == replaced
     last = read_plan(bench.lake, "invoices", plan_numbers(bench.lake, "invoices")[-1])
     assert last is not None
-    assert sum(len(listed) for listed in last.files.values()) == 10
+    assert sum(len(listed) for listed in last.files.values()) == replaced
     assert bench.rows("count(*), count(distinct id), count(*) filter (part = 'new')", "1") == [
-        (20_000 - 10, 10_000, 10)
+        (2 * count - replaced, count, replaced)
     ]
-    assert len(bench.quarantined()) == 9_990
+    assert len(bench.quarantined()) == count - replaced
     assert bench.run().plan is None
 
 

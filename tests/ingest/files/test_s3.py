@@ -19,7 +19,7 @@ from tests.ingest.files.bench import DAYS
 from tests.ingest.files.loader_process import SOURCE
 from tests.servers.s3 import s3
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.servers
 
 
 def load(tmp_path: Path, env: dict[str, str]) -> None:

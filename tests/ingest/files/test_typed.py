@@ -53,6 +53,44 @@ def test_types_are_inferred_widened_and_never_nulled(
     assert versions[1].columns["n"] == "double"
 
 
+@pytest.mark.slow
+def test_nested_values_widen_and_what_another_type_brings_is_rescued_where_it_stood(
+    spark: SparkSession, lake: Lake, settings: Settings
+) -> None:
+    bench = Bench(spark, lake, settings, types="inferred")
+    stages: list[list[object]] = [
+        [{"n": 1, "s": {"x": 1}, "l": [{"k": 1}], "t": {"x": 1}}],
+        [{"n": 1.5, "s": {"x": 1.5, "y": {"z": 1}}, "l": [{"k": 1, "v": "a"}, None], "t": {"X": 2}}],
+        [{"n": "many", "s": {"x": "many", "y": {"z": 2.5}}, "l": [{"k": "one"}], "t": "text"}],
+        [{"n": {"x": 1}, "s": [1], "l": {"k": 1}, "t": None}, {"n": 123456789012345678901234567890}],
+    ]
+    changes = []
+    for number, records in enumerate(stages):
+        bench.drop(DAYS[0], f"{number}.jsonl", lines(*records))
+        changes += [(c.column, c.after, c.resolution) for c in bench.run(DAYS[:1]).changes]
+    assert bench.rows("n, s, l, t") == [
+        (1.0, {"x": 1.0, "y": None}, [{"k": 1, "v": None}], {"x": 1}),
+        (1.5, {"x": 1.5, "y": {"z": 1.0}}, [{"k": 1, "v": "a"}, None], {"x": 2}),
+        (None, {"x": None, "y": {"z": 2.5}}, None, None),
+        (None, None, None, None),
+        (None, None, None, None),
+    ]
+    rescued = [json.loads(row[0]) if row[0] else None for row in bench.rows("_rescued_data")]
+    assert rescued == [
+        None,
+        None,
+        {"n": "many", "s.x": "many", "l": [{"k": "one"}], "t": "text"},
+        {"n": {"x": 1}, "s": [1], "l": {"k": 1}},
+        {"n": 123456789012345678901234567890},
+    ]
+    assert ("s", "struct<x: double, y: struct<z: bigint>>", "widened") in changes
+    assert ("l", "array<struct<k: bigint, v: string>>", "widened") in changes
+    assert ("n", "string", "kept; such values are in _rescued_data") in changes
+    assert [v.columns["s"] for v in schema_versions(lake, "invoices")][-1] == (
+        "struct<x: double, y: struct<z: double>>"
+    )
+
+
 def test_declared_types_are_kept_and_what_does_not_fit_is_rescued(
     spark: SparkSession, lake: Lake, settings: Settings
 ) -> None:
