@@ -18,7 +18,7 @@ from asgard_assets.ingest.api.messages import (
     TransportError,
     Unsendable,
 )
-from asgard_assets.ingest.api.transport import Transport, transport
+from asgard_assets.ingest.api.transport import Deadline, Transport, transport
 from tests.ingest.api.sources import USAGE, source
 
 Answer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
@@ -347,3 +347,27 @@ def test_a_million_requests_are_answered_and_leave_nothing_behind(kind):
     early, late = memory.values()
     print(f"{kind}: {count} requests, {log['connections']} connections, {early >> 20} -> {late >> 20} MB")
     assert late <= early * 1.1
+
+
+def test_one_timer_bounds_many_requests_and_leaves_cancelling_to_others():
+    async def main() -> None:
+        deadline = Deadline(0.05)
+
+        async def wait(seconds: float) -> str:
+            with deadline:
+                await asyncio.sleep(seconds)
+            return "in time"
+
+        cancelled = asyncio.create_task(wait(60))
+        ended = asyncio.gather(*(wait(60) for _ in range(50)), wait(0), return_exceptions=True)
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        *late, in_time = await ended
+        assert [type(error) for error in late] == [TimeoutError] * 50
+        assert in_time == "in time"
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        assert await wait(0) == "in time", "and it serves on"
+        deadline.end()
+
+    asyncio.run(main())
