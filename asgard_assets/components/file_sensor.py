@@ -2,14 +2,15 @@
 
 What is to be loaded is told by the landing folder and the table, never by the cursor: that only says where to
 look. A tick lists for a few seconds and goes on from there at the next. Of a source with ordered names it looks
-behind what is loaded, and walks through everything once in `full_listing_hours` as a net.
+behind what is loaded, and walks through everything once in `full_listing_hours` as a net. Where the store announces
+its files (`notify`) a tick reads the messages, and lists only every `relist_minutes`.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 
 import dagster as dg
@@ -19,8 +20,9 @@ from asgard_assets.components.partitions import daily
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.control import Control, note_alert, read_control
 from asgard_assets.ingest.files.landing import File, Landing
-from asgard_assets.ingest.files.listing import Scan, batch_hash, scan
+from asgard_assets.ingest.files.listing import Scan, batch_hash, day_of, scan, scan_announced
 from asgard_assets.ingest.files.models import FileSource
+from asgard_assets.ingest.files.notices import Notice, Notices, notices_of, read_notices
 from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
 
@@ -86,8 +88,15 @@ def file_sensor(source: FileSource) -> dg.SensorDefinition:
         lake, landing = Lake.from_settings(), Landing.from_settings()
         control = read_control(lake, source.name)
         cursor = Cursor.read(context.cursor)
+        queue = None if control.pause else notices_of(landing, source)
+        notices, told = _received(landing, source, queue)
+        announced = [file for notice in notices or () for file in notice.files]
+        listing = notices is None or listing_is_due(source, cursor)
         try:
-            found, cursor = look(lake, landing, source, cursor)
+            found = scan_announced(lake, landing, source, announced)
+            if listing:
+                listed, cursor = look(lake, landing, source, cursor)
+                found = _joined(found, listed) if announced else listed
         except SourceError as error:
             if not landing_exists(landing, source):
                 return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
@@ -98,13 +107,15 @@ def file_sensor(source: FileSource) -> dg.SensorDefinition:
             raise
         if control.alerted:
             note_alert(lake, source.name, "")
-        requests, notes = _requests(context.instance, source, found, control)
-        whole = found.cursor is None
-        backlog, events = _backlog(cursor, whole), []
+        requests, notes, later = _requests(context.instance, source, found, control)
+        notes += [*told, *_removed(source, queue, notices or (), later)]
+        whole = listing and found.cursor is None
+        backlog, events = _backlog(cursor, whole) if listing else "", []
         if whole and backlog != cursor.told:
             events = [dg.AssetObservation(key, metadata=_backlog_metadata(cursor, found, control))]
             cursor = replace(cursor, told=backlog)
-        said = "; ".join(filter(None, [str(control.pause or ""), backlog, *notes])) or "every file is loaded"
+        said = "; ".join(filter(None, [str(control.pause or ""), backlog, *notes]))
+        said = said or ("every file is loaded" if listing else "nothing was announced that is not loaded")
         context.log.info(said)
         return dg.SensorResult(
             run_requests=requests,
@@ -114,6 +125,41 @@ def file_sensor(source: FileSource) -> dg.SensorDefinition:
         )
 
     return look_for_files
+
+
+def listing_is_due(source: FileSource, cursor: Cursor, now: float | None = None) -> bool:
+    """Whether a source whose files are announced is to be listed again, or is in the midst of it."""
+    assert source.notify is not None
+    since = (time.time() if now is None else now) - cursor.full_at
+    return bool(cursor.after) or cursor.full or since >= source.notify.relist_minutes * 60
+
+
+def _received(
+    landing: Landing, source: FileSource, queue: Notices | None
+) -> tuple[Sequence[Notice] | None, list[str]]:
+    """Messages that wait; None, and why, where they cannot be had: then the tick lists as if there were none."""
+    if queue is None:
+        return None, []
+    try:
+        notices, unread = read_notices(landing, source, queue)
+    except SourceError as error:
+        return None, [f"{error}; listing instead"]
+    counted = [f"{len(notices)} messages"] if notices else []
+    return notices, [*counted, *([f"{unread} of them nobody can read"] if unread else [])]
+
+
+def _removed(
+    source: FileSource, queue: Notices | None, notices: Sequence[Notice], later: Set[str]
+) -> list[str]:
+    """Take messages off, but for those of days that no run was asked for yet: they are to come again."""
+    done = [n.handle for n in notices if later.isdisjoint(day_of(source, file) or "" for file in n.files)]
+    if queue is None or not done:
+        return []
+    try:
+        queue.remove(done)
+    except SourceError as error:
+        return [str(error)]
+    return []
 
 
 def look(
@@ -126,7 +172,8 @@ def look(
         full_at = now if found.cursor is None else cursor.full_at
         return found, replace(_summed(cursor, found), after=found.cursor or "", full_at=full_at)
     found = scan(lake, landing, source, None, _ORDERED_SECONDS, max_files=_FILES_PER_TICK)
-    due = cursor.full or now - cursor.full_at >= source.full_listing_hours * 3600
+    hours = source.notify.relist_minutes / 60 if source.notify else source.full_listing_hours
+    due = cursor.full or now - cursor.full_at >= hours * 3600
     if not due or found.cursor is not None:
         return found, _summed(replace(cursor, after=""), found) if not due else cursor
     net = scan(
@@ -176,8 +223,8 @@ def _joined(one: Scan, other: Scan) -> Scan:
 
 def _requests(
     instance: dg.DagsterInstance, source: FileSource, found: Scan, control: Control
-) -> tuple[list[dg.RunRequest], list[str]]:
-    """Runs to ask for, and what a person should know of the days that none is asked for."""
+) -> tuple[list[dg.RunRequest], list[str], set[str]]:
+    """Runs to ask for, what a person should know of the days that none is asked for, and which of them will be."""
     days = set(daily().get_partition_keys())
     notes = [
         *_note("no day in the name of", found.undated, found.undated_count),
@@ -185,7 +232,7 @@ def _requests(
         *_note("in quarantine:", [f"{path} ({reason})" for path, reason in found.failed.items()]),
     ]
     if control.pause is not None:
-        return [], notes
+        return [], notes, set()
     known = sorted(found.todo.keys() & days)
     batches = {
         day: f"{source.name}-{day}-{batch_hash(found.todo[day])}"
@@ -211,7 +258,8 @@ def _requests(
     notes += _note("being loaded:", waiting)
     if len(requests) > _RUNS_PER_TICK:
         notes.append(f"{len(requests) - _RUNS_PER_TICK} more days wait for the next tick")
-    return requests[:_RUNS_PER_TICK], notes
+    later = {*waiting, *(r.partition_key for r in requests[_RUNS_PER_TICK:] if r.partition_key)}
+    return requests[:_RUNS_PER_TICK], notes, later
 
 
 def _backlog(cursor: Cursor, whole: bool) -> str:

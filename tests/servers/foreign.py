@@ -34,7 +34,7 @@ def _folder(name: str) -> Path:
     return Settings().cache / "servers" / name
 
 
-def _python_server(name: str, *packages: str) -> Path:
+def python_server(name: str, *packages: str) -> Path:
     """The `bin` of an environment with these packages, made once."""
     folder = _folder(name)
     if not (folder / ".done").exists():
@@ -97,7 +97,7 @@ def _port() -> int:
 @contextmanager
 def datasette(folder: Path, orders: int) -> Iterator[tuple[str, Path]]:
     """Datasette over a shop's orders; also the database, which a test may change while it is served."""
-    bin_ = _python_server(f"datasette-{DATASETTE}", f"datasette=={DATASETTE}", "setuptools<81")
+    bin_ = python_server(f"datasette-{DATASETTE}", f"datasette=={DATASETTE}", "setuptools<81")
     database = folder / "shop.db"
     with sqlite3.connect(database) as connection:
         connection.execute(
@@ -125,7 +125,7 @@ def json_server(folder: Path, products: list[dict]) -> Iterator[str]:
 
 @contextmanager
 def httpbin(folder: Path) -> Iterator[str]:
-    bin_ = _python_server(f"httpbin-{HTTPBIN}", f"httpbin=={HTTPBIN}", "gunicorn==23.0.0")
+    bin_ = python_server(f"httpbin-{HTTPBIN}", f"httpbin=={HTTPBIN}", "gunicorn==23.0.0")
     port = _port()
     command = [str(bin_ / "gunicorn"), "-b", f"127.0.0.1:{port}", "--threads", "8", "httpbin:app"]
     with _running(command, port, "/get", folder) as url:

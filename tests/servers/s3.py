@@ -46,15 +46,16 @@ def build() -> Path:
 
 
 @contextmanager
-def s3(folder: Path, *buckets: str) -> Iterator[S3]:
-    """A server over `folder`, in which each bucket is a directory."""
+def s3(folder: Path, *buckets: str, events: str = "") -> Iterator[S3]:
+    """A server over `folder`, in which each bucket is a directory; it posts each event to `events`."""
     program = build()
     for bucket in buckets:
         (folder / bucket).mkdir(parents=True)
     port = free_port()
     server = S3(f"http://127.0.0.1:{port}", "test-access", "test-secret-key")
     env = {**os.environ, "ROOT_ACCESS_KEY": server.access_key, "ROOT_SECRET_KEY": server.secret_key}
-    command = [str(program), "-q", "-p", f"127.0.0.1:{port}", "--health", "/health", "posix", str(folder)]
+    command = [str(program), "-q", "-p", f"127.0.0.1:{port}", "--health", "/health"]
+    command += [*(["--event-webhook-url", events] if events else []), "posix", str(folder)]
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 30

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from asgard_assets.errors import ConfigError
-from asgard_assets.ingest.files.landing import Landing
+from asgard_assets.errors import ConfigError, SourceError
+from asgard_assets.ingest.files.landing import File, Landing, s3_client
 from asgard_assets.ingest.files.listing import file_states
-from asgard_assets.ingest.files.models import FileSource
+from asgard_assets.ingest.files.models import Clean, FileSource
 from asgard_assets.lake import Lake
 
 
@@ -42,23 +42,50 @@ def clean(
             done.left += 1
             continue
         found = landing.look(state.path)
-        if found is None or (found.size, found.modified_us) != (state.size, state.modified_us):
+        if found is None or found.version != state.version:
             done.left += 1  # replaced since the listing: it has to be loaded first
             continue
+        if not dry_run and not _remove(landing, found, source.clean):
+            done.left += 1
+            continue
         done.files, done.bytes = done.files + 1, done.bytes + state.size
-        if not dry_run:
-            _remove(landing, state.path, source.clean.to if source.clean.action == "move" else None)
     return done
 
 
-def _remove(landing: Landing, path: str, to: str | None) -> None:
-    full = landing.full(path)
-    if to is not None:
-        target = landing.full(f"{to}/{path}")
-        if landing.remote:
-            landing.filesystem.copy_file(full, target)
-        else:
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(full, target)
-            return
-    landing.filesystem.delete_file(full)
+def _remove(landing: Landing, file: File, how: Clean) -> bool:
+    """Take the file away. False where it was replaced in this very moment, and stays."""
+    full = landing.full(file.path)
+    target = landing.full(f"{how.to.strip('/')}/{file.path}") if how.action == "move" else None
+    if landing.remote:
+        return _remove_object(landing, full, target, file)
+    if target is None:
+        Path(full).unlink()
+    else:
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(full, target)
+    return True
+
+
+def _remove_object(landing: Landing, full: str, target: str | None, file: File) -> bool:
+    from botocore.exceptions import ClientError
+
+    client = s3_client(landing.endpoint, landing.region)
+    bucket, _, key = full.partition("/")
+    if target is not None:
+        try:
+            # In parts where it is big; only the content that was loaded.
+            client.copy(
+                {"Bucket": bucket, "Key": key},
+                bucket,
+                target.partition("/")[2],
+                ExtraArgs={"CopySourceIfMatch": file.etag},
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("PreconditionFailed", "412", "404", "NoSuchKey"):
+                return False
+            raise SourceError(f"{file.path} cannot be moved: {error}", source=file.path) from error
+    try:
+        client.delete_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        raise SourceError(f"{file.path} cannot be removed: {error}", source=file.path) from error
+    return True

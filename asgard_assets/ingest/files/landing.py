@@ -111,17 +111,25 @@ class Landing:
         return _object(path, found["ContentLength"], found["LastModified"], found["ETag"])
 
 
-@functools.lru_cache
 def s3_client(endpoint: str | None, region: str) -> Any:
     """A client whose keys come from the environment or the machine's role."""
+    return aws_client("s3", endpoint, region)
+
+
+@functools.lru_cache
+def aws_client(service: str, endpoint: str | None, region: str) -> Any:
+    """As `s3_client`, of any service."""
     import boto3
     from botocore.config import Config
 
+    # A sensor's tick waits for its queue: where that is gone there is the listing.
+    patience: Any = {"connect_timeout": 3, "read_timeout": 10} if service == "sqs" else {}
     config = Config(
         s3={"addressing_style": "path" if endpoint else "auto"},
-        retries={"mode": "standard", "max_attempts": 5},
+        retries={"mode": "standard", "max_attempts": 2 if patience else 5},
+        **patience,
     )
-    return boto3.client("s3", endpoint_url=endpoint, region_name=region, config=config)
+    return boto3.client(service, endpoint_url=endpoint, region_name=region, config=config)
 
 
 def walk(

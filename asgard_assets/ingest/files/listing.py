@@ -30,7 +30,10 @@ _SHOWN = 100
 
 @dataclass(frozen=True)
 class FileState:
-    """Where a file stands: never loaded, loaded as it is, changed since, gone since, or failed with a reason."""
+    """Where a file stands: never loaded, loaded as it is, changed since, gone since, or failed with a reason.
+
+    `version` names its content, as `File.version` does.
+    """
 
     path: str
     ds: str
@@ -38,6 +41,7 @@ class FileState:
     size: int = 0
     modified_us: int = 0
     reason: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,21 @@ def scan(
     if source.ordered and done_to and done_to != mark:
         _write_watermark(manifest, done_to)
     return found.scan(generations)
+
+
+def scan_announced(lake: Lake, landing: Landing, source: FileSource, files: Iterable[File]) -> Scan:
+    """Of files that somebody says were written, those that are not loaded as they are said to be now."""
+    newest: dict[str, File] = {}
+    for file in files:
+        if file.path not in newest or newest[file.path].modified_us <= file.modified_us:
+            newest[file.path] = file
+    found = _Found()
+    if newest:
+        known = open_manifest(lake, source.name).of_paths(sorted(newest))
+        failures = failed_files(lake, source.name)
+        for path in sorted(newest):
+            found.take(source, path, newest[path], known.get(path), failures)
+    return found.scan({})
 
 
 def watermark(manifest: Manifest) -> str | None:
@@ -209,7 +228,8 @@ def _judge(
         state = "pending"
     else:
         state = "loaded" if known.file.version == listed.version else "changed"
-    return FileState(path, day, state, listed.size, listed.modified_us, reason if state == "failed" else "")
+    why = reason if state == "failed" else ""
+    return FileState(path, day, state, listed.size, listed.modified_us, why, listed.version)
 
 
 class _Found:

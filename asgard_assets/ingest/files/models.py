@@ -174,6 +174,14 @@ class Merge(Model):
     )
 
 
+def hidden_folder(path: str) -> str:
+    """A folder under the landing root that no source reads. Raises ValueError for any other."""
+    clean = path.strip("/")
+    if not clean.startswith(("_", ".")) or ".." in clean.split("/") or "://" in path:
+        raise ValueError("must begin with an underscore or a dot, so that no source reads it")
+    return clean
+
+
 class Clean(Model):
     """What becomes of loaded files after a while. Their rows stay."""
 
@@ -188,10 +196,39 @@ class Clean(Model):
     @field_validator("to")
     @classmethod
     def _no_source_reads_it(cls, to: str) -> str:
-        clean = to.strip("/")
-        if not clean.startswith(("_", ".")) or ".." in clean.split("/") or "://" in to:
-            raise ValueError("must begin with an underscore or a dot, so that no source reads it")
-        return clean
+        return hidden_folder(to)
+
+
+class FromQueue(Model):
+    """An SQS queue, or one that speaks its protocol, that the bucket sends its events to. The source's own: its
+    messages are taken off. Keys come from the environment or the machine's role, as for S3."""
+
+    type: Literal["sqs"]
+    queue_url: str = Field(description="https://sqs.eu-central-1.amazonaws.com/123456789012/invoices.")
+    region: str | None = Field(default=None, description="Default: that of S3.")
+    relist_minutes: float = Field(
+        default=60, gt=0, description="A full listing so often finds what no message told."
+    )
+
+
+class FromFolder(Model):
+    """A folder into which whatever receives the store's webhook writes each message as a file."""
+
+    type: Literal["folder"]
+    path: str = Field(
+        description="Folder under the landing root; its name begins with an underscore or a dot."
+    )
+    relist_minutes: float = Field(
+        default=60, gt=0, description="A full listing so often finds what no message told."
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _no_source_reads_it(cls, path: str) -> str:
+        return hidden_folder(path)
+
+
+Notify = Annotated[FromQueue | FromFolder, Field(discriminator="type")]
 
 
 class FileSource(Model):
@@ -213,6 +250,10 @@ class FileSource(Model):
     )
     full_listing_hours: float = Field(
         default=24, gt=0, description="How often the sensor of an `ordered` source walks through every name."
+    )
+    notify: Notify | None = Field(
+        default=None,
+        description="Where the store's events arrive: the sensor reads them and lists only every `relist_minutes`.",
     )
     schema_mode: SchemaMode = Field(
         default="addNewColumns",

@@ -1,0 +1,39 @@
+"""A queue server that nobody here wrote: moto, which speaks SQS, in an environment of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+
+from tests.servers.builds import answers, free_port
+from tests.servers.foreign import python_server
+
+MOTO = "5.2.5"
+
+
+@contextmanager
+def queue(folder: Path, visibility_seconds: int = 1) -> Iterator[tuple[str, object]]:
+    """The address of an empty queue, and a client of it."""
+    program = python_server(f"moto-{MOTO}", f"moto[server,sqs]=={MOTO}") / "moto_server"
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with (folder / "moto.log").open("w") as log:
+        command = [str(program), "-H", "127.0.0.1", "-p", str(port)]
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=dict(os.environ))
+    try:
+        end = time.monotonic() + 60
+        while not answers(f"{url}/moto-api/"):
+            assert process.poll() is None and time.monotonic() < end, "moto did not start"
+            time.sleep(0.1)
+        client = boto3.client("sqs", endpoint_url=url, region_name="us-east-1")
+        attributes = {"VisibilityTimeout": str(visibility_seconds)}
+        yield client.create_queue(QueueName="orders", Attributes=attributes)["QueueUrl"], client
+    finally:
+        process.terminate()
+        process.wait(10)
