@@ -15,7 +15,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.ingest.files.landing import File
-from asgard_assets.ingest.files.plans import Plan, app_id, file_fields, plan_numbers, read_plan, write_once
+from asgard_assets.ingest.files.plans import (
+    Plan,
+    app_id,
+    file_fields,
+    frugal,
+    plan_numbers,
+    read_plan,
+    write_once,
+)
 from asgard_assets.lake import Lake
 
 if TYPE_CHECKING:
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
 _FOLD_PLANS = 64
 _FOLD_FILES = 50_000
 _GROUP_ROWS = 8_192
+_ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -212,9 +221,8 @@ def _batch(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
 
 def _groups(lake: Lake, base: str, low: str, high: str | None = None) -> Iterator[pa.Table]:
     """Row groups that may hold paths from `low` to `high`, one at a time."""
-    import pyarrow.parquet as pq
-
-    with lake.filesystem.open_input_file(base) as file, pq.ParquetFile(file) as parquet:
+    with lake.filesystem.open_input_file(base) as file:
+        parquet = frugal(file)
         for index in range(parquet.num_row_groups):
             stats = parquet.metadata.row_group(index).column(0).statistics
             if (
@@ -223,13 +231,14 @@ def _groups(lake: Lake, base: str, low: str, high: str | None = None) -> Iterato
                 and (stats.max < low or (high is not None and stats.min > high))
             ):
                 continue
-            yield parquet.read_row_group(index)
+            yield parquet.read_row_group(index, use_threads=False)
 
 
 def _rows(table: pa.Table) -> Iterator[Known]:
-    columns = [table.column(i).to_pylist() for i in range(5)]
-    for path, size, modified_us, etag, ds in zip(*columns, strict=True):
-        yield Known(File(path, size, modified_us, etag), ds)
+    for start in range(0, table.num_rows, _ROWS_AT_ONCE):
+        columns = [column.to_pylist() for column in table.slice(start, _ROWS_AT_ONCE).columns]
+        for path, size, modified_us, etag, ds in zip(*columns, strict=True):
+            yield Known(File(path, size, modified_us, etag), ds)
 
 
 def _folder(lake: Lake, source: str) -> str:
@@ -244,12 +253,10 @@ def _bases(lake: Lake, source: str) -> list[str]:
 
 
 def _newest_base(lake: Lake, source: str) -> tuple[str | None, dict[str, Any]]:
-    import pyarrow.parquet as pq
-
     names = _bases(lake, source)
     if not names:
         return None, {}
     path = f"{_folder(lake, source)}/{names[-1]}"
     with lake.filesystem.open_input_file(path) as file:
-        metadata = pq.read_schema(file).metadata or {}
+        metadata = frugal(file).schema_arrow.metadata or {}
     return path, json.loads(metadata[b"manifest"])

@@ -16,13 +16,14 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asgard_assets.ingest.files.landing import File, s3_client
 from asgard_assets.lake import Lake
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,10 @@ def write_plan(
 def read_plan(lake: Lake, source: str, number: int) -> Plan | None:
     """Plan `number`; None where its file is gone."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
         with lake.filesystem.open_input_file(f"{folder(lake, source)}/{number:08d}.parquet") as file:
-            table = pq.read_table(pa.BufferReader(file.read()))
+            table = frugal(pa.BufferReader(file.read())).read(use_threads=False)
     except FileNotFoundError:
         return None
     told = json.loads((table.schema.metadata or {})[b"plan"])
@@ -84,6 +84,20 @@ def read_plan(lake: Lake, source: str, number: int) -> Plan | None:
     return Plan(
         source, number, told["previous"], {d: tuple(found) for d, found in files.items()}, told["replaces"]
     )
+
+
+def frugal(file: Any) -> pq.ParquetFile:
+    """A Parquet file that a sensor reads: its memory is malloc's, for Arrow's pool keeps tens of MB of what was read
+    before, as do the threads and datasets of `read_table`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pool = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        return pq.ParquetFile(file)
+    finally:
+        pa.set_memory_pool(pool)
 
 
 def plan_numbers(lake: Lake, source: str, above: int = 0) -> list[int]:
