@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from asgard_assets.ingest.files.models import TECHNICAL, ByColumn, FileSource
 from asgard_assets.ingest.files.query import QueryError, run_query
 from asgard_assets.ingest.files.readers import Bad, Records
 from asgard_assets.ingest.files.readers.json_text import EXACT, as_text, raw_text
-from asgard_assets.ingest.files.types import arrow_type, type_name, unify, unify_or_text
+from asgard_assets.ingest.files.types import arrow_type, clean_name, type_name, unify, unify_or_text
 from asgard_assets.lake import DS
 
 if TYPE_CHECKING:
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 log = logging.getLogger(__name__)
-
-# Characters that a Delta column name must not hold.
-_FORBIDDEN = re.compile(r"[\x00-\x20,;{}()=]+")
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ class Conformer:
         columns: dict[str, pa.ChunkedArray] = {}
         used: set[str] = set()
         for raw, values in records.columns:
-            name = self._known.get(raw.lower()) or _FORBIDDEN.sub("_", raw) or "_"
+            name = self._known.get(raw.lower()) or clean_name(raw)
             name = self._known.get(name.lower(), name)
             fresh = name.lower() not in self._known
             if name.lower() in used or name.lower() in TECHNICAL:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgard_assets.ingest.files.readers.json_text import Number, as_text
 from asgard_assets.ingest.files.types import (
+    clean_name,
     normal,
     type_of_text,
     type_of_value,
@@ -177,7 +178,7 @@ def _cast(array: pa.Array, target: pa.DataType) -> pa.Array:
     if t.is_dictionary(array.type):
         return _cast(array.dictionary_decode(), target)
     if t.is_struct(target) and t.is_struct(array.type):
-        inside = {f.name.lower(): array.field(i) for i, f in enumerate(array.type.fields)}
+        inside = {clean_name(f.name).lower(): array.field(i) for i, f in enumerate(array.type.fields)}
         if len(inside) != array.type.num_fields:
             raise _Misfit  # two fields that differ in case only
         children = [
@@ -250,7 +251,7 @@ def _struct(v: Any, target: pa.DataType, declared: bool, text: bool, path: str, 
     fields = {f.name.lower(): f for f in target.fields}
     found: dict[str, Any] = {}
     for name, inner in v.items():
-        known = fields.get(str(name).lower())
+        known = fields.get(clean_name(str(name)).lower())
         where = f"{path}.{name}" if path else str(name)
         if known is None or known.name in found:
             if inner is not None:

@@ -32,6 +32,15 @@ _ALIASES = {
 }
 
 
+# Characters that a Delta column name must not hold.
+_FORBIDDEN = re.compile(r"[\x00-\x20,;{}()=]+")
+
+
+def clean_name(name: str) -> str:
+    """A name as a table can have it, of a column or of a field within one."""
+    return _FORBIDDEN.sub("_", name) or "_"
+
+
 class TypeNameError(ValueError):
     """A type's name is none that a table can have."""
 
@@ -68,8 +77,8 @@ def arrow_type(name: str) -> pa.DataType:
             case "map" if len(parts) == 2:
                 return pa.map_(arrow_type(parts[0]), arrow_type(parts[1]))
             case "struct" if parts:
-                fields = [part.partition(":") for part in parts]
-                return pa.struct([pa.field(n.strip(), arrow_type(t)) for n, _, t in fields])
+                fields = [_named(part) for part in parts]
+                return pa.struct([pa.field(name, arrow_type(inner)) for name, inner in fields])
             case _:
                 pass
     raise TypeNameError(
@@ -77,9 +86,23 @@ def arrow_type(name: str) -> pa.DataType:
     )
 
 
+def _named(part: str) -> tuple[str, str]:
+    """Name and type of a struct's field; a name that is no plain word stands in backticks."""
+    part = part.strip()
+    if found := re.match(r"`((?:[^`]|``)*)`\s*:", part):
+        return found[1].replace("``", "`"), part[found.end() :]
+    if part.startswith("`"):
+        raise TypeNameError(f"{part!r} opens a backtick that nothing closes")
+    name, _, inner = part.partition(":")
+    return name.strip(), inner
+
+
 def _split(inside: str) -> Iterator[str]:
-    depth, start = 0, 0
+    depth, start, quoted = 0, 0, False
     for index, char in enumerate(inside):
+        quoted ^= char == "`"
+        if quoted:
+            continue
         depth += (char in "<(") - (char in ">)")
         if char == "," and depth == 0:
             yield inside[start:index]
@@ -95,12 +118,16 @@ def type_name(kind: pa.DataType) -> str:
     if pa.types.is_decimal(kind):
         return f"decimal({kind.precision},{kind.scale})"
     if pa.types.is_struct(kind):
-        return f"struct<{', '.join(f'{f.name}: {type_name(f.type)}' for f in kind.fields)}>"
+        return f"struct<{', '.join(f'{_word(f.name)}: {type_name(f.type)}' for f in kind.fields)}>"
     if pa.types.is_map(kind):
         return f"map<{type_name(kind.key_type)}, {type_name(kind.item_type)}>"
     if pa.types.is_list(kind):
         return f"array<{type_name(kind.value_type)}>"
     return next((name for name, simple in _simple().items() if simple == kind), str(kind))
+
+
+def _word(name: str) -> str:
+    return name if re.fullmatch(r"\w+", name) else f"`{name.replace('`', '``')}`"
 
 
 def normal(kind: pa.DataType) -> pa.DataType:
@@ -137,12 +164,13 @@ def normal(kind: pa.DataType) -> pa.DataType:
     if t.is_map(kind):
         return pa.map_(normal(kind.key_type), normal(kind.item_type))
     if t.is_struct(kind):
-        # A table's struct needs a field.
-        return (
-            pa.struct([pa.field(f.name, normal(f.type)) for f in kind.fields])
-            if kind.num_fields
-            else pa.string()
-        )
+        # A table's struct needs a field, and its names differ in more than case.
+        fields: dict[str, pa.Field] = {}
+        for f in kind.fields:
+            name, inner = clean_name(f.name), normal(f.type)
+            old = fields.get(name.lower())
+            fields[name.lower()] = old.with_type(unify_or_text(old.type, inner)) if old else pa.field(name, inner)
+        return pa.struct(list(fields.values())) if fields else pa.string()
     return kind if t.is_primitive(kind) or t.is_string(kind) or t.is_binary(kind) else pa.string()
 
 

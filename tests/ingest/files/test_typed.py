@@ -91,6 +91,29 @@ def test_nested_values_widen_and_what_another_type_brings_is_rescued_where_it_st
     )
 
 
+@pytest.mark.slow
+def test_names_within_nested_values_are_made_names_that_a_table_can_have(
+    spark: SparkSession, lake: Lake, settings: Settings
+) -> None:
+    bench = Bench(spark, lake, settings, types="inferred")
+    bench.drop(DAYS[0], "a.jsonl", lines({"w": {"dc:title": 1, "a b": {"x,y": 2}, "<`>": 3, "": 4}}))
+    bench.drop(
+        DAYS[0], "b.jsonl", lines({"w": {"dc:title": 5, "A_B": {"X Y": 6}, "case": 7, "CASE": 8}, "e": {}})
+    )
+    bench.run(DAYS[:1])
+    bench.drop(DAYS[1], "c.jsonl", lines({"w": {"dc:title": 1.5, "a;b": {"x,y": 2.5}}}))
+    bench.run()
+    fields = 'w."dc:title", w.a_b.x_y, w."<`>", w."_", w."case", e'
+    assert bench.rows(fields) == [
+        (1.0, 2.0, 3, 4, None, None),
+        (5.0, 6.0, None, None, 7, "{}"),
+        (1.5, 2.5, None, None, None, None),
+    ]
+    assert [json.loads(row[0]) for row in bench.rows("_rescued_data") if row[0]] == [{"w.CASE": 8}]
+    read = spark.read.format("delta").load(lake.path("bronze", "invoices"))
+    assert sorted(row[0] for row in read.select("w.`dc:title`").collect()) == [1.0, 1.5, 5.0]
+
+
 def test_declared_types_are_kept_and_what_does_not_fit_is_rescued(
     spark: SparkSession, lake: Lake, settings: Settings
 ) -> None:
