@@ -189,9 +189,9 @@ def test_on_schema_change_sync_makes_the_columns_those_of_the_query_in_one_commi
         ({"incremental_strategy": "append", "partition_by": "ds"}, FIRST, [], "would double the rows"),
         (
             {},
-            "select interval 1 day as span",
+            "select union_value(n := 1) as either",
             [],
-            "column span has type INTERVAL, which a Delta table cannot hold",
+            "column either has type UNION(n INTEGER), which a Delta table cannot hold",
         ),
     ],
 )
@@ -216,6 +216,7 @@ def test_types_come_back_as_they_were_and_other_readers_see_what_delta_has(shop)
     sql = """select 1.25::decimal(18,4) as money, timestamptz '2026-11-01 10:00:00.123456+02' as instant,
         timestamp '2026-11-01 10:00:00' as naive, {'a': 1, 'b': [{'c': 'x'}]} as nested, [1, 2, null] as numbers,
         map {'a': 1} as named, null::varchar as nothing, null as untyped, sum(x) as huge, time '10:01' as clock,
+        timestamp '2026-11-01' - timestamp '2026-10-30 22:00' as span, 18446744073709551615::ubigint as hashed,
         'x'::blob as bytes, 'it''s' as "a quoted name" from range(3) as t(x)"""
     (shop.folder / "models" / "reads.sql").write_text("select typeof(columns(*)) from {{ ref('m') }}")
     shop.built(sql, "--select", "m")
@@ -225,13 +226,27 @@ def test_types_come_back_as_they_were_and_other_readers_see_what_delta_has(shop)
     assert ok, output
     for column, kind in {
         "money": "DECIMAL(18,4)", "instant": "TIMESTAMP WITH TIME ZONE", "naive": "TIMESTAMP", "huge": "HUGEINT",
-        "clock": "TIME", "numbers": "INTEGER[]", "nothing": "VARCHAR", "untyped": "INTEGER",
+        "clock": "TIME", "span": "INTERVAL", "hashed": "UBIGINT", "numbers": "INTEGER[]", "nothing": "VARCHAR", "untyped": "INTEGER",
     }.items():  # fmt: skip
         assert f'"{column}": "{kind}"' in output, (column, output)
     table = shop.lake.table("gold", "m")
     assert table is not None and table.protocol().min_reader_version == 1
-    found = shop.rows('money::varchar, instant::varchar, nested.b[1].c, numbers, huge, "a quoted name"')
-    assert found == [("1.2500", "2026-11-01 08:00:00.123456+00", "x", [1, 2, None], 3, "it's")]
+    found = shop.rows('money::varchar, instant::varchar, nested.b[1].c, numbers, huge, span, "a quoted name"')
+    assert found == [
+        ("1.2500", "2026-11-01 08:00:00.123456+00", "x", [1, 2, None], 3, "1 day 02:00:00", "it's")
+    ]
+    assert shop.rows("hashed::varchar") == [("18446744073709551615",)]
+
+
+TABLE = "{{ config(materialized='table') }} "
+
+
+def test_a_number_that_delta_cannot_hold_is_named_and_holds_back_its_own_table_only(shop):
+    (shop.folder / "models" / "huge.sql").write_text(TABLE + "select 99999999999999999999::hugeint as n")
+    (shop.folder / "models" / "small.sql").write_text(TABLE + "select 1 as n")
+    said = shop.refused("select 1 as a", "--exclude", "m")
+    assert "NOT published gold/huge" in said and "99999999999999999999" in said
+    assert shop.lake.tables() == [("gold", "small")]
 
 
 def test_eight_days_built_at_the_same_time_are_all_kept(shop, tmp_path):

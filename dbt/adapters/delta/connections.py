@@ -14,7 +14,7 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.config.profile import Profile
 
 from asgard_assets.lake import Lake
-from asgard_assets.lake_reader import load_duckdb_extensions
+from asgard_assets.lake_reader import load_duckdb_extensions, quoted
 from asgard_assets.settings import Settings
 
 
@@ -27,9 +27,6 @@ class DeltaCredentials(DuckDBCredentials):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.settings = {"TimeZone": "UTC", "preserve_insertion_order": "false", **(self.settings or {})}
-        # What does not fit into memory is spilled beside other temporary files, not into the project.
-        spill = os.path.join(tempfile.gettempdir(), f"dbt-delta-{os.getpid()}")
-        self.config_options = {"temp_directory": spill, **(self.config_options or {})}
         self.plugins = [*(self.plugins or []), PluginConfig(module=__name__, alias="delta_lake")]
 
     @property
@@ -67,6 +64,11 @@ class Plugin(BasePlugin):
 
     def configure_connection(self, conn: Any) -> None:
         assert isinstance(self.creds, DeltaCredentials)
+        if "temp_directory" not in {**(self.creds.config_options or {}), **(self.creds.settings or {})}:
+            # What does not fit into memory is spilled beside other temporary files, not into the project. Not
+            # part of the profile: dbt parses all again where that differs from the last run's.
+            spill = os.path.join(tempfile.gettempdir(), f"dbt-delta-{os.getpid()}")
+            conn.execute(f"set temp_directory = {quoted(spill)}")
         load_duckdb_extensions(conn, self.creds.opened())
 
 

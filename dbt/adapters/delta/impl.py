@@ -1,4 +1,4 @@
-"""The adapter: dbt-duckdb's, with the three doors that the macros go through."""
+"""The adapter: dbt-duckdb's, with the two doors that the macros go through, and publishing at the run's end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any
 from dbt.adapters.base.meta import available
 from dbt.adapters.duckdb.impl import DuckDBAdapter
 from dbt.flags import get_flags
+from dbt.node_types import RunHookType
+from dbt.task.run import RunTask
+from dbt_common.events.base_types import EventLevel
+from dbt_common.events.functions import fire_event
+from dbt_common.events.types import Note
 from dbt_common.exceptions import DbtRuntimeError
+from dbt_common.invocation import get_invocation_id
 
 from asgard_assets.errors import AsgardError
 from dbt.adapters.delta.connections import DeltaConnectionManager
@@ -52,16 +58,18 @@ class DeltaAdapter(DuckDBAdapter):
         with _clear_errors():
             stage(self._cursor, self.lake, self.staged, model, target, rows, asked)
 
-    @available.parse_none
-    def delta_publish(self, graph: Any, results: Any, command: str, invocation_id: str) -> dict[str, Any]:
-        """Commit what passed. Returns what to log (`messages`) and what went wrong (`errors`)."""
+    def publish(self, graph: Any, results: Any, command: str, invocation_id: str) -> None:
+        """Commit what passed and log it. Raises where a table that passed could not be committed."""
         target = Path(self.config.project_root, self.config.project_target_path)
         with _clear_errors():
             told = publish(
                 self._cursor, self.shown, self.staged, graph, results, command, invocation_id, target
             )
         self.staged.clear()
-        return told
+        for message in told["messages"]:
+            fire_event(Note(msg=message), level=EventLevel.INFO)
+        if told["errors"]:
+            raise DbtRuntimeError("\n".join(told["errors"]))
 
     def execute(self, sql: str, *args: Any, **kwargs: Any) -> Any:
         if not self._told and get_flags().WHICH not in _HOOKED:
@@ -75,6 +83,23 @@ class DeltaAdapter(DuckDBAdapter):
     @property
     def _cursor(self) -> Any:
         return self.connections.get_thread_connection().handle.cursor()
+
+
+_run_hooks = RunTask.safe_run_hooks
+
+
+def _publish_after_the_last_hook(task: Any, adapter: Any, hook_type: Any, extra_context: Any) -> Any:
+    """A hook of dbt's own would be skipped where one before it fails, as one that grants rights does on DuckDB."""
+    try:
+        return _run_hooks(task, adapter, hook_type, extra_context)
+    finally:
+        if hook_type == RunHookType.End and isinstance(adapter, DeltaAdapter):
+            adapter.publish(
+                task.manifest.flat_graph, extra_context["results"], get_flags().WHICH, get_invocation_id()
+            )
+
+
+RunTask.safe_run_hooks = _publish_after_the_last_hook
 
 
 class _clear_errors:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from dbt_common.exceptions import DbtRuntimeError
 
 from asgard_assets.errors import AsgardError
@@ -49,6 +50,8 @@ def publish(
                 refused.add(unique_id)
             continue
         if (node.get("database") or shown.database).lower() != shown.database.lower():
+            if status[unique_id] == "success":
+                columns.setdefault(unique_id, {})  # built, in a database of its own
             continue
         ready = staged.get(unique_id)
         table = "/".join(address(node))
@@ -65,8 +68,9 @@ def publish(
         if not reason:
             try:
                 done, types = _commit(cursor, shown, node, ready, invocation_id)
-            except (AsgardError, DbtRuntimeError) as error:
-                reason = error.message if isinstance(error, AsgardError) else str(error.msg)
+            except (AsgardError, DbtRuntimeError, duckdb.Error) as error:
+                said = getattr(error, "message", None) or getattr(error, "msg", None) or str(error)
+                reason = said if table in said else f"{table}: {said}"
                 errors.append(reason)
             else:
                 columns[unique_id] = types

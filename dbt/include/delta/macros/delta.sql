@@ -1,6 +1,6 @@
 {#- The `delta` materialization: the model's rows go straight into staged Parquet files of one Delta table, and
     a view shows them to the tests and the models after it. Nobody else sees them before the run's end, when
-    `delta_publish` commits what passed. docs/dbt-delta.md lists the options. -#}
+    the adapter commits what passed. docs/dbt-delta.md lists the options. -#}
 {% materialization delta, adapter="delta" %}
   {%- set target = this.incorporate(type='view') -%}
   {%- set rows = api.Relation.create(identifier=this.identifier ~ '__delta_rows') -%}
@@ -39,14 +39,4 @@
 {#- on-run-start: refuse what cannot work; show what this run reads and does not build. -#}
 {% macro delta_begin() %}
   {%- if execute -%}{%- do adapter.delta_begin(graph, selected_resources, flags.WHICH, flags.FULL_REFRESH) -%}{%- endif -%}
-{% endmacro %}
-
-
-{#- on-run-end: publish what passed, discard the rest, write <target>/delta_publish.json. -#}
-{% macro delta_publish(results) %}
-  {%- if execute -%}
-    {%- set told = adapter.delta_publish(graph, results, flags.WHICH, invocation_id) -%}
-    {%- for message in told.messages -%}{%- do log(message, info=true) -%}{%- endfor -%}
-    {%- if told.errors -%}{%- do exceptions.raise_compiler_error(told.errors | join('\n')) -%}{%- endif -%}
-  {%- endif -%}
 {% endmacro %}
