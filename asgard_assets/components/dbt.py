@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import yaml
+from dagster.components.resolved.core_models import OpSpec
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, DbtProjectComponent
 from dagster_dbt.asset_utils import (
     build_dbt_specs,
     default_asset_check_fn,
 )
+from dagster_dbt.components.dbt_component_utils import _set_resolution_context
 from packaging.version import Version
 
 from asgard_assets.components.automation import LOOKBACK, looking_back, on_upstream_change
@@ -61,14 +64,15 @@ class DbtModels(DbtProjectComponent):
         return self.build_defs_from_state(context, None)
 
     def write_state_to_path(self, state_path: Path) -> None:
-        prepare(self.dbt_project.project_dir)
+        project = self.dbt_project
+        prepare(project.project_dir, project.profile, project.target, profiles_dir=self._profiles_dir)
         state_path.touch()
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
         """dbt's manifest, with what Dagster could not name made nameable."""
         project = self.dbt_project
-        return _nameable(manifest(project.project_dir, project.profile, project.target))
+        return _nameable(manifest(project.project_dir, project.profile, project.target, self._profiles_dir))
 
     def build_defs_from_state(
         self, context: dg.ComponentLoadContext, state_path: Path | None
@@ -81,7 +85,7 @@ class DbtModels(DbtProjectComponent):
             ("whole", [spec for spec in specs if not spec.partitions_def]),
         ):
             if chosen:
-                assets.append(self._asset(f"{_word(self.dbt_project.name)}_{name}", chosen, checks))
+                assets.append(self._asset(context, name, chosen, checks))
         sources = {
             self.translator.get_asset_spec(self.manifest, unique_id, self.dbt_project).key: source
             for unique_id, source in self.manifest["sources"].items()
@@ -116,10 +120,11 @@ class DbtModels(DbtProjectComponent):
 
         return check
 
-    def _dbt(self) -> LocalDbt:
+    def _dbt(self) -> DbtCliResource:
         project = self.dbt_project
-        folder, profile = profiles(project.project_dir, project.profile)
-        return LocalDbt(
+        folder, profile = profiles(project.project_dir, project.profile, self._profiles_dir)
+        kind = DbtCliResource if self._asks_the_warehouse else LocalDbt
+        return kind(
             project_dir=str(project.project_dir),
             profiles_dir=str(folder),
             profile=profile,
@@ -127,22 +132,41 @@ class DbtModels(DbtProjectComponent):
             dbt_executable=executable(),
         )
 
+    @property
+    def _profiles_dir(self) -> Path | None:
+        """The folder of profiles.yml where the component names one; dagster-dbt's default is the project's own."""
+        project = self.dbt_project
+        return None if project.profiles_dir == project.project_dir else project.profiles_dir
+
+    @property
+    def _asks_the_warehouse(self) -> bool:
+        """Are row counts and columns wanted, and not told by the publish report anyway?"""
+        return bool(self.include_metadata) and self.manifest["metadata"]["adapter_type"] != "delta"
+
     def _asset(
-        self, name: str, specs: Sequence[dg.AssetSpec], checks: Sequence[dg.AssetCheckSpec]
+        self,
+        loading: dg.ComponentLoadContext,
+        name: str,
+        specs: Sequence[dg.AssetSpec],
+        checks: Sequence[dg.AssetCheckSpec],
     ) -> dg.AssetsDefinition:
         specs = looking_back(specs)
         keys = {spec.key for spec in specs}
+        op = self.op or OpSpec()
 
         @dg.multi_asset(
-            name=name,
+            name=f"{_word(op.name or self.dbt_project.name)}_{name}",
+            description=op.description,
             specs=specs,
             check_specs=[check for check in checks if check.asset_key in keys],
             can_subset=True,
-            backfill_policy=dg.BackfillPolicy.single_run(),
+            op_tags=op.tags,
+            pool=op.pool,
+            backfill_policy=op.backfill_policy or dg.BackfillPolicy.single_run(),
             required_resource_keys={"lake"},
         )
         def build(context: dg.AssetExecutionContext) -> Iterator[Any]:
-            with clear_failures():
+            with clear_failures(), _set_resolution_context(loading.resolution_context):
                 yield from self.execute(context, self._dbt())
 
         return build
@@ -178,7 +202,8 @@ class DbtModels(DbtProjectComponent):
         self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> dg.AssetSpec:
         """The Dagster face of a model or a source; see the module's docstring for what comes from where."""
-        spec = super().get_asset_spec(manifest, unique_id, project)
+        # dagster-dbt asks again for each event of a run, then without the project that code references need.
+        spec = super().get_asset_spec(manifest, unique_id, project or self.dbt_project)
         node = self.get_resource_props(manifest, unique_id)
         meta = {**(node.get("meta") or {}), **(node.get("config", {}).get("meta") or {})}
         own = meta.get("dagster") or {}
@@ -191,7 +216,7 @@ class DbtModels(DbtProjectComponent):
         key = config.get("unique_key") or []
         engine = manifest["metadata"].get("adapter_type") or "duckdb"
         spec = spec.replace_attributes(
-            group_name=_word(schema),
+            group_name=_word(spec.group_name or schema),
             owners=list(own.get("owners") or spec.owners or (Settings().owner,)),
             tags={"stage": _word(schema), **spec.tags, **own.get("tags", {})},
             kinds={
@@ -235,8 +260,11 @@ class DbtModels(DbtProjectComponent):
         if self.manifest["metadata"]["adapter_type"] == "trino":
             given["lake"] = lake.root
             given["published"] = [f"{stage}/{name}" for stage, name in lake.tables()]
-        # Never rendered by Dagster: what depends on the run are the variables, and they are given here.
-        args = [arg for arg in self.cli_args if isinstance(arg, str)]
+        args = super().get_cli_args(context)
+        while "--vars" in args:
+            at = args.index("--vars")
+            given = (yaml.safe_load(args[at + 1]) or {}) | given
+            del args[at : at + 2]
         return [
             *args,
             *(["--vars", json.dumps(given)] if given else []),
@@ -247,7 +275,8 @@ class DbtModels(DbtProjectComponent):
 
     def execute(self, context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
         """Build the selected models; what was published is recorded, with its rows, even where others fail."""
-        run = DbtRun(context, dbt, self.translator, self.manifest, self.dbt_project)
+        asked = self.include_metadata if self._asks_the_warehouse else ()
+        run = DbtRun(context, dbt, self.translator, self.manifest, self.dbt_project, asked)
         yield from run.build(self.get_cli_args(context))
 
 

@@ -29,6 +29,7 @@ from asgard_assets.settings import Settings
 log = logging.getLogger(__name__)
 
 _KEY = "asgard_manifest.key"
+_MADE = {"partial_parse.msgpack", "pyvenv.cfg"}  # in such a folder lies nothing that dbt reads
 _READ_BY_DBT = {".sql", ".yml", ".yaml", ".md", ".py", ".csv"}
 _PROFILE = """\
 # Written because {project} has no profiles.yml: everything it builds is published to the lake (ASGARD_LAKE).
@@ -43,14 +44,20 @@ _PROFILE = """\
 """
 
 
-def manifest(project: Path, profile: str | None = None, target: str | None = None) -> Mapping[str, Any]:
+def manifest(
+    project: Path, profile: str | None = None, target: str | None = None, profiles_dir: Path | None = None
+) -> Mapping[str, Any]:
     """The manifest of the dbt project as it is now. Raises ConfigError where dbt cannot parse it."""
-    prepare(project, profile, target)
+    prepare(project, profile, target, profiles_dir=profiles_dir)
     return json.loads((project / "target" / "manifest.json").read_bytes())
 
 
 def prepare(
-    project: Path, profile: str | None = None, target: str | None = None, parse: bool | None = None
+    project: Path,
+    profile: str | None = None,
+    target: str | None = None,
+    parse: bool | None = None,
+    profiles_dir: Path | None = None,
 ) -> bool:
     """Parse the project where its files changed since the last time; True if dbt had to run.
 
@@ -70,7 +77,8 @@ def prepare(
     folder.mkdir(exist_ok=True)
     _install_packages(project)
     with tempfile.TemporaryDirectory(prefix=".parse-", dir=folder) as scratch:
-        _dbt(project, Path(scratch), "parse", "--no-partial-parse", profile=profile, target=target)
+        place = profiles(project, profile, profiles_dir)
+        _dbt(project, Path(scratch), "parse", "--no-partial-parse", target=target, place=place)
         # Several processes may load at once: each replaces whole files, and all hold the same content.
         for name in ("manifest.json", "partial_parse.msgpack"):
             shutil.move(Path(scratch) / name, folder / name)
@@ -87,9 +95,15 @@ def fingerprint(project: Path, profile: str | None = None, target: str | None = 
         )
     digest = hashlib.sha256(importlib.metadata.version("dbt-core").encode())
     digest.update(f"{profile}\0{target}".encode())
+    seen: set[str] = set()
     for folder, folders, files in os.walk(project, followlinks=True):
-        made = {"target", "logs"} if Path(folder) == project else set()
-        folders[:] = sorted(f for f in folders if f not in made and f != "__pycache__" and f[0] != ".")
+        # A local package may link back to the folder that holds it.
+        if (place := os.path.realpath(folder)) in seen or not _MADE.isdisjoint(files):
+            folders[:] = []
+            continue
+        seen.add(place)
+        made = {"target", "logs"} if Path(folder) == project else {"node_modules", "__pycache__"}
+        folders[:] = sorted(f for f in folders if f not in made and f[0] != ".")
         for name in sorted(f for f in files if Path(f).suffix in _READ_BY_DBT and f != ".user.yml"):
             path = Path(folder) / name
             digest.update(f"{path.relative_to(project)}\0".encode())
@@ -97,16 +111,21 @@ def fingerprint(project: Path, profile: str | None = None, target: str | None = 
     return digest.hexdigest()
 
 
-def profiles(project: Path, profile: str | None = None) -> tuple[Path, str | None]:
+def profiles(
+    project: Path, profile: str | None = None, profiles_dir: Path | None = None
+) -> tuple[Path, str | None]:
     """The folder of the project's profiles.yml, and the profile's name where it has to be said.
 
-    The project's own; else that of DBT_PROFILES_DIR; else one is written which publishes to the lake.
+    `profiles_dir`; else the project's own; else that of DBT_PROFILES_DIR; else one is written which publishes to
+    the lake.
     """
+    if profiles_dir:
+        return profiles_dir.absolute(), profile
     if (project / "profiles.yml").is_file():
         return project.absolute(), profile
     if given := os.environ.get("DBT_PROFILES_DIR"):
         return Path(given).absolute(), profile
-    named = profile or _settings(project).get("profile")
+    named = profile or _rendered(_settings(project).get("profile"))
     name = named or "asgard"
     folder = (
         Settings().home.absolute()
@@ -144,7 +163,7 @@ def _install_packages(project: Path) -> None:
     """`dbt deps` where the project names packages and has none; what was vendored stays as it is."""
     named = [project / name for name in ("packages.yml", "dependencies.yml")]
     wants = [p for p in named if p.is_file() and (yaml.safe_load(p.read_text()) or {}).get("packages")]
-    installed = project / _settings(project).get("packages-install-path", "dbt_packages")
+    installed = project / (_rendered(_settings(project).get("packages-install-path")) or "dbt_packages")
     if not wants or installed.is_dir():
         return
     with tempfile.TemporaryDirectory() as scratch:
@@ -162,10 +181,32 @@ def _settings(project: Path) -> Mapping[str, Any]:
     return yaml.safe_load((project / "dbt_project.yml").read_text()) or {}
 
 
+def _rendered(text: str | None) -> str | None:
+    """A setting in which dbt allows `{{ env_var('DBT_ROOT', '.') }}`; as it stands where it asks for more."""
+    if not text or "{{" not in text:
+        return text
+    from jinja2 import Template, TemplateError
+
+    def env_var(name: str, default: str | None = None) -> str:
+        found = os.environ.get(name, default)
+        if found is None:
+            raise ConfigError(f"dbt_project.yml asks for the environment variable {name}, which is not set")
+        return found
+
+    try:
+        return Template(text).render(env_var=env_var)
+    except TemplateError:
+        return text
+
+
 def _dbt(
-    project: Path, scratch: Path, *command: str, profile: str | None = None, target: str | None = None
+    project: Path,
+    scratch: Path,
+    *command: str,
+    target: str | None = None,
+    place: tuple[Path, str | None] | None = None,
 ) -> None:
-    folder, name = profiles(project, profile)
+    folder, name = place or profiles(project)
     args = [executable(), *command, "--no-version-check", "--no-use-colors"]
     args += ["--project-dir", str(project.absolute()), "--profiles-dir", str(folder)]
     args += ["--profile", name] if name else []

@@ -33,9 +33,10 @@ class DbtRun:
         translator: DagsterDbtTranslator,
         manifest: Mapping[str, Any],
         project: DbtProject,
+        asked: Sequence[str] = (),
     ) -> None:
         self.context, self.dbt, self.translator = context, dbt, translator
-        self.manifest, self.project = manifest, project
+        self.manifest, self.project, self.asked = manifest, project, asked
         self.lake: Lake = context.resources.lake.lake
         self.specs = {
             str(spec.metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY]): spec for spec in context.assets_def.specs
@@ -64,7 +65,12 @@ class DbtRun:
                 target_path=target,
             )
             # Outputs wait for the publish report: dbt calls a model done as soon as it is staged.
-            events = list(run.stream())
+            stream = run.stream()
+            if "column_metadata" in self.asked:
+                stream = stream.fetch_column_metadata()
+            if "row_count" in self.asked:
+                stream = stream.fetch_row_counts()
+            events = list(stream)
             report = _report(target)
             yield from self._outputs(events, report, target)
             unpublished |= report.get("unpublished", {})
@@ -106,7 +112,7 @@ class DbtRun:
         nodes = self.manifest["nodes"]
         if {*ids} >= {n for n in everything if nodes[n]["config"]["materialized"] != "ephemeral"}:
             return "fqn:*"
-        return " ".join("fqn:" + ".".join(nodes[unique_id]["fqn"]) for unique_id in ids)
+        return " ".join(selector(nodes[unique_id]) for unique_id in ids)
 
     def _target(self) -> Path:
         work = Settings().home.absolute() / "dbt"
@@ -116,13 +122,14 @@ class DbtRun:
     def _outputs(self, events: Sequence[Any], report: Mapping[str, Any], target: Path) -> Iterator[Any]:
         columns = {
             unique_id: column_metadata(unique_id, self.manifest, report["columns"], target, self._key)
-            for unique_id in report.get("published", {})
+            for unique_id in report.get("columns", {})
+            if unique_id in self.specs
         }
         for event in events:
             if not isinstance(event, dg.AssetMaterialization):
                 continue
             unique_id = str(event.metadata["unique_id"].value)
-            if unique_id not in self.specs or unique_id in report.get("unpublished", {}):
+            if unique_id not in self.specs or not self._is_built(unique_id, report):
                 continue
             done = report.get("published", {}).get(unique_id) or self._found(unique_id)
             spec = self.specs[unique_id]
@@ -135,6 +142,12 @@ class DbtRun:
                 yield from self._check(event)
             elif isinstance(event, dg.AssetObservation):
                 yield event
+
+    def _is_built(self, unique_id: str, report: Mapping[str, Any]) -> bool:
+        """Does it stand where readers look? With `type: delta` only the report of the run's end knows."""
+        if self.manifest["metadata"]["adapter_type"] != "delta":
+            return True
+        return unique_id in report.get("columns", {}) and unique_id not in report.get("unpublished", {})
 
     def _check(self, event: dg.AssetCheckEvaluation) -> Iterator[dg.AssetCheckResult]:
         key = dg.AssetCheckKey(event.asset_key, event.check_name)
@@ -225,7 +238,7 @@ def test(
 ) -> Iterator[dg.AssetCheckResult]:
     """Run the tests behind `checks` alone. Raises dg.Failure where dbt could not run them."""
     ids = [str(check.metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY]) for check in checks]
-    chosen = " ".join("fqn:" + ".".join(manifest["nodes"][unique_id]["fqn"]) for unique_id in ids)
+    chosen = " ".join(selector(manifest["nodes"][unique_id]) for unique_id in ids)
     args = ["test", "--select", chosen, "--no-version-check", "--vars", json.dumps({"lake": lake.root})]
     work = Settings().home.absolute() / "dbt"
     work.mkdir(parents=True, exist_ok=True)
@@ -249,6 +262,16 @@ def test(
         )
     if error and len(found) < len(checks):
         raise dg.Failure(f"dbt failed: {_reason(str(error))}", allow_retries=False)
+
+
+def selector(node: Mapping[str, Any]) -> str:
+    """dbt's word for this node alone.
+
+    A plain `fqn:shop.orders` also selects all under a folder `orders`, a pattern is matched to its end. Blanks,
+    and commas, would end the word: any character stands for them.
+    """
+    name = re.sub(r"[^\w.-]", "?", ".".join(node["fqn"]))
+    return f"fqn:{name[:-1]}[{name[-1]}]" if re.fullmatch(r"\w", name[-1]) else f"fqn:{name[:-1]}?"
 
 
 def _reason(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from dagster_dbt import DbtProject
 from dagster_dbt.components.dbt_component_utils import DagsterDbtComponentTranslatorSettings
 
 from asgard_assets.components.dbt import DbtModels
-from asgard_assets.components.dbt_manifest import fingerprint, prepare
+from asgard_assets.components.dbt_manifest import fingerprint, prepare, profiles
 from asgard_assets.components.partitions import daily
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake
@@ -87,6 +88,36 @@ def test_the_fingerprint_sees_every_file_that_dbt_reads_and_none_that_it_makes(t
     assert fingerprint(project) == before
     (project / "models" / "gold" / "new.sql").write_text("select 1 as a")
     assert fingerprint(project) != before
+
+
+def test_the_fingerprint_passes_over_what_other_tools_make_and_links_that_go_in_a_circle(tmp_path):
+    project = copy_project(tmp_path / "project")
+    (project / "packages").mkdir()
+    before = fingerprint(project)
+    (project / "packages" / "itself").symlink_to(project)
+    for made, marker in (("build", "partial_parse.msgpack"), ("venv", "pyvenv.cfg")):
+        (project / made / "inside").mkdir(parents=True)
+        (project / made / marker).touch()
+        (project / made / "inside" / "compiled.sql").write_text("select 1")
+    assert fingerprint(project) == before
+
+
+def test_the_profile_is_the_one_that_is_named(tmp_path, monkeypatch):
+    (tmp_path / "dbt_project.yml").write_text(
+        "name: shop\nprofile: \"{{ env_var('SHOP_PROFILE', 'mine') }}\"\n"
+    )
+    folder, said = profiles(tmp_path)
+    assert said is None and '\n"mine":\n' in (folder / "profiles.yml").read_text()
+    monkeypatch.setenv("SHOP_PROFILE", "ours")
+    assert '\n"ours":\n' in (profiles(tmp_path)[0] / "profiles.yml").read_text()
+    assert profiles(tmp_path, "theirs", tmp_path / "etc") == (tmp_path / "etc", "theirs")
+
+
+def test_the_profile_is_the_same_in_each_process_so_that_dbt_parses_only_what_changed():
+    from dbt.adapters.delta.connections import DeltaCredentials
+
+    said = dict(DeltaCredentials(database="memory", schema="gold").connection_info())
+    assert str(os.getpid()) not in str(said)
 
 
 def test_a_folder_without_a_project_is_named(tmp_path):

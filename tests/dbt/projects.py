@@ -332,3 +332,18 @@ select * from {{ ref('base') }}
 """,
     "analyses/unused.sql": "select * from {{ ref('dim') }}\n",
 }
+
+CORNERS = {
+    "dbt_project.yml": "name: corners\nversion: '1.0'\nprofile: shop\nmodels: {corners: {+materialized: table}}\n",
+    "models/orders.sql": "select unnest(range({{ var('rows', 1) }})) as id\n",
+    "models/orders/by_day.sql": "{{ config(group='sales') }} select * from {{ ref('orders') }}\n",
+    "models/my reports/late.sql": "{{ config(meta={'dagster': {'group': 'reports'}}) }} select 1 as id\n",
+    "models/unused.sql": "{{ config(tags='never') }} select * from {{ ref('orders') }}\n",
+    "models/groups.yml": "groups: [{name: sales, owner: {email: sales@example.com}}]\n",
+    "models/batches.sql": """
+{{ config(materialized='incremental', incremental_strategy='microbatch', event_time='at', batch_size='day',
+          begin='2026-10-01', lookback=0) }}
+select at, {{ var('rows', 1) }} as rows
+from range(timestamp '2026-10-01 10:00', timestamp '2026-10-09', interval 1 day) as t(at)
+""",
+}

@@ -10,23 +10,22 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pytest
+from dagster.components.resolved.core_models import OpSpec
 from dagster_dbt import DbtProject
-from dagster_dbt.components.dbt_component_utils import DagsterDbtComponentTranslatorSettings
 
 from asgard_assets.components.dbt import DbtModels
 from asgard_assets.components.dbt_manifest import docs
 from asgard_assets.components.dbt_sources import with_source_freshness
 from asgard_assets.lake import Lake
 from asgard_assets.resources.lake import LakeResource
-from tests.dbt.projects import EVERYTHING, SHOP, SOURCED
+from tests.dbt.projects import CORNERS, EVERYTHING, SHOP, SOURCED
 from tests.fakes.dbt_process import dbt, write_project
 
 pytestmark = pytest.mark.servers
 
 
-def definitions(project: Path) -> dg.Definitions:
-    settings = DagsterDbtComponentTranslatorSettings(enable_code_references=False)
-    component = DbtModels(project=DbtProject(project), translation_settings=settings)
+def definitions(project: Path, **attributes: Any) -> dg.Definitions:
+    component = DbtModels(project=DbtProject(project), **attributes)
     loaded = component.build_defs(dg.ComponentTree.for_test().load_context)
     return dg.Definitions.merge(loaded, dg.Definitions(resources={"lake": LakeResource(root="unused")}))
 
@@ -86,6 +85,8 @@ def test_a_shop_with_seeds_staging_views_and_marts_builds_by_dbt_and_by_dagster(
     assert events["gold/customers"]["bytes"].value > 0
     lineage = events["gold/customers"]["dagster/column_lineage"].value.deps_by_column
     assert dg.TableColumnDep(dg.AssetKey(["gold", "orders"]), "amount") in lineage["customer_lifetime_value"]
+    view = events["gold/stg_orders"]["dagster/column_schema"].value
+    assert [column.name for column in view.columns] == ["order_id", "customer_id", "order_date", "status"]
     # One asset alone reads its parents, views among them, as the last run left them.
     alone = materialize(by_dagster, defs, "gold/orders")
     assert alone.success, failure(alone)
@@ -184,3 +185,49 @@ def test_seed_run_and_test_are_commands_of_their_own_and_the_docs_know_the_table
     assert catalog["nodes"]["model.shop.customers"]["columns"]["customer_lifetime_value"]["type"] == "DOUBLE"
     site = docs(project, tmp_path / "site")
     assert "raw_payments" in site.read_text()
+
+
+def test_what_the_component_of_dagster_dbt_can_be_told_this_one_can(tmp_path):
+    project = write_project(tmp_path / "corners", CORNERS)
+    lake = Lake(str(tmp_path / "lake"))
+    defs = definitions(
+        project,
+        cli_args=["build", {"--vars": {"rows": 3}}, "--fail-fast"],
+        op=OpSpec(name="corner", pool="dbt", tags={"team": "shop"}),
+        exclude="tag:never",
+    )
+    (asset,) = defs.assets or []
+    assert isinstance(asset, dg.AssetsDefinition)
+    assert (asset.op.name, asset.op.pool, asset.op.tags["team"]) == ("corner_whole", "dbt", "shop")
+    groups = {spec.key.path[-1]: spec.group_name for spec in asset.specs}
+    assert groups == {"orders": "gold", "by_day": "sales", "late": "reports", "batches": "gold"}
+    # A model is built alone, although a folder has its name, and although its own folder's name has a blank.
+    for key, made in (("gold/orders", ("gold", "orders")), ("gold/late", ("gold", "late"))):
+        result = materialize(lake, defs, key)
+        assert result.success, failure(result)
+        assert len(result.get_asset_materialization_events()) == 1 and made in lake.tables()
+    assert lake.tables() == [("gold", "late"), ("gold", "orders")]
+    assert query(lake, "select count(*) from gold.orders") == [(3,)]
+
+
+def test_microbatch_replaces_the_batches_of_the_run_and_keeps_the_others(tmp_path):
+    project = write_project(tmp_path / "corners", CORNERS)
+    lake = Lake(str(tmp_path / "lake"))
+    for first, after, rows in (("2026-10-01", "2026-10-03", 5), ("2026-10-02", "2026-10-04", 7)):
+        batches = ("--event-time-start", first, "--event-time-end", after)
+        ok, output = dbt(lake, project, "build", *batches, rows=rows)
+        assert ok, output
+    found = query(lake, "select strftime(at, '%d'), rows from gold.batches order by 1")
+    assert found == [("01", 5), ("02", 7), ("03", 7)]
+
+
+def test_a_hook_that_fails_at_the_end_keeps_nothing_from_being_published(tmp_path):
+    settings = SHOP["dbt_project.yml"] + "on-run-end: ['grant usage on schema main to role reporter']\n"
+    project = write_project(tmp_path / "shop", {**SHOP, "dbt_project.yml": settings})
+    by_dbt, by_dagster = Lake(str(tmp_path / "dbt")), Lake(str(tmp_path / "dagster"))
+    ok, output = dbt(by_dbt, project, "build")
+    assert not ok and "syntax error at or near" in output
+    result = materialize(by_dagster, definitions(project))
+    assert not result.success and "syntax error at or near" in failure(result)
+    assert len(result.get_asset_materialization_events()) == 8
+    assert len(by_dbt.tables()) == len(by_dagster.tables()) == 5

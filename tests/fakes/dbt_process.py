@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from contextlib import chdir, redirect_stdout
 from pathlib import Path
@@ -30,14 +31,17 @@ def write_project(folder: Path, files: Mapping[str, str]) -> Path:
     return folder
 
 
-def dbt(lake: Lake, project: Path, *args: str, days: tuple[str, str] | None = None) -> tuple[bool, str]:
+def dbt(
+    lake: Lake, project: Path, *args: str, days: tuple[str, str] | None = None, **given: object
+) -> tuple[bool, str]:
     """Whether the command succeeded, and what it printed. Started in the project, as one starts dbt."""
     from dbt.cli.main import dbtRunner
 
-    given = f'lake: "{lake.root}"'
+    given |= {"lake": lake.root}
     if days:
-        given += f', min_date: "{days[0]}", max_date: "{days[1]}"'
-    command = [*args, "--project-dir", str(project), "--profiles-dir", str(project), "--vars", f"{{{given}}}"]
+        given |= {"min_date": days[0], "max_date": days[1]}
+    command = [*args, "--project-dir", str(project), "--profiles-dir", str(project)]
+    command += ["--vars", json.dumps(given)]
     command += ["--no-version-check", "--no-use-colors", "--no-send-anonymous-usage-stats"]
     out = io.StringIO()
     with chdir(project), redirect_stdout(out):
