@@ -207,7 +207,7 @@ class DbtModels(DbtProjectComponent):
         node = self.get_resource_props(manifest, unique_id)
         meta = {**(node.get("meta") or {}), **(node.get("config", {}).get("meta") or {})}
         own = meta.get("dagster") or {}
-        schema, table = node["schema"], node.get("alias") or node.get("identifier") or node["name"]
+        schema, table = node["schema"], _table(node)
         if not own.get("asset_key"):
             spec = spec.replace_attributes(key=dg.AssetKey([_word(schema), _word(table)]))
         if not is_asset(node):
@@ -297,9 +297,15 @@ def _word(text: str) -> str:
 def _nameable(found: Mapping[str, Any]) -> Mapping[str, Any]:
     """The manifest with test names and owners that Dagster takes, and each test attached to one model.
 
-    dbt lets a singular test read several models; its result is shown at the last of them that it names.
+    dbt lets a singular test read several models; its result is shown at the last of them that it names. A source
+    that the project makes itself is spelled as what makes it, also where dbt's engine does not tell RAW from raw.
     """
     nodes = dict(found["nodes"])
+    made = {_lower(node["schema"], _table(node)): node for node in nodes.values() if is_asset(node)}
+    sources = dict(found["sources"])
+    for unique_id, source in sources.items():
+        if maker := made.get(_lower(source["schema"], _table(source))):
+            sources[unique_id] = {**source, "schema": maker["schema"], "identifier": _table(maker)}
     for unique_id, node in nodes.items():
         if node["resource_type"] != "test":
             continue
@@ -312,7 +318,15 @@ def _nameable(found: Mapping[str, Any]) -> Mapping[str, Any]:
         unique_id: {**group, "owner": _addressed(group.get("owner") or {})}
         for unique_id, group in found.get("groups", {}).items()
     }
-    return {**found, "nodes": nodes, "groups": groups}
+    return {**found, "nodes": nodes, "sources": sources, "groups": groups}
+
+
+def _table(node: Mapping[str, Any]) -> str:
+    return node.get("alias") or node.get("identifier") or node["name"]
+
+
+def _lower(*names: str) -> tuple[str, ...]:
+    return tuple(name.lower() for name in names)
 
 
 def _addressed(owner: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -191,7 +191,7 @@ seeds:
 version: 2
 sources:
   - name: ecom
-    schema: raw
+    schema: RAW
     description: E-commerce data
     freshness:
       warn_after: {count: 24, period: hour}

@@ -238,6 +238,16 @@ def test_types_come_back_as_they_were_and_other_readers_see_what_delta_has(shop)
     assert shop.rows("hashed::varchar") == [("18446744073709551615",)]
 
 
+def test_rows_that_a_test_found_are_published_where_it_stores_them(shop):
+    (shop.folder / "tests").mkdir()
+    found = "{{ config(store_failures=true, severity='warn') }} select a from {{ ref('m') }} where a > 1"
+    (shop.folder / "tests" / "small.sql").write_text(found)
+    for sql, rows in (("select unnest([1, 2, 3]) as a", 2), ("select 1 as a", 0)):
+        shop.built(sql)
+        with shop.lake.connect() as connection:
+            assert connection.execute("select count(*) from gold_dbt_test__audit.small").fetchone() == (rows,)
+
+
 TABLE = "{{ config(materialized='table') }} "
 
 

@@ -86,6 +86,7 @@ def publish(
             messages.append(f"NOT published {table}: {reason}")
         if ready:
             shown.lake.discard(ready.staging)
+    messages += _failures(cursor, shown, nodes, status, invocation_id)
     report["columns"] = columns
     target.mkdir(parents=True, exist_ok=True)
     (target / REPORT).write_text(json.dumps(report, indent=2))
@@ -129,6 +130,26 @@ def _commit(
         "bytes": done.bytes,
     }
     return figures, ready.columns
+
+
+def _failures(
+    cursor: Any, shown: Shown, nodes: Any, status: Mapping[str, str], invocation_id: str
+) -> list[str]:
+    """Publish the rows that a test with `store_failures` found; none are left where it passes again."""
+    messages = []
+    for test_id, test in nodes.items():
+        found = status.get(test_id) if test["resource_type"] == "test" else None
+        if not found or found not in ("fail", "warn", "pass") or not test["config"].get("store_failures"):
+            continue
+        if found == "pass" and shown.lake.table(*address(test)) is None:
+            continue
+        try:
+            _commit(cursor, shown, test, None, invocation_id)
+        except (AsgardError, DbtRuntimeError, duckdb.Error) as error:
+            messages.append(f"NOT published {'/'.join(address(test))}: {error}")
+        else:
+            messages.append(f"published {'/'.join(address(test))}: what {test['name']} found")
+    return messages
 
 
 def _blocking(unique_id: str, nodes: Any, status: dict[str, str]) -> tuple[list[str], list[str]]:

@@ -33,7 +33,7 @@ class Shown:
 
         Raises where a selected node cannot work, or needs what was never built.
         """
-        nodes = {**graph["nodes"], **graph["sources"]}
+        nodes = with_one_spelling({**graph["nodes"], **graph["sources"]})
         made = set(selected) if command in BUILDS else set()
         for unique_id in sorted(made & set(nodes)):
             refuse(nodes[unique_id], full_refresh)
@@ -77,7 +77,7 @@ class Shown:
     def everything(self, cursor: Any, manifest: Any) -> None:
         """Show all that was ever built; what was not, by its declared columns."""
         found = {**manifest.nodes, **manifest.sources}
-        nodes = {u: n.to_dict() for u, n in found.items() if n.resource_type in _NODES}
+        nodes = with_one_spelling({u: n.to_dict() for u, n in found.items() if n.resource_type in _NODES})
         known = relations(cursor, self.database)
         for unique_id in _parents_first(nodes, nodes):
             node = nodes[unique_id]
@@ -232,6 +232,21 @@ def as_it_was(table: Any) -> list[str]:
         name, kind = quoted(field.name), (field.metadata or {}).get(ORIGINAL)
         found.append(f"cast({name} as {kind}) as {name}" if kind else name)
     return found
+
+
+def with_one_spelling(nodes: Mapping[str, Node]) -> dict[str, Node]:
+    """The nodes, each source spelled as what makes it: DuckDB does not tell RAW from raw, a lake does."""
+    made = {
+        tuple(map(str.lower, address(n))): address(n)
+        for n in nodes.values()
+        if n["resource_type"] in ("model", "seed", "snapshot")
+    }
+    spelled = dict(nodes)
+    for unique_id, node in nodes.items():
+        maker = node["resource_type"] == "source" and made.get(tuple(map(str.lower, address(node))))
+        if maker:
+            spelled[unique_id] = {**node, "schema": maker[0], "identifier": maker[1]}
+    return spelled
 
 
 def address(node: Node) -> tuple[str, str]:
