@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from asgard_assets.ingest.files.formats import Auto, Compression, Format
 from asgard_assets.ingest.files.query import QueryError, check_query
-from asgard_assets.ingest.files.types import TypeNameError, arrow_type
+from asgard_assets.ingest.files.types import TypeNameError, check_type
 from asgard_assets.quality.tables import Check, Column, Model, TableSpec
 
 SchemaMode = Literal["addNewColumns", "rescue", "failOnNewColumns", "none"]
@@ -326,7 +326,7 @@ class FileSource(Model):
             raise ValueError(f"{', '.join(taken)}: the loader adds these itself")
         for name, column in columns.items():
             try:
-                arrow_type(column.type)
+                check_type(column.type)
             except TypeNameError as error:
                 raise ValueError(f"{name}: {error}") from error
         return columns

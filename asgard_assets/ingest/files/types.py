@@ -55,6 +55,19 @@ def _simple() -> dict[str, pa.DataType]:
     return dict(zip(_SIMPLE, types, strict=True))
 
 
+def check_type(name: str) -> None:
+    """Raise TypeNameError where `name` is no type. Loads PyArrow (35 MB) for nested types only."""
+    lower = name.strip().lower()
+    if lower not in _SIMPLE and lower not in _ALIASES and not _decimal(lower):
+        arrow_type(name)
+
+
+def _decimal(lower: str) -> tuple[int, int] | None:
+    found = re.fullmatch(r"decimal\(\s*(\d+)\s*,\s*(\d+)\s*\)", lower)
+    precision, scale = (int(found[1]), int(found[2])) if found else (0, 0)
+    return (precision, scale) if 1 <= precision <= 38 and scale <= precision else None
+
+
 def arrow_type(name: str) -> pa.DataType:
     """The Arrow type of an SQL name such as `decimal(12,2)` or `struct<a: int, b: array<string>>`."""
     import pyarrow as pa
@@ -64,10 +77,8 @@ def arrow_type(name: str) -> pa.DataType:
     simple = _simple()
     if lower in simple or lower in _ALIASES:
         return simple[_ALIASES.get(lower, lower)]
-    if found := re.fullmatch(r"decimal\(\s*(\d+)\s*,\s*(\d+)\s*\)", lower):
-        precision, scale = int(found[1]), int(found[2])
-        if 1 <= precision <= 38 and scale <= precision:
-            return pa.decimal128(precision, scale)
+    if size := _decimal(lower):
+        return pa.decimal128(*size)
     if lower.endswith(">"):
         outer, _, inside = text[:-1].partition("<")
         parts = list(_split(inside))

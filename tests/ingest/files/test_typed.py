@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -259,3 +261,19 @@ def test_lost_plans_double_no_row(spark: SparkSession, lake: Lake, settings: Set
     bench.drop(DAYS[0], "b.csv", "id\n2\n")
     bench.run(DAYS[:1])
     assert bench.rows("id") == [("1",), ("2",)]
+
+
+def test_declared_types_are_checked_without_loading_pyarrow() -> None:
+    """It is 35 MB of the host of each launched step."""
+    code = (
+        "import sys\n"
+        "from asgard_assets.ingest.files.types import TypeNameError, check_type\n"
+        "for name in ('string', ' Integer ', 'decimal(12, 2)'): check_type(name)\n"
+        "assert 'pyarrow' not in sys.modules\n"
+        "check_type('struct<a: int, b: array<string>>')\n"
+        "for name in ('decimal(39,2)', 'decimal(2,3)', 'number', 'array<number>'):\n"
+        "    try: check_type(name)\n"
+        "    except TypeNameError: continue\n"
+        "    raise SystemExit(name)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
