@@ -56,24 +56,28 @@ def main(address: str) -> int:
     )
     guard.start()
     ready = threading.Event()
-    with _streamed(wire) as emit:
-        # Dagster is imported while the host already hears this driver's heartbeat.
-        from asgard_assets.resources.steps import OtherCodeError, run
+    try:
+        with _streamed(wire) as emit:
+            # Dagster is imported while the host already hears this driver's heartbeat.
+            from asgard_assets.resources.steps import OtherCodeError, run
 
-        try:
-            succeeded = run(order["step"], emit, ready.set)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except OtherCodeError:
-            log.exception("this driver's code is not the host's")
-            return OTHER_CODE
-        except BaseException:
-            if ready.is_set():
+            try:
+                succeeded = run(order["step"], emit, ready.set)
+            except (KeyboardInterrupt, SystemExit):
                 raise
-            log.exception("the driver could not rebuild the step")
-            return NOT_REBUILT
-        finally:
-            done.set()
+            except OtherCodeError:
+                log.exception("this driver's code is not the host's")
+                return OTHER_CODE
+            except BaseException:
+                if ready.is_set():
+                    raise
+                log.exception("the driver could not rebuild the step")
+                return NOT_REBUILT
+            finally:
+                done.set()
+    finally:
+        done.set()
+        guard.join()  # it may have to remove the exchange of a host that is gone
     return SUCCEEDED if succeeded else STEP_FAILED
 
 
