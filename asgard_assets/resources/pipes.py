@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
@@ -18,7 +19,7 @@ from asgard_assets.resources.kubernetes import KubernetesStepLauncher
 from asgard_assets.settings import Settings
 from asgard_assets.spark.diagnosis import Limits
 from asgard_assets.spark.kube import Api
-from asgard_assets.spark.kubernetes import KubernetesSubmitter
+from asgard_assets.spark.kubernetes import RUN_LABEL, KubernetesSubmitter
 from asgard_assets.spark.s3 import S3Transport
 from asgard_assets.spark.submit import Driver, explain
 
@@ -46,13 +47,12 @@ class PipesSparkApplicationClient(dg.PipesClient):
         `env` goes through a Secret of the application's own. Raises dg.Failure, with the reason and what to
         change, where the application did not complete.
         """
-        from dagster_aws.pipes import PipesS3MessageReader
-
         launcher, settings = self.launcher, Settings()
-        exchange = S3Transport.at(launcher.folder, settings.s3_endpoint, settings.s3_region)
-        reader = PipesS3MessageReader(bucket=exchange.bucket, client=exchange.client)
+        digest = _digest(context, main_application_file, arguments)
+        address = f"{launcher.folder}/{context.run.run_id}-{digest}-{context.retry_number}"
+        reader = _reader(S3Transport.at(address, settings.s3_endpoint, settings.s3_region))
         merged = launcher.model_copy(update={"spec": {**launcher.spec, **(spec or {})}})
-        name = f"asgard-{context.run.run_id[:8]}-{_digest(context, main_application_file, arguments)}-pipes"
+        name = f"asgard-{context.run.run_id[:8]}-{digest}-pipes"
         with dg.open_pipes_session(
             context=context.op_execution_context
             if isinstance(context, dg.AssetExecutionContext)
@@ -67,7 +67,7 @@ class PipesSparkApplicationClient(dg.PipesClient):
                 merged.spec_for({}, {}, source="the Pipes call"),
                 env=launcher.pod_environment(),
                 secrets=launcher.secrets,
-                labels={"asgard/run-id": context.run.run_id, "asgard/step": context.op.name},
+                labels={RUN_LABEL: context.run.run_id, "asgard/step": context.op.name},
                 limits=Limits(
                     launcher.operator_seconds,
                     launcher.image_seconds,
@@ -107,6 +107,20 @@ class PipesSparkApplicationClient(dg.PipesClient):
                 allow_retries=state.retry,
             )
         return dg.PipesClientCompletedInvocation(session, metadata={"spark_application": name})
+
+
+def _reader(exchange: S3Transport) -> dg.PipesMessageReader:
+    """Reads messages below the exchange's prefix, and removes them when the session ends."""
+    from dagster_aws.pipes import PipesS3MessageReader
+
+    class Reader(PipesS3MessageReader):
+        @contextmanager
+        def get_params(self) -> Iterator[dict[str, Any]]:
+            with super().get_params() as params:
+                yield {**params, "key_prefix": exchange.prefix}
+            exchange.remove()
+
+    return Reader(bucket=exchange.bucket, client=exchange.client, interval=2)
 
 
 def _digest(context: dg.OpExecutionContext | dg.AssetExecutionContext, *parts: Any) -> str:
