@@ -115,6 +115,26 @@ def dev(
         raise typer.Exit(ui.wait())
 
 
+@app.command()
+def sweep(
+    lost: Annotated[
+        list[str] | None, typer.Option(help="A run whose host is dead: it is failed first. May be repeated.")
+    ] = None,
+) -> None:
+    """Delete what killed hosts have left on Kubernetes: applications and messages of runs that have ended."""
+    import dagster as dg
+
+    from asgard_assets.resources.cluster import kubernetes_launcher
+    from asgard_assets.resources.leftovers import remove_leftovers
+
+    settings = Settings()
+    _home(settings)
+    with dg.DagsterInstance.get() as instance:
+        lines = list(remove_leftovers(instance, kubernetes_launcher(settings), lost or ()))
+    for line in lines or ["nothing is left"]:
+        console.print(line, highlight=False, markup=False)
+
+
 cli_api.register(app)
 
 

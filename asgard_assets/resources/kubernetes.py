@@ -28,7 +28,7 @@ from asgard_assets.spark.application import (
 )
 from asgard_assets.spark.diagnosis import Limits
 from asgard_assets.spark.kube import Api
-from asgard_assets.spark.kubernetes import KubernetesSubmitter
+from asgard_assets.spark.kubernetes import RUN_LABEL, KubernetesSubmitter
 from asgard_assets.spark.s3 import S3Transport
 from asgard_assets.spark.session import lake_conf
 from asgard_assets.spark.submit import Submitter
@@ -89,7 +89,7 @@ class KubernetesStepLauncher(SparkStepLauncher):
     def submitter(self, step_context: steps.StepExecutionContext) -> Submitter:
         run = step_context.dagster_run
         labels = {
-            "asgard/run-id": run.run_id,
+            RUN_LABEL: run.run_id,
             "asgard/step": step_context.step.key,
             "asgard/attempt": str(step_context.previous_attempt_count),
         }

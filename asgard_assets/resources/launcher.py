@@ -104,6 +104,9 @@ class SparkStepLauncher(dg.ConfigurableResource, dg.StepLauncher):
             except (KeyboardInterrupt, steps.Interrupted, GeneratorExit):
                 attempt.ask_to_stop()
                 raise
+            if marks := attempt.submitter.marks(attempt.handle):
+                seen = ", ".join(f"{what} after {seconds:.0f} s" for what, seconds in marks.items())
+                yield steps.announce(step_context, f"{attempt.name}: {seen}", marks)
             yield from attempt.verdict()
         finally:
             attempt.close()
@@ -160,6 +163,7 @@ class _Attempt:
                 entry = steps.read(self.context, line)
                 if steps.is_terminal(entry):
                     self.last_word, self._said = entry, now
+                    self.submitter.hurry(self.handle)
                 else:
                     yield from steps.record(self.context, entry)
             if self.state.ended:
@@ -204,6 +208,7 @@ class _Attempt:
         if self._handle is None:
             return
         self.wire.put("cancel", b"")
+        self.submitter.hurry(self.handle)
         deadline = time.monotonic() + self.launcher.cancel_seconds
         ended = False
         while not ended:

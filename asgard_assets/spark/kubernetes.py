@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -31,9 +31,11 @@ from asgard_assets.spark.kube import Api, ApiRefused, ApiUnreachable
 from asgard_assets.spark.submit import Driver, Handle, State
 
 MANAGED = "app.kubernetes.io/managed-by"
+RUN_LABEL = "asgard/run-id"
 _LOG_BYTES = 1_000_000
 _EVENTS = 8
 _GONE_SECONDS = 60
+_ENDING_SECONDS = 1.0
 
 
 @dataclass
@@ -54,6 +56,7 @@ class _Watched:
     unheard: float | None = None
     log_since: str = ""
     tail: str = ""
+    hurried: bool = False
     marks: dict[str, float] = field(default_factory=dict)
 
     def mark(self, what: str) -> None:
@@ -95,13 +98,13 @@ class KubernetesSubmitter:
         except ApiRefused as error:
             if error.attributes["reason"] != "AlreadyExists":
                 raise self._refused(error) from error
-            self._delete(driver.name)
+            delete(self.api, self.namespace, driver.name)
             made = self._retried(lambda: self.api.post(self._applications, manifest))
         watched = self._watched[driver.name] = _Watched(made["metadata"]["uid"], time.monotonic())
         try:
             self._retried(lambda: self.api.post(self._core("secrets"), self._secret(driver, watched.uid)))
         except BaseException:
-            self._delete(driver.name)
+            delete(self.api, self.namespace, driver.name)
             raise
         return Handle(
             driver.name,
@@ -150,7 +153,9 @@ class KubernetesSubmitter:
         watched, now = self._watched[handle.name], time.monotonic()
         if watched.state.ended or now < watched.next_look:
             return watched.state
-        watched.next_look = now + self.poll_seconds
+        watched.next_look = now + (
+            min(self.poll_seconds, _ENDING_SECONDS) if watched.hurried else self.poll_seconds
+        )
         try:
             watched.state = self._look(handle.name, watched, now)
             watched.unheard = None
@@ -164,10 +169,10 @@ class KubernetesSubmitter:
                 )
         return watched.state
 
-    def confirm(self, handle: Handle) -> State:
-        """The state as it is at this moment, however short ago the last look was."""
-        self._watched[handle.name].next_look = 0.0
-        return self.state(handle)
+    def hurry(self, handle: Handle) -> None:
+        watched = self._watched[handle.name]
+        if not watched.hurried:
+            watched.hurried, watched.next_look = True, 0.0
 
     def logs(self, handle: Handle, cursor: int = 0) -> tuple[str, int]:
         """The driver's output since the last call; its last lines are kept when the pod is gone."""
@@ -209,7 +214,7 @@ class KubernetesSubmitter:
     def cancel(self, handle: Handle, grace_seconds: float = 10) -> None:
         """Delete the application with its pods and its secret, and wait until it is gone."""
         if handle.name in self._watched:
-            self._delete(handle.name)
+            delete(self.api, self.namespace, handle.name)
 
     def forget(self, handle: Handle) -> None:
         self._watched.pop(handle.name, None)
@@ -223,7 +228,7 @@ class KubernetesSubmitter:
         ending = (
             app is None or told not in ("", "SUBMITTED", "RUNNING") or "deletionTimestamp" in app["metadata"]
         )
-        looked = ending or "running" not in watched.marks or now >= watched.next_pod
+        looked = ending or watched.hurried or "running" not in watched.marks or now >= watched.next_pod
         if looked:
             watched.next_pod = now + 15
             pod = self.api.get(f"{self._core('pods')}/{name}-driver")
@@ -261,21 +266,6 @@ class KubernetesSubmitter:
     def waits_for_executors(states: Mapping[str, str], tail: str) -> bool:
         """Whether executors were asked for: pods are pending, or the driver's log complains that none comes."""
         return bool(states) or "exceeded quota" in tail or "has not accepted any resources" in tail
-
-    def _delete(self, name: str) -> None:
-        path = f"{self._applications}/{name}"
-        deadline = time.monotonic() + _GONE_SECONDS
-        asked = False
-        while time.monotonic() < deadline:
-            try:
-                if not asked:
-                    self.api.delete(path)
-                    asked = True
-                if self.api.get(path) is None:
-                    return
-            except ApiUnreachable:
-                pass  # tried again; an application that stays is removed by its time to live
-            time.sleep(0.5)
 
     def _retried(self, call: Any) -> Any:
         """Call once more, and again, while the API server is out of reach."""
@@ -337,6 +327,22 @@ def applications_path(namespace: str) -> str:
     return f"/apis/sparkoperator.k8s.io/v1beta2/namespaces/{namespace}/sparkapplications"
 
 
+def delete(api: Api, namespace: str, name: str) -> None:
+    """Delete an application with all that it owns, and wait until it is gone."""
+    path, asked = f"{applications_path(namespace)}/{name}", False
+    deadline = time.monotonic() + _GONE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if not asked:
+                api.delete(path)
+                asked = True
+            if api.get(path) is None:
+                return
+        except ApiUnreachable:
+            pass  # tried again; an application that stays is removed by its time to live
+        time.sleep(0.5)
+
+
 def managed(api: Api, namespace: str, **labels: str) -> Iterator[tuple[str, Mapping[str, str]]]:
     """Names and labels of the applications that Asgard made in the namespace."""
     selector = ",".join([f"{MANAGED}=asgard", *(f"{key}={_label(value)}" for key, value in labels.items())])
@@ -344,13 +350,12 @@ def managed(api: Api, namespace: str, **labels: str) -> Iterator[tuple[str, Mapp
         yield app["metadata"]["name"], app["metadata"].get("labels", {})
 
 
-def sweep(api: Api, namespace: str, alive: Sequence[str]) -> list[str]:
-    """Delete the applications of runs that are not `alive` (run ids); returns their names."""
+def sweep(api: Api, namespace: str, ended: Callable[[str], bool]) -> list[str]:
+    """Delete the applications of runs (by id) that have `ended`; returns their names."""
     swept = []
-    keep = {_label(run) for run in alive}
     for name, labels in managed(api, namespace):
-        if labels.get("asgard/run-id") not in keep:
-            api.delete(f"{applications_path(namespace)}/{name}")
+        if ended(labels.get(RUN_LABEL, "")):
+            delete(api, namespace, name)
             swept.append(name)
     return swept
 

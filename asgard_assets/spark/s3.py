@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlparse
@@ -45,6 +46,17 @@ class S3Transport:
     def get(self, name: str) -> bytes | None:
         found = self._call("get_object", Key=f"{self.prefix}/{name}", missing=True)
         return None if found is None else found
+
+    def folders(self) -> Iterator[str]:
+        """Names of the exchanges that lie below this address."""
+        token: dict[str, Any] = {}
+        while True:
+            page = self._call("list_objects_v2", Prefix=f"{self.prefix}/", Delimiter="/", **token)
+            for entry in page.get("CommonPrefixes", []):
+                yield entry["Prefix"].removeprefix(f"{self.prefix}/").rstrip("/")
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def remove(self) -> None:
         token: dict[str, Any] = {}

@@ -82,12 +82,20 @@ class Submitter(Protocol):
         """Where the driver stands now."""
         ...
 
+    def hurry(self, handle: Handle) -> None:
+        """The driver is about to end: look often from now on."""
+        ...
+
     def logs(self, handle: Handle, cursor: int = 0) -> tuple[str, int]:
         """Output written since `cursor`, and the cursor to go on from."""
         ...
 
     def events(self, handle: Handle) -> list[str]:
         """What the place itself says of the driver, oldest first."""
+        ...
+
+    def marks(self, handle: Handle) -> Mapping[str, float]:
+        """Seconds from submission to what was first seen of the driver."""
         ...
 
     def cancel(self, handle: Handle, grace_seconds: float = 10) -> None:
@@ -136,6 +144,9 @@ class LocalProcess:
         code = self._running[handle.name].poll()
         return State(code, "" if code is None else _signal_name(code), running=code is None)
 
+    def hurry(self, handle: Handle) -> None:
+        """A process is looked at each time."""
+
     def logs(self, handle: Handle, cursor: int = 0) -> tuple[str, int]:
         with open(handle.log, "rb") as file:
             file.seek(cursor)
@@ -144,6 +155,9 @@ class LocalProcess:
 
     def events(self, handle: Handle) -> list[str]:
         return []
+
+    def marks(self, handle: Handle) -> Mapping[str, float]:
+        return {}
 
     def cancel(self, handle: Handle, grace_seconds: float = 10) -> None:
         process = self._running[handle.name]
@@ -179,7 +193,7 @@ class LocalSparkSubmit(LocalProcess):
         ]
         script = driver.file or str(ROOT.joinpath(*driver.module.split("."))) + ".py"
         return [
-            str(_spark_home() / "bin" / "spark-submit"),
+            str(spark_home() / "bin" / "spark-submit"),
             "--master",
             master,
             *options,
@@ -190,7 +204,7 @@ class LocalSparkSubmit(LocalProcess):
     def environment(self, driver: Driver) -> dict[str, str]:
         return {
             **super().environment(driver),
-            "SPARK_HOME": str(_spark_home()),
+            "SPARK_HOME": str(spark_home()),
             "PYSPARK_PYTHON": sys.executable,
             "PYSPARK_DRIVER_PYTHON": sys.executable,
         }
@@ -227,7 +241,7 @@ def advice(log: str) -> str | None:
     return None
 
 
-def _spark_home() -> Path:
+def spark_home() -> Path:
     """Where pyspark lies; found without importing it, because the host of a step must stay small."""
     spec = importlib.util.find_spec("pyspark")
     if spec is None or not spec.submodule_search_locations:
