@@ -131,6 +131,9 @@ class KubernetesStepLauncher(SparkStepLauncher):
             )
             if name in os.environ
         }
+        if "S3_SECRET_NAME" in cluster:
+            # Keys are there. Else AWS's libraries ask the node, and wait where pods do not reach it: 4 minutes a step.
+            given["AWS_EC2_METADATA_DISABLED"] = "true"
         return {**given, **cluster, "ASGARD_LAUNCHER": "none", **self.environment}
 
     def application_spec(self, step_context: steps.StepExecutionContext) -> SparkApplicationSpec:

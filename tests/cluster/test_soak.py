@@ -1,0 +1,117 @@
+"""The full counts on the cluster: `pytest tests/cluster -m "soak and cluster" --timeout 7200 -s`."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import dagster as dg
+import psutil
+import pytest
+
+from asgard_assets.resources.cluster import kubernetes_launcher
+from asgard_assets.resources.pipes import PipesSparkApplicationClient
+from asgard_assets.settings import Settings
+from asgard_assets.spark.kube import Api
+from tests.cluster import test_stories
+from tests.cluster.world import World, import_image
+
+TURNS = int(os.environ.get("ASGARD_SOAK_TURNS", "10"))
+APPLICATIONS = int(os.environ.get("ASGARD_SOAK_APPLICATIONS", "200"))
+ENDINGS = {
+    "out_of_memory": test_stories.test_a_driver_out_of_memory_is_told,
+    "evicted": test_stories.test_an_evicted_driver_is_told,
+    "cancelled": test_stories.test_a_cancelled_run_cleans_up_and_ends_as_cancelled,
+    "application_deleted": test_stories.test_a_deleted_application_is_told_and_not_as_an_error_of_the_step,
+    "host_killed": test_stories.test_a_killed_hosts_driver_stops_writing_and_leaves_nothing,
+}
+pytestmark = pytest.mark.soak
+
+
+@pytest.mark.together
+@pytest.mark.parametrize("turn", range(TURNS))
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_each_end_leaves_the_run_in_the_right_state_and_nothing_behind(
+    world: World, ending: str, turn: int
+) -> None:
+    ENDINGS[ending](world)
+
+
+@pytest.mark.alone
+def test_many_applications_submitted_at_once_all_end_and_dagster_knows(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """Their drivers end at once: what is counted is our side and the operator's queue."""
+    import_image("trivial")
+    small = {
+        "image": "localhost/trivial:test",
+        "driver": {"coreRequest": "5m", "memory": "32m", "memoryOverhead": "32m"},
+    }
+    for name, value in world.home("many").environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ASGARD_SPARK_SPEC", json.dumps(small))
+    launcher = kubernetes_launcher(Settings()).model_copy(
+        update={"operator_seconds": 7200.0, "start_seconds": 7200.0, "poll_seconds": 1.0}
+    )
+    client = PipesSparkApplicationClient(launcher)
+    lived: list[float] = []
+
+    @dg.asset
+    def one(context: dg.AssetExecutionContext) -> None:
+        began = time.monotonic()
+        client.run(context=context, main_application_file="local:///nothing.py")
+        lived.append(time.monotonic() - began)
+
+    calls = _counted(monkeypatch)
+    memory: list[float] = []
+    done = threading.Event()
+    host = psutil.Process()
+
+    def watch() -> None:
+        while not done.wait(5):
+            memory.append(host.memory_info().rss / 2**20)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.monotonic()
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        try:
+            with ThreadPoolExecutor(APPLICATIONS) as pool:
+                runs = [
+                    pool.submit(dg.materialize, [one], instance=instance, raise_on_error=False)
+                    for _ in range(APPLICATIONS)
+                ]
+                results = [run.result() for run in runs]
+        finally:
+            done.set()
+            watcher.join()
+        took = time.monotonic() - began
+        states = [run.status.value for run in instance.get_runs()]
+    minutes = sum(lived) / 60
+    figures = (
+        f"{APPLICATIONS} applications in {took:.0f} s: {states.count('SUCCESS')} succeeded; "
+        f"{calls()} API calls in {minutes:.0f} application-minutes, {calls() / minutes:.1f} each; "
+        f"host's memory {memory[len(memory) // 4]:.0f} MB after a quarter, {max(memory):.0f} at most"
+    )
+    print(figures)
+    assert states == ["SUCCESS"] * APPLICATIONS, figures
+    assert all(result.success for result in results)
+    assert calls() / minutes <= 40, figures
+    assert max(memory) - memory[len(memory) // 4] <= 50, figures
+    world.nothing_left()
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Counts the calls of every Api from now on."""
+    lock, count, call = threading.Lock(), [0], Api._call  # noqa: SLF001
+
+    def counting(*arguments: Any, **named: Any) -> Any:
+        with lock:
+            count[0] += 1
+        return call(*arguments, **named)
+
+    monkeypatch.setattr(Api, "_call", counting)
+    return lambda: count[0]
