@@ -48,15 +48,14 @@ class PipesSparkApplicationClient(dg.PipesClient):
         change, where the application did not complete.
         """
         launcher, settings = self.launcher, Settings()
+        context = context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context
         digest = _digest(context, main_application_file, arguments)
         address = f"{launcher.folder}/{context.run.run_id}-{digest}-{context.retry_number}"
         reader = _reader(S3Transport.at(address, settings.s3_endpoint, settings.s3_region))
         merged = launcher.model_copy(update={"spec": {**launcher.spec, **(spec or {})}})
         name = f"asgard-{context.run.run_id[:8]}-{digest}-pipes"
         with dg.open_pipes_session(
-            context=context.op_execution_context
-            if isinstance(context, dg.AssetExecutionContext)
-            else context,
+            context=context,
             context_injector=dg.PipesEnvContextInjector(),
             message_reader=reader,
             extras=dict(extras) if extras else None,
@@ -123,6 +122,6 @@ def _reader(exchange: S3Transport) -> dg.PipesMessageReader:
     return Reader(bucket=exchange.bucket, client=exchange.client, interval=2)
 
 
-def _digest(context: dg.OpExecutionContext | dg.AssetExecutionContext, *parts: Any) -> str:
+def _digest(context: dg.OpExecutionContext, *parts: Any) -> str:
     retry = context.retry_number
     return hashlib.sha256(repr((context.op.name, retry, parts)).encode()).hexdigest()[:8]
