@@ -22,6 +22,9 @@ test-fast: setup  ## The unmarked tests: no servers, nothing slow, under three m
 soak: setup  ## The full counts: kills of every stage, faults and a million requests (hours)
 	@$(BIN)/python -m pytest -m "soak and not cluster"
 
+soak-cluster: setup  ## The full counts on the test cluster: 50 steps ended in five ways, 200 applications at once
+	@trap 'bash deployments/cluster/down.sh' EXIT; $(BIN)/python -m pytest tests/cluster -m "cluster and soak" --timeout 7200 -s
+
 cluster: setup  ## A real one-node Kubernetes with the Spark operator on this machine (root; built once, kept)
 	@bash deployments/cluster/up.sh
 
@@ -49,4 +52,4 @@ lock: setup  ## Resolve pyproject.toml into requirements.lock again, and the Spa
 	@$(BIN)/uv pip compile deployments/images/spark.in -c requirements.lock --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o deployments/images/spark.lock
 
-.PHONY: help setup demo dev test test-fast soak cluster cluster-down test-cluster image docs check lock
+.PHONY: help setup demo dev test test-fast soak soak-cluster cluster cluster-down test-cluster image docs check lock

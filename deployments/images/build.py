@@ -261,9 +261,11 @@ def image(name: str) -> tuple[str, dict[str, object], list[Path]]:
     if name == "operator":
         config = {**run_as, "User": "185:185", "Entrypoint": ["/usr/bin/entrypoint.sh"]}
         return "localhost/spark-operator:2.5.1", config, [base(), spark(), operator()]
+    if name == "trivial":  # a driver that ends at once: for counts of applications, not for Spark
+        return "localhost/trivial:test", {**run_as, "User": "185", "Entrypoint": ["/bin/true"]}, [base()]
     if name == "pause":
         return "localhost/pause:3", {"Entrypoint": ["/pause"]}, [pause()]
-    raise SystemExit(f"images: no image {name!r}; there are asgard, test, other, operator and pause")
+    raise SystemExit(f"images: no image {name!r}; there are asgard, test, other, trivial, operator and pause")
 
 
 def import_image(name: str) -> None:
@@ -327,7 +329,7 @@ def main() -> None:
         "--import", dest="imported", action="store_true", help="hand the images to containerd"
     )
     parser.add_argument("--output", type=Path, help="write one image as an OCI archive")
-    parser.add_argument("names", nargs="+", help="asgard, test, other, operator, pause")
+    parser.add_argument("names", nargs="+", help="asgard, test, other, trivial, operator, pause")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for name in given.names:

@@ -1,23 +1,58 @@
-"""One real cluster for all tests of this folder, with an S3 server and the demo API that its pods reach."""
+"""One real cluster for all tests of this folder, with an S3 server and the demo API that its pods reach.
+
+Tests marked `together` mostly wait: they run at the same time in threads, from the moment the cluster is there.
+Unmarked ones run meanwhile. Those marked `alone` disturb everybody, and run when all others have ended.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from tests.cluster.world import World, open_world
 
+AT_ONCE = 4
+ORDER = ("", "together", "alone")
+RUNNING = pytest.StashKey[dict[str, "Future[Any]"]]()
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "tests/cluster/" in str(item.path):
-            item.add_marker(pytest.mark.cluster)
+    here = [item for item in items if "tests/cluster/" in str(item.path)]
+    for item in here:
+        item.add_marker(pytest.mark.cluster)
+    here.sort(
+        key=lambda item: max(rank for rank, mark in enumerate(ORDER) if not mark or mark in item.keywords)
+    )
+    items[:] = [item for item in items if item not in here] + here
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with open_world(tmp_path_factory.mktemp("world")) as opened:
-        yield opened
+        pool = ThreadPoolExecutor(AT_ONCE)
+        request.session.stash[RUNNING] = {
+            item.nodeid: pool.submit(item.obj, opened, **_parameters(item))
+            for item in request.session.items
+            if isinstance(item, pytest.Function) and "together" in item.keywords
+        }
+        try:
+            yield opened
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
         left = opened.left_behind()
     assert not left, f"left in the cluster: {left}"
+
+
+def _parameters(item: pytest.Function) -> dict[str, Any]:
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
+
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A test that runs in a thread reports the end of it."""
+    if "together" not in pyfuncitem.keywords:
+        return None
+    pyfuncitem.session.stash[RUNNING][pyfuncitem.nodeid].result()
+    return True

@@ -19,23 +19,19 @@ from tests.resources.test_launcher import day, days, execute, story
 from tests.spark import submitter_contract as contract
 
 
-@pytest.fixture
-def submitter(world: World) -> KubernetesSubmitter:
-    spec = merged("test", {"image": IMAGE, "driver": {"serviceAccount": "spark"}}, SMALL)
-    return KubernetesSubmitter(Api.connect(world.kubeconfig), NAMESPACE, spec, poll_seconds=1)
-
-
+@pytest.mark.together
 @pytest.mark.parametrize("promise", contract.ALL, ids=lambda p: p.__name__)
-def test_a_spark_application_keeps_the_contract(
-    world: World, submitter: KubernetesSubmitter, promise: Callable[..., None]
-) -> None:
+def test_a_spark_application_keeps_the_contract(world: World, promise: Callable[..., None]) -> None:
+    spec = merged("test", {"image": IMAGE, "driver": {"serviceAccount": "spark"}}, SMALL)
+    submitter = KubernetesSubmitter(Api.connect(world.kubeconfig), NAMESPACE, spec, poll_seconds=1)
+    name = f"asgard-contract-{contract.ALL.index(promise)}"
+
     def driver(code: str) -> Driver:
-        return Driver(
-            "asgard-contract", "", [code], {"COLOUR": "blue"}, "local:///opt/asgard/tests/cluster/program.py"
-        )
+        program = "local:///opt/asgard/tests/cluster/program.py"
+        return Driver(name, "", [code], {"COLOUR": "blue"}, program)
 
     promise(submitter, driver)
-    world.nothing_left()
+    world.nothing_left(name)
 
 
 @pytest.fixture
@@ -44,7 +40,7 @@ def both(
 ) -> Iterator[Callable[..., tuple[Any, Any]]]:
     """Runs assets of tests/resources/launched.py in process and on the cluster; returns both stories."""
     home = world.home("contract")
-    instances = []
+    instances, ran = [], set[str]()
     for name in ("here", "there"):
         (tmp_path / name).mkdir()
         instances.append(dg.DagsterInstance.local_temp(str(tmp_path / name)))
@@ -57,14 +53,16 @@ def both(
         for launcher, instance in zip(("none", "kubernetes"), instances, strict=True):
             monkeypatch.setenv("ASGARD_LAUNCHER", launcher)
             logs.append(execute(instance, assets, tags))
+        ran.add(f"asgard-{logs[1][0].run_id[:8]}-")
         return story(logs[0]), story(logs[1])
 
     yield run
+    world.nothing_left(*ran)
     for instance in instances:
         instance.dispose()
 
 
-def test_steps_tell_the_same_story_as_in_process(both: Callable[..., tuple[Any, Any]], world: World) -> None:
+def test_steps_tell_the_same_story_as_in_process(both: Callable[..., tuple[Any, Any]]) -> None:
     """Ranges, checks, metadata, logs, provenance; subsets; dynamic partitions; errors; retries."""
     for date in ("2026-10-05", "2026-10-06"):
         both("upstream", tags=day(date))
@@ -77,4 +75,3 @@ def test_steps_tell_the_same_story_as_in_process(both: Callable[..., tuple[Any, 
     ):
         here, there = both(*assets, tags=dict(tags))
         assert there == here, json.dumps([here, there], default=str, indent=1)[:4000]
-    world.nothing_left()

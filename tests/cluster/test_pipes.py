@@ -1,7 +1,5 @@
 """External Spark jobs through Dagster Pipes."""
 
-from __future__ import annotations
-
 import dagster as dg
 import pytest
 
@@ -13,16 +11,14 @@ from tests.cluster.world import World
 PROGRAM = "local:///opt/asgard/tests/cluster/piped.py"
 
 
-@pytest.fixture
-def client(world: World, monkeypatch: pytest.MonkeyPatch) -> PipesSparkApplicationClient:
-    for name, value in world.home("pipes").environment.items():
-        monkeypatch.setenv(name, value)
-    return PipesSparkApplicationClient(kubernetes_launcher(Settings()))
-
-
 def test_a_jobs_reports_arrive_and_a_failed_job_says_why(
-    world: World, client: PipesSparkApplicationClient
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    home = world.home("pipes")
+    for name, value in home.environment.items():
+        monkeypatch.setenv(name, value)
+    client = PipesSparkApplicationClient(kubernetes_launcher(Settings()))
+
     @dg.asset
     def counted(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         done = client.run(context=context, main_application_file=PROGRAM, extras={"rows": 12})
@@ -40,4 +36,5 @@ def test_a_jobs_reports_arrive_and_a_failed_job_says_why(
     said = event.step_failure_data.error.message
     assert "did not complete" in said and "To fix:" in said
     assert "nothing.py" in event.step_failure_data.user_failure_data.metadata["last_lines"].value
-    world.nothing_left()
+    world.nothing_left(*(f"asgard-{one.run_id[:8]}-" for one in (result, failed)))
+    assert not home.exchange()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from asgard_assets.lake import Lake
 from asgard_assets.settings import ROOT
 from asgard_assets.spark.kube import Api
 from asgard_assets.spark.kubernetes import applications_path
+from asgard_assets.spark.s3 import S3Transport
 from tests.servers.builds import answers, missing
 from tests.servers.s3 import build as build_s3
 
@@ -31,9 +34,14 @@ USERS = 60
 # What must never be seen in an object, a log or an event.
 CANARIES = {"AWS_SECRET_ACCESS_KEY": "canary-s3-secret-7f3a", "ASGARD_DEMO_TOKEN": "demo-token"}
 ACCESS_KEY = "cluster-test"
-SMALL = {  # two cores and 6 GB carry the whole cluster
-    "driver": {"coreRequest": "600m", "memory": "768m", "memoryOverhead": "896m"},
-    "executor": {"instances": 1, "coreRequest": "500m", "memory": "512m", "memoryOverhead": "512m"},
+SMALL = {  # two cores carry four of them
+    "driver": {"coreRequest": "200m", "memory": "768m", "memoryOverhead": "896m"},
+    "executor": {"instances": 1, "coreRequest": "200m", "memory": "512m", "memoryOverhead": "512m"},
+}
+KINDS = {
+    "sparkapplications": "/apis/sparkoperator.k8s.io/v1beta2",
+    "networkpolicies": "/apis/networking.k8s.io/v1",
+    **dict.fromkeys(("pods", "secrets", "configmaps", "services"), "/api/v1"),
 }
 
 
@@ -45,9 +53,9 @@ class World:
     admin: str
     kubeconfig: str
     environment: dict[str, str]
-    s3_process: subprocess.Popen[bytes]
     api: Api
-    counter: int = 0
+    before: frozenset[str] = frozenset()
+    counter: Iterator[int] = field(default_factory=count)
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def kubectl(self, *arguments: str, body: str | None = None, check: bool = True) -> str:
@@ -63,49 +71,39 @@ class World:
         return done.stdout
 
     def objects(self, kind: str, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
-        return json.loads(self.kubectl("get", kind, "-n", namespace, "-o", "json"))["items"]
+        return self.api.get(f"{KINDS[kind]}/namespaces/{namespace}/{kind}")["items"]
 
-    def applications(self) -> list[dict[str, Any]]:
-        return self.api.get(applications_path(NAMESPACE))["items"]
+    def left_behind(self, *prefixes: str) -> list[str]:
+        """What the tests have not found in the namespace; with `prefixes` only what is called, or owned by, so."""
+        found = []
+        for kind in KINDS:
+            for thing in self.objects(kind):
+                meta = thing["metadata"]
+                names = [meta["name"], *(owner["name"] for owner in meta.get("ownerReferences", []))]
+                wanted = not prefixes or any(name.startswith(prefixes) for name in names)
+                if wanted and f"{kind}/{meta['name']}" not in self.before:
+                    found.append(f"{kind}/{meta['name']}")
+        return found
 
-    def driver(self, seconds: float = 300, phase: str = "Running") -> dict[str, Any]:
-        """The one driver pod, once it is in that phase."""
-
-        def found() -> dict[str, Any] | None:
-            pods = [p for p in self.objects("pods") if p["metadata"]["labels"].get("spark-role") == "driver"]
-            pods = [
-                p
-                for p in pods
-                if p["status"].get("phase") == phase and not p["metadata"].get("deletionTimestamp")
-            ]
-            return pods[0] if pods else None
-
-        return wait_for(f"a driver pod in phase {phase}", found, seconds)
-
-    def left_behind(self) -> list[str]:
-        """Objects of launched steps that are still there."""
-        names = [a["metadata"]["name"] for a in self.applications()]
-        for kind in ("pods", "secrets", "configmaps", "services", "networkpolicies"):
-            names += [
-                f"{kind}/{o['metadata']['name']}"
-                for o in self.objects(kind)
-                if o["metadata"]["name"].startswith(("asgard-", "spark-drv-"))
-                and "asgard-s3" not in o["metadata"]["name"]
-            ]
-        return names
-
-    def nothing_left(self, seconds: float = 120) -> None:
-        """Nothing of a launched step may be left after a while."""
+    def nothing_left(self, *prefixes: str, seconds: float = 120) -> None:
+        """Nothing of launched steps may be left after a while."""
         wait_for(
-            lambda: f"nothing of launched steps; left: {self.left_behind()}",
-            lambda: not self.left_behind(),
+            lambda: f"nothing left behind; left: {self.left_behind(*prefixes)}",
+            lambda: not self.left_behind(*prefixes),
             seconds,
+            pause=1,
         )
+
+    def login(self, account: str, target: Path) -> None:
+        """A kubeconfig of that service account."""
+        config = yaml.safe_load(Path(self.admin).read_text())
+        token = self.kubectl("create", "token", account, "-n", NAMESPACE, "--duration", "8h").strip()
+        config["users"][0]["user"] = {"token": token}
+        target.write_text(yaml.safe_dump(config))
 
     def home(self, name: str, **variables: str) -> Home:
         """A Dagster home and an empty lake of its own."""
-        self.counter += 1
-        folder = self.folder / f"{name}-{self.counter}"
+        folder = self.folder / f"{name}-{next(self.counter)}"
         (folder / "dagster").mkdir(parents=True)
         text = (ROOT / "deployments" / "local" / "dagster.yaml").read_text()
         (folder / "dagster" / "dagster.yaml").write_text(text)
@@ -162,6 +160,43 @@ class Home:
         return (self.folder / "host.log").read_text(errors="replace")
 
     @property
+    def run_id(self) -> str:
+        """The last run's id, as the host's log tells it; empty before it begins."""
+        return next(
+            iter(reversed(re.findall(r" - ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}) - ", self.said))), ""
+        )
+
+    def pods(self, role: str, phase: str = "Running") -> list[dict[str, Any]]:
+        """The last run's living pods of that role and phase."""
+        return [
+            pod
+            for pod in self.world.objects("pods")
+            if pod["metadata"]["name"].startswith(f"asgard-{self.run_id[:8]}-")
+            and pod["metadata"]["labels"].get("spark-role") == role
+            and pod["status"].get("phase") == phase
+            and not pod["metadata"].get("deletionTimestamp")
+        ]
+
+    def driver(self, seconds: float = 300) -> str:
+        """Name of the last run's driver pod, once it runs."""
+        (pod,) = wait_for("a running driver pod", lambda: self.run_id and self.pods("driver"), seconds)
+        return pod["metadata"]["name"]
+
+    def nothing_left(self, seconds: float = 120) -> None:
+        """No object of this home's runs is left in the cluster, and no message in the exchange."""
+        runs = set(re.findall(r"asgard-[0-9a-f]{8}-", self.said)) | {f"asgard-{self.run_id[:8]}-"}
+        started = time.monotonic()
+        self.world.nothing_left(*runs, seconds=seconds)
+        wait_for(lambda: f"an empty exchange; left: {self.exchange()}", lambda: not self.exchange(), 30)
+        print(f"nothing left after {time.monotonic() - started:.0f} s")
+
+    def exchange(self) -> list[str]:
+        """Names of the objects through which host and drivers talk."""
+        at = S3Transport.at(f"{self.lake_root}/_launcher", self.environment["ASGARD_S3_ENDPOINT"])
+        found = at.client.list_objects_v2(Bucket=at.bucket, Prefix=f"{at.prefix}/")
+        return [entry["Key"] for entry in found.get("Contents", [])]
+
+    @property
     def lake(self) -> Lake:
         return Lake(self.lake_root, self.world.environment["ASGARD_S3_ENDPOINT"])
 
@@ -180,14 +215,14 @@ class Home:
         return found[-1].event_specific_data
 
 
-def wait_for(what: Any, found: Any, seconds: float) -> Any:
+def wait_for(what: Any, found: Any, seconds: float, pause: float = 0.5) -> Any:
     deadline = time.monotonic() + seconds
     while True:
         result = found()
         if result:
             return result
         assert time.monotonic() < deadline, f"not in {seconds:.0f} s: {what() if callable(what) else what}"
-        time.sleep(0.5)
+        time.sleep(pause)
 
 
 def cluster() -> str:
@@ -214,9 +249,7 @@ def open_world(folder: Path) -> Iterator[World]:
     os.environ["PATH"] = f"{_built()}/bin:{os.environ['PATH']}"
     with ExitStack() as stack:
         os.environ.update({k: v for k, v in environment().items() if k.startswith("AWS_")})
-        (folder / "s3" / "lake").mkdir(parents=True)
-        s3 = start_s3(folder)
-        stack.callback(end, s3)
+        stack.callback(end, start_s3(folder))
         demo = subprocess.Popen(
             [sys.executable, "-m", "deployments.local.demo.api", "--host", NODE, "--port", str(API_PORT), "--users", str(USERS), "--no-faults"],
             cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -224,19 +257,18 @@ def open_world(folder: Path) -> Iterator[World]:
         stack.callback(end, demo)
         wait_for("the demo API", lambda: answers(f"http://{NODE}:{API_PORT}/health"), 30)
         api = Api.connect(admin)
-        world = World(folder, admin, str(folder / "launcher.kubeconfig"), environment(), s3, api)
+        world = World(folder, admin, str(folder / "launcher.kubeconfig"), environment(), api)
         stack.callback(lambda: [end(process) for process in world.started])
         secret = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, **CANARIES}
         arguments = [f"--from-literal={key}={value}" for key, value in secret.items()]
         world.kubectl("delete", "secret", "asgard-s3", "-n", NAMESPACE, "--ignore-not-found")
         world.kubectl("create", "secret", "generic", "asgard-s3", "-n", NAMESPACE, *arguments)
         # The host has the rights of the chart's service account, and no others.
-        config = yaml.safe_load(Path(admin).read_text())
-        token = world.kubectl("create", "token", "asgard", "-n", NAMESPACE, "--duration", "8h").strip()
-        config["users"][0]["user"] = {"token": token}
-        Path(world.kubeconfig).write_text(yaml.safe_dump(config))
-        for name in [a["metadata"]["name"] for a in world.applications()]:
-            api.delete(f"{applications_path(NAMESPACE)}/{name}")
+        world.login("asgard", Path(world.kubeconfig))
+        for app in world.objects("sparkapplications"):
+            api.delete(f"{applications_path(NAMESPACE)}/{app['metadata']['name']}")
+        wait_for("a namespace without pods", lambda: not world.objects("pods"), 120)
+        world.before = frozenset(world.left_behind())
         yield world
 
 
@@ -258,15 +290,16 @@ def environment() -> dict[str, str]:
     }
 
 
-def start_s3(folder: Path) -> subprocess.Popen[bytes]:
+def start_s3(folder: Path, port: int = S3_PORT) -> subprocess.Popen[bytes]:
     """versitygw at the address that pods reach; it can be stopped and started again on the same data."""
+    (folder / "s3" / "lake").mkdir(parents=True, exist_ok=True)
     keys = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": CANARIES["AWS_SECRET_ACCESS_KEY"]}
     process = subprocess.Popen(
         [
             str(build_s3()),
             "-q",
             "-p",
-            f"{NODE}:{S3_PORT}",
+            f"{NODE}:{port}",
             "--health",
             "/health",
             "posix",
@@ -276,7 +309,7 @@ def start_s3(folder: Path) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    wait_for("versitygw", lambda: answers(f"http://{NODE}:{S3_PORT}/health"), 30)
+    wait_for("versitygw", lambda: answers(f"http://{NODE}:{port}/health"), 30)
     return process
 
 
