@@ -244,6 +244,8 @@ class _Attempt:
                 f"its heartbeat stopped {silent:.0f} s ago",
                 "the process hangs or is starved; the last log lines show where it was",
             )
+        if self._said is not None and self.state.stale:
+            self._said = now  # it may have left long ago; nobody can say
         if self._said is not None and now - self._said > launcher.exit_seconds:
             self._lose(
                 f"it finished the step but did not leave within {launcher.exit_seconds:.0f} s",

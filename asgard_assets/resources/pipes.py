@@ -7,6 +7,7 @@ Pipes client. Submission, observation, diagnosis and cleaning up are those of th
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 
 import dagster as dg
 
-from asgard_assets.resources.kubernetes import KubernetesStepLauncher
+from asgard_assets.resources.kubernetes import TAG, KubernetesStepLauncher
 from asgard_assets.settings import Settings
 from asgard_assets.spark.diagnosis import Limits
 from asgard_assets.spark.kube import Api
@@ -52,7 +53,6 @@ class PipesSparkApplicationClient(dg.PipesClient):
         digest = _digest(context, main_application_file, arguments)
         address = f"{launcher.folder}/{context.run.run_id}-{digest}-{context.retry_number}"
         reader = _reader(S3Transport.at(address, settings.s3_endpoint, settings.s3_region))
-        merged = launcher.model_copy(update={"spec": {**launcher.spec, **(spec or {})}})
         name = f"asgard-{context.run.run_id[:8]}-{digest}-pipes"
         with dg.open_pipes_session(
             context=context,
@@ -63,7 +63,7 @@ class PipesSparkApplicationClient(dg.PipesClient):
             submitter = KubernetesSubmitter(
                 Api.connect(launcher.kubeconfig),
                 launcher.namespace,
-                merged.spec_for({}, {}, source="the Pipes call"),
+                launcher.spec_for({TAG: json.dumps(spec or {})}, {}, source="the Pipes call"),
                 env=launcher.pod_environment(),
                 secrets=launcher.secrets,
                 labels={RUN_LABEL: context.run.run_id, "asgard/step": context.op.name},

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,6 +35,7 @@ RUN_LABEL = "asgard/run-id"
 _LOG_BYTES = 1_000_000
 _EVENTS = 8
 _GONE_SECONDS = 60
+_AWAY_SECONDS = 180
 _ENDING_SECONDS = 1.0
 
 
@@ -161,6 +162,7 @@ class KubernetesSubmitter:
             watched.unheard = None
         except ApiUnreachable as error:
             watched.unheard = watched.unheard or now
+            watched.state = replace(watched.state, stale=True)
             if now - watched.unheard > self.unreachable_seconds:
                 watched.state = State(
                     lost=True,
@@ -331,6 +333,7 @@ def delete(api: Api, namespace: str, name: str) -> None:
     """Delete an application with all that it owns, and wait until it is gone."""
     path, asked = f"{applications_path(namespace)}/{name}", False
     deadline = time.monotonic() + _GONE_SECONDS
+    last = time.monotonic() + _AWAY_SECONDS
     while time.monotonic() < deadline:
         try:
             if not asked:
@@ -339,7 +342,8 @@ def delete(api: Api, namespace: str, name: str) -> None:
             if api.get(path) is None:
                 return
         except ApiUnreachable:
-            pass  # tried again; an application that stays is removed by its time to live
+            # Tried again for a while; an application that stays is removed by its time to live.
+            deadline = min(time.monotonic() + _GONE_SECONDS, last)
         time.sleep(0.5)
 
 

@@ -44,6 +44,7 @@ class State:
 
     `lost`: it will not end well, whatever its code says (deleted, evicted, never started); nothing that it said
     about the end of its step is believed. `fix` is what to change, `retry` whether the same again can succeed.
+    `stale`: the place is out of reach, and this is what was last known.
     """
 
     exit_code: int | None = None
@@ -53,6 +54,7 @@ class State:
     retry: bool = True
     out_of_memory: bool = False
     running: bool = False
+    stale: bool = False
     details: Mapping[str, str] = field(default_factory=dict)
 
     @property
