@@ -180,7 +180,9 @@ def normal(kind: pa.DataType) -> pa.DataType:
         for f in kind.fields:
             name, inner = clean_name(f.name), normal(f.type)
             old = fields.get(name.lower())
-            fields[name.lower()] = old.with_type(unify_or_text(old.type, inner)) if old else pa.field(name, inner)
+            fields[name.lower()] = (
+                old.with_type(unify_or_text(old.type, inner)) if old else pa.field(name, inner)
+            )
         return pa.struct(list(fields.values())) if fields else pa.string()
     return kind if t.is_primitive(kind) or t.is_string(kind) or t.is_binary(kind) else pa.string()
 
