@@ -217,8 +217,11 @@ def _dbt(
     env = {**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
     done = subprocess.run(args, env=env, cwd=project, capture_output=True, text=True, check=False)
     if done.returncode:
+        said = (done.stdout + done.stderr).strip()[-3000:]
+        if "Could not find adapter type" in said:
+            said += f"\nGive the profile in {folder} `type: delta` (the lake) or `type: duckdb`."
         raise ConfigError(
-            f"dbt cannot {command[0]} {project}:\n{(done.stdout + done.stderr).strip()[-3000:]}",
+            f"dbt cannot {command[0]} {project}:\n{said}",
             file=str(project),
         )
 

@@ -177,6 +177,16 @@ def test_a_project_that_dbt_cannot_parse_says_why(tmp_path):
         definitions(project)
 
 
+@pytest.mark.servers
+def test_a_profile_of_another_warehouse_is_named_and_what_to_write_instead(tmp_path):
+    (tmp_path / "dbt_project.yml").write_text("name: shop\nversion: '1.0'\nprofile: shop\n")
+    (tmp_path / "profiles.yml").write_text(
+        "shop: {target: dev, outputs: {dev: {type: snowflake, account: x}}}"
+    )
+    with pytest.raises(ConfigError, match="adapter type snowflake!\nGive the profile in .* `type: delta`"):
+        definitions(tmp_path)
+
+
 def materialize(lake: Lake, instance: dg.DagsterInstance, gold: dg.Definitions) -> dg.ExecuteInProcessResult:
     return dg.materialize(
         list(gold.assets or []),

@@ -248,6 +248,17 @@ def test_rows_that_a_test_found_are_published_where_it_stores_them(shop):
             assert connection.execute("select count(*) from gold_dbt_test__audit.small").fetchone() == (rows,)
 
 
+def test_a_table_function_serves_later_runs(shop):
+    function = "{{ config(materialized='table_function', parameters=['least']) }}"
+    (shop.folder / "models" / "above.sql").write_text(
+        f"{function} select a from {{{{ ref('m') }}}} where a >= least"
+    )
+    (shop.folder / "models" / "high.sql").write_text(TABLE + "select * from {{ ref('above') }}(2)")
+    shop.built("select unnest([1, 2, 3]) as a")
+    ok, output = dbt(shop.lake, shop.folder, "build", "--select", "high")
+    assert ok and "published gold/high version 2: 2 rows" in output, output
+
+
 TABLE = "{{ config(materialized='table') }} "
 
 

@@ -80,7 +80,7 @@ def publish(
                     messages.append(f"published {table} version {done['version']}: {total} rows")
                 continue
         refused.add(unique_id)
-        if ready or kind not in ("view", "delta"):
+        if ready or kind not in ("view", "table_function", "delta"):
             tests = [*failed, *(missing if kind == "delta" else ())]
             report["unpublished"][unique_id] = {"table": table, "reason": reason, "tests": tests}
             messages.append(f"NOT published {table}: {reason}")
@@ -109,6 +109,16 @@ def _commit(
             shown.record_view(node, found[0].replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
             described = cursor.sql(f"select * from {relation} limit 0")
             return None, dict(zip(described.columns, map(str, described.types), strict=True))
+        if node["config"]["materialized"] == "table_function":
+            [(parameters, body)] = cursor.execute(
+                "select parameters, macro_definition from duckdb_functions() "
+                "where schema_name = ? and function_name = ? and database_name = ?",
+                [schema, name, shown.database],
+            ).fetchall()
+            shown.record_view(
+                node, f"create or replace macro {relation}({', '.join(parameters)}) as table {body}"
+            )
+            return None, {}
         columns = columns_of(cursor, f"{schema}/{name}", f"select * from {relation}")
         query = _select(columns, columns, relation)
         seen = shown.seen.get(node["unique_id"])

@@ -15,6 +15,7 @@ from dbt.adapters.delta.types import ORIGINAL, quoted
 VIEW = "_view.sql"
 BUILDS = ("build", "run", "seed", "snapshot", "retry")
 _NODES = ("model", "seed", "snapshot", "source")
+_READ_THROUGH = ("view", "external", "table_function")
 Node = Mapping[str, Any]
 
 
@@ -124,7 +125,7 @@ class Shown:
                     seen.add(parent)
                     if self._table(nodes[parent]):
                         needed[parent] = needed.get(parent, False) or must
-                    if _kind(nodes[parent]) in ("ephemeral", "view", "external"):
+                    if _kind(nodes[parent]) in ("ephemeral", *_READ_THROUGH):
                         todo.append(parent)
         return needed
 
@@ -132,10 +133,12 @@ class Shown:
         """Show the relation as the lake has it; False where it has none."""
         schema, name = address(node)
         looks = [self._from_table, self._from_view]
-        if _kind(node) in ("view", "external"):
+        if _kind(node) in _READ_THROUGH:
             looks.reverse()
         for look in looks:
             if look(cursor, node, schema, name, "table" if as_table else "view"):
+                if _kind(node) == "table_function":
+                    return True  # its columns depend on its arguments
                 described = cursor.sql(f"select * from {quoted(schema)}.{quoted(name)} limit 0")
                 types = map(str, described.types)
                 self.columns[node["unique_id"]] = dict(zip(described.columns, types, strict=True))
