@@ -231,3 +231,30 @@ def test_a_hook_that_fails_at_the_end_keeps_nothing_from_being_published(tmp_pat
     assert not result.success and "syntax error at or near" in failure(result)
     assert len(result.get_asset_materialization_events()) == 8
     assert len(by_dbt.tables()) == len(by_dagster.tables()) == 5
+
+
+def test_a_source_in_a_database_of_the_warehouse_is_read_from_the_lake(tmp_path):
+    files = {
+        "models/sources.yml": "sources: [{name: crm, database: Raw, schema: crm, tables: [{name: orders}]}]\n",
+        "models/stg.sql": "{{ config(materialized='view') }} select * from {{ source('crm', 'orders') }}\n",
+        "models/total.sql": "{{ config(materialized='table') }} select count(*) as n from {{ ref('stg') }}\n",
+    }
+    project = write_project(tmp_path / "shop", files)
+    maker = write_project(
+        tmp_path / "maker",
+        {"models/orders.sql": "{{ config(materialized='table', schema='crm') }} select 1 as id"},
+    )
+    (maker / "macros").mkdir()
+    (maker / "macros" / "schema.sql").write_text(
+        "{% macro generate_schema_name(custom, node) %}{{ custom }}{% endmacro %}"
+    )
+    lake = Lake(str(tmp_path / "lake"))
+    ok, output = dbt(lake, project, "build")
+    assert not ok and "crm/orders was never published" in output
+    ok, output = dbt(lake, maker, "build")
+    assert ok, output
+    for args in ((), ("--select", "total")):
+        ok, output = dbt(lake, project, "build", *args)
+        assert ok and query(lake, "select n from gold.total") == [(1,)], output
+    ok, output = dbt(lake, project, "docs", "generate")
+    assert ok, output

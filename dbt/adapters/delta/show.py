@@ -26,6 +26,7 @@ class Shown:
         self.lake, self.database = lake, database
         self.seen: dict[str, dict[str, int]] = {}
         self.columns: dict[str, dict[str, str]] = {}
+        self.borrowed: set[str] = set()
 
     def for_run(
         self, cursor: Any, graph: Node, selected: list[str], command: str, full_refresh: bool
@@ -39,19 +40,22 @@ class Shown:
         for unique_id in sorted(made & set(nodes)):
             refuse(nodes[unique_id], full_refresh)
         known = relations(cursor, self.database)
-        schemas = {n["schema"] for n in nodes.values() if n["resource_type"] in _NODES and self._ours(n)}
+        self._borrow(cursor, nodes)
+        schemas = {
+            self._name(n, "schema") for n in nodes.values() if n["resource_type"] in _NODES and self._ours(n)
+        }
         for schema in sorted(schemas):
-            cursor.execute(f"create schema if not exists {quoted(schema)}")
+            cursor.execute(f"create schema if not exists {schema}")
         needed = self._needed(nodes, selected, made)
         if any(s.startswith("unit_test.") for s in selected):
             # A unit test reads the column types of the inputs that it replaces, nothing else.
             needed = {n: False for n, node in nodes.items() if self._table(node) and n not in made} | needed
         built = {address(nodes[m]) for m in made if m in nodes and nodes[m]["resource_type"] in _NODES}
         for unique_id in _parents_first(nodes, needed):
-            if address(nodes[unique_id]) in known:
+            if address(nodes[unique_id]) in known and not self._is_borrowed(nodes[unique_id]):
                 continue
             # A source that is also a seed of this run is a table, as the last run left it in a lasting database.
-            again = address(nodes[unique_id]) in built
+            again = address(nodes[unique_id]) in built and not self._is_borrowed(nodes[unique_id])
             missing = not self._show(cursor, nodes[unique_id], as_table=again)
             if again and not missing:
                 yield self._relation(nodes[unique_id], "table")
@@ -80,11 +84,12 @@ class Shown:
         found = {**manifest.nodes, **manifest.sources}
         nodes = with_one_spelling({u: n.to_dict() for u, n in found.items() if n.resource_type in _NODES})
         known = relations(cursor, self.database)
+        self._borrow(cursor, nodes)
         for unique_id in _parents_first(nodes, nodes):
             node = nodes[unique_id]
-            if not self._ours(node) or not self._table(node) or address(node) in known:
+            if not self._table(node) or (address(node) in known and not self._is_borrowed(node)):
                 continue
-            cursor.execute(f"create schema if not exists {quoted(node['schema'])}")
+            cursor.execute(f"create schema if not exists {self._name(node, 'schema')}")
             if not self._show(cursor, node):
                 self._declare(cursor, node)
 
@@ -99,8 +104,30 @@ class Shown:
         schema, name = address(node)
         return {"database": self.database, "schema": schema, "identifier": name, "type": kind}
 
+    def _borrow(self, cursor: Any, nodes: Mapping[str, Node]) -> None:
+        """Sources written for a warehouse name its databases: such a name is the lake's, unless it is attached."""
+        attached = {
+            name.lower()
+            for (name,) in cursor.execute("select database_name from duckdb_databases()").fetchall()
+        }
+        for node in nodes.values():
+            database = node.get("database") or self.database
+            if node["resource_type"] == "source" and database.lower() not in attached:
+                cursor.execute(f"attach ':memory:' as {quoted(database)}")
+                attached.add(database.lower())
+                self.borrowed.add(database.lower())
+
+    def _is_borrowed(self, node: Node) -> bool:
+        return node["resource_type"] == "source" and (node.get("database") or "").lower() in self.borrowed
+
     def _ours(self, node: Node) -> bool:
-        return (node.get("database") or self.database).lower() == self.database.lower()
+        ours = (node.get("database") or self.database).lower() == self.database.lower()
+        return ours or self._is_borrowed(node)
+
+    def _name(self, node: Node, upto: str = "table") -> str:
+        """The relation in SQL, or its schema."""
+        names = address(node) if upto == "table" else (node["schema"],)
+        return ".".join(map(quoted, (node["database"], *names) if self._is_borrowed(node) else names))
 
     def _table(self, node: Node) -> bool:
         """Is it something that the lake could hold?"""
@@ -139,7 +166,7 @@ class Shown:
             if look(cursor, node, schema, name, "table" if as_table else "view"):
                 if _kind(node) == "table_function":
                     return True  # its columns depend on its arguments
-                described = cursor.sql(f"select * from {quoted(schema)}.{quoted(name)} limit 0")
+                described = cursor.sql(f"select * from {self._name(node)} limit 0")
                 types = map(str, described.types)
                 self.columns[node["unique_id"]] = dict(zip(described.columns, types, strict=True))
                 return True
@@ -151,7 +178,7 @@ class Shown:
             return False
         columns = ", ".join(as_it_was(table))
         cursor.execute(
-            f"create or replace {kind} {quoted(schema)}.{quoted(name)} as "
+            f"create or replace {kind} {self._name(node)} as "
             f"select {columns} from delta_scan({literal(self.lake.path(schema, name))})"
         )
         return True
@@ -171,8 +198,7 @@ class Shown:
         columns = [c for c in node.get("columns", {}).values() if c.get("data_type")]
         if columns:
             typed = ", ".join(f"null::{c['data_type']} as {quoted(c['name'])}" for c in columns)
-            schema, name = map(quoted, address(node))
-            cursor.execute(f"create or replace view {schema}.{name} as select {typed} where false")
+            cursor.execute(f"create or replace view {self._name(node)} as select {typed} where false")
 
     def _absent(self, node: Node) -> str:
         schema, name = address(node)
