@@ -160,7 +160,9 @@ class KubernetesSubmitter:
         try:
             watched.state = self._look(handle.name, watched, now)
             watched.unheard = None
-        except ApiUnreachable as error:
+        except (ApiUnreachable, ApiRefused) as error:
+            if not _passing(error):
+                raise
             watched.unheard = watched.unheard or now
             watched.state = replace(watched.state, stale=True)
             if now - watched.unheard > self.unreachable_seconds:
@@ -341,10 +343,17 @@ def delete(api: Api, namespace: str, name: str) -> None:
                 asked = True
             if api.get(path) is None:
                 return
-        except ApiUnreachable:
+        except (ApiUnreachable, ApiRefused) as error:
+            if not _passing(error):
+                raise
             # Tried again for a while; an application that stays is removed by its time to live.
             deadline = min(time.monotonic() + _GONE_SECONDS, last)
         time.sleep(0.5)
+
+
+def _passing(error: ApiUnreachable | ApiRefused) -> bool:
+    """Whether waiting may help. An API server that has just started refuses everybody until it has read the roles."""
+    return isinstance(error, ApiUnreachable) or error.attributes["status"] in (401, 403)
 
 
 def managed(api: Api, namespace: str, **labels: str) -> Iterator[tuple[str, Mapping[str, str]]]:
