@@ -2,7 +2,7 @@
 
 Observing polls: one read of the application every `poll_seconds`, one of the pod while it starts, one of the
 log. A watch would be one connection for each host process and misses what happens while it is cut; at 5 s the
-polls stay under 40 calls a minute and application, which is the bound that a test holds.
+polls are at most 32 calls a minute and application, by the pauses below.
 """
 
 from __future__ import annotations
