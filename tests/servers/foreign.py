@@ -1,7 +1,12 @@
-"""API servers that nobody here wrote, each in an environment of its own under the cache, by version."""
+"""API servers that nobody here wrote, each in an environment of its own under the cache, by its lock file.
+
+A lock is made anew by `uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url
+--no-annotate`, of what its first comment names.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -20,7 +25,8 @@ import pytest
 
 from asgard_assets.settings import Settings
 
-DATASETTE, HTTPBIN, JSON_SERVER = "0.65.1", "0.10.2", "1.0.0-beta.3"
+JSON_SERVER = "1.0.0-beta.3"
+_LOCKS = Path(__file__).parent
 
 
 def missing(reason: str) -> None:
@@ -34,16 +40,17 @@ def _folder(name: str) -> Path:
     return Settings().cache / "servers" / name
 
 
-def python_server(name: str, *packages: str) -> Path:
-    """The `bin` of an environment with these packages, made once."""
-    folder = _folder(name)
+def python_server(name: str) -> Path:
+    """The `bin` of an environment with what `<name>.lock` pins, made once."""
+    lock = _LOCKS / f"{name}.lock"
+    folder = _folder(f"{name}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}")
     if not (folder / ".done").exists():
         uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         if uv is None:
             missing("uv is not installed")
         for command in (
             [uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)],
-            [uv, "pip", "install", "-q", "--python", str(folder / "bin/python"), *packages],
+            [uv, "pip", "sync", "-q", "--require-hashes", "--python", str(folder / "bin/python"), str(lock)],
         ):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
@@ -97,7 +104,7 @@ def _port() -> int:
 @contextmanager
 def datasette(folder: Path, orders: int) -> Iterator[tuple[str, Path]]:
     """Datasette over a shop's orders; also the database, which a test may change while it is served."""
-    bin_ = python_server(f"datasette-{DATASETTE}", f"datasette=={DATASETTE}", "setuptools<81")
+    bin_ = python_server("datasette")
     database = folder / "shop.db"
     with sqlite3.connect(database) as connection:
         connection.execute(
@@ -125,7 +132,7 @@ def json_server(folder: Path, products: list[dict]) -> Iterator[str]:
 
 @contextmanager
 def httpbin(folder: Path) -> Iterator[str]:
-    bin_ = python_server(f"httpbin-{HTTPBIN}", f"httpbin=={HTTPBIN}", "gunicorn==23.0.0")
+    bin_ = python_server("httpbin")
     port = _port()
     command = [str(bin_ / "gunicorn"), "-b", f"127.0.0.1:{port}", "--threads", "8", "httpbin:app"]
     with _running(command, port, "/get", folder) as url:

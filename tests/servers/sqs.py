@@ -14,13 +14,11 @@ import boto3
 from tests.servers.builds import answers, free_port
 from tests.servers.foreign import python_server
 
-MOTO = "5.2.5"
-
 
 @contextmanager
 def queue(folder: Path, visibility_seconds: int = 1) -> Iterator[tuple[str, object]]:
     """The address of an empty queue, and a client of it."""
-    program = python_server(f"moto-{MOTO}", f"moto[server,sqs]=={MOTO}") / "moto_server"
+    program = python_server("moto") / "moto_server"
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with (folder / "moto.log").open("w") as log:
