@@ -15,6 +15,13 @@ from asgard_assets.settings import ROOT
 from tests.end_to_end.homes import BIN, Demo, Home, listens, wait_until
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whichever test comes first pays for the demo, which takes its time on a busy machine."""
+    for item in items:
+        if "demo" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(1500))
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """`asgard demo` in an empty home, watched from outside."""
