@@ -113,6 +113,7 @@ def test_the_profile_is_the_one_that_is_named(tmp_path, monkeypatch):
     assert profiles(tmp_path, "theirs", tmp_path / "etc") == (tmp_path / "etc", "theirs")
 
 
+@pytest.mark.slow
 def test_the_profile_is_the_same_in_each_process_so_that_dbt_parses_only_what_changed():
     from dbt.adapters.delta.connections import DeltaCredentials
 

@@ -202,6 +202,7 @@ def test_purchases_have_the_price_known_on_their_day_and_carts_are_none(lake: La
     assert Counter(rows(lake, "select reason from rejected.purchases")) == {("product is unknown",): 3}
 
 
+@pytest.mark.slow
 def test_a_source_that_never_delivered_a_row_gives_an_empty_valid_table(lake: Lake, run):
     for name in ("purchases", "products"):
         put(lake, name, dict.fromkeys(DAYS, ()), ())

@@ -58,6 +58,7 @@ def loaded(bench: Bench, columns: str) -> dict[str, list[tuple]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_format_that_a_name_tells_gives_the_same_records(
     spark: SparkSession, lake: Lake, settings: Settings
 ) -> None:

@@ -58,6 +58,7 @@ def test_a_rerun_is_equal_and_a_changed_file_replaces_its_rows(bench: Bench) -> 
     assert loaded.new_columns == ("discount",)
 
 
+@pytest.mark.slow
 def test_rows_of_a_file_that_is_gone_stay_when_its_day_is_loaded_again(bench: Bench) -> None:
     gone = bench.drop(DAYS[0], "a.csv", "id\n1\n")
     bench.drop(DAYS[0], "b.csv", "id\n2\n")
@@ -157,6 +158,7 @@ def test_two_spellings_of_a_new_column_become_one(bench: Bench) -> None:
     assert bench.rows("Id") == [("1",), ("1",)]
 
 
+@pytest.mark.slow
 def test_many_bytes_are_spread_over_tasks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     import asgard_assets.ingest.files.load as module
 

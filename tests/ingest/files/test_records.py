@@ -207,6 +207,7 @@ def test_utf_16_that_nobody_declared_is_refused_and_says_what_to_set(tmp_path: P
         read(tmp_path, name)
 
 
+@pytest.mark.slow
 def test_utf_16_is_read_where_it_is_declared_with_and_without_its_mark(tmp_path: Path) -> None:
     text = "a,b\n1,é\n2,ragged,3\n" + "3,x\n" * 50_000
     for encoding, mark in (("utf-16", ""), ("utf-16-le", "\ufeff"), ("utf-16-be", "")):
