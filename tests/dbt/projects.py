@@ -341,9 +341,9 @@ CORNERS = {
     "models/unused.sql": "{{ config(tags='never') }} select * from {{ ref('orders') }}\n",
     "models/groups.yml": "groups: [{name: sales, owner: {email: sales@example.com}}]\n",
     "models/batches.sql": """
-{{ config(materialized='incremental', incremental_strategy='microbatch', event_time='at', batch_size='day',
+{{ config(materialized='incremental', incremental_strategy='microbatch', event_time='moment', batch_size='day',
           begin='2026-10-01', lookback=0) }}
-select at, {{ var('rows', 1) }} as rows
-from range(timestamp '2026-10-01 10:00', timestamp '2026-10-09', interval 1 day) as t(at)
+select moment, {{ var('rows', 1) }} as rows
+from range(timestamp '2026-10-01 10:00', timestamp '2026-10-09', interval 1 day) as t(moment)
 """,
 }

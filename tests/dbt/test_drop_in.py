@@ -217,8 +217,10 @@ def test_microbatch_replaces_the_batches_of_the_run_and_keeps_the_others(tmp_pat
         batches = ("--event-time-start", first, "--event-time-end", after)
         ok, output = dbt(lake, project, "build", *batches, rows=rows)
         assert ok, output
-    found = query(lake, "select strftime(at, '%d'), rows from gold.batches order by 1")
-    assert found == [("01", 5), ("02", 7), ("03", 7)]
+    found = query(lake, "select strftime(moment, '%d'), rows from gold.batches order by 1")
+    # The first batch makes the table of the whole query, for dbt filters only refs that have an event_time.
+    assert dict(found) == {"01": 5, "02": 7, "03": 7, "04": 5, "05": 5, "06": 5, "07": 5, "08": 5}
+    assert len(found) == 8
 
 
 def test_a_hook_that_fails_at_the_end_keeps_nothing_from_being_published(tmp_path):
