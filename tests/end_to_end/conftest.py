@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -24,15 +25,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """`asgard demo` in an empty home, watched from outside."""
+    """`asgard demo` in an empty home, watched from outside.
+
+    With ASGARD_FINISHED_DEMO=DIR it is run once in that folder and found there by later test sessions.
+    """
     import psutil
 
-    made = Demo(tmp_path_factory.mktemp("demo") / "home")
-    finished = os.environ.get("ASGARD_FINISHED_DEMO")
-    if finished:  # for working on one test: what is measured of the demo itself is then unknown
-        shutil.copytree(finished, made.path)
-        return made
-    made.path.mkdir()
+    kept = os.environ.get("ASGARD_FINISHED_DEMO")
+    made = Demo(Path(kept).absolute() if kept else tmp_path_factory.mktemp("demo") / "home")
+    figures = made.path / "figures.json"
+    if figures.exists():
+        return Demo(made.path, **json.loads(figures.read_text()))
+    made.path.mkdir(parents=True)
     began = time.monotonic()
     log = made.path / "demo.out"
     with log.open("wb") as output:
@@ -59,6 +63,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     made.seconds = time.monotonic() - began
     made.said, made.spark_drivers = log.read_text(errors="replace"), len(drivers)
     assert process.returncode == 0, made.said
+    told = ("api_port", "airbyte_port", "said", "seconds", "peak_megabytes", "spark_drivers")
+    figures.write_text(json.dumps({name: getattr(made, name) for name in told}))
     return made
 
 

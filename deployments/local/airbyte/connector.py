@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -18,7 +19,7 @@ from deployments.local.airbyte import protocol
 from deployments.local.airbyte.files import Log, write_private
 from deployments.local.airbyte.protocol import ConnectorError, Message
 
-LEASH = Path(__file__).with_name("leash.py")
+LEASH, CLOCK = (Path(__file__).with_name(name) for name in ("leash.py", "clock.py"))
 _CHUNK = 1 << 16
 
 
@@ -35,11 +36,18 @@ class Connector:
     """A running `spec`, `check`, `discover` or `read`. A context manager: on leaving, nothing of it runs.
 
     `messages()` yields what it says and raises ConnectorError when it breaks the protocol, reports an error,
-    exits with another code than 0, dies by a signal, or outlives `timeout_seconds`.
+    exits with another code than 0, dies by a signal, or outlives `timeout_seconds`. One of connectors.lock can be
+    made to take a fixed moment, `now`, for the present.
     """
 
     def __init__(
-        self, command: Path, arguments: list[str], log: Log, folder: Path, limits: Limits | None = None
+        self,
+        command: Path,
+        arguments: list[str],
+        log: Log,
+        folder: Path,
+        limits: Limits | None = None,
+        now: datetime | None = None,
     ) -> None:
         self.name = command.name
         self._log = log
@@ -47,13 +55,19 @@ class Connector:
         self._cut = False
         self._ending = threading.Lock()
         self._limits = limits or Limits()
+        python = command.with_name("python")
+        if now and not python.exists():
+            raise ConnectorError(
+                f"{self.name}: no `python` beside it that could hold its clock: leave out `now`"
+            )
+        clock = [str(python), "-P", str(CLOCK), now.isoformat()] if now else []
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(LEASH), str(command), *arguments],
+            [sys.executable, "-I", "-S", str(LEASH), *clock, str(command), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=folder,
-            env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"} | ({"TZ": "UTC"} if now else {}),
             start_new_session=True,
         )
         self.pid = self._process.pid

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class Source:
     config: dict[str, Any] = field(default_factory=dict)
     definition_id: str = ""
     created: int = 0
+    now: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def _declared(
     destinations = {workspace.destination_id: Destination(workspace.destination_id, "landing")}
     for connection_id, one in workspace.by_id().items():
         # Each connection of the file has a source of its own, named like it.
-        source = Source(identity("source", one.name), one.name, one.source, one.config)
+        source = Source(identity("source", one.name), one.name, one.source, one.config, now=one.now)
         sources[source.id] = source
         destination = workspace.destination_id
         if one.format:

@@ -259,7 +259,7 @@ class Syncs:
         """Run the connector's `read`, land its records, and commit checkpoints on the way."""
         job, connection = attempt.job, attempt.connection
         name, config = self.registry.command_of(connection)
-        command = self._resolve(name)
+        command, now = self._resolve(name), self.registry.sources[connection.source_id].now
         catalog = _configured(connection, name, self.catalog(connection), job.id, attempt.generations)
         wanted = {s.name for s in connection.streams}
         statuses: dict[str, str] = {}
@@ -270,7 +270,7 @@ class Syncs:
             arguments += ["--catalog", str(write_private(folder / "catalog.json", catalog))]
             if known := attempt.states.of(wanted):
                 arguments += ["--state", str(write_private(folder / "state.json", known))]
-            with Connector(command, arguments, output, folder, self._limits) as running:
+            with Connector(command, arguments, output, folder, self._limits, now) as running:
                 with self._lock:
                     self._running[job.id] = running
                     unwanted = self._stopping or job.id in self._cancelled

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from asgard_assets.errors import ConfigError
 
@@ -64,6 +64,10 @@ class Connection(Model):
     name: str
     source: str = Field(description="A connector: installed `source-*` command, or a path to an executable.")
     config: dict[str, Any] = Field(default_factory=dict)
+    now: AwareDatetime | None = Field(
+        None,
+        description="Moment that a connector of connectors.lock takes for the present; default: it is the present.",
+    )
     manifest: str = Field("", description="Low-code connector: YAML file beside the workspace file.")
     streams: tuple[Stream, ...] = Field(min_length=1)
     prefix: str = ""
