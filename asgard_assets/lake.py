@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import FencedError, LakeError
 from asgard_assets.lake_reader import DS as DS
-from asgard_assets.lake_reader import LakeReader, app_id
-from asgard_assets.parquet import delta_type, file_statistics
+from asgard_assets.lake_reader import app_id
+from asgard_assets.lake_staging import LakeStaging
+from asgard_assets.lake_staging import Staging as Staging
+from asgard_assets.parquet import delta_type, file_statistics, without_floats
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,28 +33,6 @@ if TYPE_CHECKING:
 
 _COMMIT_TRIES = 20
 _COMMIT_ID = "asgard_commit"
-
-
-@dataclass(frozen=True)
-class Staging:
-    """Files on their way into one table. Write Parquet under `path`, in folders `ds=<day>` if partitioned.
-
-    `schema` is the table's full schema, `ds` included; `seen` is each day's transaction number when staging
-    began (0: never published).
-    """
-
-    table: str
-    stage: str
-    name: str
-    path: str
-    schema: pa.Schema
-    days: tuple[str, ...]
-    seen: Mapping[str, int]
-    properties: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def partitioned(self) -> bool:
-        return bool(self.days)
 
 
 @dataclass(frozen=True)
@@ -79,99 +59,8 @@ class LivePart:
 
 
 @dataclass(frozen=True)
-class Lake(LakeReader):
+class Lake(LakeStaging):
     """The lake with its one way to write."""
-
-    # Writing ---------------------------------------------------------------------------------------------
-
-    def stage(
-        self,
-        stage: str,
-        name: str,
-        schema: pa.Schema,
-        days: Sequence[str] = (),
-        seen: Mapping[str, int] | None = None,
-        properties: Mapping[str, str] | None = None,
-        whole: bool = False,
-    ) -> Staging:
-        """Open a staging folder for `days` (none: the whole, unpartitioned table is replaced).
-
-        A writer that reads its inputs before it can stage takes `epochs` first and hands them in as `seen`:
-        else one that read later, yet published earlier, would be overwritten with what is older. `whole`: the
-        table is no partitioned one although it has a column `ds`.
-        """
-        days = tuple(dict.fromkeys(days))
-        _refuse_no_days(f"{stage}/{name}", days)
-        if not whole and (DS in schema.names) != bool(days):
-            raise LakeError(
-                f"{stage}/{name}: a table with a `{DS}` column is written by days, one without it as a whole",
-                table=f"{stage}/{name}",
-            )
-        token = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
-        path = f"{self.path(stage, name)}/{token}"
-        self.filesystem.create_dir(self._bare(path), recursive=True)
-        known = self.epochs(stage, name, days or ("",)) if seen is None else dict(seen)
-        return Staging(f"{stage}/{name}", stage, name, path, schema, days, known, dict(properties or {}))
-
-    def write(self, staging: Staging, rows: pa.Table, rows_per_file: int = 1_000_000) -> None:
-        """Write an Arrow table into the staging folder, for engines that have no Parquet writer of their own.
-
-        Raises LakeError where a row belongs to none of the staged days: it would be lost.
-        """
-        import pyarrow.parquet as pq
-
-        rows = rows.select(staging.schema.names).cast(staging.schema)
-        if staging.partitioned:
-            _refuse_strays(staging, rows)
-        for day in staging.days or ("",):
-            part, folder = rows, staging.path
-            if day:
-                import pyarrow.compute as pc
-
-                part = rows.filter(pc.field(DS) == day).drop_columns([DS])
-                folder = f"{staging.path}/{DS}={day}"
-            if not part.num_rows:
-                continue
-            self.filesystem.create_dir(self._bare(folder), recursive=True)
-            for start in range(0, part.num_rows, rows_per_file):
-                target = f"{self._bare(folder)}/part-{uuid.uuid4().hex}.parquet"
-                pq.write_table(
-                    part.slice(start, rows_per_file),
-                    target,
-                    filesystem=self.filesystem,
-                    compression="zstd",
-                    write_statistics=without_floats(part.schema),  # pyright: ignore[reportArgumentType]
-                )
-
-    def staged_files(self, staging: Staging) -> dict[str, list[str]]:
-        """Staged Parquet files by day, as addresses; files still being written by Spark are left out."""
-        from pyarrow import fs as pafs
-
-        found: dict[str, list[str]] = {day: [] for day in staging.days or ("",)}
-        base = self._bare(staging.path)
-        for info in self.filesystem.get_file_info(pafs.FileSelector(base, recursive=True)):
-            inside = info.path[len(base) + 1 :]
-            parts = inside.split("/")
-            if not inside.endswith(".parquet") or any(part.startswith(("_", ".")) for part in parts):
-                continue
-            day = parts[0].removeprefix(f"{DS}=") if staging.partitioned else ""
-            if day not in found:
-                raise LakeError(
-                    f"{staging.table}: a staged file belongs to {day!r}, which was not asked for "
-                    f"({', '.join(staging.days) or 'the whole table'})",
-                    table=staging.table,
-                )
-            found[day].append(f"{staging.path}/{inside}")
-        return found
-
-    def discard(self, staging: Staging, days: Sequence[str] | None = None) -> None:
-        """Remove staged files, of all days or of some. Never of days that `publish` was called for."""
-        if days is None:
-            self.filesystem.delete_dir(self._bare(staging.path))
-            return
-        staged = self.staged_files(staging)
-        for uri in (uri for day in days for uri in staged[day]):
-            self.filesystem.delete_file(self._bare(uri))
 
     def publish(
         self,
@@ -471,23 +360,6 @@ class Lake(LakeReader):
         )
 
 
-def without_floats(schema: pa.Schema) -> list[str]:
-    """Columns whose bounds a Parquet file may tell: those of floats leave NaN out, which readers sort on top."""
-    import pyarrow as pa
-
-    return [f.name for f in schema if not pa.types.is_floating(f.type)]
-
-
-def _refuse_no_days(table: str, days: Sequence[str]) -> None:
-    for day in days:
-        try:
-            known = date.fromisoformat(day).isoformat() == day
-        except ValueError:
-            known = False
-        if not known:
-            raise LakeError(f"{table}: {day!r} is no day; days are written 2026-10-05", table=table)
-
-
 def _refuse_other_partitioning(staging: Staging, table: DeltaTable) -> None:
     present = table.metadata().partition_columns
     if present != ([DS] if staging.partitioned else []):
@@ -495,18 +367,6 @@ def _refuse_other_partitioning(staging: Staging, table: DeltaTable) -> None:
             f"{staging.table}: the published table is partitioned by {', '.join(present) or 'nothing'}, the new "
             f"data by {DS if staging.partitioned else 'nothing'}. Delta cannot change that in place: give the "
             "table another name, or remove the old one first",
-            table=staging.table,
-        )
-
-
-def _refuse_strays(staging: Staging, rows: pa.Table) -> None:
-    import pyarrow.compute as pc
-
-    if strays := rows.filter(~pc.field(DS).isin(list(staging.days)) | pc.field(DS).is_null()):
-        named = sorted({str(day) for day in strays[DS].to_pylist()})
-        raise LakeError(
-            f"{staging.table}: {strays.num_rows} rows belong to {', '.join(named[:5])}, which was not asked for "
-            f"({', '.join(staging.days[:5])}{' …' if len(staging.days) > 5 else ''})",
             table=staging.table,
         )
 

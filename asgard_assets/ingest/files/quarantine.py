@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from asgard_assets.errors import FencedError
 from asgard_assets.ingest.files.landing import File
 from asgard_assets.ingest.files.readers import Bad
-from asgard_assets.lake import DS, Lake, LivePart, Staging, without_floats
+from asgard_assets.lake import DS, Lake, LivePart, Staging
+from asgard_assets.parquet import without_floats
 
 if TYPE_CHECKING:
     import pyarrow as pa

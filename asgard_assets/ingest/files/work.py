@@ -19,7 +19,8 @@ from asgard_assets.ingest.files.landing import File, Landing
 from asgard_assets.ingest.files.models import ByColumn, FileSource
 from asgard_assets.ingest.files.quarantine import as_table, rows_of
 from asgard_assets.ingest.files.readers import Bad, Range, how_to_read, read_file
-from asgard_assets.lake import DS, Lake, without_floats
+from asgard_assets.lake import DS, Lake
+from asgard_assets.parquet import without_floats
 
 if TYPE_CHECKING:
     import pyarrow as pa
