@@ -60,6 +60,19 @@ def test_every_table_shows_owner_kinds_tags_description_schema_key_and_freshness
         assert spec.group_name == name.split("/")[0], name
 
 
+def test_each_silver_table_shows_its_rejected_rows_beside_it(graph, specs):
+    silver = {name.split("/")[1] for name in specs if name.startswith("silver/")}
+    rejected = {s.key.path[1]: s for name, s in specs.items() if name.startswith("rejected/")}
+    assert set(rejected) == silver
+    for name, spec in rejected.items():
+        assert graph.get(spec.key).parent_keys == {dg.AssetKey(["silver", name])}
+        assert spec.key not in graph.materializable_asset_keys, "its table's run makes it"
+        assert spec.partitions_def == daily() and spec.group_name == "rejected"
+        assert spec.owners == specs[f"silver/{name}"].owners and spec.kinds and spec.freshness_policy
+        assert f"silver/{name}" in (spec.description or "")
+        assert [c.name for c in spec.metadata["dagster/column_schema"].columns] == ["record", "reason", "ds"]
+
+
 def test_every_table_has_a_check_that_blocks(graph, specs):
     blocking: dict[str, int] = {}
     for key in graph.asset_check_keys:

@@ -14,7 +14,7 @@ from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import Yielded, asset_spec, check_specs, days_of, publish
 from asgard_assets.errors import ConfigError, SourceError
-from asgard_assets.lake import Lake, Staging
+from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.settings import Settings
 from asgard_assets.transforms.rejects import Rejects, rejects
 from asgard_assets.transforms.silver import SilverTable, conforms
@@ -42,7 +42,8 @@ class SilverTables(dg.Component, dg.Model, dg.Resolvable):
                 if table.spec.name in tables:
                     raise ConfigError(f"{path}: silver/{table.spec.name} is declared twice", file=str(path))
                 tables[table.spec.name] = table
-        return dg.Definitions(assets=[silver_asset(table) for table in tables.values()])
+        assets = [silver_asset(table) for table in tables.values()]
+        return dg.Definitions(assets=[*assets, *(rejected_spec(table) for table in tables.values())])
 
 
 def tables_in(module: ModuleType) -> list[SilverTable]:
@@ -55,6 +56,30 @@ def tables_in(module: ModuleType) -> list[SilverTable]:
             file=module.__file__,
         )
     return found
+
+
+def rejected_spec(table: SilverTable) -> dg.AssetSpec:
+    """The catalog's entry of a table's rejected rows: nobody materializes it, the table's own runs record it."""
+    columns = {
+        "record": "The source row as JSON.",
+        "reason": "Why it is no row of the table.",
+        DS: "Its day.",
+    }
+    name, contract = table.spec.name, asset_spec(table.spec, partitions_def=daily())
+    return contract.replace_attributes(
+        key=["rejected", name],
+        deps=[contract.key],
+        description=f"Source rows that silver/{name} did not take, each with its reason. Materialize silver/{name}.",
+        group_name="rejected",
+        tags={**contract.tags, "stage": "rejected"},
+        metadata={
+            "dagster/column_schema": dg.TableSchema(
+                [dg.TableColumn(c, "string", text) for c, text in columns.items()]
+            ),
+            "dagster/uri": Lake.from_settings().path("rejected", name),
+            "dagster/table_name": f"rejected.{name}",
+        },
+    )
 
 
 def silver_asset(table: SilverTable) -> dg.AssetsDefinition:
@@ -85,9 +110,17 @@ def silver_asset(table: SilverTable) -> dg.AssetsDefinition:
             lake, days = context.resources.lake.lake, days_of(context)
             require(lake, table, days)
             staged = stage(context.resources.spark.session, lake, table, days)
-            lake.publish(staged.bad)
             yield _rate_result(key, table, staged.rejected)
-            yield from publish(context, lake, spec, staged.good, **_shown(staged.rejected))
+
+            def rejects_first(good: list[str]) -> None:
+                """Whoever sees a day's rows finds what was left out of them."""
+                lake.publish(staged.bad, good)
+                for event in _rejected_events(spec.name, staged.rejected, good):
+                    context.log_event(event)
+
+            yield from publish(
+                context, lake, spec, staged.good, first=rejects_first, **_shown(staged.rejected)
+            )
 
     return build
 
@@ -199,6 +232,15 @@ def _shown(found: Rejects) -> dict[str, Any]:
         for day, reasons in found.by_day.items()
     }
     return {"metadata": run, "day_metadata": by_day}
+
+
+def _rejected_events(name: str, found: Rejects, days: Sequence[str]) -> Iterator[dg.AssetMaterialization]:
+    for day in days:
+        metadata = {
+            "dagster/partition_row_count": sum(found.by_day[day].values()),
+            "rejected_by_reason": dg.MetadataValue.json(dict(found.by_day[day])),
+        }
+        yield dg.AssetMaterialization(["rejected", name], partition=day, metadata=metadata)
 
 
 def _rate_result(key: dg.AssetKey, table: SilverTable, found: Rejects) -> dg.AssetCheckResult:

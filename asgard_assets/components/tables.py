@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -76,6 +76,7 @@ def publish(
     plans: Mapping[str, int] | None = None,
     failed: Mapping[str, str] | None = None,
     together: bool = False,
+    first: Callable[[list[str]], None] | None = None,
 ) -> Iterator[Yielded]:
     """Audit what is staged, publish the good days in one commit, and tell Dagster about each day.
 
@@ -83,6 +84,7 @@ def publish(
     with its reason: the good days are recorded one by one, and then dg.Failure names the bad ones, so that
     only they show as failed and a resume touches only them. `plans` (`source/ds` to number) of bad days are
     not committed. `together`: the staged days belong together, so that one that breaks a check holds all back.
+    `first` is called with the good days right before they become visible, to publish what belongs to them.
     Days that are staged but were not asked for changed because of those that were; they are recorded too.
     """
     found = audit(lake, staging, spec)
@@ -93,6 +95,8 @@ def publish(
     good = [day for day in staging.days or ("",) if day not in bad]
     published = None
     if good:
+        if first:
+            first(good)
         published = lake.publish(
             staging,
             days=good if staging.partitioned else None,

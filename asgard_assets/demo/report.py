@@ -81,7 +81,7 @@ def _rows(metadata: Mapping[str, Any]) -> int:
 def print_tables(console: Console, lines: Sequence[TableLine]) -> None:
     from rich.table import Table
 
-    order = ("airbyte", "bronze", "silver", "gold", "features", "model")
+    order = ("airbyte", "bronze", "silver", "rejected", "gold", "features", "model")
     table = Table(title="Asgard demo: customer churn")
     for heading, justify in (
         ("stage", "left"),

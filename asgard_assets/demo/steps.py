@@ -47,7 +47,9 @@ def missing_steps(instance: dg.DagsterInstance) -> list[Step]:
     from asgard_assets.components.partitions import daily, weekly
     from asgard_assets.definitions import defs
 
-    specs = defs().resolve_all_asset_specs()
+    loaded = defs()
+    ours = loaded.resolve_asset_graph().materializable_asset_keys
+    specs = [s for s in loaded.resolve_all_asset_specs() if s.key in ours]
     synced = [s for s in specs if s.partitions_def is None and s.key.path[0] == "airbyte"]
     latest = [s for s in specs if s.partitions_def is None and s.key.path[0] == "features"]
     by_day = [s for s in specs if s.partitions_def == daily()]

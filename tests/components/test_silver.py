@@ -95,6 +95,12 @@ def fingerprint(lake: Lake, table: str) -> str:
     return hashlib.sha256(repr(rows(lake, f"select * from {table} order by all")).encode()).hexdigest()
 
 
+def recorded(result: dg.ExecuteInProcessResult, asset: str) -> dict[str | None, Any]:
+    """Metadata of an asset's materializations, by partition."""
+    found = (e.step_materialization_data.materialization for e in result.get_asset_materialization_events())
+    return {m.partition: m.metadata for m in found if m.asset_key.to_user_string() == asset}
+
+
 def message(result: dg.ExecuteInProcessResult) -> str:
     (failure,) = result.get_step_failure_events()
     error = failure.step_failure_data.error
@@ -123,13 +129,14 @@ def test_a_range_is_one_run_with_counts_rejects_and_reasons_by_day(lake: Lake, r
     ]
     assert lake.epochs("silver", "usage", DAYS) == dict.fromkeys(DAYS, 1)  # the empty day too
     assert (lake.version("silver", "usage"), lake.version("rejected", "usage")) == (1, 1)
-    events = {
-        e.partition: e.step_materialization_data.materialization.metadata
-        for e in result.get_asset_materialization_events()
-    }
+    events = recorded(result, "silver/usage")
     assert {d: m["dagster/partition_row_count"].value for d, m in events.items()} == dict(
         zip(DAYS, (1, 1, 0), strict=True)
     )
+    refused = {
+        d: m["dagster/partition_row_count"].value for d, m in recorded(result, "rejected/usage").items()
+    }
+    assert refused == dict(zip(DAYS, (1, 2, 0), strict=True))
     assert {d: (m["rows_read"].value, m["rejected_rows"].value) for d, m in events.items()} == {
         DAYS[0]: (3, 1),
         DAYS[1]: (3, 2),
@@ -309,7 +316,9 @@ def test_a_blocking_check_keeps_the_bad_day_out_and_publishes_the_others(lake: L
         [sys.executable, "-c", code, lake.path("silver", "usage")], capture_output=True, text=True
     )
     assert seen.stdout.split() == ["1"], seen.stderr
-    run("usage", succeeds=False)
+    assert lake.version("rejected", "usage") == 1, "no rejects of a day that is not published"
+    failing = run("usage", succeeds=False)
+    assert set(recorded(failing, "rejected/usage")) == {DAYS[0], DAYS[2]}
     assert rows(lake, "select minutes from silver.usage order by ds") == [(1.0,), (41.5,), (1.0,)]
 
 
@@ -370,7 +379,7 @@ def test_adding_a_file_adds_a_table():
         with sandbox.build_all_defs() as defs:
             defs = dg.Definitions.merge(defs, dg.Definitions(resources=dict.fromkeys(NEEDED)))
             keys = {spec.key.to_user_string() for spec in defs.resolve_all_asset_specs()}
-            assert {"silver/refunds", "silver/others"} <= keys
+            assert {"silver/refunds", "silver/others", "rejected/refunds", "rejected/others"} <= keys
             spec = defs.resolve_assets_def(dg.AssetKey(["silver", "refunds"])).get_asset_spec()
             assert spec.owners and spec.description == "Refunds." and spec.kinds == {"spark", "delta"}
         (folder / "empty.py").write_text("RATE = 2\n")
