@@ -87,19 +87,15 @@ def copy_of_demo(demo: Demo, tmp_path: Path) -> Home:
 
 
 @pytest.fixture
-def demo_servers() -> Iterator[Callable[[Home], None]]:
-    """Start the demo's sources for a home; they stop with the test."""
+def demo_api() -> Iterator[Callable[[Home], None]]:
+    """Start the demo's API for a home; it stops with the test."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(home: Home) -> None:
-        for command in (
-            ["deployments.local.demo.api", "--port", str(home.api_port), "--log", str(home.path / "requests.jsonl")],
-            ["deployments.local.airbyte.server", "--port", str(home.airbyte_port), "--landing",
-             str(home.path / "landing" / "airbyte"), "--state", str(home.path / "airbyte"), "--date", "2026-10-05"],
-        ):  # fmt: skip
-            started.append(home.start("python", "-m", *command))
-        for port in (home.api_port, home.airbyte_port):
-            wait_until(lambda port=port: listens(port), 30, f"port {port} answers")
+        log = str(home.path / "requests.jsonl")
+        api = ["deployments.local.demo.api", "--port", str(home.api_port), "--log", log]
+        started.append(home.start("python", "-m", *api))
+        wait_until(lambda: listens(home.api_port), 30, f"port {home.api_port} answers")
 
     yield start
     for server in started:

@@ -16,9 +16,9 @@ DAY, AFTER = "2026-10-31", "2026-11-01"
 
 @pytest.mark.servers
 @pytest.mark.timeout(900)
-def test_a_new_file_leads_to_new_predictions(copy_of_demo: Home, demo_servers):
+def test_a_new_file_leads_to_new_predictions(copy_of_demo: Home, demo_api):
     home = copy_of_demo
-    demo_servers(home)
+    demo_api(home)
     before = home.lake.epochs("model", "churn_predictions", [DAY])[DAY]
     invoices = home.lake.epochs("bronze", "invoices", [DAY])[DAY]
     metrics = home.lake.epochs("gold", "customer_metrics", [AFTER])[AFTER]

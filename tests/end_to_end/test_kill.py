@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
 import signal
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
-from tests.end_to_end.homes import Home, fingerprint, materialize_arguments
+from tests.end_to_end.homes import Demo, Home, fingerprint, materialize_arguments
 
 DAYS = "2026-10-05...2026-11-01"
 # Stage: what is made again, its partitions, and how long an undisturbed run of it takes at most.
@@ -46,33 +49,55 @@ def forget_tables(home: Home, stage: str) -> None:
         shutil.rmtree(home.path / "lake" / "bronze" / "invoices")
     elif stage == "model":
         shutil.rmtree(home.path / "lake" / "model" / "churn_predictions")
-    elif stage != "features":
+    elif stage == "features":
+        (home.path / "feast" / "online.db").unlink()
+    else:
         shutil.rmtree(home.path / "lake" / stage)
         if stage == "silver":
             shutil.rmtree(home.path / "lake" / "rejected", ignore_errors=True)
 
 
-def check(home: Home, stage: str, after: float, servers) -> None:
-    expected = fingerprint(home.lake)
+def check(home: Home, stage: str, after: float, expected: dict[str, tuple[int, str]], api) -> None:
     if stage == "bronze":
-        servers(home)
+        api(home)
     forget_tables(home, stage)
+    began = time.monotonic()
     ended = kill_then_finish(home, stage, after)
-    print(f"{stage}: {ended}")
-    assert fingerprint(home.lake) == expected, f"{stage}: {ended}"
+    print(f"{stage}: {ended}, whole after {time.monotonic() - began:.0f} s")
+    assert state(home) == expected, f"{stage}: {ended}"
+
+
+def state(home: Home) -> dict[str, tuple[int, str]]:
+    """Rows and hash of every table, those of the online store included."""
+    found = fingerprint(home.lake)
+    with closing(sqlite3.connect(home.path / "feast" / "online.db")) as store:
+        for (table,) in store.execute("select name from sqlite_master where type = 'table'").fetchall():
+            rows = store.execute(
+                f'select entity_key, feature_name, value, event_ts from "{table}"'
+            ).fetchall()
+            found[f"online/{table}"] = len(rows), hashlib.sha256(repr(sorted(rows)).encode()).hexdigest()
+    return found
+
+
+@pytest.fixture(scope="session")
+def undisturbed(demo: Demo) -> dict[str, tuple[int, str]]:
+    return state(demo)
 
 
 @pytest.mark.servers
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_killed_stage_is_finished_by_running_it_again(stage: str, copy_of_demo: Home, demo_servers):
-    check(copy_of_demo, stage, random.uniform(3, STAGES[stage][2] / 2), demo_servers)
+def test_a_killed_stage_is_finished_by_running_it_again(
+    stage: str, copy_of_demo: Home, undisturbed, demo_api
+):
+    check(copy_of_demo, stage, random.uniform(3, STAGES[stage][2] / 2), undisturbed, demo_api)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("turn", range(10))
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_killed_ten_times(stage: str, turn: int, copy_of_demo: Home, demo_servers):
+def test_a_stage_killed_ten_times(stage: str, turn: int, copy_of_demo: Home, undisturbed, demo_api):
     longest = STAGES[stage][2]
-    check(copy_of_demo, stage, 2 + turn * longest / 10 + random.uniform(0, longest / 10), demo_servers)
+    after = 2 + turn * longest / 10 + random.uniform(0, longest / 10)
+    check(copy_of_demo, stage, after, undisturbed, demo_api)
