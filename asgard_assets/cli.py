@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -74,15 +75,14 @@ def demo(
 
     Asks Dagster only for what is missing: a second call finds nothing to do.
     """
-    from asgard_assets.demo import run_demo
+    from asgard_assets.demo import alone, forget, run_demo
 
     settings = Settings()
-    if fresh:
-        import shutil
-
-        shutil.rmtree(settings.home, ignore_errors=True)
-    _home(settings)
-    run_demo(settings)
+    with alone(settings.home.absolute()):
+        if fresh:
+            forget(settings.home)
+        _home(settings)
+        run_demo(settings)
 
 
 @app.command()
@@ -94,6 +94,7 @@ def dev(
     from asgard_assets.demo import demo_sources
 
     settings = Settings()
+    _refuse_taken(host, port)
     _home(settings)
     with demo_sources(settings):
         command = [
@@ -113,6 +114,18 @@ def dev(
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: ui.terminate())
         raise typer.Exit(ui.wait())
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"{host}:{port} cannot be listened on ({error.strerror}): stop what is there, or take another "
+                f"port: .venv/bin/asgard dev --port {port + 1}"
+            ) from error
 
 
 @app.command()

@@ -9,13 +9,14 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
 
 from pydantic import ValidationError
 
+from asgard_assets.demo.sources import answers
 from asgard_assets.errors import ConfigError
 from asgard_assets.settings import ROOT, Settings
 from asgard_assets.spark.jars import installed, jar_folder, java
@@ -56,13 +57,9 @@ def examine() -> Iterator[Finding]:
     yield _manifest()
     yield _disk(settings.home)
     yield _memory()
-    looks: dict[str, Callable[[], str]] = {
-        "demo API port": lambda: settings.demo_api_url,
-        "Airbyte port": lambda: settings.airbyte_url,
-        "UI port": lambda: "http://127.0.0.1:3000",
-    }
-    for subject, address in looks.items():
-        yield _port(subject, address())
+    yield _port("demo API port", settings.demo_api_url, "/health", "set ASGARD_DEMO_API_URL to another one")
+    yield _port("Airbyte port", settings.airbyte_url, "/health", "set ASGARD_AIRBYTE_URL to another one")
+    yield _port("UI port", "http://127.0.0.1:3000", "/server_info", "asgard dev --port 3001")
 
 
 def _java() -> Finding:
@@ -104,7 +101,8 @@ def _memory() -> Finding:
     )
 
 
-def _port(subject: str, url: str) -> Finding:
+def _port(subject: str, url: str, page: str, instead: str) -> Finding:
+    """`page` is what answers there where it is the platform itself that listens."""
     address = urlparse(url)
     host, port = address.hostname or "127.0.0.1", address.port or 80
     with socket.socket() as probe:
@@ -112,9 +110,6 @@ def _port(subject: str, url: str) -> Finding:
         taken = probe.connect_ex((host, port)) == 0
     if not taken:
         return Finding(subject, f"{host}:{port} is free")
-    return Finding(
-        subject,
-        f"{host}:{port} is in use",
-        "fine if `make dev` is running; otherwise stop what listens there, or set ASGARD_DEMO_API_URL / "
-        "ASGARD_AIRBYTE_URL to other ports",
-    )
+    if answers(url + page):
+        return Finding(subject, f"{host}:{port} answers: it is started already")
+    return Finding(subject, f"{host}:{port} is taken", f"stop what listens there, or {instead}")

@@ -7,7 +7,9 @@ one that was killed goes on where it stopped.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +19,46 @@ from typing import TYPE_CHECKING
 from asgard_assets.demo.report import collect, print_predictions, print_tables
 from asgard_assets.demo.sources import demo_sources, write_landing_files
 from asgard_assets.demo.steps import missing_steps, progress, run_step
+from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["demo_sources", "run_demo"]
+_LOCK = "demo.lock"
+
+__all__ = ["alone", "demo_sources", "forget", "run_demo"]
+
+
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Hold the home against a second demo. Raises ConfigError where one runs, or nothing can be written."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = (home / _LOCK).open("a")
+    except OSError as error:
+        raise ConfigError(
+            f"{home} cannot be written ({error.strerror}): set ASGARD_HOME to a folder that can"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"another demo is running on {home}: wait for it, or give this one a home and ports of its own "
+                "(ASGARD_HOME, ASGARD_DEMO_API_URL, ASGARD_AIRBYTE_URL)"
+            ) from error
+        yield
+
+
+def forget(home: Path) -> None:
+    """Remove everything that earlier demos left; the home must be held."""
+    for path in home.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink()
 
 
 def run_demo(settings: Settings) -> None:

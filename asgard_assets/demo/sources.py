@@ -47,7 +47,7 @@ def demo_sources(settings: Settings) -> Iterator[None]:
             ("demo API", f"{settings.demo_api_url}/health", api),
             ("local Airbyte", f"{settings.airbyte_url}/health", airbyte),
         ):
-            if _answers(url):
+            if answers(url):
                 continue
             log_file = home / "logs" / f"{name.replace(' ', '-').lower()}.log"
             with log_file.open("ab") as output:
@@ -84,7 +84,8 @@ def _port(url: str) -> str:
     return str(urlparse(url).port or 80)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a server says 200 there."""
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310
             return answer.status == 200
@@ -94,7 +95,7 @@ def _answers(url: str) -> bool:
 
 def _wait_until_up(name: str, url: str, server: subprocess.Popen[bytes], log_file: Path) -> None:
     deadline = time.monotonic() + 30
-    while not _answers(url):
+    while not answers(url):
         if server.poll() is not None or time.monotonic() > deadline:
             said = "\n".join(log_file.read_text(errors="replace").splitlines()[-5:])
             raise SourceError(

@@ -27,6 +27,11 @@ check_java() {
 
 python=$(find_python) || die "no Python 3.11 or 3.12 found: install one (Debian: apt-get install python3 python3-venv) or name it: make setup PYTHON=/path/to/python3.11"
 check_java
+# Two of these at once would write into one environment: the second waits.
+if command -v flock >/dev/null; then
+  exec 9>"${TMPDIR:-/tmp}/asgard-setup-$(pwd | sha256sum | cut -c1-16).lock"
+  flock 9
+fi
 stamp=.venv/.asgard-$(cat requirements.lock pyproject.toml | sha256sum | cut -c1-16)
 if [ ! -e "$stamp" ]; then
   if [ ! -x .venv/bin/python ]; then
