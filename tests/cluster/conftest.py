@@ -6,6 +6,8 @@ Unmarked ones run meanwhile. Those marked `alone` disturb everybody, and run whe
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -14,9 +16,10 @@ import pytest
 
 from tests.cluster.world import World, open_world
 
-AT_ONCE = 4
+AT_ONCE = int(os.environ.get("ASGARD_STORIES_AT_ONCE", "6"))
 ORDER = ("", "together", "alone")
 RUNNING = pytest.StashKey[dict[str, "Future[Any]"]]()
+TOOK = pytest.StashKey[dict[str, tuple[float, float]]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,9 +35,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with open_world(tmp_path_factory.mktemp("world")) as opened:
-        pool = ThreadPoolExecutor(AT_ONCE)
+        pool, began = ThreadPoolExecutor(AT_ONCE), time.monotonic()
+        took = request.config.stash[TOOK] = {}
+
+        def timed(item: pytest.Function) -> None:
+            start = time.monotonic()
+            try:
+                item.obj(opened, **_parameters(item))
+            finally:
+                took[item.name] = start - began, time.monotonic() - start
+
         request.session.stash[RUNNING] = {
-            item.nodeid: pool.submit(item.obj, opened, **_parameters(item))
+            item.nodeid: pool.submit(timed, item)
             for item in request.session.items
             if isinstance(item, pytest.Function) and "together" in item.keywords
         }
@@ -56,3 +68,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     pyfuncitem.session.stash[RUNNING][pyfuncitem.nodeid].result()
     return True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """pytest's own durations of these tests are how long they were waited for."""
+    if took := config.stash.get(TOOK, {}):
+        terminalreporter.section(f"stories, {AT_ONCE} at once")
+        for name, (start, seconds) in sorted(took.items(), key=lambda entry: entry[1]):
+            terminalreporter.write_line(f"{start:5.0f} s  +{seconds:4.0f} s  {name}")

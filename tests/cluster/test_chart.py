@@ -6,8 +6,11 @@ import json
 import subprocess
 
 import pytest
+import yaml
+from dagster_k8s.container_context import K8sContainerContext
 
 from asgard_assets.settings import ROOT
+from asgard_assets.spark.application import merged
 from tests.cluster.world import World
 
 CHART = str(ROOT / "deployments/helm/asgard")
@@ -51,7 +54,7 @@ def template(*options: str, **values: str) -> subprocess.CompletedProcess[str]:
 def test_every_object_passes_a_server_side_dry_run(world: World, values: str | None) -> None:
     options = ["--values", f"{CHART}/{values}"] if values else []
     rendered = template(*options, **GIVEN, **({} if values else EVERYTHING))
-    assert rendered.returncode == 0, rendered.stderr
+    assert rendered.returncode == 0 and "error converting" not in rendered.stdout, rendered.stderr
     done = world.kubectl(
         "apply", "--dry-run=server", "--server-side", "--force-conflicts", "-n", "pipelines", "-o", "json", "-f", "-",
         body=rendered.stdout,
@@ -77,6 +80,37 @@ def test_what_must_be_given_is_asked_for_by_name(world: World, missing: str) -> 
     done = template(**{key: value for key, value in GIVEN.items() if key != missing})
     assert done.returncode != 0
     assert f"{missing}:" in done.stderr
+
+
+def test_runs_steps_and_spark_get_what_the_values_name(world: World) -> None:
+    """Secrets, pull secrets and node selectors reach the pods that Dagster and the operator make later."""
+    values = (
+        GIVEN
+        | EVERYTHING
+        | {"secrets.s3": "bucket-keys", "secrets.postgres": "history", "nodeSelector.disk": "fast"}
+    )
+    rendered = template(**values, **{"sparkSpec.driver.memory": "3g"})
+    assert rendered.returncode == 0, rendered.stderr
+    objects = [item for item in yaml.safe_load_all(rendered.stdout) if item]
+    (code,) = [
+        item for item in objects if item["metadata"]["name"] == "asgard-code" and item["kind"] == "Deployment"
+    ]
+    (container,) = code["spec"]["template"]["spec"]["containers"]
+    arguments = container["args"]
+    context = json.loads(arguments[arguments.index("--container-context") + 1])
+    runs = K8sContainerContext.create_from_config(context)
+    sources = [one["secret_ref"]["name"] for one in runs.run_k8s_config.container_config["env_from"]]
+    assert sources == ["bucket-keys", "history", "crm-token"]
+    pod = runs.run_k8s_config.pod_spec_config
+    assert pod["image_pull_secrets"] == [{"name": "registry"}]
+    assert pod["node_selector"] == {"disk": "fast"}
+    assert {one["secretRef"]["name"] for one in container["envFrom"] if "secretRef" in one} == set(sources)
+    (environment,) = [item["data"] for item in objects if item["metadata"]["name"] == "asgard-environment"]
+    assert environment["S3_SECRET_NAME"] == "bucket-keys"
+    spec = merged(
+        "chart", {"image": environment["SPARK_IMAGE"]}, json.loads(environment["ASGARD_SPARK_SPEC"])
+    )
+    assert spec.image_pull_secrets == ["registry"] and spec.driver.memory == "3g"
 
 
 def test_the_launchers_account_may_launch_and_read_no_secret(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ import yaml
 from asgard_assets.errors import ConfigError
 from asgard_assets.resources.environment import executor, resources
 from asgard_assets.settings import ROOT, Settings
+from tests.servers.postgres import postgres
+from tests.servers.s3 import s3
 
 CLUSTER = {
     "ASGARD_ENV": "production",
@@ -28,9 +31,16 @@ CLUSTER = {
     "DAGSTER_SERVICE_ACCOUNT": "asgard",
     "S3_SECRET_NAME": "asgard-s3",
     "DAGSTER_PG_HOST": "postgres",
+    "DAGSTER_PG_PORT": "5432",
     "DAGSTER_PG_USERNAME": "dagster",
     "DAGSTER_PG_PASSWORD": "canary-password",
     "DAGSTER_PG_DB": "dagster",
+}
+NOWHERE = {
+    "clusters": [{"name": "nowhere", "cluster": {"server": "https://127.0.0.1:1"}}],
+    "contexts": [{"name": "nowhere", "context": {"cluster": "nowhere", "user": "nobody"}}],
+    "users": [{"name": "nobody", "user": {}}],
+    "current-context": "nowhere",
 }
 
 
@@ -105,6 +115,36 @@ def test_the_production_instance_is_accepted_by_each_class_it_names(
     reference = InstanceRef.from_dir(str(tmp_path))
     assert reference.compute_logs_data.class_name == "S3ComputeLogManager"
     assert reference.run_launcher_data is not None
+
+
+@pytest.mark.servers
+def test_the_production_instance_keeps_history_in_postgres_and_logs_on_s3(
+    production: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the packages of the lock file, which are those of the platform image."""
+    text = (ROOT / "deployments" / "kubernetes" / "dagster.yaml").read_text()
+    instance = yaml.safe_load(text)
+    kubeconfig = tmp_path / "kubeconfig"  # here is no pod with an account, and no run is launched
+    kubeconfig.write_text(json.dumps(NOWHERE))
+    instance["run_launcher"]["config"] |= {"load_incluster_config": False, "kubeconfig_file": str(kubeconfig)}
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(instance))
+
+    @dg.asset
+    def told() -> None:
+        print("said in the step")  # noqa: T201
+
+    with postgres(tmp_path / "postgres") as database, s3(tmp_path / "s3", "logs") as store:
+        for name, value in (database.environment | store.environment).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", store.endpoint)
+        with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+            run_id = dg.materialize([told], instance=instance).run_id
+        with dg.DagsterInstance.from_config(str(tmp_path)) as another:
+            run = another.get_run_by_id(run_id)
+            assert run is not None and run.is_success
+            assert another.get_latest_materialization_event(dg.AssetKey("told")) is not None
+        kept = [path.read_text() for path in (tmp_path / "s3/logs").rglob("*.out")]
+        assert any("said in the step" in text for text in kept)
 
 
 def test_a_local_code_location_imports_neither_kubernetes_nor_boto3_nor_pyspark(tmp_path: Path) -> None:

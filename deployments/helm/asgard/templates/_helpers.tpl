@@ -28,9 +28,29 @@ capabilities: {drop: [ALL]}
 
 {{- define "asgard.environment" -}}
 - configMapRef: {name: asgard-environment}
-- secretRef: {name: {{ .Values.secrets.s3 }}}
-- secretRef: {name: {{ .Values.secrets.postgres }}}
-{{- range .Values.secrets.sources }}
+{{- range concat (compact (list .Values.secrets.s3 .Values.secrets.postgres)) .Values.secrets.sources }}
 - secretRef: {name: {{ . }}}
 {{- end }}
+{{- end }}
+
+{{- define "asgard.runs" -}}
+# What the pods of runs and steps get beside dagster.yaml; the code server hands it to the run launcher.
+k8s:
+  env_secrets: {{- toYaml (concat (compact (list .Values.secrets.s3 .Values.secrets.postgres)) .Values.secrets.sources) | nindent 2 }}
+  image_pull_policy: {{ .Values.image.pullPolicy }}
+  {{- with .Values.imagePullSecrets }}
+  image_pull_secrets: {{- toYaml . | nindent 2 }}
+  {{- end }}
+  run_k8s_config:
+    pod_spec_config:
+      node_selector: {{- toYaml .Values.nodeSelector | nindent 8 }}
+      tolerations: {{- toYaml .Values.tolerations | nindent 8 }}
+{{- end }}
+
+{{- define "asgard.sparkSpec" -}}
+{{- $pull := list -}}
+{{- range .Values.imagePullSecrets }}{{ $pull = append $pull .name }}{{ end -}}
+{{- $defaults := dict "imagePullPolicy" .Values.image.pullPolicy -}}
+{{- if $pull }}{{ $_ := set $defaults "imagePullSecrets" $pull }}{{ end -}}
+{{- mergeOverwrite $defaults (deepCopy .Values.sparkSpec) | toJson -}}
 {{- end }}

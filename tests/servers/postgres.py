@@ -1,0 +1,68 @@
+"""A real Postgres, Debian's, with a database of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.servers.builds import free_port, missing, run
+
+
+@dataclass(frozen=True)
+class Postgres:
+    port: int
+    user: str = "dagster"
+    database: str = "dagster"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What Dagster's production instance is told."""
+        return {
+            "DAGSTER_PG_HOST": "127.0.0.1",
+            "DAGSTER_PG_PORT": str(self.port),
+            "DAGSTER_PG_USERNAME": self.user,
+            "DAGSTER_PG_PASSWORD": "not-asked-for",
+            "DAGSTER_PG_DB": self.database,
+        }
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[Postgres]:
+    """A server over `folder`; it trusts every local user."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
+    if not found:
+        missing("no Postgres (Debian: apt-get install postgresql)")
+    bin_folder, server = found[-1].parent, Postgres(free_port())
+    # It refuses to run as root, and pytest's folders are closed to other users.
+    user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+    folder.mkdir(parents=True)
+    with tempfile.TemporaryDirectory(prefix="postgres-") as open_folder:
+        data = Path(open_folder) / "data"
+        if user:
+            run("chown", "postgres", open_folder)
+        run(
+            *user,
+            str(bin_folder / "initdb"),
+            "-A",
+            "trust",
+            "-U",
+            server.user,
+            "-D",
+            str(data),
+            cwd=Path("/"),
+        )
+        options = f"-p {server.port} -k {open_folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        control = [*user, str(bin_folder / "pg_ctl"), "-D", str(data), "-w"]
+        with (folder / "log").open("wb") as log:
+            subprocess.run([*control, "-o", options, "start"], stdout=log, stderr=log, cwd="/", check=True)
+        try:
+            connect = ["-h", "127.0.0.1", "-p", str(server.port), "-U", server.user]
+            run(*user, str(bin_folder / "createdb"), *connect, server.database, cwd=Path("/"))
+            yield server
+        finally:
+            run(*control, "-m", "immediate", "stop", cwd=Path("/"))
