@@ -106,7 +106,8 @@ class SparkStepLauncher(dg.ConfigurableResource, dg.StepLauncher):
                 raise
             if marks := attempt.submitter.marks(attempt.handle):
                 seen = ", ".join(f"{what} after {seconds:.0f} s" for what, seconds in marks.items())
-                yield steps.announce(step_context, f"{attempt.name}: {seen}", marks)
+                figures = {**marks, **attempt.submitter.metrics(attempt.handle)}
+                yield steps.announce(step_context, f"{attempt.name}: {seen}", figures)
             yield from attempt.verdict()
         finally:
             attempt.close()

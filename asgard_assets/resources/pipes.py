@@ -52,7 +52,8 @@ class PipesSparkApplicationClient(dg.PipesClient):
         context = context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context
         digest = _digest(context, main_application_file, arguments)
         address = f"{launcher.folder}/{context.run.run_id}-{digest}-{context.retry_number}"
-        reader = _reader(S3Transport.at(address, settings.s3_endpoint, settings.s3_region))
+        exchange = S3Transport.at(address, settings.s3_endpoint, settings.s3_region)
+        reader = _reader(exchange, launcher.look_seconds)
         name = f"asgard-{context.run.run_id[:8]}-{digest}-pipes"
         with dg.open_pipes_session(
             context=context,
@@ -92,6 +93,7 @@ class PipesSparkApplicationClient(dg.PipesClient):
                     said += submitter.logs(handle)[0]
                 said = (said + submitter.logs(handle)[0])[-16_000:]
                 events = submitter.events(handle)
+                figures = {**submitter.marks(handle), **submitter.metrics(handle)}
             finally:
                 submitter.cancel(handle)
         if state.lost or state.exit_code:
@@ -105,10 +107,10 @@ class PipesSparkApplicationClient(dg.PipesClient):
                 },
                 allow_retries=state.retry,
             )
-        return dg.PipesClientCompletedInvocation(session, metadata={"spark_application": name})
+        return dg.PipesClientCompletedInvocation(session, metadata={"spark_application": name, **figures})
 
 
-def _reader(exchange: S3Transport) -> dg.PipesMessageReader:
+def _reader(exchange: S3Transport, seconds: float) -> dg.PipesMessageReader:
     """Reads messages below the exchange's prefix, and removes them when the session ends."""
     from dagster_aws.pipes import PipesS3MessageReader
 
@@ -119,7 +121,7 @@ def _reader(exchange: S3Transport) -> dg.PipesMessageReader:
                 yield {**params, "key_prefix": exchange.prefix}
             exchange.remove()
 
-    return Reader(bucket=exchange.bucket, client=exchange.client, interval=2)
+    return Reader(bucket=exchange.bucket, client=exchange.client, interval=seconds)
 
 
 def _digest(context: dg.OpExecutionContext, *parts: Any) -> str:

@@ -213,12 +213,12 @@ def _pod_state(pod: Mapping[str, Any], gone: bool) -> State | None:
 def _from_message(message: str) -> State:
     found = re.search(r"ExitCode: (\d+)", message)
     code = int(found.group(1)) if found else 1
-    if code == 143 or found is None:
+    if code == 143 or found is None:  # gone before anybody here had seen it
         return State(
             code,
             lost=True,
-            reason=f"its driver pod is gone: {message or 'no reason was kept'}",
-            fix="the pod was deleted or its node lost; run the step again",
+            reason=f"its driver pod was deleted or evicted while the step ran: {message or 'no reason was kept'}",
+            fix="a node was drained or lost, or somebody deleted the pod; run the step again",
         )
     return State(
         code, out_of_memory="OOMKilled" in message, reason=message, fix="the last log lines say more"

@@ -37,6 +37,7 @@ _EVENTS = 8
 _GONE_SECONDS = 60
 _AWAY_SECONDS = 180
 _ENDING_SECONDS = 1.0
+_QUEUE_SECONDS = 60
 
 
 @dataclass
@@ -154,9 +155,7 @@ class KubernetesSubmitter:
         watched, now = self._watched[handle.name], time.monotonic()
         if watched.state.ended or now < watched.next_look:
             return watched.state
-        watched.next_look = now + (
-            min(self.poll_seconds, _ENDING_SECONDS) if watched.hurried else self.poll_seconds
-        )
+        watched.next_look = now + self._pause(watched, now)
         try:
             watched.state = self._look(handle.name, watched, now)
             watched.unheard = None
@@ -172,6 +171,13 @@ class KubernetesSubmitter:
                     fix="the driver stops by itself when it no longer hears this host; run the step again",
                 )
         return watched.state
+
+    def _pause(self, watched: _Watched, now: float) -> float:
+        """Until the next look: short where the end is near, long where the operator's queue is."""
+        if watched.hurried:
+            return min(self.poll_seconds, _ENDING_SECONDS)
+        queued = watched.pod_since is None and now - watched.since > _QUEUE_SECONDS
+        return self.poll_seconds * (3 if queued else 1)
 
     def hurry(self, handle: Handle) -> None:
         watched = self._watched[handle.name]
@@ -215,6 +221,16 @@ class KubernetesSubmitter:
         """Seconds from submission to what was seen first: pod, running, executor."""
         return dict(self._watched[handle.name].marks)
 
+    def metrics(self, handle: Handle) -> Mapping[str, int]:
+        """What the application took: executors, those of them that were lost, and calls to the API server."""
+        status = (self._watched[handle.name].app or {}).get("status", {})
+        states = list((status.get("executorState") or {}).values())
+        return {
+            "executors": len(states),
+            "lost_executors": sum(state in ("FAILED", "UNKNOWN") for state in states),
+            "kubernetes_calls": self.api.calls,
+        }
+
     def cancel(self, handle: Handle, grace_seconds: float = 10) -> None:
         """Delete the application with its pods and its secret, and wait until it is gone."""
         if handle.name in self._watched:
@@ -232,7 +248,8 @@ class KubernetesSubmitter:
         ending = (
             app is None or told not in ("", "SUBMITTED", "RUNNING") or "deletionTimestamp" in app["metadata"]
         )
-        looked = ending or watched.hurried or "running" not in watched.marks or now >= watched.next_pod
+        starting = bool(told) and "running" not in watched.marks  # the operator has taken it up
+        looked = ending or starting or watched.hurried or now >= watched.next_pod
         if looked:
             watched.next_pod = now + 15
             pod = self.api.get(f"{self._core('pods')}/{name}-driver")
@@ -240,7 +257,7 @@ class KubernetesSubmitter:
             if pod and watched.pod_since is None:
                 watched.pod_since = now
                 watched.mark("pod")
-        watched.app = app
+        watched.app = app or watched.app
         found = diagnosis.state(app, watched.pod, pod_is_there=pod is not None or not looked)
         if found is not None:
             return found

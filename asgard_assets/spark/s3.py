@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlparse
 
@@ -93,20 +94,28 @@ class S3Transport:
 
     @property
     def client(self) -> Any:
-        if self._client is None:
-            import boto3
-            from botocore.config import Config
+        return self._client or _client(self.endpoint, self.region, tuple(map(os.environ.get, _IDENTITY)))
 
-            # A session of its own: boto3's shared one keeps the first keys that it has seen.
-            self._client = boto3.Session().client(
-                "s3",
-                endpoint_url=self.endpoint,
-                region_name=self.region,
-                config=Config(
-                    connect_timeout=5,
-                    read_timeout=15,
-                    retries={"mode": "standard", "max_attempts": 3},
-                    s3={"addressing_style": "path"} if self.endpoint else {},
-                ),
-            )
-        return self._client
+
+# By what boto3 chooses its keys. Its own shared session would keep the first that it has seen.
+_IDENTITY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
+
+
+@lru_cache(maxsize=4)
+def _client(endpoint: str | None, region: str, identity: tuple[str | None, ...]) -> Any:
+    """One client for all attempts of this process: each holds the model of S3's API, 13 MB."""
+    import boto3
+    from botocore.config import Config
+
+    return boto3.Session().client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=region,
+        config=Config(
+            connect_timeout=5,
+            read_timeout=15,
+            max_pool_connections=32,
+            retries={"mode": "standard", "max_attempts": 3},
+            s3={"addressing_style": "path"} if endpoint else {},
+        ),
+    )

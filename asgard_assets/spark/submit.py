@@ -100,6 +100,10 @@ class Submitter(Protocol):
         """Seconds from submission to what was first seen of the driver."""
         ...
 
+    def metrics(self, handle: Handle) -> Mapping[str, int]:
+        """What the place itself counted of the driver."""
+        ...
+
     def cancel(self, handle: Handle, grace_seconds: float = 10) -> None:
         """End the driver and everything it started. Safe to call again and after it has ended."""
         ...
@@ -159,6 +163,9 @@ class LocalProcess:
         return []
 
     def marks(self, handle: Handle) -> Mapping[str, float]:
+        return {}
+
+    def metrics(self, handle: Handle) -> Mapping[str, int]:
         return {}
 
     def cancel(self, handle: Handle, grace_seconds: float = 10) -> None:

@@ -84,6 +84,10 @@ BinaryName = "$built/root/usr/sbin/runc"
 SystemdCgroup = false
 K
 background containerd containerd -c containerd.toml
+wait_for 30 containerd ctr version
+# Most of a start is the import of the images: beside the rest.
+(cd "$repository" && exec "${ASGARD_PYTHON:-.venv/bin/python}" -m deployments.images.build --import pause operator test) >log/images.log 2>&1 9>&- &
+images=$!
 background etcd etcd --data-dir etcd --listen-client-urls http://127.0.0.1:12379 --advertise-client-urls http://127.0.0.1:12379 \
   --listen-peer-urls http://127.0.0.1:12380 --initial-advertise-peer-urls http://127.0.0.1:12380 --initial-cluster default=http://127.0.0.1:12380 --unsafe-no-fsync
 bash "$here/apiserver.sh"
@@ -91,9 +95,6 @@ wait_for 120 "the API server" kubectl get --raw /readyz; say "API server ready"
 background controllers kube-controller-manager --kubeconfig=controllers.kubeconfig --root-ca-file=pki/ca.crt --service-account-private-key-file=pki/sa.key \
   --use-service-account-credentials --leader-elect=false --cluster-signing-cert-file=pki/ca.crt --cluster-signing-key-file=pki/ca.key
 background scheduler kube-scheduler --kubeconfig=scheduler.kubeconfig --leader-elect=false
-wait_for 30 containerd ctr version
-(cd "$repository" && "${ASGARD_PYTHON:-.venv/bin/python}" -m deployments.images.build --import pause operator test) >log/images.log 2>&1 || { tail -n 20 log/images.log >&2; die "the images could not be built"; }
-say "images imported"
 
 cat >kubelet.yaml <<K
 apiVersion: kubelet.config.k8s.io/v1beta1
@@ -133,6 +134,7 @@ background coredns coredns -conf Corefile
 wait_for 90 "the node" sh -c "kubectl get node node1 | grep -qw Ready"; say "node ready"
 wait_for 30 "the default service account" kubectl -n default get serviceaccount default
 
+wait $images || { tail -n 20 log/images.log >&2; die "the images could not be built"; }; say "images imported"
 kubectl create namespace pipelines >/dev/null
 # Of the platform's own chart only the rights; what it must be told besides plays no part here.
 helm template asgard "$repository/deployments/helm/asgard" -n pipelines --kube-version 1.35.4 --show-only templates/rbac.yaml \

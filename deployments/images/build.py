@@ -1,16 +1,18 @@
 """The images from the lock file without Docker: `python -m deployments.images.build [--import] asgard …`.
 
 Same content as the Dockerfiles beside this: Debian with a JRE and Python, Spark from the pyspark wheel, the
-Spark jars, the packages of `spark.lock`, the code last. Layers are plain tars under `~/.cache/asgard/images`,
-kept by what goes into them, so that a change of code costs seconds.
+Spark jars, the packages of `spark.lock`, all of the Python compiled, the code last. Layers are plain tars
+under `~/.cache/asgard/images`, kept by what goes into them, so that a change of code costs seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import hashlib
 import logging
 import os
+import py_compile
 import re
 import shutil
 import subprocess
@@ -36,7 +38,7 @@ TESTED = (
 )
 SUITE = "bookworm"
 DEBIAN = ("openjdk-17-jre-headless", "python3", "tini", "procps")
-LAYOUT = 2  # raise it when a layer is made in another way
+LAYOUT = 3  # raise it when a layer is made in another way
 APP = "opt/asgard"
 CODE = ("asgard_assets", "dbt_project", "feature_repo", "pyproject.toml")
 SPARK_USER = "spark:x:185:0:spark:/opt/spark:/bin/bash\n"
@@ -129,9 +131,20 @@ def spark() -> Path:
 
     def make(target: Path) -> None:
         with tarfile.open(target, "w") as tar:
-            home = Path(pyspark.__file__).parent
-            _add(tar, home, "opt/spark", leave=r"/(__pycache__|examples|tests|licenses)(/|$)")
-            _add(tar, Path(py4j.__file__).parent, "opt/py/py4j", leave=r"/(__pycache__|tests)(/|$)")
+            for source, path in (
+                (Path(pyspark.__file__).parent, "opt/spark"),
+                (Path(py4j.__file__).parent, "opt/py/py4j"),
+            ):
+                _add(tar, source, path, leave=r"/(__pycache__|examples|tests|licenses)(/|$)")
+                with tempfile.TemporaryDirectory() as scratch:
+                    copy = Path(scratch) / "copy"
+                    leave = shutil.ignore_patterns(
+                        "__pycache__", "examples", "tests", "licenses", "jars", "*.zip"
+                    )
+                    shutil.copytree(source, copy, ignore=leave)
+                    _compile(copy, f"/{path}")
+                    for made in copy.rglob("__pycache__"):
+                        _add(tar, made, f"{path}/{made.relative_to(copy)}")
             _link(tar, "opt/py/pyspark", "/opt/spark")
             _add(tar, entrypoint, "opt/entrypoint.sh", mode=0o755)
             for path in ("opt/spark/work-dir", "opt/spark/conf"):
@@ -139,6 +152,21 @@ def spark() -> Path:
             _text(tar, "etc/passwd", _passwd() + SPARK_USER)
 
     return layer("spark", pyspark.__version__.encode() + entrypoint.read_bytes(), make)
+
+
+def _compile(folder: Path, path: str) -> None:
+    """Compile the Python below `folder`, which will lie at `path`: no pod has to, each time it starts.
+
+    By content, not by time. The image's Python is Debian's 3.11; one that differs here would compile for itself.
+    """
+    if sys.version_info[:2] == (3, 11):
+        compileall.compile_dir(
+            folder,
+            ddir=path,
+            quiet=2,
+            workers=0,
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
 
 
 def _passwd() -> str:
@@ -154,7 +182,7 @@ def packages() -> Path:
     own = jars.LIST / "SHA256SUMS"
 
     def make(target: Path) -> None:
-        leave = r"/__pycache__(/|$)|^opt/packages/(bin|\.lock|pyarrow/include|(pandas|numpy|pyarrow|sqlalchemy)/.*tests)(/|$)"
+        leave = r"^opt/packages/(bin|\.lock|pyarrow/include|(pandas|numpy|pyarrow|sqlalchemy)/.*tests)(/|$)"
         with tempfile.TemporaryDirectory() as scratch, tarfile.open(target, "w") as tar:
             listed = Path(scratch) / "spark.lock"
             listed.write_text(_without(lock.read_text(), {"pyspark", "py4j"}))
@@ -164,12 +192,8 @@ def packages() -> Path:
                  "--target", f"{scratch}/packages", "-r", str(listed)],
                 check=True,
             )  # fmt: skip
-            _add(
-                tar,
-                Path(scratch) / "packages",
-                "opt/packages",
-                leave=leave,
-            )
+            _compile(Path(scratch) / "packages", "/opt/packages")
+            _add(tar, Path(scratch) / "packages", "opt/packages", leave=leave)
             settings = Settings()
             folder = jars.fetch(settings)
             _add(tar, folder, f"opt/cache/{folder.relative_to(settings.cache)}")
@@ -199,9 +223,14 @@ def code() -> Path:
     inputs = b"".join(str(f.relative_to(ROOT)).encode() + b"\0" + f.read_bytes() for f in files)
 
     def make(target: Path) -> None:
-        with tarfile.open(target, "w") as tar:
+        with tarfile.open(target, "w") as tar, tempfile.TemporaryDirectory() as scratch:
             for file in files:
-                _add(tar, file, f"{APP}/{file.relative_to(ROOT)}")
+                copy = Path(scratch) / file.relative_to(ROOT)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, copy)
+            _compile(Path(scratch) / "asgard_assets", f"/{APP}/asgard_assets")
+            for name in CODE:
+                _add(tar, Path(scratch) / name, f"{APP}/{name}")
             # dbt's manifest names the project's folder by a hash of its files only.
             for path in (f"{APP}/dbt_project/target", "tmp/asgard"):
                 _directory(tar, path, 0o1777)

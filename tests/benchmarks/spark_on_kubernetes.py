@@ -33,19 +33,18 @@ def launched(world: World) -> dict[str, float]:
     home = world.home("launched")
     assert home.run("summing", module="tests.cluster.stories") == 0, home.said[-3000:]
     log = home.log()
-    events = [entry.dagster_event for entry in log if entry.dagster_event]
     at = {
         event.event_type_value: entry.timestamp
         for entry in reversed(log)
         if (event := entry.dagster_event) is not None
     }
-    marks = next(e.event_specific_data.metadata for e in events if e.message and "pod after" in e.message)
+    marks = home.figures()
     begun = at["PIPELINE_START"]
     return {
-        "driver pod": marks["pod"].value,
-        "running": marks["running"].value,
+        "driver pod": marks["pod"],
+        "running": marks["running"],
         "first event": at["STEP_START"] - begun,
-        "executor": marks["executor"].value if "executor" in marks else float("nan"),
+        "executor": marks.get("executor", float("nan")),
         "success": at["STEP_SUCCESS"] - begun,
         "end of the run": at["PIPELINE_SUCCESS"] - begun,
     }

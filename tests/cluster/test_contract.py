@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,44 +35,34 @@ def test_a_spark_application_keeps_the_contract(world: World, promise: Callable[
     world.nothing_left(name)
 
 
-@pytest.fixture
-def both(
+DATES = ("2026-10-05", "2026-10-06")
+STORIES: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
+    (("table",), days(*DATES)),
+    (("second",), day(DATES[0])),
+    (("from_file",), day("b.csv")),
+    (("failing",), {}),
+    (("second_try",), {}),
+)
+
+
+def test_steps_tell_the_same_story_as_in_process(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., tuple[Any, Any]]]:
-    """Runs assets of tests/resources/launched.py in process and on the cluster; returns both stories."""
-    home = world.home("contract")
-    instances, ran = [], set[str]()
-    for name in ("here", "there"):
-        (tmp_path / name).mkdir()
-        instances.append(dg.DagsterInstance.local_temp(str(tmp_path / name)))
-        instances[-1].add_dynamic_partitions("files", ["a.csv", "b.csv"])
-    for name, value in home.environment.items():
-        monkeypatch.setenv(name, value)
-
-    def run(*assets: str, tags: dict[str, str] | None = None) -> tuple[Any, Any]:
-        logs = []
-        for launcher, instance in zip(("none", "kubernetes"), instances, strict=True):
-            monkeypatch.setenv("ASGARD_LAUNCHER", launcher)
-            logs.append(execute(instance, assets, tags))
-        ran.add(f"asgard-{logs[1][0].run_id[:8]}-")
-        return story(logs[0]), story(logs[1])
-
-    yield run
-    world.nothing_left(*ran)
-    for instance in instances:
-        instance.dispose()
-
-
-def test_steps_tell_the_same_story_as_in_process(both: Callable[..., tuple[Any, Any]]) -> None:
+) -> None:
     """Ranges, checks, metadata, logs, provenance; subsets; dynamic partitions; errors; retries."""
-    for date in ("2026-10-05", "2026-10-06"):
-        both("upstream", tags=day(date))
-    for assets, tags in (
-        (("table",), days("2026-10-05", "2026-10-06")),
-        (("second",), day("2026-10-05")),
-        (("from_file",), day("b.csv")),
-        (("failing",), {}),
-        (("second_try",), {}),
-    ):
-        here, there = both(*assets, tags=dict(tags))
-        assert there == here, json.dumps([here, there], default=str, indent=1)[:4000]
+    for name, value in world.home("contract").environment.items():
+        monkeypatch.setenv(name, value)
+    told: dict[str, list[Any]] = {}
+    for launcher in ("none", "kubernetes"):
+        monkeypatch.setenv("ASGARD_LAUNCHER", launcher)
+        (tmp_path / launcher).mkdir()
+        with dg.DagsterInstance.local_temp(str(tmp_path / launcher)) as instance:
+            instance.add_dynamic_partitions("files", ["a.csv", "b.csv"])
+            for date in DATES:
+                execute(instance, ("upstream",), day(date))
+            # Side by side, as steps of different runs are.
+            with ThreadPoolExecutor(len(STORIES) if launcher == "kubernetes" else 1) as pool:
+                logs = list(pool.map(lambda told: execute(instance, *told), STORIES))  # noqa: B023
+        told[launcher] = [story(log) for log in logs]
+    for (assets, _), here, there in zip(STORIES, told["none"], told["kubernetes"], strict=True):
+        assert there == here, (assets, json.dumps([here, there], default=str, indent=1)[:4000])
+    world.nothing_left(*(f"asgard-{log[0].run_id[:8]}-" for log in logs))

@@ -4,8 +4,10 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -18,6 +20,7 @@ from asgard_assets.settings import Settings
 from asgard_assets.spark.kube import Api
 from tests.cluster import test_stories
 from tests.cluster.world import World, import_image
+from tests.servers.postgres import postgres
 
 TURNS = int(os.environ.get("ASGARD_SOAK_TURNS", "10"))
 APPLICATIONS = int(os.environ.get("ASGARD_SOAK_APPLICATIONS", "200"))
@@ -42,7 +45,7 @@ def test_each_end_leaves_the_run_in_the_right_state_and_nothing_behind(
 
 @pytest.mark.alone
 def test_many_applications_submitted_at_once_all_end_and_dagster_knows(
-    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Their drivers end at once: what is counted is our side and the operator's queue."""
     import_image("trivial")
@@ -54,7 +57,7 @@ def test_many_applications_submitted_at_once_all_end_and_dagster_knows(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("ASGARD_SPARK_SPEC", json.dumps(small))
     launcher = kubernetes_launcher(Settings()).model_copy(
-        update={"operator_seconds": 7200.0, "start_seconds": 7200.0, "poll_seconds": 1.0}
+        update={"operator_seconds": 7200.0, "start_seconds": 7200.0, "poll_seconds": 2.0}
     )
     client = PipesSparkApplicationClient(launcher)
     lived: list[float] = []
@@ -62,8 +65,10 @@ def test_many_applications_submitted_at_once_all_end_and_dagster_knows(
     @dg.asset
     def one(context: dg.AssetExecutionContext) -> None:
         began = time.monotonic()
-        client.run(context=context, main_application_file="local:///nothing.py")
-        lived.append(time.monotonic() - began)
+        try:
+            client.run(context=context, main_application_file="local:///nothing.py")
+        finally:
+            lived.append(time.monotonic() - began)
 
     calls = _counted(monkeypatch)
     memory: list[float] = []
@@ -77,7 +82,7 @@ def test_many_applications_submitted_at_once_all_end_and_dagster_knows(
     watcher = threading.Thread(target=watch)
     watcher.start()
     began = time.monotonic()
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+    with history(tmp_path) as instance:
         try:
             with ThreadPoolExecutor(APPLICATIONS) as pool:
                 runs = [
@@ -102,6 +107,28 @@ def test_many_applications_submitted_at_once_all_end_and_dagster_knows(
     assert calls() / minutes <= 40, figures
     assert max(memory) - memory[len(memory) // 4] <= 50, figures
     world.nothing_left()
+
+
+@contextmanager
+def history(folder: Path) -> Iterator[dg.DagsterInstance]:
+    """Of a size for so many runs: in Postgres."""
+    with postgres(folder / "postgres") as database:
+        names = {
+            "hostname": "HOST",
+            "port": "PORT",
+            "username": "USERNAME",
+            "password": "PASSWORD",
+            "db_name": "DB",
+        }
+        given: dict[str, Any] = {
+            key: database.environment[f"DAGSTER_PG_{name}"] for key, name in names.items()
+        }
+        storage = {"postgres": {"postgres_db": {**given, "port": database.port}}}
+        (folder / "dagster.yaml").write_text(
+            json.dumps({"storage": storage, "telemetry": {"enabled": False}})
+        )
+        with dg.DagsterInstance.from_config(str(folder)) as instance:
+            yield instance
 
 
 def _counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:

@@ -298,6 +298,8 @@ def test_a_step_outlives_a_lost_executor_and_s3_away_for_half_a_minute(world: Wo
         server.append(start_s3(home.folder, 17071))
         assert host.wait(420) == 0, home.said[-4000:]
         assert home.status() == "SUCCESS"
+        figures = home.figures()
+        assert figures["executors"] >= 2 and figures["lost_executors"] >= 1, figures
         home.nothing_left()
 
 

@@ -208,6 +208,12 @@ class Home:
         with dg.DagsterInstance.from_config(str(self.folder / "dagster")) as instance:
             return instance.get_runs(limit=1)[0].status.value
 
+    def figures(self) -> dict[str, float]:
+        """What the launcher says of the last driver: seconds to each part of its start, executors, calls."""
+        said = [e.dagster_event for e in self.log() if e.dagster_event and "pod after" in (e.message or "")]
+        assert said, self.said[-4000:]
+        return {name: value.value for name, value in said[-1].event_specific_data.metadata.items()}  # pyright: ignore
+
     def failure(self) -> Any:
         """What the last failed step says: its error, and the metadata of a dg.Failure."""
         found = [e.dagster_event for e in self.log() if e.dagster_event and e.dagster_event.is_step_failure]

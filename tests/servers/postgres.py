@@ -56,7 +56,7 @@ def postgres(folder: Path) -> Iterator[Postgres]:
             str(data),
             cwd=Path("/"),
         )
-        options = f"-p {server.port} -k {open_folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        options = f"-p {server.port} -k {open_folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=500"
         control = [*user, str(bin_folder / "pg_ctl"), "-D", str(data), "-w"]
         with (folder / "log").open("wb") as log:
             subprocess.run([*control, "-o", options, "start"], stdout=log, stderr=log, cwd="/", check=True)
