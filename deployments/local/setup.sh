@@ -8,7 +8,7 @@ die() { printf 'asgard: %s\n' "$*" >&2; exit 1; }
 
 find_python() {
   local candidate
-  for candidate in ${PYTHON:-} python3.11 python3.12 python3; do
+  for candidate in ${PYTHON:-python3.11 python3.12 python3}; do
     if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
       command -v "$candidate"
       return
@@ -25,7 +25,7 @@ check_java() {
   [ "${version:-0}" -ge 17 ] || die "Java $version is too old: Spark needs a JDK 17 or newer; set JAVA_HOME to one"
 }
 
-python=$(find_python) || die "no Python 3.11 or 3.12 found: install one (Debian: apt-get install python3 python3-venv) or name it: make setup PYTHON=/path/to/python3.11"
+python=$(find_python) || die "no Python 3.11 or 3.12 found${PYTHON:+ at $PYTHON}: install one (Debian: apt-get install python3 python3-venv) or name it: make setup PYTHON=/path/to/python3.11"
 check_java
 # Two of these at once would write into one environment: the second waits.
 if command -v flock >/dev/null; then

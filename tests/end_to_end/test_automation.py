@@ -7,11 +7,19 @@ import shutil
 import signal
 import time
 
+import dagster as dg
 import pytest
 
 from tests.end_to_end.homes import Home, wait_until
 
 DAY, AFTER = "2026-10-31", "2026-11-01"
+
+
+def ticked(home: Home, sensor: str) -> bool:
+    """Whether the daemon's sensor has looked since it started."""
+    with dg.DagsterInstance.from_config(str(home.path / "dagster")) as instance:
+        states = [s for s in instance.all_instigator_state() if s.instigator_name == sensor]
+        return any(instance.get_ticks(s.instigator_origin_id, s.selector_id, limit=1) for s in states)
 
 
 @pytest.mark.servers
@@ -24,7 +32,7 @@ def test_a_new_file_leads_to_new_predictions(copy_of_demo: Home, demo_api):
     metrics = home.lake.epochs("gold", "customer_metrics", [AFTER])[AFTER]
     daemon = home.start("dagster-daemon", "run", "-w", "workspace.yaml")
     try:
-        time.sleep(20)
+        wait_until(lambda: ticked(home, "invoices_files"), 60, "the sensor has looked once")
         folder = home.path / "landing" / "invoices" / f"ds={DAY}"
         folder.mkdir(parents=True, exist_ok=True)
         waiting = folder / ".late.csv.tmp"
