@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,9 +13,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from asgard_assets import cli_api, cli_files
 from asgard_assets.errors import AsgardError, ConfigError
+from asgard_assets.lake import Lake
 from asgard_assets.settings import ROOT, Settings
 
 app = typer.Typer(
@@ -146,6 +149,43 @@ def sweep(
         lines = list(remove_leftovers(instance, kubernetes_launcher(settings), lost or ()))
     for line in lines or ["nothing is left"]:
         console.print(line, highlight=False, markup=False)
+
+
+@app.command()
+def sql(
+    query: Annotated[str | None, typer.Argument(help="DuckDB's SQL; default: lists the tables.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Show no more than this many.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line a row.")] = False,
+) -> None:
+    """Ask the lake: `asgard sql "select ds, count(*) from silver.usage group by ds order by ds"`.
+
+    Every table is `stage.table`, rejected rows (`rejected.usage`) and quarantined records (`quarantine.usage`)
+    included. The lake is read, never written.
+    """
+    import duckdb
+    from rich.table import Table
+
+    query = (
+        query
+        or "select schema_name as stage, view_name as name from duckdb_views() where not internal order by all"
+    )
+    with Lake.from_settings().connect() as connection:
+        try:
+            answer = connection.sql(query)
+            columns, found = (answer.columns, answer.fetchmany(rows + 1)) if answer else ([], [])
+        except duckdb.Error as error:
+            raise ConfigError(str(error).partition("\n\nLINE")[0]) from error
+    if as_json:
+        for row in found[:rows]:
+            typer.echo(json.dumps(dict(zip(columns, row, strict=True)), default=str))
+        return
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in found[:rows]:
+        table.add_row(*("" if value is None else escape(str(value)) for value in row))
+    wide = Console(width=None if console.is_terminal else 10_000, highlight=False)
+    wide.print(table if found else "no rows")
+    if len(found) > rows:
+        wide.print(f"… and more: --rows {10 * rows}")
 
 
 cli_api.register(app)

@@ -12,13 +12,15 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from asgard_assets.cli import app, dev
+from asgard_assets.cli import app, dev, sql
 from asgard_assets.demo import alone, forget
 from asgard_assets.doctor import Finding, examine
 from asgard_assets.errors import ConfigError
+from asgard_assets.lake import Lake
 from asgard_assets.settings import ROOT
 
 
@@ -33,7 +35,7 @@ def server(status: int) -> Iterator[str]:
             self.send_response(status)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as listening:
@@ -124,3 +126,37 @@ def test_setup_says_what_the_machine_lacks(tmp_path: Path, there: dict[str, str]
     assert done.stderr.startswith(f"asgard: {said}"), done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (repository / ".venv").exists()
+
+
+@pytest.fixture
+def orders(lake: Lake) -> Lake:
+    """A lake with one table of two rows."""
+    rows = pa.table({"id": [1, 2], "note": ["a [b] c", None], "ds": ["2026-10-05"] * 2})
+    staging = lake.stage("silver", "orders", rows.schema, ["2026-10-05"])
+    lake.write(staging, rows)
+    lake.publish(staging)
+    return lake
+
+
+def test_the_lake_is_asked_in_sql(orders):
+    def ask(*arguments: str) -> list[str]:
+        said = CliRunner().invoke(app, ["sql", *arguments])
+        assert said.exit_code == 0, said.output
+        return [line.rstrip() for line in said.output.splitlines()]
+
+    assert ask() == ["stage   name", "silver  orders"]
+    query = "select id, note from silver.orders order by id"
+    assert ask(query) == ["id  note", "1   a [b] c", "2"]
+    assert ask("--json", query) == ['{"id": 1, "note": "a [b] c"}', '{"id": 2, "note": null}']
+    assert ask("--rows", "1", query)[-1] == "… and more: --rows 10"
+    assert ask("select 1 where false") == ["no rows"]
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [("select nam from silver.orders", "note"), ("selec 1", "syntax error"), ("select * from silver.order", "orders")],
+)  # fmt: skip
+def test_a_wrong_question_is_answered_with_what_there_is(orders, query, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        sql(query)
+    assert "LINE 1" not in str(caught.value)

@@ -12,7 +12,7 @@ from asgard_assets.components.api_metadata import day_metadata, metadata
 from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
-from asgard_assets.components.tables import asset_spec, check_specs, days_of, publish
+from asgard_assets.components.tables import days_of, publish, table_asset
 from asgard_assets.ingest.api.bronze import table_spec
 from asgard_assets.ingest.api.models import ApiSource, Mode
 from asgard_assets.quality.tables import Model
@@ -66,19 +66,14 @@ def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
     spec = table_spec(source)
     upstreams = source.rows.upstreams if source.rows else ()
 
-    @dg.multi_asset(
+    @table_asset(
+        spec,
         name=f"api_{source.name}",
-        specs=[
-            asset_spec(
-                spec,
-                deps=[dg.AssetKey(table.split("/")) for table in upstreams],
-                # How things are now is asked for while the day still runs.
-                partitions_def=daily(end_offset=1 if source.kind == "snapshot" else 0),
-                automation=on_upstream_change() if model.automation == "on_upstream_change" else None,
-                extra_metadata={"base_url": source.endpoint.base_url, "form": source.form.type},
-            )
-        ],
-        check_specs=check_specs(spec),
+        deps=[dg.AssetKey(table.split("/")) for table in upstreams],
+        # How things are now is asked for while the day still runs.
+        partitions_def=daily(end_offset=1 if source.kind == "snapshot" else 0),
+        automation=on_upstream_change() if model.automation == "on_upstream_change" else None,
+        extra_metadata={"base_url": source.endpoint.base_url, "form": source.form.type},
         # A cursor goes on from one day to the next; what it gets cannot be told apart by days.
         backfill_policy=dg.BackfillPolicy.multi_run(1)
         if source.incremental

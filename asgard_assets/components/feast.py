@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
-from asgard_assets.components.tables import Yielded, asset_spec, check_specs, days_of
+from asgard_assets.components.tables import Yielded, days_of, table_asset
 from asgard_assets.lake import Lake
 from asgard_assets.ml.views import FeatureViewSpec
 from asgard_assets.ml.window import Window, validate
@@ -45,19 +45,14 @@ def feature_view_asset(view: FeatureViewSpec) -> dg.AssetsDefinition:
         "ttl": f"{view.ttl_days} days",
         "entity": view.entity,
     }
-    spec = asset_spec(
+
+    @table_asset(
         contract,
+        name=f"features_{view.name}",
         deps=[dg.AssetKey([view.stage, view.source])],
         partitions_def=daily(),
         automation=on_upstream_change(),
         extra_metadata=gold,
-    )
-
-    @dg.multi_asset(
-        name=f"features_{view.name}",
-        specs=[spec],
-        check_specs=check_specs(contract),
-        backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def body(context: dg.AssetExecutionContext, features: FeatureStoreResource) -> Iterator[Yielded]:
         with clear_failures():

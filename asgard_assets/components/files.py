@@ -11,7 +11,7 @@ from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.file_sensor import file_sensor
 from asgard_assets.components.loaded import publish_loaded
 from asgard_assets.components.partitions import daily
-from asgard_assets.components.tables import asset_spec, check_specs, days_of
+from asgard_assets.components.tables import days_of, table_asset
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.models import FileSource
@@ -55,19 +55,13 @@ def file_asset(source: FileSource) -> dg.AssetsDefinition:
     """The Bronze asset: a run loads its day or its range of days as one Spark job and one commit."""
     spec = source.spec
 
-    @dg.multi_asset(
+    @table_asset(
+        spec,
         name=f"files_{source.name}",
-        specs=[
-            asset_spec(
-                spec,
-                deps=[dg.AssetKey(list(d)) for d in source.deps],
-                partitions_def=daily(),
-                extra_metadata={SOURCE: dg.MetadataValue.json(source.model_dump(mode="json"))},
-            )
-        ],
-        check_specs=check_specs(spec),
+        deps=[dg.AssetKey(list(d)) for d in source.deps],
+        partitions_def=daily(),
+        extra_metadata={SOURCE: dg.MetadataValue.json(source.model_dump(mode="json"))},
         required_resource_keys={"lake", "spark", "step_launcher"},
-        backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def load_files(context: dg.AssetExecutionContext, config: Reload) -> Iterator[Any]:
         from asgard_assets.ingest.files.load import load

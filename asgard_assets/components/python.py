@@ -9,7 +9,7 @@ import dagster as dg
 from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
-from asgard_assets.components.tables import Yielded, asset_spec, check_specs, days_of, publish
+from asgard_assets.components.tables import Yielded, days_of, publish, table_asset
 from asgard_assets.lake import Lake
 from asgard_assets.quality.tables import Check, Column, TableSpec
 from asgard_assets.resources.lake import LakeResource
@@ -49,18 +49,12 @@ def table(
     )
 
     def make(function: Callable[[Lake, list[str]], "pa.Table"]) -> dg.AssetsDefinition:
-        @dg.multi_asset(
+        @table_asset(
+            spec,
             name=f"{stage}_{name}",
-            specs=[
-                asset_spec(
-                    spec,
-                    deps=[dg.AssetKey(dep.split("/")) for dep in deps],
-                    partitions_def=daily(),
-                    automation=on_upstream_change(),
-                )
-            ],
-            check_specs=check_specs(spec),
-            backfill_policy=dg.BackfillPolicy.single_run(),
+            deps=[dg.AssetKey(dep.split("/")) for dep in deps],
+            partitions_def=daily(),
+            automation=on_upstream_change(),
         )
         def asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Yielded]:
             with clear_failures():

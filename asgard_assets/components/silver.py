@@ -12,7 +12,14 @@ import dagster as dg
 from asgard_assets.components.automation import days_before, on_upstream_change
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
-from asgard_assets.components.tables import Yielded, asset_spec, check_specs, days_of, publish
+from asgard_assets.components.tables import (
+    Yielded,
+    asset_spec,
+    check_specs,
+    days_of,
+    publish,
+    table_asset,
+)
 from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.settings import Settings
@@ -98,11 +105,13 @@ def silver_asset(table: SilverTable) -> dg.AssetsDefinition:
         RATE, asset=key, description=f"At most {table.max_rejected:.0%} of a day's source rows are rejected."
     )
 
-    @dg.multi_asset(
+    @table_asset(
+        spec,
         name=f"silver_{spec.name}",
-        specs=[asset_spec(spec, deps=deps, partitions_def=daily(), automation=on_upstream_change(lookups))],
-        check_specs=[*check_specs(spec), rate],
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        deps=deps,
+        partitions_def=daily(),
+        automation=on_upstream_change(lookups),
+        checks=[*check_specs(spec), rate],
         required_resource_keys={"spark", "lake", "step_launcher"},
     )
     def build(context: dg.AssetExecutionContext) -> Iterator[Yielded]:

@@ -61,6 +61,34 @@ def check_specs(spec: TableSpec) -> list[dg.AssetCheckSpec]:
     ]
 
 
+def table_asset(
+    spec: TableSpec,
+    *,
+    name: str,
+    deps: Sequence[Any] = (),
+    partitions_def: dg.PartitionsDefinition | None = None,
+    automation: dg.AutomationCondition | None = None,
+    extra_metadata: Mapping[str, Any] | None = None,
+    checks: Sequence[dg.AssetCheckSpec] | None = None,
+    **options: Any,
+) -> Callable[[Callable[..., Iterator[Any]]], dg.AssetsDefinition]:
+    """Make a function the asset of one table, with the table's checks (or `checks`) in its step.
+
+    A range of partitions is one run. `options` are those of `dg.multi_asset`, and win.
+    """
+    contract = asset_spec(
+        spec,
+        deps=deps,
+        partitions_def=partitions_def,
+        automation=automation,
+        extra_metadata=extra_metadata,
+    )
+    if partitions_def is not None:
+        options = {"backfill_policy": dg.BackfillPolicy.single_run()} | options
+    found = check_specs(spec) if checks is None else checks
+    return dg.multi_asset(name=name, specs=[contract], check_specs=found, **options)
+
+
 def days_of(context: dg.AssetExecutionContext) -> list[str]:
     """The days that this run was asked for: one, or a range in order."""
     return list(context.partition_keys)

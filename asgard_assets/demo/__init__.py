@@ -86,8 +86,11 @@ def run_demo(settings: Settings) -> None:
         print_predictions(console, Lake.from_settings(settings))
         console.print(f"\n[bold]{time.monotonic() - started:.0f} s.[/] Next:")
         console.print("  make dev     the Dagster UI on this data, http://127.0.0.1:3000")
+        console.print('  .venv/bin/asgard sql "select * from gold.customer_metrics limit 5"    ask the lake')
         console.print("  make test    the tests")
-        console.print("  README.md    add a source, a Silver table, a Gold model, a feature view, a model")
+        console.print(
+            "  docs/tutorial.md    add a source, a Silver table, a Gold model, a feature view, a model"
+        )
 
 
 @contextmanager

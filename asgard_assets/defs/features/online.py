@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from asgard_assets.components.failures import clear_failures
-from asgard_assets.components.tables import Yielded, asset_spec, check_specs
+from asgard_assets.components.tables import Yielded, check_specs, table_asset
 from asgard_assets.lake import Lake
 from asgard_assets.ml.online import fill
 from asgard_assets.ml.views import feature_views
@@ -46,17 +46,13 @@ AUTOMATION = (
 )
 
 
-@dg.multi_asset(
+@table_asset(
+    SPEC,
     name="features_online",
-    specs=[
-        asset_spec(
-            SPEC,
-            deps=[dg.AssetKey(["features", name]) for name in VIEWS],
-            automation=AUTOMATION,
-            extra_metadata={"dagster/uri": str(Settings().home.absolute() / "feast" / "online.db")},
-        )
-    ],
-    check_specs=CHECKS,
+    deps=[dg.AssetKey(["features", name]) for name in VIEWS],
+    automation=AUTOMATION,
+    extra_metadata={"dagster/uri": str(Settings().home.absolute() / "feast" / "online.db")},
+    checks=CHECKS,
 )
 def online(features: FeatureStoreResource) -> Iterator[Yielded]:
     with clear_failures():

@@ -7,7 +7,7 @@ import dagster as dg
 
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import weekly
-from asgard_assets.components.tables import Yielded, asset_spec, days_of
+from asgard_assets.components.tables import Yielded, days_of, table_asset
 from asgard_assets.ml import plots
 from asgard_assets.ml.candidate import Candidate, propose
 from asgard_assets.quality.tables import Check, Column, TableSpec
@@ -49,19 +49,14 @@ CHECKS = [
 ]
 
 
-@dg.multi_asset(
+@table_asset(
+    SPEC,
     name="churn_model",
-    specs=[
-        asset_spec(
-            SPEC,
-            deps=[dg.AssetKey(["model", "churn_training_set"])],
-            partitions_def=weekly(),
-            automation=dg.AutomationCondition.on_missing(),
-            extra_metadata={"dagster/uri": "models:/churn", "dagster/table_name": "model.churn_model"},
-        )
-    ],
-    check_specs=CHECKS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=[dg.AssetKey(["model", "churn_training_set"])],
+    partitions_def=weekly(),
+    automation=dg.AutomationCondition.on_missing(),
+    extra_metadata={"dagster/uri": "models:/churn", "dagster/table_name": "model.churn_model"},
+    checks=CHECKS,
 )
 def churn_model(
     context: dg.AssetExecutionContext, lake: LakeResource, mlflow: ModelRegistryResource

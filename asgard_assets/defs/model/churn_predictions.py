@@ -8,7 +8,7 @@ import dagster as dg
 from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
-from asgard_assets.components.tables import Yielded, asset_spec, check_specs, days_of, publish
+from asgard_assets.components.tables import Yielded, days_of, publish, table_asset
 from asgard_assets.ml.churn import CHURN_VIEWS, predictions
 from asgard_assets.ml.predict import predict, schema, top
 from asgard_assets.resources.features import FeatureStoreResource
@@ -24,18 +24,12 @@ DEPS = [
 ]
 
 
-@dg.multi_asset(
+@table_asset(
+    SPEC,
     name="churn_predictions",
-    specs=[
-        asset_spec(
-            SPEC,
-            deps=DEPS,
-            partitions_def=daily(),
-            automation=on_upstream_change().ignore(dg.AssetSelection.assets(MODEL)),  # type: ignore[attr-defined]
-        )
-    ],
-    check_specs=check_specs(SPEC),
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=DEPS,
+    partitions_def=daily(),
+    automation=on_upstream_change().ignore(dg.AssetSelection.assets(MODEL)),  # type: ignore[attr-defined]
 )
 def churn_predictions(
     context: dg.AssetExecutionContext, features: FeatureStoreResource, mlflow: ModelRegistryResource

@@ -8,7 +8,7 @@ import dagster as dg
 
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import weekly
-from asgard_assets.components.tables import Yielded, asset_spec, check_specs, days_of, publish
+from asgard_assets.components.tables import Yielded, days_of, publish, table_asset
 from asgard_assets.ml.churn import CHURN_VIEWS, WINDOW, training_set
 from asgard_assets.ml.training import build, schema, summary
 from asgard_assets.resources.features import FeatureStoreResource
@@ -24,14 +24,13 @@ with warnings.catch_warnings():
 DEPS = [dg.AssetDep(dg.AssetKey(["features", view]), partition_mapping=HISTORY) for view in CHURN_VIEWS]
 
 
-@dg.multi_asset(
+@table_asset(
+    SPEC,
     name="churn_training_set",
+    deps=DEPS,
+    partitions_def=weekly(),
     # Once a week, when its days are complete. A correction to an old day does not retrain: the next week sees it.
-    specs=[
-        asset_spec(SPEC, deps=DEPS, partitions_def=weekly(), automation=dg.AutomationCondition.on_missing())
-    ],
-    check_specs=check_specs(SPEC),
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    automation=dg.AutomationCondition.on_missing(),
 )
 def churn_training_set(
     context: dg.AssetExecutionContext, features: FeatureStoreResource
