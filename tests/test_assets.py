@@ -65,8 +65,9 @@ def test_each_silver_table_shows_its_rejected_rows_beside_it(graph, specs):
     rejected = {s.key.path[1]: s for name, s in specs.items() if name.startswith("rejected/")}
     assert set(rejected) == silver
     for name, spec in rejected.items():
-        assert graph.get(spec.key).parent_keys == {dg.AssetKey(["silver", name])}
         assert spec.key not in graph.materializable_asset_keys, "its table's run makes it"
+        assert spec.metadata["recorded_by"].asset_key == dg.AssetKey(["silver", name])
+        assert specs[f"silver/{name}"].metadata["rejected"].asset_key == spec.key
         assert spec.partitions_def == daily() and spec.group_name == "rejected"
         assert spec.owners == specs[f"silver/{name}"].owners and spec.kinds and spec.freshness_policy
         assert f"silver/{name}" in (spec.description or "")
@@ -86,6 +87,13 @@ def test_a_range_of_any_table_is_one_run(graph, specs):
     for name, spec in tables(specs).items():
         if spec.partitions_def is not None:
             assert graph.get(spec.key).backfill_policy == dg.BackfillPolicy.single_run(), name
+
+
+def test_everything_up_and_down_from_a_table_can_be_materialized(graph, specs):
+    """Dagster refuses a selection such as `key:"bronze/usage"+` that reaches what nothing executes."""
+    for name in tables(specs):
+        for selection in (f'key:"{name}"+', f'+key:"{name}"'):
+            assert dg.AssetSelection.from_string(selection).resolve(graph) <= graph.materializable_asset_keys
 
 
 def test_every_upstream_exists(graph):

@@ -66,7 +66,10 @@ def tables_in(module: ModuleType) -> list[SilverTable]:
 
 
 def rejected_spec(table: SilverTable) -> dg.AssetSpec:
-    """The catalog's entry of a table's rejected rows: nobody materializes it, the table's own runs record it."""
+    """The catalog's entry of a table's rejected rows: nobody materializes it, the table's own runs record it.
+
+    It has a link and no edge: what cannot be executed must not be in `key:"bronze/usage"+`.
+    """
     columns = {
         "record": "The source row as JSON.",
         "reason": "Why it is no row of the table.",
@@ -75,7 +78,6 @@ def rejected_spec(table: SilverTable) -> dg.AssetSpec:
     name, contract = table.spec.name, asset_spec(table.spec, partitions_def=daily())
     return contract.replace_attributes(
         key=["rejected", name],
-        deps=[contract.key],
         description=f"Source rows that silver/{name} did not take, each with its reason. Materialize silver/{name}.",
         group_name="rejected",
         tags={**contract.tags, "stage": "rejected"},
@@ -85,6 +87,7 @@ def rejected_spec(table: SilverTable) -> dg.AssetSpec:
             ),
             "dagster/uri": Lake.from_settings().path("rejected", name),
             "dagster/table_name": f"rejected.{name}",
+            "recorded_by": dg.MetadataValue.asset(contract.key),
         },
     )
 
@@ -111,6 +114,7 @@ def silver_asset(table: SilverTable) -> dg.AssetsDefinition:
         deps=deps,
         partitions_def=daily(),
         automation=on_upstream_change(lookups),
+        extra_metadata={"rejected": dg.MetadataValue.asset(dg.AssetKey(["rejected", spec.name]))},
         checks=[*check_specs(spec), rate],
         required_resource_keys={"spark", "lake", "step_launcher"},
     )
