@@ -42,7 +42,7 @@ class OpenStore:
 def open_store(settings: Settings | None = None) -> Iterator[OpenStore]:
     """Feast's store over the lake that the settings name, with the repository applied.
 
-    The registry is a file; it is written only where a definition changed since it was last applied.
+    It is applied where a definition changed since the last time, or a file of it is gone.
     """
     settings = settings or Settings()
     os.environ.setdefault("FEAST_USAGE", "False")
@@ -101,8 +101,10 @@ def _apply(store: FeatureStore, settings: Settings, lake: Lake) -> None:
     folder = settings.home.absolute() / "feast"
     sources = [REPOSITORY / "definitions.py", *sorted(FOLDER.rglob("defs.yaml"))]
     stamp = hashlib.sha256(b"\0".join([lake.root.encode(), *(f.read_bytes() for f in sources)])).hexdigest()
-    marker = folder / "applied"
-    if marker.exists() and marker.read_text() == stamp and (folder / "registry.db").exists():
+    marker, kept = folder / "applied", [folder / "registry.db"]
+    if getattr(store.config.online_store, "type", None) == "sqlite":
+        kept.append(folder / "online.db")  # applying makes its tables
+    if all(f.exists() and f.stat().st_size for f in kept) and marker.exists() and marker.read_text() == stamp:
         return
     store.apply(repository_objects(), partial=False)
     marker.write_text(stamp)

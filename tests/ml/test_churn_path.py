@@ -259,6 +259,9 @@ def test_the_online_store_serves_the_newest_values_whatever_day_was_rerun(fresh:
     latest = online.fill(fresh.store, views)
     assert latest.differing == [] and latest.keys["customer_value"] == 800
     assert online.read(fresh.store, view, [1])[1]["orders"] == 2_000, "a correction arrives"
+    (fresh.settings.home / "feast" / "online.db").unlink()
+    with open_store(fresh.settings) as store:
+        assert online.fill(store, views).differing == [], "a store that was lost is made anew"
 
 
 # Model ---------------------------------------------------------------------------------------------------
