@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: Dagster wants the type of `context`, not its name.
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -10,7 +10,8 @@ from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import Yielded, days_of, publish, table_asset
-from asgard_assets.lake import Lake
+from asgard_assets.errors import ConfigError
+from asgard_assets.lake import DS, Lake
 from asgard_assets.quality.tables import Check, Column, TableSpec
 from asgard_assets.resources.lake import LakeResource
 
@@ -60,7 +61,7 @@ def table(
             with clear_failures():
                 days = days_of(context)
                 seen = lake.lake.epochs(stage, name, days)
-                rows = function(lake.lake, days)
+                rows = conforming(spec, function(lake.lake, days))
                 staging = lake.lake.stage(stage, name, rows.schema, days, seen)
                 lake.lake.write(staging, rows)
                 yield from publish(context, lake.lake, spec, staging)
@@ -68,3 +69,18 @@ def table(
         return asset
 
     return make
+
+
+def conforming(spec: TableSpec, rows: Any) -> "pa.Table":
+    """The declared columns and `ds`, in this order. Raises ConfigError where the function returned something else."""
+    import pyarrow as pa
+
+    name = f"{spec.stage}/{spec.name}"
+    if not isinstance(rows, pa.Table):
+        raise ConfigError(f"{name}: the function returned {type(rows).__name__}, not a pyarrow.Table")
+    wanted = list(dict.fromkeys([*spec.columns, DS]))
+    wrong = [f"{column} is missing" for column in wanted if column not in rows.column_names]
+    wrong += [f"{column} is not declared" for column in rows.column_names if column not in wanted]
+    if wrong:
+        raise ConfigError(f"{name}: the function's columns differ: {'; '.join(wrong)}")
+    return rows.select(wanted)

@@ -16,6 +16,7 @@ nothing: that is why it can be tested on three rows. The decorator is plain data
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from asgard_assets.transforms.rows import Split
+
+# Where a Spark SQL type may begin; what stands in its brackets Spark checks.
+TYPES = frozenset(
+    "string varchar char boolean byte tinyint short smallint int integer long bigint float real double decimal dec "
+    "numeric date timestamp timestamp_ntz timestamp_ltz binary array map struct".split()
+)
 
 Transform = Callable[..., "DataFrame | Split"]
 
@@ -94,7 +101,8 @@ def silver(
     that keep versions: days go in order, and the function takes `earlier`. A share of rejected rows above
     `max_rejected` is a warning.
 
-    Raises ConfigError where the function's parameters are not its inputs.
+    Raises ConfigError where the function's parameters are not its inputs, a type is none of Spark's, or the key is
+    no column.
     """
     read = tuple(entry if isinstance(entry, Input) else _input(entry) for entry in inputs)
 
@@ -109,6 +117,14 @@ def silver(
                 f"silver/{table}: the function takes ({', '.join(sorted(taken))}), but its inputs are "
                 f"({', '.join(sorted(wanted))}); name its parameters like its inputs"
             )
+        for column, described_as in described.items():
+            if re.split(r"[\s(<]", described_as.type.lower())[0] not in TYPES:
+                raise ConfigError(
+                    f"silver/{table}: column {column} has the type {described_as.type!r}, which is none of Spark "
+                    "SQL's: string, int, bigint, double, decimal(12,2), boolean, date, timestamp …"
+                )
+        if strange := [column for column in key if column not in described]:
+            raise ConfigError(f"silver/{table}: the key {', '.join(strange)} is none of its columns")
         return SilverTable(
             spec=TableSpec(
                 stage="silver",

@@ -40,6 +40,14 @@ def test_parameters_that_are_not_the_inputs_are_refused():
         table(inputs=("a",))
 
 
+def test_a_type_that_is_none_of_sparks_and_a_key_that_is_no_column_are_refused():
+    with pytest.raises(ConfigError, match="column id has the type 'money'"):
+        table(columns={"id": "money"})
+    with pytest.raises(ConfigError, match="the key number is none of its columns"):
+        table(key=("number",))
+    table(columns={"id": "DECIMAL(12, 2)", "x": "array<struct<a: int>>", "y": "timestamp_ntz"})
+
+
 def test_columns_that_differ_from_the_declared_ones_are_named(spark):
     frame = spark.createDataFrame([("1", "d", 2)], "id string, ds string, extra int")
     with pytest.raises(ConfigError, match="extra is not declared; id is string, declared bigint"):
