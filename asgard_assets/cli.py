@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console = Console()
+START, LOOK, UPKEEP = "Start here", "Look before, look after", "Upkeep"
 
 
 def _home(settings: Settings) -> None:
@@ -38,7 +39,7 @@ def _home(settings: Settings) -> None:
 
 
 airbyte = typer.Typer(help="Airbyte: the committed snapshot of its connections.", no_args_is_help=True)
-app.add_typer(airbyte, name="airbyte")
+app.add_typer(airbyte, name="airbyte", rich_help_panel=UPKEEP)
 
 
 @airbyte.command()
@@ -56,7 +57,7 @@ def refresh(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def doctor() -> None:
     """Say what this machine lacks for a local run, and how to get it. Exit code 1 where something is."""
     from asgard_assets.doctor import examine
@@ -70,7 +71,7 @@ def doctor() -> None:
     raise typer.Exit(any(not finding.ok for finding in findings))
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def demo(
     fresh: Annotated[bool, typer.Option(help="Forget the data and history of earlier demos first.")] = False,
 ) -> None:
@@ -88,7 +89,7 @@ def demo(
         run_demo(settings)
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def dev(
     port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000,
     host: Annotated[str, typer.Option(help="Address that the UI listens on.")] = "127.0.0.1",
@@ -131,27 +132,7 @@ def _refuse_taken(host: str, port: int) -> None:
             ) from error
 
 
-@app.command()
-def sweep(
-    lost: Annotated[
-        list[str] | None, typer.Option(help="A run whose host is dead: it is failed first. May be repeated.")
-    ] = None,
-) -> None:
-    """Delete what killed hosts have left on Kubernetes: applications and messages of runs that have ended."""
-    import dagster as dg
-
-    from asgard_assets.resources.cluster import kubernetes_launcher
-    from asgard_assets.resources.leftovers import remove_leftovers
-
-    settings = Settings()
-    _home(settings)
-    with dg.DagsterInstance.get() as instance:
-        lines = list(remove_leftovers(instance, kubernetes_launcher(settings), lost or ()))
-    for line in lines or ["nothing is left"]:
-        console.print(line, highlight=False, markup=False)
-
-
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def sql(
     query: Annotated[str | None, typer.Argument(help="DuckDB's SQL; default: lists the tables.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="Show no more than this many.")] = 50,
@@ -191,19 +172,10 @@ def sql(
 cli_api.register(app)
 
 
-@app.command()
-def reference() -> None:
-    """Write the JSON schemas and reference pages of everything that is configured in YAML (docs/)."""
-    from asgard_assets.reference import write
-
-    for path in write():
-        console.print(f"wrote {path.relative_to(ROOT)}", highlight=False)
-
-
 cli_files.register(app)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def preview(
     source: Annotated[str, typer.Argument(help="Name of a file source, or the file of an API source.")],
     partition: Annotated[str | None, typer.Option(help="API: the day; default: today.")] = None,
@@ -222,6 +194,35 @@ def preview(
         raise ConfigError(f"--rows {rows}: a file source is shown by a number of rows")
     else:
         cli_files.preview(source, int(rows or 10), as_json)
+
+
+@app.command(rich_help_panel=UPKEEP)
+def reference() -> None:
+    """Write the JSON schemas and reference pages of everything that is configured in YAML (docs/)."""
+    from asgard_assets.reference import write
+
+    for path in write():
+        console.print(f"wrote {path.relative_to(ROOT)}", highlight=False)
+
+
+@app.command(rich_help_panel=UPKEEP)
+def sweep(
+    lost: Annotated[
+        list[str] | None, typer.Option(help="A run whose host is dead: it is failed first. May be repeated.")
+    ] = None,
+) -> None:
+    """Delete what killed hosts have left on Kubernetes: applications and messages of runs that have ended."""
+    import dagster as dg
+
+    from asgard_assets.resources.cluster import kubernetes_launcher
+    from asgard_assets.resources.leftovers import remove_leftovers
+
+    settings = Settings()
+    _home(settings)
+    with dg.DagsterInstance.get() as instance:
+        lines = list(remove_leftovers(instance, kubernetes_launcher(settings), lost or ()))
+    for line in lines or ["nothing is left"]:
+        console.print(line, highlight=False, markup=False)
 
 
 def main() -> None:

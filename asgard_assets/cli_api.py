@@ -113,7 +113,7 @@ def preview(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `asgard`."""
-    app.command()(ingest)
+    app.command(rich_help_panel="API sources, by their YAML")(ingest)
 
 
 def _source(config: Path, record: Path | None, replay: Path | None) -> ApiSource:

@@ -32,8 +32,9 @@ Days = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (plan, files, backlog, pause, resume, retry, refresh, backfill, repair, clean):
-        app.command()(command)
+    app.command(rich_help_panel="Look before, look after")(plan)
+    for command in (files, backlog, pause, resume, retry, refresh, backfill, repair, clean):
+        app.command(rich_help_panel="File sources, by name")(command)
 
 
 def preview(
