@@ -33,7 +33,7 @@ Days = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(rich_help_panel="Look before, look after")(plan)
-    for command in (files, backlog, pause, resume, retry, refresh, backfill, repair, clean):
+    for command in (files, backlog, pause, resume, retry, refresh, backfill, repair, clean, receive):
         app.command(rich_help_panel="File sources, by name")(command)
 
 
@@ -298,6 +298,35 @@ def _load(name: str, days: Sequence[str], full: bool, dry_run: bool) -> None:
     elif not dry_run:
         _share_history()
         materialize(f"bronze/{name}", chosen, _config(name, "all" if full else "changed"))
+
+
+def receive(
+    token: Annotated[
+        str, typer.Option(help="What the store must send: env:NAME or file:/path.")
+    ] = "env:ASGARD_NOTICE_TOKEN",  # noqa: S107
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at.")] = 8480,
+) -> None:
+    """Take the events that a store posts to a webhook, for sources with `notify: {type: folder}`.
+
+    Give the store http://HOST:PORT/ and the token as its bearer token; one that sends none gets
+    http://HOST:PORT/TOKEN. Stops on ctrl-c. Without TLS: put your proxy before it where the network is not yours.
+    """
+    from aiohttp import web
+
+    from asgard_assets.ingest.api.secrets import resolve
+    from asgard_assets.ingest.files.landing import Landing
+    from asgard_assets.ingest.files.receiver import Receiver, application
+    from asgard_assets.operations.sources import file_sources
+
+    secret = resolve(token, "asgard receive").value
+    if len(secret) < 16:
+        raise ConfigError(
+            "asgard receive: the token is shorter than 16 characters; `openssl rand -hex 24` makes one"
+        )
+    receiver = Receiver(Landing.from_settings(), list(file_sources().values()))
+    # No access log: the token may stand in the address.
+    web.run_app(application(receiver, secret), host=host, port=port, access_log=None, print=console.print)
 
 
 def _share_history() -> None:

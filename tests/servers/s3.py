@@ -46,12 +46,12 @@ def build() -> Path:
 
 
 @contextmanager
-def s3(folder: Path, *buckets: str, events: str = "") -> Iterator[S3]:
+def s3(folder: Path, *buckets: str, events: str = "", port: int = 0) -> Iterator[S3]:
     """A server over `folder`, in which each bucket is a directory; it posts each event to `events`."""
     program = build()
     for bucket in buckets:
         (folder / bucket).mkdir(parents=True)
-    port = free_port()
+    port = port or free_port()
     server = S3(f"http://127.0.0.1:{port}", "test-access", "test-secret-key")
     env = {**os.environ, "ROOT_ACCESS_KEY": server.access_key, "ROOT_SECRET_KEY": server.secret_key}
     command = [str(program), "-q", "-p", f"127.0.0.1:{port}", "--health", "/health"]

@@ -8,6 +8,7 @@ for by the next full listing.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -58,14 +59,14 @@ def read_notices(
     found, unread = list[Notice](), 0
     for handle, body in notices.receive(most, seconds):
         try:
-            files = tuple(_files(landing, source, json.loads(body)))
+            files = tuple(files_named(landing, source, json.loads(body)))
         except (ValueError, TypeError, AttributeError, LookupError):
             files, unread = (), unread + 1
         found.append(Notice(handle, files))
     return found, unread
 
 
-def _files(landing: Landing, source: FileSource, told: Any) -> Iterator[File]:
+def files_named(landing: Landing, source: FileSource, told: Any) -> Iterator[File]:
     """Files that a message says were written: S3's own format, also as MinIO and versitygw write it, wrapped by SNS,
     or EventBridge's. Removals, test messages and other folders name none."""
     if isinstance(told, dict) and "Message" in told and "TopicArn" in told:
@@ -105,7 +106,7 @@ def _file(landing: Landing, record: Any) -> File | None:
         return None
     bucket, _, base = landing.full("").partition("/") if landing.remote else ("", "", "")
     about = record["s3"]["object"]
-    key = unquote_plus(about["key"])
+    key = _key(about["key"])
     if (landing.remote and record["s3"]["bucket"]["name"] != bucket) or not key.startswith(base):
         return None
     path = key[len(base) :]
@@ -116,6 +117,11 @@ def _file(landing: Landing, record: Any) -> File | None:
         moment = moment.replace(tzinfo=UTC)
     etag = (about.get("eTag") or "").strip('"')
     return File(path, int(about.get("size") or 0), int(moment.timestamp() * 1e6), etag)
+
+
+def _key(told: str) -> str:
+    """The key of an event, which S3 and MinIO encode as a form does; versitygw writes it as it is."""
+    return told if re.search(r"[^A-Za-z0-9._*/%+~!'()-]", told) else unquote_plus(told)
 
 
 class _Queue:

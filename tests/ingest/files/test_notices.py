@@ -54,6 +54,7 @@ MESSAGES: dict[str, tuple[Any, list[File]]] = {
         "version": "0", "detail-type": "Object Created", "source": "aws.s3", "time": "2026-10-05T10:00:00Z",
         "detail": {"bucket": {"name": "landing"}, "object": {"key": f"in/{NAMED.path}", "size": 5, "etag": "0f"}},
     }, [NAMED]),
+    "versitygw": (event("in/orders/ds=2026-10-05/a b+c é.csv"), [NAMED]),
     "two records": ({"Records": event(KEY)["Records"] * 2}, [NAMED, NAMED]),
     "upload in parts": (event(KEY, "ObjectCreated:CompleteMultipartUpload"), [NAMED]),
     "test": ({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "landing"}, []),

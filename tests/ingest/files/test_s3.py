@@ -38,10 +38,10 @@ pytestmark = pytest.mark.servers
 
 @contextmanager
 def store(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: str = ""
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: str = "", port: int = 0
 ) -> Iterator[tuple[Lake, Landing, Any]]:
     """Lake and landing on a server of their own, and a client of it."""
-    with s3(tmp_path / "s3", "lake", "landing", events=events) as server:
+    with s3(tmp_path / "s3", "lake", "landing", events=events, port=port) as server:
         for name, value in (
             server.environment | {"ASGARD_LAKE": "s3://lake/tables", "ASGARD_LANDING": "s3://landing/in"}
         ).items():
