@@ -19,6 +19,7 @@ from typing import Literal
 from asgard_assets.ingest.files.landing import File, Landing, walk
 from asgard_assets.ingest.files.manifest import Known, Manifest, open_manifest
 from asgard_assets.ingest.files.models import FileSource
+from asgard_assets.ingest.files.plans import frugal
 from asgard_assets.lake import Lake
 
 State = Literal["pending", "loaded", "changed", "deleted", "failed"]
@@ -158,14 +159,16 @@ def _watermark_path(manifest: Manifest) -> str:
 
 
 def failed_files(lake: Lake, source: str) -> dict[str, tuple[str, str]]:
-    """Files in quarantine as a whole: version and reason by path."""
-    table = lake.table("quarantine", source)
-    if table is None:
-        return {}
-    rows = table.to_pyarrow_table(
-        columns=["file", "version", "reason"], filters=[("kind", "=", "file")]
-    ).to_pylist()
-    return {row["file"]: (row["version"], row["reason"]) for row in rows}
+    """Files in quarantine as a whole: version and reason by path. Read file by file, for a sensor has no 50 MB to
+    spare for pyarrow's datasets."""
+    found: dict[str, tuple[str, str]] = {}
+    for uri in lake.files("quarantine", source):
+        with lake.filesystem.open_input_file(uri.removeprefix("s3://")) as file:
+            for batch in frugal(file).iter_batches(columns=["kind", "file", "version", "reason"]):
+                for row in batch.to_pylist():
+                    if row["kind"] == "file":
+                        found[row["file"]] = (row["version"], row["reason"])
+    return found
 
 
 def file_states(

@@ -86,13 +86,14 @@ class Manifest:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        chosen = pc.field(column).isin(pa.array(sorted(values), pa.string()))
+        # An expression would bring in pyarrow's datasets, and with them pandas: 50 MB.
+        chosen = pc.SetLookupOptions(pa.array(sorted(values), pa.string()))
         if self.base is not None and values:
             low, high = min(values), max(values)
             for batch in _groups(
                 self.lake, self.base, low if column == "path" else "", high if column == "path" else None
             ):
-                for known in _rows(batch.filter(chosen)):
+                for known in _rows(batch.filter(pc.call_function("is_in", [batch[column]], chosen))):
                     if known.file.path not in self._since and known.ds not in self._replaced_days:
                         yield known
         for path, known in self._since.items():
