@@ -62,6 +62,9 @@ def file_statistics(footer: Any) -> dict[str, Any]:
     }
 
 
+_LAST = datetime.max - timedelta(milliseconds=1)
+
+
 def _bound(value: Any, up: bool) -> Any:
     """A JSON value that bounds `value` from below or above; None where it cannot be said safely."""
     if isinstance(value, bool):
@@ -76,6 +79,8 @@ def _bound(value: Any, up: bool) -> Any:
     if isinstance(value, datetime):
         floored = value.replace(microsecond=value.microsecond // 1000 * 1000)
         if up and floored != value:
+            if floored > _LAST.replace(tzinfo=value.tzinfo):
+                return None  # the next millisecond is in the year 10000
             floored += timedelta(milliseconds=1)
         text = floored.replace(tzinfo=None).isoformat(timespec="milliseconds")
         return text + "Z" if value.tzinfo else text

@@ -15,6 +15,7 @@ from asgard_assets.ingest.files.models import TECHNICAL, ByColumn, FileSource
 from asgard_assets.ingest.files.query import QueryError, run_query
 from asgard_assets.ingest.files.readers import Bad, Records
 from asgard_assets.ingest.files.readers.json_text import EXACT, as_text, raw_text
+from asgard_assets.ingest.files.readers.markup import as_lists
 from asgard_assets.ingest.files.types import arrow_type, clean_name, type_name, unify, unify_or_text
 from asgard_assets.lake import DS
 
@@ -168,6 +169,8 @@ class Conformer:
             self._known[name.lower()] = name
         target = self._fields[name]
         declared = name in self._source.columns
+        if pa.types.is_list(target) and self._source.format.type == "xml" and isinstance(values, list):
+            values = as_lists(values)
         fitted = fit(values, target, records.text, declared)
         seen.columns[name] = type_name(target)
         for index, left in fitted.left.items():

@@ -9,8 +9,9 @@ from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-from asgard_assets.ingest.files.readers.json_text import Number, as_text
+from asgard_assets.ingest.files.readers.json_text import as_text
 from asgard_assets.ingest.files.types import (
+    Number,
     clean_name,
     normal,
     type_of_text,
@@ -62,7 +63,13 @@ def infer(values: Values, text: bool) -> tuple[Values, pa.DataType]:
         return values, kind if pa.types.is_null(kind) else normal(kind)
     if text and pa.types.is_string(array.type):
         return array, type_of_text(array)
+    if pa.types.is_string(array.type) and _are_numbers(values):
+        return values, type_of_text(array)
     return values, array.type if pa.types.is_null(array.type) else normal(array.type)
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(value is None or isinstance(value, Number) for value in values)
 
 
 def _shallow(value: Any) -> Any:
@@ -107,10 +114,8 @@ def fit(values: Values, target: pa.DataType, text: bool, declared: bool) -> Fitt
 
 
 def _shown(value: Any, text: bool) -> pa.DataType:
-    import pyarrow as pa
-
-    if isinstance(value, str) and (text or isinstance(value, Number)):
-        return type_of_text(pa.chunked_array([pa.array([str(value)], pa.string())]))
+    if isinstance(value, str) and text:
+        value = Number(value)
     return type_of_value(_shallow(value))
 
 
@@ -125,7 +130,7 @@ def _fast(values: Values, target: pa.DataType, text: bool, declared: bool) -> pa
         except (pa.ArrowException, OverflowError):
             return None
         if pa.types.is_string(array.type):
-            text = text or all(v is None or isinstance(v, Number) for v in values)
+            text = text or _are_numbers(values)
     return _fast_array(array, target, text, declared)
 
 
@@ -163,9 +168,21 @@ def _parsed(values: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray | N
         except pa.ArrowException:
             pass
     try:
-        return values.cast(target)
+        found = values.cast(target)
     except pa.ArrowException:
         return None
+    return None if pa.types.is_floating(target) and _may_overflow(values, found) else found
+
+
+def _may_overflow(texts: pa.ChunkedArray, found: pa.ChunkedArray) -> bool:
+    """Whether a number stands where a double is infinite or 0."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    zero = pc.call_function("equal", [found, pa.scalar(0, found.type)])
+    odd = texts.filter(pc.call_function("or", [zero, pc.call_function("is_inf", [found])]))
+    digits = pc.call_function("match_substring_regex", [odd], pc.MatchSubstringOptions("^[^eE]*[1-9]"))
+    return bool(pc.call_function("any", [digits]).as_py())
 
 
 def _cast(array: pa.Array, target: pa.DataType) -> pa.Array:
@@ -315,6 +332,8 @@ def _integer(v: Any, bits: int) -> int:
 def _float(v: Any, target: pa.DataType) -> float:
     if isinstance(v, (str, int, float, Decimal)):
         found = float(v)
+        if isinstance(v, str) and _overflows(v, found):
+            raise _Misfit
         if isinstance(v, int) and int(found) != v:
             raise _Misfit
         if isinstance(v, Decimal) and Decimal(repr(found)) != v:
@@ -328,6 +347,13 @@ def _float(v: Any, target: pa.DataType) -> float:
                 raise _Misfit
         return found
     raise _Misfit
+
+
+def _overflows(text: str, found: float) -> bool:
+    """Whether a number was written that a double can only take for infinite, or for 0."""
+    mantissa = text.lower().partition("e")[0]
+    digits = any(char in "123456789" for char in mantissa)
+    return digits and (found == 0 or found in (float("inf"), float("-inf")))
 
 
 def _decimal(v: Any, target: pa.DataType) -> Decimal:
@@ -358,6 +384,8 @@ def _date(v: Any) -> date:
 
 def _timestamp(v: Any) -> datetime:
     if isinstance(v, str):
+        if re.search(r"[.,][0-9]{6}[0-9]*[1-9]", v):
+            raise _Misfit  # a table keeps microseconds
         v = datetime.fromisoformat(v.strip())
     if isinstance(v, date) and not isinstance(v, datetime):
         v = datetime(v.year, v.month, v.day)  # noqa: DTZ001

@@ -46,7 +46,15 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (rb"\x04\x22\x4d\x18", "lz4"),
     (rb"PK\x03\x04", "zip"),
 )
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+# UTF-16 begins as UTF-32 does. Without a mark every other byte of ASCII is 0, three of four in UTF-32.
+_WIDE: tuple[tuple[bytes, str], ...] = (
+    (rb"\xff\xfe\x00\x00|\x00\x00\xfe\xff", "utf-32"),
+    (rb"\xff\xfe|\xfe\xff", "utf-16"),
+    (rb"[^\x00]\x00{3}[^\x00]\x00{3}", "utf-32-le"),
+    (rb"\x00{3}[^\x00]\x00{3}[^\x00]", "utf-32-be"),
+    (rb"([^\x00]\x00){3}", "utf-16-le"),
+    (rb"(\x00[^\x00]){3}", "utf-16-be"),
+)
 
 
 class _Encoded(Model):
@@ -208,6 +216,13 @@ def compression_of(path: str, declared: Compression) -> str:
     return next((kind for ending, kind in _COMPRESSIONS.items() if name.endswith(ending)), "")
 
 
+def wide_encoding(head: bytes, how: Concrete) -> str | None:
+    """The encoding of text that is read as UTF-8 and that its first bytes say is none; None where they do not."""
+    if not isinstance(how, _Encoded) or not how.utf8:
+        return None
+    return next((name for pattern, name in _WIDE if re.match(pattern, head, re.DOTALL)), None)
+
+
 HEAD_BYTES = 16
 """What `disguise` needs to see of a file."""
 
@@ -216,8 +231,6 @@ def disguise(head: bytes, how: Concrete) -> str | None:
     """What a file really is, where its first bytes say that it is not what it is read as; None where they do not."""
     if isinstance(how, Binary):
         return None
-    if isinstance(how, _Encoded) and how.utf8 and head.startswith(_UTF16):
-        return "UTF-16"
     found = next((name for magic, name in _MAGIC if re.match(magic, head)), None)
     if found in ("parquet", "orc") and _is_text(head):
         return None  # such as a CSV whose first column is `ORCID`

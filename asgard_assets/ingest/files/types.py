@@ -41,6 +41,12 @@ def clean_name(name: str) -> str:
     return _FORBIDDEN.sub("_", name) or "_"
 
 
+class Number(str):
+    """A JSON number as it was written: no digit is lost on the way."""
+
+    __slots__ = ()
+
+
 class TypeNameError(ValueError):
     """A type's name is none that a table can have."""
 
@@ -325,6 +331,8 @@ def type_of_value(value: Any) -> pa.DataType:
     match value:
         case None:
             return pa.null()
+        case Number():
+            return type_of_text(pa.chunked_array([pa.array([str(value)], pa.string())]))
         case bool():
             return pa.bool_()
         case int():

@@ -29,6 +29,7 @@ from asgard_assets.ingest.files.formats import (
     compression_of,
     disguise,
     format_of,
+    wide_encoding,
 )
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.readers.records import Bad, Range, Records
@@ -114,12 +115,12 @@ def _refuse_disguise(landing: Landing, path: str, how: How) -> None:
     else:
         with open_bytes(landing, path, how.compression) as stream:
             head = stream.read(HEAD_BYTES)
-    found = disguise(head, how.format)
-    if found == "UTF-16":
+    if encoding := wide_encoding(head, how.format):
         raise SourceError(
-            f"{path} begins with the mark of UTF-16 and was not read as UTF-8; set `encoding: utf-16` under `format`",
+            f"{path} is {encoding.upper()} and was not read as UTF-8; set `encoding: {encoding}` under `format`",
             source=path,
         )
+    found = disguise(head, how.format)
     if found:
         also = "compressed with " if found in ("gzip", "zstd", "bz2", "xz", "lz4") else ""
         raise SourceError(

@@ -10,6 +10,8 @@ from asgard_assets.ingest.files.readers.records import Range, Records
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from asgard_assets.ingest.files.readers.records import Values
+
 _BATCH_ROWS = 50_000
 
 
@@ -63,17 +65,14 @@ def avro(stream: IO[bytes]) -> Iterator[Records]:
         reader = fastavro.reader(stream)
     except (SchemaParseException, UnknownType) as error:
         raise ValueError(f"its schema is none of Avro: {error}") from error
-    fields: Any = reader.writer_schema
-    names = (
-        [f["name"] for f in fields["fields"]]
-        if isinstance(fields, dict) and "fields" in fields
-        else ["value"]
-    )
+    types = _columns(reader.writer_schema)
     start, some = 0, list[Any]()
 
     def batch() -> Records:
         rows = [r if isinstance(r, dict) else {"value": r} for r in some]
-        columns = [(name, [_plain(row.get(name)) for row in rows]) for name in names]
+        # A union at the top has records of several kinds.
+        names = list(types) or list(dict.fromkeys(name for row in rows for name in row))
+        columns = [(n, _column([_plain(row.get(n)) for row in rows], types.get(n))) for n in names]
         return Records(columns, np.arange(start, start + len(rows)))
 
     for record in reader:
@@ -82,6 +81,68 @@ def avro(stream: IO[bytes]) -> Iterator[Records]:
             yield batch()
             start, some = start + len(some), []
     yield batch()
+
+
+def _columns(schema: Any) -> dict[str, pa.DataType | None]:
+    """Columns of a file with their types, None where a type is left to the values; of a union at the top, none."""
+    if isinstance(schema, list):
+        return {}
+    if isinstance(schema, dict) and "fields" in schema:
+        named: dict[str, Any] = {}
+        return {field["name"]: _type(field["type"], named) for field in schema["fields"]}
+    return {"value": _type(schema, {})}
+
+
+def _column(values: list[Any], kind: pa.DataType | None) -> Values:
+    import pyarrow as pa
+
+    if kind is not None:
+        try:
+            return pa.chunked_array([pa.array(values, kind)])
+        except (pa.ArrowException, OverflowError):
+            pass  # a value that the type does not hold: the values tell theirs
+    return values
+
+
+def _type(schema: Any, named: dict[str, Any]) -> pa.DataType | None:
+    """The Arrow type of an Avro schema; None for unions of several types and for types within themselves."""
+    import pyarrow as pa
+
+    if isinstance(schema, list):
+        some = [each for each in schema if each != "null"]
+        return _type(some[0], named) if len(some) == 1 else None
+    if isinstance(schema, str):
+        simple = {
+            "boolean": pa.bool_(), "int": pa.int32(), "long": pa.int64(), "float": pa.float32(),
+            "double": pa.float64(), "bytes": pa.binary(), "string": pa.string(),
+        }  # fmt: skip
+        return simple.get(schema) or named.get(schema)
+    kind, logical = schema["type"], schema.get("logicalType", "")
+    if logical == "decimal":
+        precision, scale = schema["precision"], schema.get("scale", 0)
+        return pa.decimal128(precision, scale) if precision <= 38 and scale <= precision else None
+    if logical == "date":
+        return pa.date32()
+    if logical in ("timestamp-millis", "timestamp-micros"):
+        return pa.timestamp("us", "UTC")
+    if logical in ("local-timestamp-millis", "local-timestamp-micros"):
+        return pa.timestamp("us")
+    if logical in ("uuid", "time-millis", "time-micros") or kind == "enum":
+        found: pa.DataType | None = pa.string()
+    elif kind == "fixed":
+        found = pa.binary()
+    elif kind in ("array", "map"):
+        inner = _type(schema["items" if kind == "array" else "values"], named)
+        if inner is None:
+            return None
+        return pa.list_(inner) if kind == "array" else pa.map_(pa.string(), inner)
+    elif kind in ("record", "error"):
+        inside = [(field["name"], _type(field["type"], named)) for field in schema["fields"]]
+        found = pa.struct(inside) if inside and all(each for _, each in inside) else None
+    else:
+        return _type(kind, named)
+    named[schema.get("name", "")] = found
+    return found
 
 
 def _plain(value: Any) -> Any:

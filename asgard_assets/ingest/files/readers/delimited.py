@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BLOCKS = (16 << 20, 256 << 20, 1 << 30)
+_TAIL_BYTES = 4096
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -84,7 +85,43 @@ def _records(
         blank_lines = blank_lines if skip else 0
     first = part.first_row if part else 0
     rewound = source.rewound(without_bom=as_bytes)
-    yield from _parse(rewound, header, (blank_lines, skip), path, options, first, block_bytes, as_bytes)
+    found = _parse(rewound, header, (blank_lines, skip), path, options, first, block_bytes, as_bytes)
+    if part is not None or not options.quote or options.escape or not options.ascii_superset:
+        yield from found
+        return
+    last: Records | None = None
+    for each in found:
+        if last is not None:
+            yield last
+        last = each
+    if last is not None:
+        yield _closed(last, source.tail, delimiter_of(path, options), options)
+
+
+def _closed(last: Records, tail: bytes, delimiter: str, options: Csv) -> Records:
+    """The last records of a file; the very last one is told where its last field opens a quote that nothing
+    closes: the rest of the file is in it, or the file was cut."""
+    value = last.columns[-1][1][-1].as_py() if len(last.rows) and last.columns else None  # pyright: ignore[reportAttributeAccessIssue]
+    if value is None or any(bad.row > last.rows[-1] for bad in last.bad):
+        return last
+    quote = str(options.quote).encode()
+    written = value.encode(options.encoding, "replace").replace(quote, 2 * quote)
+    whole = len(written) <= _TAIL_BYTES // 2
+    end = written if whole else written[-_TAIL_BYTES // 2 :]
+    line = next((tail.removesuffix(e) for e in (b"\r\n", b"\n", b"\r") if tail.endswith(e)), tail)
+    opened = quote + end if whole else end
+    several_lines = "\n" in value or "\r" in value
+    if line.endswith(opened + quote) or not tail.endswith(end if several_lines else quote + end):
+        return last
+    fields = [values[-1].as_py() or "" for _, values in last.columns[:-1]]  # pyright: ignore[reportAttributeAccessIssue]
+    raw = delimiter.join([*fields, f"{options.quote}{value}"])
+    bad = Bad(int(last.rows[-1]), "opens a quote that nothing closes", raw)
+    return replace(
+        last,
+        columns=[(name, values[:-1]) for name, values in last.columns],
+        rows=last.rows[:-1],
+        bad=[*last.bad, bad],
+    )
 
 
 def _none() -> np.ndarray:
@@ -223,12 +260,14 @@ def _skipping(start: int, count: int, misfits: Iterable[int]) -> np.ndarray:
 
 
 class _Peeked(io.RawIOBase):
-    """A stream whose beginning was read to see the header, and that can then be read from the start."""
+    """A stream whose beginning was read to see the header, and that can then be read from the start. `tail` are the
+    last bytes that were read."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._seen = bytearray()
         self._replay: int | None = None
+        self.tail = b""
 
     def readable(self) -> bool:
         return True
@@ -249,6 +288,7 @@ class _Peeked(io.RawIOBase):
             self._replay = 0
             data = self._stream.read(len(buffer))
         buffer[: len(data)] = data
+        self.tail = (self.tail + data[-_TAIL_BYTES:])[-_TAIL_BYTES:]
         return len(data)
 
 

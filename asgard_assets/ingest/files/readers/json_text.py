@@ -10,15 +10,10 @@ from typing import IO, Any
 
 from asgard_assets.ingest.files.formats import Json, extension
 from asgard_assets.ingest.files.readers.records import Bad, Range, Records
+from asgard_assets.ingest.files.types import Number
 
 _BATCH_ROWS = 20_000
 _BATCH_BYTES = 32 << 20
-
-
-class Number(str):
-    """A JSON number as it was written: no digit is lost on the way."""
-
-    __slots__ = ()
 
 
 class Repeated(dict[str, Any]):
@@ -43,6 +38,19 @@ class Repeated(dict[str, Any]):
                 self.earlier[key] = name
 
 
+def _float(text: str) -> float | Number:
+    """A double, or the number as it was written where a double would be infinite, 0 or some digits short of it."""
+    value = float(text)
+    if value - value != 0 or (len(text) > 17 and _digits(text) > 17):
+        return Number(text)
+    return value if value or not _digits(text) else Number(text)
+
+
+def _digits(text: str) -> int:
+    """Digits that count: those of the mantissa from the first that is not 0 on."""
+    return len(text.lower().partition("e")[0].replace(".", "").lstrip("-0"))
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     return found if len(found) == len(pairs) else Repeated(pairs)
@@ -50,9 +58,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 _AS_WRITTEN: Any = {"parse_int": Number, "parse_float": Number, "parse_constant": Number}
 EXACT = json.JSONDecoder(**_AS_WRITTEN, object_pairs_hook=_object)
-_PLAIN = json.JSONDecoder(object_pairs_hook=_object)
+_PLAIN = json.JSONDecoder(parse_float=_float, object_pairs_hook=_object)
 # A third faster; they keep the last value of a name and tell nothing of the others.
-_FAST = {EXACT: json.JSONDecoder(**_AS_WRITTEN), _PLAIN: json.JSONDecoder()}
+_FAST = {EXACT: json.JSONDecoder(**_AS_WRITTEN), _PLAIN: json.JSONDecoder(parse_float=_float)}
 
 
 def records(
@@ -175,7 +183,7 @@ def as_text(value: Any) -> str:
         return value
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    return dump(value) if isinstance(value, (dict, list, tuple, bool, int, float)) else str(value)
+    return dump(value) if isinstance(value, (dict, list, tuple, bool, int, float, type(None))) else str(value)
 
 
 def dump(value: Any) -> str:

@@ -44,12 +44,22 @@ def records(stream: IO[bytes], options: Xml) -> Iterator[Records]:
 def _batch(some: list[dict[str, Any]], start: int) -> Records:
     import numpy as np
 
-    names = list(dict.fromkeys(name for row in some for name in row))
+    names = dict.fromkeys((name for row in some for name in row), False)
+    names |= dict.fromkeys((n for row in some for n, value in row.items() if isinstance(value, list)), True)
     return Records(
-        [(name, [row.get(name) for row in some]) for name in names],
+        [
+            (name, as_lists(v) if repeats else v)
+            for name, repeats in names.items()
+            for v in [[row.get(name) for row in some]]
+        ],
         np.arange(start, start + len(some)),
         text=True,
     )
+
+
+def as_lists(values: list[Any]) -> list[Any]:
+    """An element that repeats in one record is a list in all."""
+    return [value if value is None or isinstance(value, list) else [value] for value in values]
 
 
 def _name(element: ElementTree.Element) -> str:
