@@ -71,8 +71,10 @@ def file_asset(source: FileSource) -> dg.AssetsDefinition:
             landing = Landing.from_settings()
             days = days_of(context)
             again = _again(lake, source, days, config.reload)
-            spark = context.resources.spark.session
-            loaded = load(spark, lake, landing, source, days, full=config.reload == "all", again=again)
+            spark = context.resources.spark
+            loaded = load(
+                lambda: spark.session, lake, landing, source, days, full=config.reload == "all", again=again
+            )
             yield from publish_loaded(context, lake, spec, loaded)
 
     return load_files

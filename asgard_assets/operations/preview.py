@@ -52,13 +52,17 @@ def preview(
     from asgard_assets.ingest.files.query import QueryError
     from asgard_assets.ingest.files.readers import how_to_read, read_file
     from asgard_assets.ingest.files.schema import differences, evolve
+    from asgard_assets.ingest.files.tasks import sample
     from asgard_assets.ingest.files.types import type_name
 
     table = lake.table("bronze", source.name)
     present = present_columns(pa.schema(table.schema().to_arrow())) if table else {}
     known = known_columns(source, present)
-    conformer = Conformer(source, Shape(known), datetime.now(UTC))
+    now = datetime.now(UTC)
     newest = sorted(files, key=lambda file: file.modified_us)[-_FILES:]
+    if not present and source.types == "inferred":
+        known = sample(landing, source, known, newest, now)
+    conformer = Conformer(source, Shape(known), now)
     seen, tables, bad, unreadable = list[Seen](), list[pa.Table](), list[str](), dict[str, str]()
     for file in newest:
         seen.append(Seen())

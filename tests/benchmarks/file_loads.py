@@ -5,7 +5,8 @@
     python -m tests.benchmarks.file_loads again --files 10000     the second, incremental run against availableNow
 
 Each side runs in a process of its own, in turns; CPU seconds are those of its whole process tree from after the
-session is there until the table is written, medians are of the paired ratios.
+session is there until the table is written, medians are of the paired ratios. Memory is
+the most that the tree had resident at once, of Python and of the JVM.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -42,21 +44,28 @@ def tree_cpu() -> float:
     return sum(t.user + t.system + t.children_user + t.children_system for t in times)
 
 
-def tree_memory() -> tuple[int, int]:
-    """Resident memory in MB of this process with its Python workers, and of the JVM."""
-    import psutil
+class Memory(threading.Thread):
+    """Watches the process tree: the most that it had resident at once in MB, Python processes and JVM apart."""
 
-    me, python, jvm = psutil.Process(), 0, 0
-    for each in [me, *me.children(recursive=True)]:
-        try:
-            size = each.memory_info().rss >> 20
-        except psutil.NoSuchProcess:
-            continue
-        if each.name() == "java":
-            jvm += size
-        else:
-            python += size
-    return python, jvm
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.python = self.jvm = self.together = 0
+
+    def run(self) -> None:
+        import psutil
+
+        me = psutil.Process()
+        while True:
+            python, jvm = 0, 0
+            for each in [me, *me.children(recursive=True)]:
+                try:
+                    size, java = each.memory_info().rss >> 20, each.name() == "java"
+                except psutil.NoSuchProcess:
+                    continue
+                python, jvm = (python, jvm + size) if java else (python + size, jvm)
+            self.python, self.jvm = max(self.python, python), max(self.jvm, jvm)
+            self.together = max(self.together, python + jvm)
+            time.sleep(0.5)
 
 
 def landing(home: Path) -> Path:
@@ -102,7 +111,7 @@ def asgard(spark: object, home: Path, kind: str) -> int:
         {"name": "b", "path": "b", "ds": {"type": "folder"}, "description": "d", "types": "inferred"}
     )
     lake = Lake(str(home / "lake"))
-    loaded = load(spark, lake, Landing(str(home / "landing")), source, [DAY])  # pyright: ignore[reportArgumentType]
+    loaded = load(lambda: spark, lake, Landing(str(home / "landing")), source, [DAY])  # pyright: ignore[reportArgumentType]
     if loaded.staging.days:
         assert audit(lake, loaded.staging, source.spec).bad_days == {}
     commit(lake, loaded)
@@ -139,13 +148,15 @@ def child(side: str, home: Path, kind: str) -> None:
 
     spark = open_session()
     spark.range(1).count()
+    memory = Memory()
+    memory.start()
     cpu, began = tree_cpu(), time.monotonic()
     rows = SIDES[side](spark, home, kind)
     figures = {
         "cpu": tree_cpu() - cpu,
         "wall": time.monotonic() - began,
         "rows": rows,
-        "memory": tree_memory(),
+        "peak_mb": {"python": memory.python, "jvm": memory.jvm, "together": memory.together},
     }
     sys.stdout.write("FIGURES " + json.dumps(figures) + "\n")
 

@@ -86,6 +86,7 @@ def know(home: Path) -> None:
 
 def measure(home: Path, ordered: bool, ticks: int = 8) -> dict[str, object]:
     env = os.environ | {"ASGARD_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes"}
+    env["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # as the chart sets it for the code server
     done = subprocess.run(
         [sys.executable, "-c", WORK, json.dumps([ordered, ticks])], env=env, capture_output=True, text=True, check=False
     )  # fmt: skip

@@ -60,7 +60,7 @@ class World:
 
     def load(self, *days: str) -> Loaded:
         source = self.source
-        loaded = load(self.spark, self.lake, self.landing, source, list(days))
+        loaded = load(lambda: self.spark, self.lake, self.landing, source, list(days))
         assert not loaded.failed and audit(self.lake, loaded.staging, source.spec).bad_days == {}
         self.lake.publish(loaded.staging, plans=loaded.plans)
         return loaded

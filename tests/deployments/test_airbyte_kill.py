@@ -123,7 +123,7 @@ def published(place: Place, spark: Any) -> dict[str, list[dict[str, Any]]]:
     for props in snapshot.data.to_airbyte_connection_table_props_data():
         mode = snapshot.connections[props.connection_id].modes[props.stream_name]
         source = source_of(Bronze(), props, mode, dg.AssetKey(["airbyte", props.table_name]), "d")
-        loaded = load(spark, lake, landing, source, [DAY])
+        loaded = load(lambda: spark, lake, landing, source, [DAY])
         assert not loaded.failed and audit(lake, loaded.staging, source.spec).bad_days == {}
         lake.publish(loaded.staging, plans=loaded.plans)
     with lake.connect() as connection:

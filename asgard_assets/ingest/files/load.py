@@ -1,22 +1,21 @@
 """Load days of files: plan, read in Spark tasks, stage, and publish each file's rows once.
 
-The driver lists, compares with the manifest, writes a plan, and hands the planned files to Spark tasks, near-equal
-in bytes; a task writes Parquet into staging and hands only figures back. Where files show that a column needs a
+The driver lists, compares with the manifest, writes a plan, and hands the planned files to Spark tasks (a few small
+ones it reads itself); a task writes Parquet into staging and hands only figures back. Where files show that a column needs a
 wider type, those files are read once more with it. What cannot be read goes to quarantine. `commit` makes it
 visible: one Delta commit that carries the plan's number for each day, whatever the number of days.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from asgard_assets.errors import ConfigError, SourceError
-from asgard_assets.ingest.files.conform import Conformer, Seen, Shape, technical_fields
+from asgard_assets.errors import ConfigError
+from asgard_assets.ingest.files.conform import Shape, technical_fields
 from asgard_assets.ingest.files.fitting import retyped
 from asgard_assets.ingest.files.landing import File, Landing, walk
 from asgard_assets.ingest.files.listing import chosen, day_of, merged, newest_generation, watermark
@@ -25,13 +24,11 @@ from asgard_assets.ingest.files.merge import Merged, merge, seen_days
 from asgard_assets.ingest.files.models import TECHNICAL, ByColumn, FileSource, Upsert
 from asgard_assets.ingest.files.plans import Plan, app_id, write_plan
 from asgard_assets.ingest.files.quarantine import STAGE, BadFile, quarantine_schema, store, without_files
-from asgard_assets.ingest.files.query import QueryError
-from asgard_assets.ingest.files.readers import how_to_read, read_file
-from asgard_assets.ingest.files.schema import Change, differences, evolve, record
-from asgard_assets.ingest.files.splits import split
+from asgard_assets.ingest.files.schema import Change, differences, record
+from asgard_assets.ingest.files.tasks import DRIVER_FILES, read_pieces, sample
 from asgard_assets.ingest.files.types import arrow_type, type_name, unify
 from asgard_assets.ingest.files.upsert import Settled, settle
-from asgard_assets.ingest.files.work import Outcome, Part, Piece, Task, run_task
+from asgard_assets.ingest.files.work import Outcome, Part, Piece, Task
 from asgard_assets.lake import DS, Lake, Published, Staging
 
 if TYPE_CHECKING:
@@ -39,9 +36,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 log = logging.getLogger(__name__)
-
-_TASK_BYTES = 16 << 20
-_TASK_FILES = 2_000
 
 
 @dataclass
@@ -111,7 +105,7 @@ class Loaded:
 
 
 def load(
-    spark: SparkSession,
+    spark: Callable[[], SparkSession],
     lake: Lake,
     landing: Landing,
     source: FileSource,
@@ -119,10 +113,11 @@ def load(
     now: datetime | None = None,
     full: bool = False,
     again: Collection[str] = (),
+    driver_files: int = DRIVER_FILES,
 ) -> Loaded:
     """Stage what is new or changed of `days`; with `full` every file that lies there, and `again` these in any case.
 
-    Raises SourceError where the source's folder cannot be listed, ConfigError where a declared type is not the
+    `spark` opens the session. It is called where more than `driver_files` files, or than 4 MB, are to be read. Raises SourceError where the source's folder cannot be listed, ConfigError where a declared type is not the
     table's and does not hold it.
     """
     import pyarrow as pa
@@ -163,10 +158,10 @@ def load(
     )
     quarantine = lake.stage(STAGE, source.name, quarantine_schema(), open_days)
     pieces = [Piece(day, file) for day in open_days for file in batch.todo[day]]
-    if not fields and source.types == "inferred":
-        fields = _sample(landing, source, pieces, now)
+    if not present and source.types == "inferred":
+        fields = sample(landing, source, fields, [piece.file for piece in pieces], now)
     task = Task(landing, lake, staging.path, quarantine.path, source, Shape(fields), now)
-    outcomes, parts, fields = _run(spark, task, pieces)
+    outcomes, parts, fields = read_pieces(spark, task, pieces, driver_files)
 
     failed, bad_files = _judged(source, outcomes, pieces, open_days)
     for outcome in outcomes:
@@ -329,102 +324,6 @@ def known_columns(source: FileSource, present: Mapping[str, pa.DataType]) -> dic
             )
         found[mine] = kind
     return found | {name: kind for name, kind in present.items() if name not in found}
-
-
-def _sample(
-    landing: Landing, source: FileSource, pieces: Sequence[Piece], now: datetime
-) -> dict[str, pa.DataType]:
-    """Types of a table that does not exist yet, from some rows of some files, spread over all of them."""
-    step = max(1, len(pieces) // source.sample_files)
-    conformer = Conformer(source, Shape({}), now)
-    sampled: list[Seen] = []
-    for piece in pieces[::step][: source.sample_files]:
-        sampled.append(Seen())
-        rows = 0
-        try:
-            how = how_to_read(piece.file.path, source.format, source.compression, source.types == "text")
-            for records in read_file(landing, piece.file.path, how):
-                conformer.conform(records, piece.file, sampled[-1])
-                rows += len(records.rows)
-                if rows >= source.sample_rows:
-                    break
-        except (SourceError, QueryError) as error:
-            log.info("%s: no sample of %s: %s", source.name, piece.file.path, error)
-    return evolve({}, (), [s.columns for s in sampled], [s.wants for s in sampled])
-
-
-def _run(
-    spark: SparkSession, task: Task, pieces: Sequence[Piece]
-) -> tuple[list[Outcome], list[Part], dict[str, pa.DataType]]:
-    """All pieces, those again whose columns need another type or whose parts do not add up; and the columns then."""
-    source, before = task.source, task.shape.fields
-    cut, expected = split(spark, task.landing, source, pieces)
-    outcomes, parts = _spark_job(spark, task, cut)
-    wrong = {
-        o.path
-        for o in outcomes
-        if not o.error and expected.get((o.path, o.start or 0), o.records) != o.records
-    }
-    fixed = [name for name in source.columns]
-    widens = source.schema_mode == "addNewColumns"
-    fields = evolve(
-        before,
-        fixed if widens else [*fixed, *before],
-        [o.columns for o in outcomes if not o.error],
-        [o.wants for o in outcomes if not o.error],
-    )
-    names = {name: type_name(kind) for name, kind in fields.items()}
-    spelled = {name.lower() for name in names}
-    stale = set[str]()
-    for o in outcomes:
-        other = any(names.get(n) != kind for n, kind in o.columns.items() if n.lower() in spelled)
-        wider = any(n in names and names[n] != o.columns.get(n) for n in o.wants)
-        if not o.error and (other or wider):
-            stale.add(o.path)
-    if not (stale or wrong):
-        return outcomes, parts, fields
-    # A part holds several files: all of them are read again.
-    while more := {
-        f for p in parts if not stale.isdisjoint(p.files) or not wrong.isdisjoint(p.files) for f in p.files
-    } - (stale | wrong):
-        stale |= more
-    again = stale | wrong
-    log.info("%s: %d files are read again with the schema that all of them need", source.name, len(again))
-    kept = [piece for piece in pieces if piece.file.path in again]
-    small = [piece for piece in cut if piece.file.path in again - wrong]
-    small += [piece for piece in kept if piece.file.path in wrong]
-    more_outcomes, more_parts = _spark_job(spark, replace(task, shape=Shape(fields, fixed=True)), small)
-    return (
-        [o for o in outcomes if o.path not in again] + more_outcomes,
-        [p for p in parts if again.isdisjoint(p.files)] + more_parts,
-        fields,
-    )
-
-
-def _spark_job(spark: SparkSession, task: Task, pieces: Sequence[Piece]) -> tuple[list[Outcome], list[Part]]:
-    if not pieces:
-        return [], []
-    rows, size, files, number = [], 0, 0, 0
-    for piece in pieces:
-        weight = piece.part.end - piece.part.start if piece.part else piece.file.size
-        if size > _TASK_BYTES or files >= _TASK_FILES:
-            number, size, files = number + 1, 0, 0
-        size, files = size + weight, files + 1
-        rows.append((number, piece.row()))
-    frame = spark.createDataFrame(rows, "task int, piece string")
-    frame = frame.coalesce(1) if number == 0 else frame.repartitionById(number + 1, frame["task"])
-
-    def work(batches: Any) -> Any:
-        yield from run_task(batches, task)
-
-    outcomes, parts = list[Outcome](), list[Part]()
-    for row in frame.select("piece").mapInArrow(work, "told string").collect():
-        found = json.loads(row["told"])
-        if "part" in found:
-            parts.append(Part(**found["part"] | {"files": tuple(found["part"]["files"])}))
-        else:
-            outcomes.append(Outcome(**found["outcome"]))
-    return sorted(outcomes, key=lambda o: (o.ds, o.path, o.start or 0)), parts
 
 
 def _judged(

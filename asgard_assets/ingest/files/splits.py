@@ -12,7 +12,7 @@ from __future__ import annotations
 import codecs
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,7 @@ class Look:
 
 
 def split(
-    spark: SparkSession, landing: Landing, source: FileSource, pieces: Sequence[Piece]
+    spark: Callable[[], SparkSession], landing: Landing, source: FileSource, pieces: Sequence[Piece]
 ) -> tuple[list[Piece], dict[tuple[str, int], int]]:
     """The pieces, big files in parts; and for parts of CSV how many records each must have, by path and start."""
     whole, big, chunks = list[Piece](), list[Piece](), list[Chunk]()
@@ -82,7 +82,7 @@ def split(
     if not big:
         return whole, {}
     looks: dict[str, list[Look]] = {}
-    for path, look in _look_at(spark, landing, chunks):
+    for path, look in _look_at(spark(), landing, chunks):
         looks.setdefault(path, []).append(look)
     expected: dict[tuple[str, int], int] = {}
     for piece in big:

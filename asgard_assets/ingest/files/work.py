@@ -1,4 +1,4 @@
-"""What a Spark task does with files: read, shape, write Parquet into staging, and hand only figures back.
+"""What is done with the files of a task: read, shape, write Parquet into staging, and hand only figures back.
 
 A file's rows enter a shared part only when the whole file was read; a file too big for that gets parts of its own.
 So what a bad file left behind can be dropped without touching any other.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -238,16 +238,11 @@ def _numbers(bad: list[Bad]) -> Any:
     return np.array([b.row for b in bad], "int64")
 
 
-def run_task(batches: Iterator[pa.RecordBatch], task: Task) -> Iterator[pa.RecordBatch]:
-    """In a Spark task: handle the pieces of the batches and yield outcomes and parts as JSON."""
-    import pyarrow as pa
-
+def run_task(pieces: Iterable[str], task: Task) -> Iterator[str]:
+    """Handle the pieces, each as `Piece.row` writes it, and yield outcomes and parts as JSON."""
     worker = Worker(task)
-    told: list[str] = []
-    for batch in batches:
-        for text in batch.column("piece").to_pylist():
-            told.append(json.dumps({"outcome": asdict(worker.handle(Piece.of(text)))}))
+    for text in pieces:
+        yield json.dumps({"outcome": asdict(worker.handle(Piece.of(text)))})
     worker.flush()
-    told += [json.dumps({"part": asdict(part)}) for part in worker.parts]
-    if told:
-        yield pa.record_batch([pa.array(told, pa.string())], names=["told"])
+    for part in worker.parts:
+        yield json.dumps({"part": asdict(part)})

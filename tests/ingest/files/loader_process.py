@@ -1,4 +1,7 @@
-"""A load in a process of its own, to be killed: `python -m tests.ingest.files.loader_process DAY…`."""
+"""A load in a process of its own, to be killed: `python -m tests.ingest.files.loader_process DAY…`.
+
+Spark tasks read the files, however few.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def main() -> None:
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     lake = Lake.from_settings()
-    loaded = load(spark, lake, Landing.from_settings(), SOURCE, sys.argv[1:])
+    loaded = load(lambda: spark, lake, Landing.from_settings(), SOURCE, sys.argv[1:], driver_files=0)
     if loaded.staging.days:
         assert audit(lake, loaded.staging, SOURCE.spec).bad_days == {}
     commit(lake, loaded)

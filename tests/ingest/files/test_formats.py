@@ -134,11 +134,9 @@ DECLARED: dict[str, tuple[dict[str, Any], str, bytes, list[tuple]]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", DECLARED)
-def test_what_no_name_tells_is_declared(
-    spark: SparkSession, lake: Lake, settings: Settings, case: str
-) -> None:
+def test_what_no_name_tells_is_declared(lake: Lake, settings: Settings, case: str) -> None:
     changes, name, content, rows = DECLARED[case]
-    bench = Bench(spark, lake, settings, **changes)
+    bench = Bench(None, lake, settings, **changes)
     bench.drop(DAYS[0], name, content)
     assert bench.run(DAYS[:1]).failed == {}
     assert bench.rows(", ".join(NAMES)) == rows
@@ -146,12 +144,12 @@ def test_what_no_name_tells_is_declared(
 
 
 @pytest.mark.slow
-def test_text_by_lines_as_a_whole_and_any_bytes(spark: SparkSession, lake: Lake, settings: Settings) -> None:
+def test_text_by_lines_as_a_whole_and_any_bytes(lake: Lake, settings: Settings) -> None:
     content = "first\r\n\n\ufeffthird ü\r".encode()
     rows: dict[str, list[tuple]] = {}
     for form in ({"type": "text"}, {"type": "text", "whole": True}, {"type": "binary"}):
         kind = "whole" if "whole" in form else str(form["type"])
-        bench = Bench(spark, lake, settings, name=kind, path=kind, format=form)
+        bench = Bench(None, lake, settings, name=kind, path=kind, format=form)
         bench.drop(DAYS[0], "a.anything", content)
         bench.drop(DAYS[0], "empty.anything", b"")
         bench.run(DAYS[:1])
@@ -176,9 +174,9 @@ BROKEN: dict[str, tuple[bytes, dict[int, str]]] = {
 
 
 def test_a_record_that_cannot_be_read_is_in_quarantine_as_it_was_written(
-    spark: SparkSession, lake: Lake, settings: Settings
+    lake: Lake, settings: Settings
 ) -> None:
-    bench = Bench(spark, lake, settings)
+    bench = Bench(None, lake, settings)
     for name, (content, _) in BROKEN.items():
         bench.drop(DAYS[0], name, content)
     done = bench.run(DAYS[:1])
@@ -219,9 +217,9 @@ REFUSED: dict[str, bytes] = {
 
 
 def test_a_file_that_cannot_be_read_is_in_quarantine_with_its_reason_and_holds_nothing_up(
-    spark: SparkSession, lake: Lake, settings: Settings
+    lake: Lake, settings: Settings
 ) -> None:
-    bench = Bench(spark, lake, settings, limits={"bad_files": len(REFUSED)})
+    bench = Bench(None, lake, settings, limits={"bad_files": len(REFUSED)})
     bench.drop(DAYS[0], "good.csv", as_csv())
     for name, content in REFUSED.items():
         bench.drop(DAYS[0], name, content)
@@ -235,7 +233,7 @@ def test_a_file_that_cannot_be_read_is_in_quarantine_with_its_reason_and_holds_n
 
 @pytest.mark.slow
 def test_types_that_a_file_knows_are_kept_and_what_a_table_cannot_hold_is_rescued(
-    spark: SparkSession, lake: Lake, settings: Settings
+    lake: Lake, settings: Settings
 ) -> None:
     sink = io.BytesIO()
     columns = {
@@ -247,7 +245,7 @@ def test_types_that_a_file_knows_are_kept_and_what_a_table_cannot_hold_is_rescue
         "l": pa.array([[{"a": 1}], []]),
     }
     pq.write_table(pa.table(columns), sink)
-    bench = Bench(spark, lake, settings, types="inferred")
+    bench = Bench(None, lake, settings, types="inferred")
     bench.drop(DAYS[0], "a.parquet", sink.getvalue())
     bench.run(DAYS[:1])
     assert bench.rows("epoch_us(n), u::varchar, t, m['a'], d, l") == [

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from asgard_assets.errors import FencedError
+from asgard_assets.ingest.files import manifest, tasks
 from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
 from tests.ingest.files.bench import DAYS, Bench
@@ -18,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def bench(spark: SparkSession, lake: Lake, settings: Settings) -> Bench:
-    return Bench(spark, lake, settings)
+def bench(lake: Lake, settings: Settings) -> Bench:
+    return Bench(None, lake, settings)
 
 
 def test_a_range_with_mixed_formats_a_new_column_bad_rows_and_an_empty_day(bench: Bench) -> None:
@@ -71,10 +74,8 @@ def test_rows_of_a_file_that_is_gone_stay_when_its_day_is_loaded_again(bench: Be
 
 
 @pytest.mark.slow
-def test_a_second_full_refresh_of_a_day_replaces_the_first(
-    spark: SparkSession, lake: Lake, settings: Settings
-) -> None:
-    bench = Bench(spark, lake, settings, files="snapshot", ds={"type": "filename"})
+def test_a_second_full_refresh_of_a_day_replaces_the_first(lake: Lake, settings: Settings) -> None:
+    bench = Bench(None, lake, settings, files="snapshot", ds={"type": "filename"})
     first = bench.put("2026_10_05_1790000000000_0.jsonl", '{"id": 1}\n{"id": 2}\n')
     bench.run(DAYS[:1])
     second = bench.put("2026_10_05_1790000009999_0.jsonl", '{"id": 2}\n')
@@ -126,18 +127,18 @@ def test_of_two_loads_at_once_one_wins_and_the_other_is_told(bench: Bench) -> No
 
 @pytest.mark.parametrize(("mode", "rescued"), [("rescue", '{"discount": "0.5"}'), ("none", None)])
 def test_a_new_column_may_be_rescued_or_ignored(
-    spark: SparkSession, lake: Lake, settings: Settings, mode: str, rescued: str | None
+    lake: Lake, settings: Settings, mode: str, rescued: str | None
 ) -> None:
     columns = {"id": {"type": "string"}}
-    bench = Bench(spark, lake, settings, schema_mode=mode, columns=columns)
+    bench = Bench(None, lake, settings, schema_mode=mode, columns=columns)
     bench.drop(DAYS[0], "a.csv", "ID,discount\n1,0.5\n")
     bench.run(DAYS[:1])
     assert bench.rows("id, _rescued_data") == [("1", rescued)]
 
 
-def test_a_new_column_may_fail_its_day(spark: SparkSession, lake: Lake, settings: Settings) -> None:
+def test_a_new_column_may_fail_its_day(lake: Lake, settings: Settings) -> None:
     columns = {"id": {"type": "string"}}
-    bench = Bench(spark, lake, settings, schema_mode="failOnNewColumns", columns=columns)
+    bench = Bench(None, lake, settings, schema_mode="failOnNewColumns", columns=columns)
     bench.drop(DAYS[0], "a.csv", "id\n1\n")
     bench.drop(DAYS[1], "a.csv", "id,discount\n1,0.5\n")
     loaded = bench.run()
@@ -159,11 +160,50 @@ def test_two_spellings_of_a_new_column_become_one(bench: Bench) -> None:
 
 
 @pytest.mark.slow
-def test_many_bytes_are_spread_over_tasks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    import asgard_assets.ingest.files.load as module
-
-    monkeypatch.setattr(module, "_TASK_BYTES", 1)
+def test_many_bytes_are_spread_over_tasks(
+    spark: SparkSession, lake: Lake, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "_TASK_BYTES", 1)
+    bench = Bench(spark, lake, settings)
     for day in DAYS:
         bench.drop(day, "a.csv", "id\n1\n2\n")
     bench.run()
     assert bench.rows("count(*)", "1") == [(6,)]
+
+
+def test_more_than_a_few_files_open_the_session(lake: Lake, settings: Settings) -> None:
+    bench = Bench(None, lake, settings)
+    for n in range(tasks.DRIVER_FILES + 1):
+        bench.drop(DAYS[0], f"{n}.csv", "id\n1\n")
+    with pytest.raises(AssertionError, match="more than the driver reads"):
+        bench.run()
+
+
+@pytest.mark.slow
+def test_a_look_at_a_source_leaves_pandas_and_datasets_alone(
+    lake: Lake, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are 50 MB, in a process that holds the sensors of all sources."""
+    bench = Bench(None, lake, settings, limits={"bad_files": 1})
+    bench.drop(DAYS[0], "a.csv", "id\n1\n")
+    bench.drop(DAYS[0], "b.csv.gz", b"no gzip")
+    bench.run(DAYS[:1])
+    monkeypatch.setattr(manifest, "_FOLD_PLANS", 0)
+    assert manifest.open_manifest(lake, "invoices", fold=True).base
+    code = """if True:
+        import sys
+        from asgard_assets.ingest.files.landing import Landing
+        from asgard_assets.ingest.files.listing import scan, scan_announced
+        from asgard_assets.ingest.files.manifest import open_manifest
+        from asgard_assets.ingest.files.models import FileSource
+        from asgard_assets.lake import Lake
+        source = FileSource.model_validate_json(sys.argv[1])
+        lake, landing = Lake(sys.argv[2]), Landing(sys.argv[3])
+        found = scan(lake, landing, source)
+        assert len(found.failed) == 1, found
+        scan_announced(lake, landing, source, [file for files in found.todo.values() for file in files])
+        sys.exit(str({"pandas", "pyarrow.dataset"} & sys.modules.keys() or ""))
+    """
+    told = [bench.source.model_dump_json(), lake.root, bench.landing.root]
+    done = subprocess.run([sys.executable, "-c", code, *told], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""

@@ -170,10 +170,8 @@ def test_of_many_files_only_the_replaced_are_loaded_again_after_the_log_is_gone(
 
 
 @pytest.mark.servers
-def test_a_year_with_three_bad_days_is_published_without_them(
-    spark: SparkSession, lake: Lake, settings: Settings
-) -> None:
-    bench = Bench(spark, lake, settings)
+def test_a_year_with_three_bad_days_is_published_without_them(lake: Lake, settings: Settings) -> None:
+    bench = Bench(None, lake, settings)
     year = [(date(2026, 1, 1) + timedelta(days=n)).isoformat() for n in range(365)]
     for n, day in enumerate(year):
         bench.drop(day, "a.csv", f"id\n{n}\n")

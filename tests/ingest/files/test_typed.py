@@ -23,10 +23,8 @@ def lines(*records: object) -> str:
     return "".join(json.dumps(record) + "\n" for record in records)
 
 
-def test_types_are_inferred_widened_and_never_nulled(
-    spark: SparkSession, lake: Lake, settings: Settings
-) -> None:
-    bench = Bench(spark, lake, settings, types="inferred", columns={"code": {"type": "string"}})
+def test_types_are_inferred_widened_and_never_nulled(lake: Lake, settings: Settings) -> None:
+    bench = Bench(None, lake, settings, types="inferred", columns={"code": {"type": "string"}})
     bench.drop(DAYS[0], "a.jsonl", lines({"id": 1, "n": 1, "who": {"name": "a"}, "code": 7, "b": True}))
     bench.run(DAYS[:1])
     assert bench.rows("id, n, who.name, code, b") == [(1, 1, "a", "7", True)]
@@ -57,9 +55,9 @@ def test_types_are_inferred_widened_and_never_nulled(
 
 @pytest.mark.slow
 def test_nested_values_widen_and_what_another_type_brings_is_rescued_where_it_stood(
-    spark: SparkSession, lake: Lake, settings: Settings
+    lake: Lake, settings: Settings
 ) -> None:
-    bench = Bench(spark, lake, settings, types="inferred")
+    bench = Bench(None, lake, settings, types="inferred")
     stages: list[list[object]] = [
         [{"n": 1, "s": {"x": 1}, "l": [{"k": 1}], "t": {"x": 1}}],
         [{"n": 1.5, "s": {"x": 1.5, "y": {"z": 1}}, "l": [{"k": 1, "v": "a"}, None], "t": {"X": 2}}],
@@ -116,11 +114,9 @@ def test_names_within_nested_values_are_made_names_that_a_table_can_have(
     assert sorted(row[0] for row in read.select("w.`dc:title`").collect()) == [1.0, 1.5, 5.0]
 
 
-def test_declared_types_are_kept_and_what_does_not_fit_is_rescued(
-    spark: SparkSession, lake: Lake, settings: Settings
-) -> None:
+def test_declared_types_are_kept_and_what_does_not_fit_is_rescued(lake: Lake, settings: Settings) -> None:
     types = {"id": "bigint", "amount": "decimal(6,2)", "day": "date", "at": "timestamp"}
-    bench = Bench(spark, lake, settings, columns={n: {"type": t} for n, t in types.items()})
+    bench = Bench(None, lake, settings, columns={n: {"type": t} for n, t in types.items()})
     bench.drop(
         DAYS[0],
         "a.csv",
@@ -135,8 +131,8 @@ def test_declared_types_are_kept_and_what_does_not_fit_is_rescued(
     assert rescued == {"id": "1e3", "amount": "12345.67", "day": "soon"}
 
 
-def test_a_changed_type_may_fail_the_day(spark: SparkSession, lake: Lake, settings: Settings) -> None:
-    bench = Bench(spark, lake, settings, types="inferred", schema_mode="failOnNewColumns")
+def test_a_changed_type_may_fail_the_day(lake: Lake, settings: Settings) -> None:
+    bench = Bench(None, lake, settings, types="inferred", schema_mode="failOnNewColumns")
     bench.drop(DAYS[0], "a.jsonl", lines({"n": 1}))
     bench.run(DAYS[:1])
     bench.drop(DAYS[1], "b.jsonl", lines({"n": "x"}))
@@ -146,9 +142,9 @@ def test_a_changed_type_may_fail_the_day(spark: SparkSession, lake: Lake, settin
 
 @pytest.mark.slow
 def test_an_upsert_keeps_the_newest_row_of_a_key_whatever_the_order_of_arrival(
-    spark: SparkSession, lake: Lake, settings: Settings
+    lake: Lake, settings: Settings
 ) -> None:
-    bench = Bench(spark, lake, settings, write={"type": "upsert", "key": ["id"], "newest_by": ["at"]})
+    bench = Bench(None, lake, settings, write={"type": "upsert", "key": ["id"], "newest_by": ["at"]})
     bench.drop(DAYS[1], "late.csv", "id,at,v\n1,2,new\n2,2,two\n2,1,older\n")
     bench.run()
     changed = bench.drop(DAYS[0], "early.csv", "id,at,v\n1,1,old\n3,1,three\n")
@@ -168,8 +164,8 @@ def test_an_upsert_keeps_the_newest_row_of_a_key_whatever_the_order_of_arrival(
 
 
 @pytest.mark.slow
-def test_the_day_may_stand_in_a_column(spark: SparkSession, lake: Lake, settings: Settings) -> None:
-    bench = Bench(spark, lake, settings, ds={"type": "column", "name": "day"})
+def test_the_day_may_stand_in_a_column(lake: Lake, settings: Settings) -> None:
+    bench = Bench(None, lake, settings, ds={"type": "column", "name": "day"})
     path = bench.put("a.csv", f"id,day\n1,{DAYS[0]}\n2,{DAYS[2]}T23:59:59-02:00\n3,never\n")
     os.utime(path, (1791201600, 1791201600))  # arrived on 2026-10-05
     loaded = bench.run(DAYS[:1])
@@ -183,9 +179,9 @@ def test_the_day_may_stand_in_a_column(spark: SparkSession, lake: Lake, settings
     assert bench.quarantined() == []
 
 
-def test_light_sql_computes_and_leaves_out(spark: SparkSession, lake: Lake, settings: Settings) -> None:
+def test_light_sql_computes_and_leaves_out(lake: Lake, settings: Settings) -> None:
     sql = "select id, upper(name) as name, cast(n as bigint) * 2 as twice from files where id <> '2'"
-    bench = Bench(spark, lake, settings, sql=sql, types="inferred")
+    bench = Bench(None, lake, settings, sql=sql, types="inferred")
     bench.drop(DAYS[0], "a.csv", "id,name,n\na,x,1\n2,y,2\nb,z,3\n")
     bench.drop(DAYS[1], "b.csv", "id,name,n\nc,x,many\n")
     loaded = bench.run()
@@ -194,10 +190,8 @@ def test_light_sql_computes_and_leaves_out(spark: SparkSession, lake: Lake, sett
     assert "`sql` does not fit" in loaded.failed[DAYS[1]]
 
 
-def test_overwrite_replaces_the_day_by_what_lies_there(
-    spark: SparkSession, lake: Lake, settings: Settings
-) -> None:
-    bench = Bench(spark, lake, settings, write={"type": "overwrite"})
+def test_overwrite_replaces_the_day_by_what_lies_there(lake: Lake, settings: Settings) -> None:
+    bench = Bench(None, lake, settings, write={"type": "overwrite"})
     gone = bench.drop(DAYS[0], "a.csv", "id\n1\n")
     bench.run(DAYS[:1])
     gone.unlink()
@@ -210,9 +204,9 @@ def test_overwrite_replaces_the_day_by_what_lies_there(
     ("limits", "failed"), [({}, False), ({"bad_rows": 1}, True), ({"bad_share": 0.5}, False)]
 )
 def test_a_day_with_too_many_bad_rows_is_not_published(
-    spark: SparkSession, lake: Lake, settings: Settings, limits: dict, failed: bool
+    lake: Lake, settings: Settings, limits: dict, failed: bool
 ) -> None:
-    bench = Bench(spark, lake, settings, limits=limits)
+    bench = Bench(None, lake, settings, limits=limits)
     bench.drop(DAYS[0], "a.jsonl", '{"id": 1}\nx\ny\n{"id": 2}\n')
     loaded = bench.run(DAYS[:1])
     assert (DAYS[0] in loaded.failed) is failed
@@ -221,9 +215,9 @@ def test_a_day_with_too_many_bad_rows_is_not_published(
 
 @pytest.mark.slow
 def test_a_failed_file_within_the_limit_stands_in_quarantine_until_it_is_repaired(
-    spark: SparkSession, lake: Lake, settings: Settings
+    lake: Lake, settings: Settings
 ) -> None:
-    bench = Bench(spark, lake, settings, limits={"bad_files": 1})
+    bench = Bench(None, lake, settings, limits={"bad_files": 1})
     bench.drop(DAYS[0], "a.csv", "id\n1\n")
     bad = bench.drop(DAYS[0], "b.parquet", "no parquet")
     loaded = bench.run(DAYS[:1])
@@ -250,10 +244,10 @@ def _parquet() -> bytes:
     return sink.getvalue()
 
 
-def test_lost_plans_double_no_row(spark: SparkSession, lake: Lake, settings: Settings) -> None:
+def test_lost_plans_double_no_row(lake: Lake, settings: Settings) -> None:
     import shutil
 
-    bench = Bench(spark, lake, settings)
+    bench = Bench(None, lake, settings)
     bench.drop(DAYS[0], "a.csv", "id\n1\n")
     bench.run(DAYS[:1])
     shutil.rmtree(f"{lake.root}/_plans")
