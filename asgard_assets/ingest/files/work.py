@@ -208,6 +208,7 @@ class Worker:
         return parts
 
     def _write_parquet(self, rows: pa.Table, uri: str) -> None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         target = uri.removeprefix("s3://")
@@ -220,6 +221,8 @@ class Worker:
             compression="zstd",
             write_statistics=without_floats(rows.schema),  # pyright: ignore[reportArgumentType]
         )
+        # Spark keeps its Python workers: what Arrow's pool holds for the next part would stay with each of them.
+        pa.default_memory_pool().release_unused()
 
     def _with_rescued(self, table: pa.Table, bad: list[Bad], file: File) -> pa.Table:
         """The rows, and one without columns for each bad record, whose text and reason are rescued."""
