@@ -56,17 +56,18 @@ class Describing:
         request, text = exchange.request, self._redactor.text
         answered, error = exchange.headers, exchange.error_message
         started = int(exchange.started * 1e6)
+        dropped = self._dropped
         return {
             "request_id": request.id,
             "url": text(request.url),
             "method": request.method,
             "request_headers": text(self._json(tuple(request.headers.items()))),
-            "request_params": text(dumped(exchange.params)),
+            "request_params": text(dumped(exchange.params)) if exchange.params else "{}",
             "request_body": text(request.body.decode()) if request.body is not None else None,
             "status_code": exchange.status,
             "response_headers": None
             if exchange.status is None
-            else text(self._json(tuple(pair for pair in answered.items() if pair[0] not in self._dropped))),
+            else text(self._json(tuple([pair for pair in answered.items() if pair[0] not in dropped]))),
             "success": exchange.outcome == SUCCESS,
             "outcome": exchange.outcome,
             "error_class": exchange.error_class,

@@ -53,6 +53,10 @@ class Pause:
         while len(answers) > _WINDOW and answers[0][0] < now - 1.0:
             self._refused -= answers.popleft()[1]
 
+    @property
+    def holds(self) -> bool:
+        return self._until > self._clock()
+
     async def over(self) -> None:
         """Wait until no pause holds; one that is prolonged meanwhile counts too."""
         while (left := self._until - self._clock()) > 0:
@@ -196,7 +200,8 @@ class Limiting:
         self._pause, self._gate, self._clock = pause, gate, clock
 
     async def __call__(self, request: Request, send: Send) -> Response:
-        await self._pause.over()
+        if self._pause.holds:
+            await self._pause.over()
         if self._gate is None:
             return await send(request)
         await self._gate.turn()

@@ -88,6 +88,8 @@ class Renderer:
 
 def _quoted(text: str) -> str:
     # A value may not leave its place in the path: "..", "?" and "/" included.
+    if text.isascii() and text.isalnum():
+        return text
     return quote(text, safe="").replace("..", "%2E%2E")
 
 

@@ -48,14 +48,15 @@ class Template:
 
     def absent(self, values: Values) -> bool:
         """Whether the whole is to be left out: an optional placeholder has no value."""
-        return any(
-            isinstance(part, Slot) and part.optional and values[part.root].get(part.name) is None
-            for part in self.parts
-        )
+        for part in self.parts:
+            if part.__class__ is Slot and part.optional and values[part.root].get(part.name) is None:  # type: ignore[union-attr]
+                return True
+        return False
 
     def render(self, values: Values, quote: Callable[[str], str] = str) -> str:
         """Fill the placeholders; `quote` is applied to the values only. Raises RenderError on a null."""
-        return "".join(p if isinstance(p, str) else quote(_text(value_of(p, values))) for p in self.parts)
+        texts = [p if p.__class__ is str else quote(_text(value_of(p, values))) for p in self.parts]  # type: ignore[arg-type]
+        return "".join(texts)  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=1024)

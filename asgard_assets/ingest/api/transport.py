@@ -23,9 +23,11 @@ from asgard_assets.ingest.api.tls import WireSecrets, context, wire_secrets
 
 if TYPE_CHECKING:
     import aiohttp
+    from yarl import URL
 
 AGENT = "asgard/0.1"
 _KNOWN_NAMES = 256
+_SAFE = frozenset({"GET", "HEAD"})
 
 
 class Transport(Protocol):
@@ -113,28 +115,34 @@ class AiohttpTransport:
         self._via = self._proxy_headers()
         self._cap = source.sink.max_body_bytes
         self._session: aiohttp.ClientSession | None = None
+        self._direct = source.transport.proxy is None
         self._deadline = Deadline(source.transport.timeouts.total_seconds)
         self._names: dict[bytes, str] = {}
 
     async def __aenter__(self) -> Self:
         import aiohttp
+        from multidict import CIMultiDict
 
         wire = self._source.transport
+        self._loop = asyncio.get_running_loop()
+        self._headers = CIMultiDict(own_headers())
+        self._connector = aiohttp.TCPConnector(
+            limit=wire.connections.most or 0,
+            ttl_dns_cache=wire.connections.dns_cache_seconds,
+            keepalive_timeout=wire.connections.idle_seconds,
+            ssl=context(self._source, self._secrets),
+        )
+        self._timeout = aiohttp.ClientTimeout(
+            total=None,  # see Deadline
+            sock_connect=wire.timeouts.connect_seconds,
+            sock_read=wire.timeouts.read_seconds,
+        )
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=wire.connections.most or 0,
-                ttl_dns_cache=wire.connections.dns_cache_seconds,
-                keepalive_timeout=wire.connections.idle_seconds,
-                ssl=context(self._source, self._secrets),
-            ),
+            connector=self._connector,
             proxy=wire.proxy.url if wire.proxy else None,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(
-                total=None,  # see Deadline
-                sock_connect=wire.timeouts.connect_seconds,
-                sock_read=wire.timeouts.read_seconds,
-            ),
-            headers=own_headers(),
+            timeout=self._timeout,
+            headers=self._headers,
             auto_decompress=True,
         )
         return self
@@ -158,18 +166,22 @@ class AiohttpTransport:
         import aiohttp
         from yarl import URL
 
-        assert self._session is not None
         answer = None
         try:
             with self._deadline:
-                answer = await self._session.request(
-                    request.method,
-                    URL(request.url, encoded=True),
-                    headers=request.headers,
-                    data=request.body,
-                    allow_redirects=False,
-                    proxy_headers=self._via,
-                )
+                url = URL(request.url, encoded=True)
+                if self._direct and request.body is None and "@" not in request.url:
+                    answer = await self._ask(request, url)
+                else:
+                    assert self._session is not None
+                    answer = await self._session.request(
+                        request.method,
+                        url,
+                        headers=request.headers,
+                        data=request.body,
+                        allow_redirects=False,
+                        proxy_headers=self._via,
+                    )
                 names = self._names
                 headers = {
                     names.get(name) or self._name(name): value.decode("utf-8", "replace")
@@ -192,6 +204,48 @@ class AiohttpTransport:
         finally:
             if answer is not None and not answer.closed:
                 answer.release()  # closes the connection, for the body was not read to its end
+
+    async def _ask(self, request: Request, url: URL) -> aiohttp.ClientResponse:
+        """What `ClientSession.request` does for a request without body, on aiohttp's own connections: nothing
+        of cookies, redirects, proxies and tracing is looked for, which is a third of its cost.
+        """
+        import aiohttp
+
+        if url.scheme not in ("http", "https"):
+            raise aiohttp.NonHttpUrlClientError(url)
+        headers = self._headers.copy()
+        headers.update(request.headers)
+        asked = aiohttp.ClientRequest(
+            request.method, url, headers=headers, loop=self._loop, session=self._session
+        )
+        again = request.method in _SAFE
+        while True:
+            try:
+                connection = await self._connector.connect(asked, [], self._timeout)
+            except asyncio.TimeoutError as error:  # noqa: UP041  also where only the socket's is meant
+                raise aiohttp.ConnectionTimeoutError(f"no connection to {url.host}") from error
+            try:
+                assert connection.protocol is not None
+                connection.protocol.set_response_params(
+                    skip_payload=request.method == "HEAD",
+                    read_until_eof=True,
+                    read_timeout=self._timeout.sock_read,
+                )
+                answer = await asked.send(connection)
+                try:
+                    return await answer.start(connection)
+                except BaseException:
+                    answer.close()
+                    raise
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+                connection.close()
+                # A kept connection that the server had closed; the next one is tried once.
+                if not again:
+                    raise
+                again = False
+            except BaseException:
+                connection.close()
+                raise
 
     def _name(self, raw: bytes) -> str:
         """A header's name in lower case; the usual ones are decoded once."""

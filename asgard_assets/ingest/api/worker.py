@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import os
 import threading
@@ -53,6 +54,7 @@ from asgard_assets.ingest.api.recording import NotRecorded, Recorder, Replayer
 from asgard_assets.ingest.api.redirects import BadRedirect, Redirecting
 from asgard_assets.ingest.api.rendering import Renderer, fingerprint, page_id, partition_values
 from asgard_assets.ingest.api.retry import Retrying
+from asgard_assets.ingest.api.schemes import NoAuth, OAuth2
 from asgard_assets.ingest.api.secrets import Redactor
 from asgard_assets.ingest.api.service import Address, ServiceClient
 from asgard_assets.ingest.api.templates import RenderError
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_COLLECT_AFTER = 20_000  # objects
 _HOSTS = 100  # of which figures are told
 _KEPT_BYTES = 200  # of the row that a 304 leaves
 
@@ -138,7 +141,8 @@ def run_task(job: Job, batches: Iterator[pa.RecordBatch], label: str, before: Fi
         try:
             import uvloop
 
-            done.append(uvloop.run(Task(job, label, figures=before).run(batches)))
+            with seldom_collected():
+                done.append(uvloop.run(Task(job, label, figures=before).run(batches)))
         except BaseException as error:  # noqa: BLE001  raised again below, in the thread that Spark watches
             failed.append(error)
 
@@ -148,6 +152,21 @@ def run_task(job: Job, batches: Iterator[pa.RecordBatch], label: str, before: Fi
     if failed:
         raise failed[0]
     return done[0]
+
+
+@contextlib.contextmanager
+def seldom_collected() -> Iterator[None]:
+    """Collect garbage every so many objects that a task with thousands of rows in hand is not looked through
+    again and again: that is a twelfth of the CPU time. What makes cycles here are errors, which are few.
+    """
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 class Task:
@@ -197,11 +216,11 @@ class Task:
             [
                 Retrying(source.retry, pause),
                 Redirecting(source.endpoint.redirects, source.transport.tls.certificate is not None),
-                auth.renew,
+                *([auth.renew] if isinstance(source.auth, OAuth2) else []),
                 Limiting(pause, gate),
                 *(load_middleware(path, source) for path in source.middleware),
                 *_recording(source, label, self._redactor),
-                auth.authorize,
+                *([] if isinstance(source.auth, NoAuth) else [auth.authorize]),
                 self._pressure,
             ],
             self._once,
@@ -292,9 +311,11 @@ class Task:
             columns |= {"epoch": self._job.epochs[day], "run_id": self._job.run_id}
             await self._kept.add(day, kept_row(columns), _KEPT_BYTES)
             return
-        keys = {name: row[name] for name in self._source.form.rows.key}  # type: ignore[union-attr]
-        content = self._content.of_body(exchange.text, exchange.outcome == SUCCESS)
-        await self._add(day, exchange, row_key=row_key, **content, **keys)
+        values = self._content.of_body(exchange.text, exchange.outcome == SUCCESS)
+        values["row_key"] = row_key
+        for name in self._source.form.rows.key:  # type: ignore[union-attr]
+            values[name] = row[name]
+        await self._add(day, exchange, values)
 
     async def _walk(self, day: str, _: str, row_key: str, row: dict[str, Any], known: str | None) -> None:
         form = self._source.form
@@ -311,12 +332,12 @@ class Task:
                 except MalformedPage as error:
                     exchange.failed(PERMANENT, error)
             if items is None:
-                await self._add(day, exchange, row_key=row_key, body=exchange.text, item_index=-1)
+                failed = {"row_key": row_key, "body": exchange.text, "item_index": -1}
+                await self._add(day, exchange, failed)
                 return
             for index, item in enumerate(items):
-                await self._add(
-                    day, exchange, row_key=row_key, item_index=index, **self._content.of_item(item)
-                )
+                place = {"row_key": row_key, "item_index": index}
+                await self._add(day, exchange, self._content.of_item(item) | place)
             page = after
         # Only of a whole walk: one that broke off goes on where it began.
         self.figures.cursors[day] = walk.cursor
@@ -330,12 +351,18 @@ class Task:
         """Send one request, tries and all. Every end of it is an outcome."""
         values = self._days.get(day) or self._days.setdefault(day, partition_values(day))
         clock = time.monotonic()
-        exchange = Exchange(Request(request_id, self._source.endpoint.method, ""), time.time())
+        began = time.time()
         try:
-            exchange.request, exchange.params = self._renderer.request(
+            request, params = self._renderer.request(
                 request_id, values, row, page, {"value": self._job.cursors.get(day)}
             )
-            response = await self._send(conditional(exchange.request, known))
+        except RenderError as error:
+            exchange = Exchange(Request(request_id, self._source.endpoint.method, ""), began)
+            exchange.failed(PERMANENT, error)
+            return exchange
+        exchange = Exchange(request, began, params)
+        try:
+            response = await self._send(conditional(request, known))
             exchange.unchanged = known is not None and response.status == 304
             outcome, error = (SUCCESS, None) if exchange.unchanged else judge(self._source, response)
             text = self._redactor.text(response.body.decode("utf-8", "replace"))
@@ -343,9 +370,9 @@ class Task:
             self.figures.bytes += len(response.body)
         except TransportError as error:
             exchange.failed(RETRYABLE, error)
-        except (RenderError, BodyTooLarge, Unsendable, BadRedirect, NotRecorded) as error:
+        except (BodyTooLarge, Unsendable, BadRedirect, NotRecorded) as error:
             exchange.failed(PERMANENT, error)
-        trace = exchange.request.trace
+        trace = request.trace
         self.figures.retries += max(0, trace.attempts - 1)
         self.figures.throttles += trace.throttles
         exchange.seconds = time.monotonic() - clock
@@ -353,9 +380,11 @@ class Task:
 
     async def _once(self, request: Request) -> Response:
         """The innermost `send`: one try on the wire, counted."""
-        self.figures.requests += 1
+        figures = self.figures
+        figures.requests += 1
         self._in_flight += 1
-        self.figures.max_in_flight = max(self.figures.max_in_flight, self._in_flight)
+        if self._in_flight > figures.max_in_flight:
+            figures.max_in_flight = self._in_flight
         try:
             response = await self._transport.send(request)
         except ConnectFailed as error:
@@ -366,7 +395,7 @@ class Task:
         self._breaker.answered(response)
         return response
 
-    async def _add(self, day: str, exchange: Exchange, **values: Any) -> None:
+    async def _add(self, day: str, exchange: Exchange, values: dict[str, Any]) -> None:
         job = self._job
         self.figures.count(day, exchange.outcome)
         if exchange.outcome != SUCCESS:
@@ -378,8 +407,9 @@ class Task:
                 error=self._redactor.text(exchange.error_message or ""),
                 attempts=exchange.request.trace.attempts,
             )
-        row = self._describing.columns(exchange) | values
-        row |= {"epoch": job.epochs[day], "run_id": job.run_id}
+        row = self._describing.columns(exchange)
+        row.update(values)
+        row["epoch"], row["run_id"] = job.epochs[day], job.run_id
         body, payload = row.get("body") or "", row.get("payload")
         offload = self._source.sink.offload_bytes
         if offload is not None and len(body) > offload:
