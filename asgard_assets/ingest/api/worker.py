@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-_COLLECT_AFTER = 20_000  # objects
+_COLLECT_AFTER = (50_000, 50, 100)  # objects, and collections of the younger generation
 _HOSTS = 100  # of which figures are told
 _KEPT_BYTES = 200  # of the row that a 304 leaves
 
@@ -161,7 +161,7 @@ def seldom_collected() -> Iterator[None]:
     """
     before = gc.get_threshold()
     gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER, *before[1:])
+    gc.set_threshold(*_COLLECT_AFTER)
     try:
         yield
     finally:
