@@ -87,8 +87,10 @@ class _Text:
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise ConfigError(f"{file}:{line}: {error.problem}", file=str(file), line=line) from error
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{file}: {error}", file=str(file)) from error
+        except yaml.reader.ReaderError as error:
+            line = text[: error.position].count("\n") + 1
+            message = f"{file}:{line}: the character {chr(error.character)!r} cannot stand in YAML"
+            raise ConfigError(message, file=str(file), line=line) from error
         if document is None:
             raise ConfigError(f"{file}:1: the file is empty; it should hold a source", file=str(file), line=1)
         if isinstance(document, dict) and "attributes" in document:
@@ -139,8 +141,18 @@ def _starts(node: yaml.Node | None) -> int:
     return node.start_mark.line + 1 if node and node.start_mark else 1
 
 
-def _refuse_repeated(node: yaml.Node | None) -> None:
-    """YAML keeps the last of two equal keys without a word; one of them was meant to be something else."""
+def _refuse_repeated(node: yaml.Node | None, above: tuple[yaml.Node, ...] = ()) -> None:
+    """YAML keeps the last of two equal keys without a word; one of them was meant to be something else.
+
+    An anchor that holds an alias of itself would have no end.
+    """
+    if node in above:
+        assert node is not None
+        raise yaml.MarkedYAMLError(
+            problem="an alias stands inside its own anchor", problem_mark=node.start_mark
+        )
+    if node is not None:
+        above = (*above, node)
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
@@ -151,7 +163,7 @@ def _refuse_repeated(node: yaml.Node | None) -> None:
                         problem_mark=key.start_mark,
                     )
                 seen[key.value] = _starts(key)
-            _refuse_repeated(value)
+            _refuse_repeated(value, above)
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
-            _refuse_repeated(value)
+            _refuse_repeated(value, above)

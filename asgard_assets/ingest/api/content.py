@@ -108,6 +108,7 @@ def _as(kind: str, value: Any) -> Any:
     if kind == "boolean":
         return value if isinstance(value, bool) else None
     try:
-        return float(value) if kind == "double" else int(value)
+        number = float(value) if kind == "double" else int(value)
     except (ValueError, OverflowError):
         return None
+    return number if kind == "double" or abs(number) < 1 << (31 if kind == "integer" else 63) else None

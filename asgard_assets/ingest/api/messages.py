@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from asgard_assets.errors import SourceError, Terminal, Transient
@@ -38,11 +38,25 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
-    """A whole answer. Header names are lower case; of repeated ones the last is kept."""
+    """A whole answer. Header names are lower case; of repeated ones the last is kept, but for LISTS, which are
+    joined (RFC 9110, 5.3)."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+LISTS = frozenset({"link", "ratelimit", "ratelimit-policy"})
+"""Headers that are read as lists: a server may write each of their parts on a line of its own."""
+
+
+def joined(headers: dict[str, str], pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """`headers` with all that `pairs` say in those that are lists."""
+    parts: dict[str, list[str]] = {}
+    for name, value in pairs:
+        if name in LISTS:
+            parts.setdefault(name, []).append(value)
+    return headers | {name: ", ".join(values) for name, values in parts.items()}
 
 
 Send = Callable[[Request], Awaitable[Response]]

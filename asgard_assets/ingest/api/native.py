@@ -23,6 +23,7 @@ from asgard_assets.ingest.api.messages import (
     TimedOut,
     TransportError,
     Unsendable,
+    joined,
 )
 from asgard_assets.ingest.api.models import ApiSource
 from asgard_assets.ingest.api.tls import WireSecrets
@@ -197,12 +198,13 @@ class NativeTransport:
 
     def _headers(self, lines: list[bytes]) -> dict[str, str]:
         """Of the last answer: a server may say 100 Continue first. Known lines are not parsed again."""
-        known, headers = self._lines, {}
+        known, headers, count = self._lines, {}, 0
         for line in lines:
             pair = known.get(line)
             if pair is None:
                 if line.startswith(b"HTTP/"):
                     headers.clear()
+                    count = 0
                     continue
                 name, colon, value = line.partition(b":")
                 if not colon:
@@ -212,6 +214,10 @@ class NativeTransport:
                     known.clear()
                 known[line] = pair
             headers[pair[0]] = pair[1]
+            count += 1
+        if len(headers) < count:
+            begins = max(at for at, line in enumerate(lines) if line.startswith(b"HTTP/"))
+            return joined(headers, (known[line] for line in lines[begins:] if line in known))
         return headers
 
     def _error(self, number: int, said: str, slot: _Slot) -> Exception:

@@ -20,8 +20,8 @@ from asgard_assets.ingest.api.forms import (
     Pagination,
 )
 
-_LINK = re.compile(r"<([^>]*)>\s*((?:;[^,]*)?)")
-_REL_NEXT = re.compile(r";\s*rel\s*=\s*\"?[^\";]*\bnext\b", re.IGNORECASE)
+_LINK = re.compile(r"<([^>]*)>((?:[^,\"]|\"(?:[^\"\\]|\\.)*\")*)")
+_REL = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s;,\"]+))", re.IGNORECASE)
 
 
 class MalformedPage(Terminal, SourceError):
@@ -98,7 +98,11 @@ def following(
 
 def next_link(header: str) -> str | None:
     """The target of rel="next" in a Link header (RFC 8288)."""
-    return next((m.group(1) for m in _LINK.finditer(header) if _REL_NEXT.search(m.group(2))), None)
+    for link in _LINK.finditer(header):
+        rel = _REL.search(link.group(2))
+        if rel and "next" in (rel.group(1) or rel.group(2) or "").lower().split():
+            return link.group(1)
+    return None
 
 
 def at(body: Any, path: str) -> Any:

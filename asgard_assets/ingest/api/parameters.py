@@ -62,7 +62,10 @@ def misfit(at: str, message: str) -> PydanticCustomError:
 
 
 def _in_short(value: Any) -> Any:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping | str):
+        # 007, 1.10, on and 2026-10-05 are no texts to YAML, and what was written is not known any more.
+        raise misfit("", f"put it in quotes: without them it is read as {value!r}")
+    if isinstance(value, str):
         return value
     try:
         return Parameter.model_validate(value).template

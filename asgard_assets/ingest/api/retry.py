@@ -53,7 +53,8 @@ class Retrying:
             if response is not None and response.status in policy.throttle_statuses:
                 throttles += 1
                 trace.throttles += 1
-                wait = self._backoff(throttles) if asked is None else asked
+                # A wait of nothing, or a date that is past, would be asked and asked again.
+                wait = asked or self._backoff(throttles)
                 self._pause.throttled(min(wait, max(0.0, deadline - self._clock())))
                 give_up = False
             else:

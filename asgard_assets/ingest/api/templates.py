@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -103,6 +104,11 @@ def value_of(slot: Slot, values: Values) -> Any:
                 f"{slot.root}.{slot.name} cannot be transformed by {text}: {error}",
                 field=(slot.root, slot.name),
             ) from error
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RenderError(
+            f"{slot.root}.{slot.name} is {value}: no request can be made of this row",
+            field=(slot.root, slot.name),
+        )
     if value is None:
         raise RenderError(
             f"{slot.root}.{slot.name} is null: no request can be made of this row",

@@ -17,6 +17,7 @@ from asgard_assets.ingest.api.messages import (
     TimedOut,
     TransportError,
     Unsendable,
+    joined,
 )
 from asgard_assets.ingest.api.models import ApiSource
 from asgard_assets.ingest.api.tls import WireSecrets, context, wire_secrets
@@ -187,6 +188,9 @@ class AiohttpTransport:
                     names.get(name) or self._name(name): value.decode("utf-8", "replace")
                     for name, value in answer.raw_headers
                 }
+                if len(headers) < len(answer.raw_headers):
+                    told = [(self._name(n), v.decode("utf-8", "replace")) for n, v in answer.raw_headers]
+                    headers = joined(headers, told)
                 body = await self._body(answer, headers)
             return Response(answer.status, headers, body)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:

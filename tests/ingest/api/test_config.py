@@ -58,6 +58,7 @@ def line_of(file, text):
             "endpoint.query.b.column",
             "b",
         ),
+        ({"endpoint": USAGE["endpoint"] | {"headers": {"X-Page": 7}}}, "endpoint.headers.X-Page", "X-Page"),
         ({"lookback_days": 2, "kind": "snapshot"}, "lookback_days", "lookback_days"),
         ({"quality": {}}, "quality.description", "quality"),
     ],
@@ -66,7 +67,7 @@ def test_every_error_names_file_line_and_field(tmp_path, name, changes, field, m
     file = written(tmp_path, USAGE | changes, name)
     with pytest.raises(ConfigError) as caught:
         load(file)
-    found = re.findall(rf"{re.escape(str(file))}:(\d+): ([\w.]+):", str(caught.value))
+    found = re.findall(rf"{re.escape(str(file))}:(\d+): ([\w.-]+):", str(caught.value))
     told = {at: int(line) for line, at in found}
     key = f'"{marker}"' if name.endswith("json") else f"{marker}:"
     assert told[field] in {n for n, row in enumerate(file.read_text().splitlines(), 1) if key in row}
@@ -83,7 +84,8 @@ def test_json_and_yaml_make_the_same_source(tmp_path):
         (b"- 1\n", r"x\.yaml:1: the source: Input should be a valid dictionary"),
         (b"name: a\nname: b\n", r"x\.yaml:2: name is given twice; first in line 1"),
         (b"name: a\n\xff\n", r"x\.yaml:2: is no UTF-8 text"),
-        (b"name: \x07\n", r"x\.yaml: "),
+        (b"name: a\nkind: \x07\n", r"x\.yaml:2: the character '\\x07' cannot stand in YAML"),
+        (b"name: a\nform: &a {items: [*a]}\n", r"x\.yaml:2: an alias stands inside its own anchor"),
     ],
 )
 def test_a_file_that_is_no_source_says_where(tmp_path, content, said):

@@ -66,3 +66,21 @@ def test_credentials_do_not_follow_a_link_to_another_origin():
 def test_a_path_that_is_not_there_is_none():
     assert at({"a": [1]}, "a.b.c") is None
     assert at([1], "") == [1]
+
+
+@pytest.mark.parametrize(
+    ("header", "target"),
+    [
+        ('<a>; title="one, two"; rel="next"', "a"),
+        ('<a>; rel=next; title="x"', "a"),
+        ('<a>;rel="prev",<b>;rel="last next"', "b"),
+        ('<a,b;c>; rel="next"', "a,b;c"),
+        ('<a>; title="\\"; rel=\\"next\\""; rel="prev", <b>; REL=Next', "b"),
+        ('<a>; rel="next-archive"', None),
+        ('<a>; rel="nextpage"', None),
+        ('<a>; rel="', None),
+        ("<a", None),
+    ],
+)
+def test_a_link_header_is_read_with_its_quotes(header, target):
+    assert next_link(header) == target

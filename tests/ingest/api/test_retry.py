@@ -86,3 +86,11 @@ def test_retry_after_is_seconds_or_a_date(text, seconds):
 @pytest.mark.parametrize("text", ["", "soon", "inf", "nan", "Mon, 99 Foo 2026"])
 def test_a_retry_after_that_says_nothing_is_no_wait(text):
     assert retry_after({"retry-after": text}, lambda: 30.0) is None
+
+
+@pytest.mark.parametrize("asked", ["0", formatdate(-3600, usegmt=True)])
+def test_a_wait_that_is_over_already_is_a_wait_all_the_same(asked):
+    answers = [(429, asked), (429, asked), 200]
+    response, trace, clock = run(answers, Retry(attempts=1, backoff_seconds=1))
+    assert (response.status, trace.throttles) == (200, 2)
+    assert clock.slept == [1, 2], "else it would be asked again and again at once"

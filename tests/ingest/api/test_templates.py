@@ -28,3 +28,9 @@ def test_json_keeps_the_type_of_a_value_that_stands_alone():
     body = {"id": "{row.id}", "text": "n{row.id}", "list": ["{row.on}", 1, None]}
     assert render_json(body, VALUES) == {"id": 7, "text": "n7", "list": [True, 1, None]}
     assert fields_of(body) == {("row", "id"), ("row", "on")}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_fills_nothing(value):
+    with pytest.raises(RenderError, match=r"row\.id is (nan|inf): no request"):
+        render_json({"id": "{row.id}"}, {"row": {"id": value}})

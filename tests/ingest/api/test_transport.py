@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+import zlib
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -128,6 +129,66 @@ def test_an_answer_without_a_body_ends_at_once(kind, status):
     answer = f'HTTP/1.1 {status} X\r\nETag: "a"\r\n\r\n'.encode()
     response, _ = talk(kind, answer, get())
     assert (response.status, response.body, response.headers) == (status, b"", {"etag": '"a"'})
+
+
+def test_a_list_that_is_told_in_several_lines_is_one_list(kind):
+    answer = (
+        b'HTTP/1.1 200 OK\r\nLink: <a>; rel="next"\r\nX-One: a\r\nX-One: b\r\nlink: <b>; rel="last"\r\n'
+        b"Content-Length: 0\r\n\r\n"
+    )
+    for response in (
+        talk(kind, answer, get())[0],
+        talk(kind, b"HTTP/1.1 100 Continue\r\n\r\n" + answer, get())[0],
+    ):
+        assert response.headers["link"] == '<a>; rel="next", <b>; rel="last"'
+        assert response.headers["x-one"] == "b"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.0 200 OK\r\n\r\nwhole",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nwhole",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nwhole",
+    ],
+)
+def test_an_old_server_that_closes_is_understood(kind, answer):
+    async def use(client: Transport, url: str) -> list[bytes]:
+        return [(await client.send(Request("id", "GET", url))).body for _ in range(3)]
+
+    assert talk(kind, closing(answer), use)[0] == [b"whole"] * 3
+
+
+@pytest.mark.parametrize(
+    "packed", [zlib.compress(b"x" * 99), zlib.compress(b"x" * 99, wbits=-15)], ids=["zlib", "raw"]
+)
+def test_both_meanings_of_deflate_are_unpacked(kind, packed):
+    answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    assert talk(kind, answer + packed, get())[0].body == b"x" * 99
+
+
+def test_an_address_may_be_one_of_ipv6(kind):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(OK)
+        await writer.drain()
+        writer.close()
+
+    async def main() -> Response:
+        server = await asyncio.start_server(serve, "::1", 0)
+        async with transport(source(USAGE, transport={"type": kind})) as client:
+            return await client.send(Request("id", "GET", f"http://[::1]:{port(server)}/x"))
+
+    def port(server: asyncio.Server) -> int:
+        return server.sockets[0].getsockname()[1]
+
+    heard: list[bytes] = []
+    try:
+        response = asyncio.run(main())
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    assert response.status == 200
+    assert b"host: [::1]:" in heard[0].lower()
 
 
 def test_chunks_and_packed_bodies_are_put_together(kind):
