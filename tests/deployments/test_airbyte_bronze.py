@@ -6,6 +6,7 @@ No file is prepared: whatever lies in the landing folder was put there by a sync
 from __future__ import annotations
 
 import json
+import random
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -204,3 +205,49 @@ def test_a_record_without_a_key_stays(world):
     shop.sync([user(1, "Ann", 1), {"name": "nobody", "version": "1"}, {"name": "nobody", "version": "1"}])
     shop.load(DAYS[0])
     assert [row[:2] for row in shop.rows()] == [("1", "Ann"), (None, "nobody"), (None, "nobody")]
+
+
+def test_bronze_equals_a_source_that_changes_at_random(world):
+    """Inserts, updates, deletes and returns, by a key of two columns, with a column that comes later."""
+    seed = random.randrange(10**6)
+    dice = random.Random(seed)
+    names = ["version", "part", "extra", "_ab_cdc_deleted_at"]
+    shop = world(columns=names, cursor="version", key=[["id"], ["part"]])
+    log: list[dict[str, Any]] = []
+    truth: dict[tuple[int, str], str] = {}
+    for at, day in enumerate(DAYS):
+        for _ in range(60):
+            key, version = (dice.randrange(6), dice.choice("ab")), len(log) + 1
+            gone = key in truth and dice.random() < 0.3
+            truth.pop(key, None)
+            change = {"id": key[0], "part": key[1], "name": f"v{version}", "version": str(version)}
+            log.append(
+                {**change, **({"extra": "x"} if at else {}), "_ab_cdc_deleted_at": day if gone else None}
+            )
+            if not gone:
+                truth[key] = f"v{version}"
+            if dice.random() < 0.1:
+                shop.sync(log, day)
+        shop.sync(log, day)
+        shop.load(day)
+        expected = sorted((str(number), part, name) for (number, part), name in truth.items())
+        assert sorted(shop.rows("id, part, name")) == expected, (seed, day)
+    shop.load(*dice.sample(DAYS, 2))
+    assert sorted(shop.rows("id, part, name")) == expected, (seed, "loaded again")
+    assert {extra for (extra,) in shop.rows("extra")} <= {None, "x"}
+
+
+def test_keys_and_cursors_that_are_nested_or_half_empty_lose_no_record(world):
+    nested = world(columns=["version"], key=[["about", "id"]], cursor="version")
+    assert nested.source.merge is None, "no column holds such a key"
+    halves = world(columns=["version", "part"], key=[["id"], ["part"]], cursor="version")
+    halves.sync([{**user(1, name, 1), "part": part} for name, part in (("a", "x"), ("b", None), ("c", None))])
+    halves.load(DAYS[0])
+    assert [name for _, name, _ in halves.rows()] == ["a", "b", "c"]
+
+
+def test_a_record_of_twenty_megabytes_arrives_whole(world):
+    shop = world(columns=["version"], cursor="version")
+    shop.sync([user(1, "é" * 10_000_000, 1), user(2, "b", 2)])
+    shop.load(DAYS[0])
+    assert shop.rows("id, length(name)") == [("1", 10_000_000), ("2", 1)]

@@ -231,7 +231,7 @@ def _rewrite(
         rows = connection.execute(
             f'select * from {side} anti join losers using ({DS}, "_file", "_row") where {DS} = ?', [day]
         ).to_arrow_table()
-        before = staged.get(day, [])
         lake.write(replace(staging, days=(day,)), rows)
-        for uri in before:
-            lake.filesystem.delete_file(uri.removeprefix("s3://"))
+    # Not before all are written: `staged` reads the files of every day.
+    for uri in (uri for day in losing for uri in staged.get(day, [])):
+        lake.filesystem.delete_file(uri.removeprefix("s3://"))
