@@ -6,12 +6,14 @@ a full refresh. After the kill comes one more sync, as the next run would make i
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -133,21 +135,17 @@ def published(place: Place, spark: Any) -> dict[str, list[dict[str, Any]]]:
         }
 
 
-def people(folder: Path) -> dict[str, dict[str, Any]]:
+@functools.cache
+def people() -> dict[str, dict[str, Any]]:
     """source-faker's users by id, asked of the connector itself."""
     stream = {"name": "users", "json_schema": {}, "supported_sync_modes": ["full_refresh"]}
     chosen = {"stream": stream, "sync_mode": "full_refresh", "destination_sync_mode": "overwrite"}
-    (folder / "c.json").write_text(json.dumps(FAKER))
-    (folder / "k.json").write_text(json.dumps({"streams": [chosen]}))
-    asked = [
-        str(command("source-faker")),
-        "read",
-        "--config",
-        str(folder / "c.json"),
-        "--catalog",
-        str(folder / "k.json"),
-    ]
-    said = subprocess.run(asked, capture_output=True, check=True).stdout.splitlines()
+    with tempfile.TemporaryDirectory() as folder:
+        config, catalog = Path(folder, "config.json"), Path(folder, "catalog.json")
+        config.write_text(json.dumps(FAKER))
+        catalog.write_text(json.dumps({"streams": [chosen]}))
+        asked = [str(command("source-faker")), "read", "--config", str(config), "--catalog", str(catalog)]
+        said = subprocess.run(asked, capture_output=True, check=True).stdout.splitlines()
     records = [m["record"]["data"] for line in said if (m := json.loads(line))["type"] == "RECORD"]
     return {str(record["id"]): record for record in records}
 
@@ -171,7 +169,7 @@ def same_after_a_kill(
     days = [f"2026-10-{n:02}" for n in range(5, 20)]
     found = Counter((row["date"], int(row["ticket_id"])) for row in rows["tickets"])
     assert set(found) == tickets(api_url, days) and set(found.values()) == {1}, told
-    truth = people(tmp_path)
+    truth = people()
     assert Counter(row["id"] for row in rows["users"]) == Counter(truth.keys()), told
     compared = ("name", "email", "occupation", "gender", "nationality", "weight")
     for row in rows["users"]:

@@ -68,6 +68,7 @@ def test_a_global_state_is_for_every_stream():
     assert states.of(["a"]) == [{"type": "GLOBAL", "global": {"shared_state": {"lsn": 7}}}]
 
 
-def test_a_state_of_the_old_kind_is_refused():
-    with pytest.raises(ConnectorError, match="older than this platform"):
-        States([{"data": {"cursor": 1}}])
+def test_a_state_of_the_old_kind_is_given_back_without_its_wrapping():
+    states = States([{"data": {"users": 1}}, {"type": "LEGACY", "data": {"users": 2}}])
+    assert states.given(["a"]) == {"users": 2} and states.latest == ""
+    assert States(states.all()).given(["a"]) == {"users": 2}

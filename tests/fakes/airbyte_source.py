@@ -36,7 +36,7 @@ def discover(config):
         "name": {"type": ["null", "string"]},
         "at": {"type": "string", "format": "date-time"},
     }
-    for name in config.get("columns", []):
+    for name in [*config.get("columns", []), *filter(None, [os.environ.get("COLUMN")])]:
         properties[name] = {"type": ["null", "string"]}
     streams = [
         {
@@ -53,7 +53,28 @@ def discover(config):
 
 
 def misbehave(mode):
-    if mode == "garbage":
+    if mode == "not utf-8":
+        sys.stdout.buffer.write(
+            b'{"type": "RECORD", "record": {"stream": "users", "data": {"id": "\xff\xfe"}}}\n'
+        )
+    elif mode == "half a line":
+        print('{"type": "RECORD", "record": {"stream": "users", "da', flush=True)
+        record("users", 99)
+    elif mode == "no time":
+        say("RECORD", {"stream": "users", "data": {"id": 1}})
+    elif mode == "goes on in silence":
+        os.close(1)
+        time.sleep(600)
+    elif mode == "unknown state":
+        say("STATE", {"type": "PARTIAL", "data": {}})
+    elif mode == "chatter":
+        say("TRACE", {"type": "ESTIMATE", "emitted_at": 1, "estimate": {"name": "users", "type": "STREAM"}})
+        say("TRACE", {"type": "ANALYTICS", "emitted_at": 1, "analytics": {"type": "x", "value": "1"}})
+        say("TRACE", {"type": "NEW KIND", "emitted_at": 1})
+        say("CONTROL", {"type": "NEW KIND", "emitted_at": 1})
+        say("LOG", {"message": "without a level, \ud800 and with half a character"})
+        print("\n\n", flush=True)
+    elif mode == "garbage":
         print("Traceback? No: just a stray print", flush=True)
     elif mode == "not a message":
         print('{"hello": "world"}', flush=True)
@@ -101,7 +122,22 @@ def misbehave(mode):
         time.sleep(600)
 
 
+def rotate(config):
+    """A token that serves once: the next one is told in a CONTROL message, as some OAuth sources do."""
+    if "vault" not in config:
+        return
+    with open(config["vault"]) as file:
+        valid = file.read()
+    if config["token"] != valid:
+        sys.exit(f"the token {config['token']} was used before")
+    with open(config["vault"], "w") as file:
+        file.write(valid + "+")
+    changed = {"config": {**config, "token": valid + "+"}}
+    say("CONTROL", {"type": "CONNECTOR_CONFIG", "emitted_at": 1, "connectorConfig": changed})
+
+
 def check(config):
+    rotate(config)
     if config.get("mode") == "refused":
         say("CONNECTION_STATUS", {"status": "FAILED", "message": "the password is wrong"})
     else:
@@ -116,9 +152,25 @@ def spec():
     say("SPEC", {"connectionSpecification": schema, "documentationUrl": "https://docs.airbyte.com"})
 
 
-def state(stream, last):
-    descriptor = {"stream_descriptor": {"name": stream}, "stream_state": {"last": last}}
-    say("STATE", {"type": "STREAM", "stream": descriptor})
+def state(stream, last, kind, lasts):
+    lasts[stream] = last
+    states = [{"stream_descriptor": {"name": n}, "stream_state": {"last": at}} for n, at in lasts.items()]
+    if kind == "legacy":
+        say("STATE", {"data": lasts})
+    elif kind == "global":
+        say("STATE", {"type": "GLOBAL", "global": {"shared_state": {"lsn": last}, "stream_states": states}})
+    else:
+        say("STATE", {"type": "STREAM", "stream": states[list(lasts).index(stream)]})
+
+
+def remembered(given):
+    """{stream: last number} out of the state file, whichever kind it is of."""
+    if isinstance(given, dict):
+        return given
+    found = []
+    for one in given:
+        found += one["global"]["stream_states"] if one["type"] == "GLOBAL" else [one["stream"]]
+    return {one["stream_descriptor"]["name"]: one["stream_state"]["last"] for one in found}
 
 
 def changes(config, name, first):
@@ -130,22 +182,23 @@ def changes(config, name, first):
 
 
 def read(config, catalog, states):
-    known = {s["stream"]["stream_descriptor"]["name"]: s["stream"]["stream_state"] for s in states}
+    rotate(config)
+    known, kind = remembered(states), config.get("states", "stream")
     every = config.get("state_every", 0)
     for stream in catalog["streams"]:
         name = stream["stream"]["name"]
         status(name, "STARTED")
-        last = known.get(name, {}).get("last", 0)
+        last = known.get(name, 0)
         for number, data in changes(config, name, last + 1):
             say("RECORD", {"stream": name, "data": data, "emitted_at": 1_795_000_000_000 + number})
             last = number
             if every and number % every == 0:
-                state(name, number)
+                state(name, number, kind, known)
             if config.get("mode") == "break" and number == config["at"]:
                 misbehave(config["how"])
             time.sleep(config.get("pause", 0))
         if not (config.get("mode") == "break"):
-            state(name, last)
+            state(name, last, kind, known)
         misbehave(config.get("mode"))
         status(name, "INCOMPLETE" if config.get("mode") == "incomplete" else "COMPLETE")
 

@@ -189,7 +189,8 @@ class Api:
 
     def _streams(self, query: Any, body: Any) -> Any:
         source = self._source(str(_first(query, "sourceId")))
-        return [shapes.stream_properties(stream) for stream in self._catalog(source)]
+        anew = str(_first(query, "ignoreCache")).lower() == "true"
+        return [shapes.stream_properties(stream) for stream in self._catalog(source, anew=anew)]
 
     def _connections(self, query: Any, body: Any) -> Any:
         shown = list(self._registry.connections.values()) if self._asked(query) else []
@@ -269,7 +270,9 @@ class Api:
 
     def _connection_details(self, query: Any, body: Any) -> Any:
         connection = self._connection(str(_field(body, "connectionId")))
-        return shapes.connection_details(connection, self._syncs.catalog(connection), self._registry.id)
+        return shapes.connection_details(
+            connection, self._syncs.discover(connection.source_id), self._registry.id
+        )
 
     # Asking connectors -----------------------------------------------------------------------------------
 
@@ -288,12 +291,13 @@ class Api:
 
     def _check(self, query: Any, body: Any) -> Any:
         source = self._source(str(_field(body, "sourceId")))
-        reason = self._syncs.check(*self._command(source))
+        reason = self._syncs.check(source.id)
         return {"status": "failed", "message": reason} if reason else {"status": "succeeded"}
 
     def _discover(self, query: Any, body: Any) -> Any:
         source = self._source(str(_field(body, "sourceId")))
-        return {"catalog": {"streams": [shapes.catalog_stream(s, None) for s in self._catalog(source)]}}
+        found = self._catalog(source, anew=bool(body.get("disable_cache")))
+        return {"catalog": {"streams": [shapes.catalog_stream(s, None) for s in found]}}
 
     # Jobs ------------------------------------------------------------------------------------------------
 
@@ -367,12 +371,9 @@ class Api:
     def _connection(self, connection_id: str) -> Link:
         return _known("connection", self._registry.connections, connection_id)
 
-    def _command(self, source: Source) -> tuple[str, dict[str, Any]]:
-        return self._registry.command_of(Link("", "", source.id, "", ()))
-
-    def _catalog(self, source: Source) -> list[dict[str, Any]]:
+    def _catalog(self, source: Source, *, anew: bool = False) -> list[dict[str, Any]]:
         try:
-            return self._syncs.discover(*self._command(source))
+            return self._syncs.discover(source.id, anew=anew)
         except ConnectorError as error:
             raise Refused(HTTPStatus.BAD_REQUEST, f"source {source.name}: {error}") from error
 

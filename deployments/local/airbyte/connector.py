@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,8 @@ from deployments.local.airbyte.files import Log, write_private
 from deployments.local.airbyte.protocol import ConnectorError, Message
 
 LEASH, CLOCK = (Path(__file__).with_name(name) for name in ("leash.py", "clock.py"))
+Keep = Callable[[Mapping[str, Any]], None]
+"""Keeps the configuration that a connector sends back: one whose token serves once tells the next one so."""
 _CHUNK = 1 << 16
 
 
@@ -48,8 +50,10 @@ class Connector:
         folder: Path,
         limits: Limits | None = None,
         now: datetime | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self.name = command.name
+        self._keep = keep
         self._log = log
         self._late = threading.Event()
         self._cut = False
@@ -111,6 +115,10 @@ class Connector:
                 said = error or said
                 if message["type"] in ("LOG", "TRACE"):
                     last.append(self._note(message))
+                elif message["type"] == "CONTROL" and self._keep:
+                    sent = message["control"].get("connectorConfig") or {}
+                    if isinstance(sent.get("config"), dict):
+                        self._keep(sent["config"])
                 yield message
         except ConnectorError as error:
             # A connector that was killed in the middle of a line wrote no bad line: its end is the reason.
@@ -178,29 +186,37 @@ def spec(command: Path, log: Log, folder: Path) -> dict[str, Any]:
     return _one(command, ["spec"], "SPEC", "spec", log, folder)
 
 
-def check(command: Path, config: Mapping[str, Any], log: Log, folder: Path) -> str:
+def check(command: Path, config: Mapping[str, Any], log: Log, folder: Path, keep: Keep | None = None) -> str:
     """Why the configuration does not work; empty where it does. Raises ConnectorError where it cannot say."""
     path = write_private(folder / "config.json", config)
-    answer = _one(
-        command, ["check", "--config", str(path)], "CONNECTION_STATUS", "connectionStatus", log, folder
-    )
+    arguments = ["check", "--config", str(path)]
+    answer = _one(command, arguments, "CONNECTION_STATUS", "connectionStatus", log, folder, keep)
     return "" if answer.get("status") == "SUCCEEDED" else str(answer.get("message") or "it gives no reason")
 
 
-def discover(command: Path, config: Mapping[str, Any], log: Log, folder: Path) -> list[dict[str, Any]]:
+def discover(
+    command: Path, config: Mapping[str, Any], log: Log, folder: Path, keep: Keep | None = None
+) -> list[dict[str, Any]]:
     """The streams that the source offers, as the connector describes them."""
     path = write_private(folder / "config.json", config)
-    streams = _one(command, ["discover", "--config", str(path)], "CATALOG", "catalog", log, folder).get(
-        "streams"
-    )
+    arguments = ["discover", "--config", str(path)]
+    streams = _one(command, arguments, "CATALOG", "catalog", log, folder, keep).get("streams")
     if not isinstance(streams, list):
         raise ConnectorError(f"{command.name}: `discover` gave a catalog without streams")
     return streams
 
 
-def _one(command: Path, arguments: list[str], kind: str, body: str, log: Log, folder: Path) -> dict[str, Any]:
+def _one(
+    command: Path,
+    arguments: list[str],
+    kind: str,
+    body: str,
+    log: Log,
+    folder: Path,
+    keep: Keep | None = None,
+) -> dict[str, Any]:
     """The one message of this kind that the command has to give."""
-    with Connector(command, arguments, log, folder, Limits(seconds=300)) as running:
+    with Connector(command, arguments, log, folder, Limits(seconds=300), keep=keep) as running:
         found = [message[body] for message in running.messages() if message["type"] == kind]
     if len(found) != 1:
         raise ConnectorError(f"{command.name}: `{arguments[0]}` gave {len(found)} answers instead of one")

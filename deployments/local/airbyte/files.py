@@ -10,9 +10,9 @@ import orjson
 
 
 def write(path: Path, value: object) -> None:
-    """Replace a file of JSON in one step, and only once its content is on disk."""
+    """Replace a file of JSON in one step, and only once its content is on disk. Some hold secrets: it is private."""
     part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(orjson.dumps(value))
         file.flush()
         os.fsync(file.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -29,8 +30,8 @@ def messages(lines: Iterable[bytes]) -> Iterator[Message]:
         if not line.strip():
             continue
         try:
-            message = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
+            message = _parsed(line)
+        except ValueError as error:
             raise ConnectorError(f"line {number} of its output is no JSON: {_quoted(line)}") from error
         body = BODIES.get(str(message.get("type"))) if isinstance(message, dict) else None
         if body is None or not isinstance(message.get(body), dict):
@@ -60,7 +61,8 @@ def stream_status(message: Message) -> tuple[str, str] | None:
 class States:
     """The connector's checkpoints: one state a stream, or one for all; the latest wins.
 
-    `latest` names the stream that the last state was of; empty where it was of all.
+    `latest` names the stream that the last state was of; empty where it was of all. Connectors from before 2022
+    have one for all without a type, and want it back without its wrapping.
     """
 
     def __init__(self, messages: Iterable[Mapping[str, Any]] = ()) -> None:
@@ -77,13 +79,19 @@ class States:
         elif kind == "GLOBAL":
             self.latest = ""
             self._states = {"": {"type": kind, "global": state["global"]}}
+        elif kind in (None, "LEGACY"):
+            self.latest = ""
+            self._states = {"": {"type": "LEGACY", "data": state["data"]}}
         else:
-            raise ConnectorError(
-                f"its state is of type {kind}, which is older than this platform understands"
-            )
+            raise ConnectorError(f"its state is of type {kind}, which this platform does not know")
+
+    def given(self, streams: Iterable[str]) -> list[dict[str, Any]] | dict[str, Any]:
+        """What the connector is given at the start of the next read of these streams; empty for nothing."""
+        known = self.of(streams)
+        return known[0]["data"] if known and known[0]["type"] == "LEGACY" else known
 
     def of(self, streams: Iterable[str]) -> list[dict[str, Any]]:
-        """What the connector is given at the start of the next read of these streams."""
+        """The states of these streams, one that is for all among them."""
         wanted = set(streams)
         return [state for name, state in sorted(self._states.items()) if name in wanted or name == ""]
 
@@ -95,6 +103,16 @@ class States:
 
     def all(self) -> list[dict[str, Any]]:
         return [state for _, state in sorted(self._states.items())]
+
+
+def _parsed(line: bytes) -> Any:
+    """The line's JSON; half a character (`\\ud83d` alone), which Python writes and JSON has not, becomes `?`."""
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        if b"\\ud" not in line.lower():
+            raise
+        return orjson.loads(json.dumps(json.loads(line), ensure_ascii=False).encode(errors="replace"))
 
 
 def _quoted(line: bytes) -> str:

@@ -86,10 +86,14 @@ class Registry:
         self.id, self.name = workspace.id, workspace.name
         self._folder = folder / "resources"
         self._lock = threading.Lock()
-        for name in ("sources", "destinations", "connections", "definitions", "patches"):
+        for name in ("sources", "destinations", "connections", "definitions", "patches", "configurations"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         self.sources, self.destinations, self.connections, self.definitions = _declared(workspace)
         self._declared = {*self.sources, *self.destinations, *self.connections}
+        self._configured = {s.id: s.config for s in self.sources.values()}
+        for kept in self._read("configurations"):
+            if kept["declared"] == self._configured.get(kept["id"]):
+                self.sources[kept["id"]] = replace(self.sources[kept["id"]], config=kept["config"])
         self.sources |= {s["id"]: Source(**s) for s in self._read("sources")}
         self.destinations |= {d["id"]: Destination(**d) for d in self._read("destinations")}
         self.definitions |= {d["id"]: Definition(**d) for d in self._read("definitions")}
@@ -139,9 +143,26 @@ class Registry:
             del known[key]
             (self._folder / kind / f"{key}.json").unlink(missing_ok=True)
 
-    def command_of(self, connection: Link) -> tuple[str, dict[str, Any]]:
-        """(connector, configuration) of the connection's source."""
-        source = self.sources[connection.source_id]
+    def change_source(self, source_id: str, config: Mapping[str, Any]) -> None:
+        """Keep the configuration that a connector sent back, which may hold the only token that still works.
+
+        For a source that the file declares it counts until the file declares another.
+        """
+        with self._lock:
+            known = self.sources[source_id]
+            own = {k: v for k, v in config.items() if k != INJECTED}
+            if INJECTED in known.config:
+                own[INJECTED] = known.config[INJECTED]
+            self.sources[source_id] = changed = replace(known, config=own)
+            if source_id in self._configured:
+                path = self._folder / "configurations" / f"{source_id}.json"
+                write(path, {"id": source_id, "declared": self._configured[source_id], "config": own})
+            else:
+                write(self._folder / "sources" / f"{source_id}.json", _plain(changed))
+
+    def command_of(self, source_id: str) -> tuple[str, dict[str, Any]]:
+        """(connector, configuration) of a source."""
+        source = self.sources[source_id]
         config = source.config
         if made := self.definitions.get(source.definition_id):
             config = {**config, INJECTED: made.manifest}

@@ -145,7 +145,7 @@ def _discover(syncs: Syncs) -> None:
     """Install connectors and ask them for their streams before anybody waits for the answer."""
     for connection in syncs.registry.by_id().values():
         try:
-            syncs.catalog(connection)
+            syncs.discover(connection.source_id)
         except (ConnectorError, AsgardError, OSError) as error:  # who asks later is told again
             log.warning("connection %s: %s", connection.name, error)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 """How often a job is taken up again after the server ended under it."""
+
+CATALOG_SECONDS = 24 * 3600
+"""How long what `discover` said is taken for true: as in Airbyte, a sync a day looks for new columns."""
 
 
 class Conflict(Exception):
@@ -138,27 +142,33 @@ class Syncs:
         """What the connector says about itself, asked for once."""
         return self._asked("spec", [connector], lambda *place: spec(self._resolve(connector), *place))
 
-    def check(self, connector: str, config: dict[str, Any]) -> str:
-        """Why the configuration does not work; empty where it does. Asked for anew each time."""
+    def check(self, source_id: str) -> str:
+        """Why the source's configuration does not work; empty where it does. Asked for anew each time."""
+        name, config = self.registry.command_of(source_id)
         with self._place("check") as (output, folder):
-            return check(self._resolve(connector), config, output, folder)
+            return check(self._resolve(name), config, output, folder, self._keeper(source_id))
 
-    def discover(self, connector: str, config: dict[str, Any]) -> list[dict[str, Any]]:
-        """The source's own description of its streams, asked for once for each configuration."""
-        asked = [str(self._resolve(connector)), config]
+    def discover(self, source_id: str, *, anew: bool = False) -> list[dict[str, Any]]:
+        """The source's own description of its streams, asked for once a day for each configuration."""
+        name, config = self.registry.command_of(source_id)
+        command = self._resolve(name)
         return self._asked(
-            "streams", asked, lambda *place: discover(self._resolve(connector), config, *place)
+            "streams",
+            [str(command), config],
+            lambda *place: discover(command, config, *place, self._keeper(source_id)),
+            0 if anew else CATALOG_SECONDS,
         )
 
-    def catalog(self, connection: Link) -> list[dict[str, Any]]:
-        """The streams of the connection's source."""
-        return self.discover(*self.registry.command_of(connection))
+    def _keeper(self, source_id: str) -> Callable[[Mapping[str, Any]], None]:
+        return lambda config: self.registry.change_source(source_id, config)
 
-    def _asked(self, kind: str, key: list[Any], ask: Callable[[Log, Path], Any]) -> Any:
+    def _asked(
+        self, kind: str, key: list[Any], ask: Callable[[Log, Path], Any], seconds: float = math.inf
+    ) -> Any:
         digest = hashlib.sha256(orjson.dumps([kind, key], option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
         path = self.store.catalog(digest)
         with self._asking:
-            if not path.exists():
+            if not path.exists() or time.time() - path.stat().st_mtime >= seconds:
                 with self._place(digest) as (output, folder):
                     write(path, ask(output, folder))
         return orjson.loads(path.read_bytes())
@@ -227,7 +237,7 @@ class Syncs:
     def _attempt(self, job: Job, connection: Link) -> _Attempt:
         checkpoint = self.store.checkpoint(connection.id)
         destination = self.registry.destinations[connection.destination_id]
-        schemas = {s["name"]: s.get("json_schema") or {} for s in self.catalog(connection)}
+        schemas = {s["name"]: s.get("json_schema") or {} for s in self.discover(connection.source_id)}
         generations = dict(checkpoint.generations)
         targets = {}
         for stream in connection.streams:
@@ -251,16 +261,17 @@ class Syncs:
         earlier = (j for j in self.store.jobs() if j.connection_id == connection.id and j.id < job.id)
         last = next(earlier, None)
         if last is None or last.status != "succeeded":
-            command, config = self.registry.command_of(connection)
-            if reason := self.check(command, config):
+            if reason := self.check(connection.source_id):
+                command = self.registry.sources[connection.source_id].command
                 raise ConnectorError(f"{command}: `check` failed: {reason}")
 
     def _read(self, attempt: _Attempt) -> None:
         """Run the connector's `read`, land its records, and commit checkpoints on the way."""
         job, connection = attempt.job, attempt.connection
-        name, config = self.registry.command_of(connection)
+        offered = self.discover(connection.source_id)
+        name, config = self.registry.command_of(connection.source_id)  # after `discover`, which may change it
         command, now = self._resolve(name), self.registry.sources[connection.source_id].now
-        catalog = _configured(connection, name, self.catalog(connection), job.id, attempt.generations)
+        catalog = _configured(connection, name, offered, job.id, attempt.generations)
         wanted = {s.name for s in connection.streams}
         statuses: dict[str, str] = {}
         output = Log(self.store.log(job.id), self._limits.log_bytes)
@@ -268,9 +279,10 @@ class Syncs:
             folder = Path(temporary)
             arguments = ["read", "--config", str(write_private(folder / "config.json", config))]
             arguments += ["--catalog", str(write_private(folder / "catalog.json", catalog))]
-            if known := attempt.states.of(wanted):
+            if known := attempt.states.given(wanted):
                 arguments += ["--state", str(write_private(folder / "state.json", known))]
-            with Connector(command, arguments, output, folder, self._limits, now) as running:
+            keep = self._keeper(connection.source_id)
+            with Connector(command, arguments, output, folder, self._limits, now, keep) as running:
                 with self._lock:
                     self._running[job.id] = running
                     unwanted = self._stopping or job.id in self._cancelled
