@@ -32,15 +32,14 @@ def measure(kind: str, rows: int) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         lake = Lake(f"{folder}/lake")
-        cursor = duckdb.connect(
-            config={"memory_limit": "1GB", "threads": 2, "preserve_insertion_order": False}
-        )
+        cursor = duckdb.connect(config={"memory_limit": "1GB", "threads": 2})
         load_duckdb_extensions(cursor, lake)
         cursor.execute("create schema gold")
         query = QUERY.format(rows=rows)
         before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
         if kind == "copy":
-            cursor.execute(f"copy ({query}) to '{folder}/table.parquet' (format parquet, compression zstd)")
+            how = "format parquet, compression zstd, preserve_order false"
+            cursor.execute(f"copy ({query}) to '{folder}/table.parquet' ({how})")
         else:
             cursor.execute(f"create temp view r as {query}")
             staged: dict[str, Staged] = {}

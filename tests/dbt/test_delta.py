@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from asgard_assets.lake import Lake
@@ -283,3 +284,70 @@ def test_eight_days_built_at_the_same_time_are_all_kept(shop, tmp_path):
         assert process.returncode == 0, output
     assert shop.rows("ds, n") == [(day, 1) for day in days]
     assert len(shop.lake.files("gold", "m")) == 8
+
+
+BY_INSERT = """
+{% materialization by_insert, adapter='duckdb' %}
+  {% set target_relation = this.incorporate(type='table') %}
+  {% call statement('main') %}
+    {% if load_cached_relation(this) %}insert into {{ target_relation }} {{ sql }}
+    {% else %}create table {{ target_relation }} as {{ sql }}{% endif %}
+  {% endcall %}
+  {{ adapter.commit() }}
+  {{ return({'relations': [target_relation]}) }}
+{% endmaterialization %}
+{% materialization no_relation, adapter='duckdb' %}
+  {% call statement('main') %}{{ sql }}{% endcall %}
+  {{ return({'relations': []}) }}
+{% endmaterialization %}
+"""
+
+
+def test_tables_keep_the_order_of_their_rows_as_in_duckdb(shop):
+    """Projects number rows as they come (`row_number() over ()`) and take the first ones."""
+    numbers = shop.folder / "numbers.parquet"
+    duckdb.sql(f"copy (select range as i from range(2_000_000)) to '{numbers}' (row_group_size 50_000)")
+    models = {
+        "numbered": f"select i, row_number() over () as n from read_parquet('{numbers}')",
+        "first": "select i from {{ ref('numbered') }} limit 3",
+    }
+    for name, sql in models.items():
+        (shop.folder / "models" / f"{name}.sql").write_text(TABLE + sql)
+    for asked in (["--exclude", "m"], ["--select", "first"]):  # the second reads the lake
+        ok, output = dbt(shop.lake, shop.folder, "build", *asked)
+        assert ok, output
+        with shop.lake.connect() as connection:
+            assert connection.execute("select count(*) from gold.numbered where n <> i + 1").fetchone() == (
+                0,
+            )
+            assert connection.execute("from gold.first").fetchall() == [(0,), (1,), (2,)]
+
+
+def test_what_builds_on_its_own_past_finds_it(shop):
+    """A materialization of the project's own, a table that reads itself, and a snapshot in a full refresh."""
+    (shop.folder / "macros").mkdir()
+    (shop.folder / "macros" / "materializations.sql").write_text(BY_INSERT)
+    models = {
+        "added": "{{ config(materialized='by_insert') }} select 1 as id",
+        "itself": TABLE + "select {% if load_relation(this) %}(select max(n) + 1 from {{ this }}){% else %}1{% endif %} as n",
+        "hooked": "{{ config(materialized='table', pre_hook=\"create table if not exists kept as select 0 as n; "
+        "{% if load_relation(this) %}insert into kept select n from {{ this }}{% endif %}\") }} "
+        "select 1 + (select max(n) from kept) as n",
+        "nothing": "{{ config(materialized='no_relation') }} select 1",
+        "dropped": "{{ config(materialized='table', post_hook='drop table {{ this }}') }} select 1 as id",
+    }  # fmt: skip
+    for name, sql in models.items():
+        (shop.folder / "models" / f"{name}.sql").write_text(sql)
+    (shop.folder / "snapshots").mkdir()
+    (shop.folder / "snapshots" / "s.sql").write_text(
+        "{% snapshot s %}{{ config(unique_key='id', strategy='check', check_cols='all') }}"
+        "select 1 as id, {{ var('turn') }} as v{% endsnapshot %}"
+    )
+    for turn in (1, 2):
+        ok, output = dbt(shop.lake, shop.folder, "build", "--full-refresh", "--exclude", "m", turn=turn)
+        assert ok and "nothing published to gold/nothing" in output, output
+        assert "nothing published to gold/dropped" in output
+    with shop.lake.connect() as connection:
+        found = "select (select count(*) from gold.added), n, (select max(n) from gold.hooked), "
+        found += "(select count(*) from gold.s) from gold.itself"
+        assert connection.execute(found).fetchall() == [(2, 2, 2, 2)]

@@ -26,7 +26,7 @@ class DeltaCredentials(DuckDBCredentials):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.settings = {"TimeZone": "UTC", "preserve_insertion_order": "false", **(self.settings or {})}
+        self.settings = {"TimeZone": "UTC", **(self.settings or {})}
         self.plugins = [*(self.plugins or []), PluginConfig(module=__name__, alias="delta_lake")]
 
     @property

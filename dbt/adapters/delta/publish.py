@@ -73,7 +73,11 @@ def publish(
                 reason = said if table in said else f"{table}: {said}"
                 errors.append(reason)
             else:
-                columns[unique_id] = types
+                columns[unique_id] = types or {}
+                if types is None:
+                    messages.append(
+                        f"nothing published to {table}: it made no relation, or a hook dropped it"
+                    )
                 if done:
                     report["published"][unique_id] = done
                     total = sum(done["rows"].values())
@@ -95,8 +99,11 @@ def publish(
 
 def _commit(
     cursor: Any, shown: Shown, node: Mapping[str, Any], ready: Staged | None, invocation_id: str
-) -> tuple[dict[str, Any] | None, dict[str, str]]:
-    """Publish one table, or keep one view's SQL. Returns the figures (a table's) and the columns."""
+) -> tuple[dict[str, Any] | None, dict[str, str] | None]:
+    """Publish one table, or keep one view's SQL. Returns the figures (a table's) and the columns.
+
+    No columns: the materialization made nothing, or a hook dropped it.
+    """
     lake: Lake = shown.lake
     if ready is None:
         schema, name = address(node)
@@ -119,13 +126,19 @@ def _commit(
                 node, f"create or replace macro {relation}({', '.join(parameters)}) as table {body}"
             )
             return None, {}
+        if not cursor.execute(
+            "select 1 from duckdb_tables() where lower(schema_name) = lower(?) "
+            "and lower(table_name) = lower(?) and database_name = ?",
+            [schema, name, shown.database],
+        ).fetchall():
+            return None, None
         columns = columns_of(cursor, f"{schema}/{name}", f"select * from {relation}")
         query = _select(columns, columns, relation)
         seen = shown.seen.get(node["unique_id"])
         staging = lake.stage(schema, name, arrow_schema(cursor, columns, query), (), seen, whole=True)
         ready = Staged(staging, True, _types(columns))
         try:
-            copy(cursor, staging, query)
+            copy(cursor, staging, query, ordered=True)
         except BaseException:
             lake.discard(staging)
             raise

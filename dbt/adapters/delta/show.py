@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,11 @@ VIEW = "_view.sql"
 BUILDS = ("build", "run", "seed", "snapshot", "retry")
 _NODES = ("model", "seed", "snapshot", "source")
 _READ_THROUGH = ("view", "external", "table_function")
+# Made anew from their query in each run; a materialization of the project's own may go on from what there was.
+_REBUILT = ("seed", "ephemeral", "delta", *_READ_THROUGH)
+# `{{ this }}`, and not its name alone, outside of `config(post_hook=…)`.
+_CONFIG = re.compile(r"\{\{-?\s*config\(.*?\)\s*-?\}\}", re.DOTALL)
+_SELF = re.compile(r"\{[{%][^{}]*?(\bthis\b(?!\s*\.)|get_relation\([^)]*\bthis\b)")
 Node = Mapping[str, Any]
 
 
@@ -67,13 +73,10 @@ class Shown:
             node = nodes[unique_id]
             if node["resource_type"] not in _NODES or not self._ours(node):
                 continue
-            kind, (schema, name) = node["config"].get("materialized"), address(node)
-            fresh = (
-                full_refresh if node["config"].get("full_refresh") is None else node["config"]["full_refresh"]
-            )
+            kind, (schema, name) = _kind(node), address(node)
             if kind not in ("view", "ephemeral", "delta"):
                 self.seen[unique_id] = self.lake.epochs(schema, name, [""])
-            if kind in ("incremental", "snapshot") and not fresh and address(node) not in known:
+            if _goes_on(node, full_refresh) and address(node) not in known:
                 if self._show(cursor, node, as_table=True):
                     yield self._relation(node, "table")
             elif kind == "delta" and self._show(cursor, node):
@@ -221,7 +224,7 @@ def refuse(node: Node, full_refresh: bool) -> None:
         raise DbtRuntimeError(
             f"{node['name']}: delta tables are partitioned by `{DS}` or not at all, not by {days}"
         )
-    if days and (full_refresh if config.get("full_refresh") is None else config["full_refresh"]):
+    if days and _full(node, full_refresh):
         raise DbtRuntimeError(
             f"{node['name']} is built by days: --full-refresh would leave only this window. Give the whole "
             "range by min_date and max_date instead"
@@ -285,6 +288,21 @@ def address(node: Node) -> tuple[str, str]:
 
 def _kind(node: Node) -> str | None:
     return node.get("config", {}).get("materialized")
+
+
+def _full(node: Node, full_refresh: bool) -> bool:
+    own = node["config"].get("full_refresh")
+    return full_refresh if own is None else own
+
+
+def _goes_on(node: Node, full_refresh: bool) -> bool:
+    """Does it build on its own published rows? A snapshot does in a full refresh too, as everywhere in dbt."""
+    if _kind(node) == "incremental":
+        return not _full(node, full_refresh)
+    if _kind(node) == "table":
+        before = [hook["sql"] for hook in node["config"].get("pre-hook", [])]
+        return any(map(_SELF.search, [_CONFIG.sub("", node.get("raw_code") or ""), *before]))
+    return _kind(node) not in _REBUILT
 
 
 def _elsewhere(source: Node) -> bool:

@@ -137,15 +137,21 @@ def arrow_schema(cursor: Any, columns: Columns, query: str) -> pa.Schema:
     )
 
 
-def copy(cursor: Any, staging: Staging, query: str) -> None:
-    """Let DuckDB write the rows of `query` into the staging folder: streamed, one pass."""
+def copy(cursor: Any, staging: Staging, query: str, *, ordered: bool = False) -> None:
+    """Let DuckDB write the rows of `query` into the staging folder: streamed, one pass.
+
+    `ordered` keeps them in the query's order, where that is one file; it holds more of them in memory.
+    """
     target = literal(staging.path if staging.days else f"{staging.path}/part-0.parquet")
     layout = (
         f", partition_by ({DS}), filename_pattern 'part-{{uuid}}', overwrite_or_ignore"
         if staging.days
         else ""
     )
-    cursor.execute(f"copy ({query}) to {target} (format parquet, compression zstd{layout})")
+    order = "true" if ordered and not staging.days else "false"
+    cursor.execute(
+        f"copy ({query}) to {target} (format parquet, compression zstd, preserve_order {order}{layout})"
+    )
 
 
 def _types(columns: Columns) -> dict[str, str]:
