@@ -28,7 +28,7 @@ from dagster_dbt.components.dbt_component_utils import _set_resolution_context
 from packaging.version import Version
 
 from asgard_assets.components.automation import LOOKBACK, looking_back, on_upstream_change
-from asgard_assets.components.dbt_manifest import executable, manifest, prepare, profiles
+from asgard_assets.components.dbt_manifest import PARSE, executable, manifest, prepare, profiles
 from asgard_assets.components.dbt_run import DbtRun, test
 from asgard_assets.components.dbt_sources import source_freshness
 from asgard_assets.components.failures import clear_failures
@@ -64,15 +64,22 @@ class DbtModels(DbtProjectComponent):
         return self.build_defs_from_state(context, None)
 
     def write_state_to_path(self, state_path: Path) -> None:
-        project = self.dbt_project
-        prepare(project.project_dir, project.profile, project.target, profiles_dir=self._profiles_dir)
+        project, command = self.dbt_project, self._prepare_command
+        prepare(
+            project.project_dir,
+            project.profile,
+            project.target,
+            profiles_dir=self._profiles_dir,
+            command=command,
+        )
         state_path.touch()
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
         """dbt's manifest, with what Dagster could not name made nameable."""
-        project = self.dbt_project
-        return _nameable(manifest(project.project_dir, project.profile, project.target, self._profiles_dir))
+        project, command = self.dbt_project, self._prepare_command
+        found = manifest(project.project_dir, project.profile, project.target, self._profiles_dir, command)
+        return _nameable(found)
 
     def build_defs_from_state(
         self, context: dg.ComponentLoadContext, state_path: Path | None
@@ -137,6 +144,12 @@ class DbtModels(DbtProjectComponent):
         """The folder of profiles.yml where the component names one; dagster-dbt's default is the project's own."""
         project = self.dbt_project
         return None if project.profiles_dir == project.project_dir else project.profiles_dir
+
+    @property
+    def _prepare_command(self) -> tuple[str, ...]:
+        """`prepare_project_cli_args`, which dagster-dbt keeps to itself."""
+        asked = getattr(self.dbt_project.preparer, "_prepare_project_cli_args", PARSE)
+        return PARSE if list(asked) == ["parse", "--quiet"] else tuple(asked)
 
     @property
     def _asks_the_warehouse(self) -> bool:

@@ -8,16 +8,18 @@ run. Imports neither Dagster nor dbt.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib.metadata
 import json
 import logging
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from asgard_assets.settings import Settings
 log = logging.getLogger(__name__)
 
 _KEY = "asgard_manifest.key"
+PARSE = ("parse",)
 _MADE = {"partial_parse.msgpack", "pyvenv.cfg"}  # in such a folder lies nothing that dbt reads
 _READ_BY_DBT = {".sql", ".yml", ".yaml", ".md", ".py", ".csv"}
 _PROFILE = """\
@@ -45,10 +48,14 @@ _PROFILE = """\
 
 
 def manifest(
-    project: Path, profile: str | None = None, target: str | None = None, profiles_dir: Path | None = None
+    project: Path,
+    profile: str | None = None,
+    target: str | None = None,
+    profiles_dir: Path | None = None,
+    command: Sequence[str] = PARSE,
 ) -> Mapping[str, Any]:
     """The manifest of the dbt project as it is now. Raises ConfigError where dbt cannot parse it."""
-    prepare(project, profile, target, profiles_dir=profiles_dir)
+    prepare(project, profile, target, profiles_dir=profiles_dir, command=command)
     return json.loads((project / "target" / "manifest.json").read_bytes())
 
 
@@ -58,43 +65,50 @@ def prepare(
     target: str | None = None,
     parse: bool | None = None,
     profiles_dir: Path | None = None,
+    command: Sequence[str] = PARSE,
 ) -> bool:
     """Parse the project where its files changed since the last time; True if dbt had to run.
 
     `parse` says whether dbt may run; by default not in production, where a changed project raises ConfigError.
+    `command` is what dbt runs to make its manifest.
     """
-    key, folder = fingerprint(project, profile, target), project / "target"
+    key, folder = fingerprint(project, profile, target, command), project / "target"
     stamp = folder / _KEY
     if stamp.is_file() and stamp.read_text() == key and (folder / "manifest.json").is_file():
         return False
     if not (Settings().env != "production" if parse is None else parse):
         raise ConfigError(
             f"{project}: target/manifest.json is missing or older than the project; run "
-            f"`python -m asgard_assets.components.dbt_manifest {project}` when the image is built",
+            f"`python -m asgard_assets.components.dbt_manifest {shlex.join(_argv(project, profile, target, command))}` "
+            "when the image is built",
             file=str(project),
         )
-    log.warning("%s: no current manifest; running `dbt parse` (prepare it at build time)", project)
+    log.warning(
+        "%s: no current manifest; running `dbt %s` (prepare it at build time)", project, shlex.join(command)
+    )
     folder.mkdir(exist_ok=True)
     _install_packages(project)
     with tempfile.TemporaryDirectory(prefix=".parse-", dir=folder) as scratch:
         place = profiles(project, profile, profiles_dir)
-        _dbt(project, Path(scratch), "parse", "--no-partial-parse", target=target, place=place)
+        _dbt(project, Path(scratch), *command, "--no-partial-parse", target=target, place=place)
         # Several processes may load at once: each replaces whole files, and all hold the same content.
         for name in ("manifest.json", "partial_parse.msgpack"):
             shutil.move(Path(scratch) / name, folder / name)
-        (Path(scratch) / _KEY).write_text(fingerprint(project, profile, target))
+        (Path(scratch) / _KEY).write_text(fingerprint(project, profile, target, command))
         shutil.move(Path(scratch) / _KEY, stamp)
     return True
 
 
-def fingerprint(project: Path, profile: str | None = None, target: str | None = None) -> str:
+def fingerprint(
+    project: Path, profile: str | None = None, target: str | None = None, command: Sequence[str] = PARSE
+) -> str:
     """Hash of every file that dbt reads, installed packages included, and of dbt's own version."""
     if not (project / "dbt_project.yml").is_file():
         raise ConfigError(
             f"{project} holds no dbt_project.yml; name the dbt project's folder", file=str(project)
         )
     digest = hashlib.sha256(importlib.metadata.version("dbt-core").encode())
-    digest.update(f"{profile}\0{target}".encode())
+    digest.update(json.dumps([profile, target, *command]).encode())
     seen: set[str] = set()
     for folder, folders, files in os.walk(project, followlinks=True):
         # A local package may link back to the folder that holds it.
@@ -226,11 +240,33 @@ def _dbt(
         )
 
 
+def _argv(project: Path, profile: str | None, target: str | None, command: Sequence[str]) -> list[str]:
+    """What to tell this module to prepare just this."""
+    said = [f"--profile={profile}"] if profile else []
+    said += [f"--target={target}"] if target else []
+    said += [f"--command={shlex.join(command)}"] if tuple(command) != PARSE else []
+    return [str(project), *said]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prepare projects' manifests, or write their docs site. The options are the component's."""
+    parser = argparse.ArgumentParser(prog="asgard_assets.components.dbt_manifest", description=main.__doc__)
+    parser.add_argument("projects", nargs="*", type=Path, default=[Path("dbt_project")], metavar="project")
+    parser.add_argument("--docs", action="store_true", help="write dbt's docs site instead")
+    parser.add_argument("--profile", help="the profile's name, where the project does not say it")
+    parser.add_argument("--target", help="the profile's target, where it is not the default")
+    parser.add_argument("--profiles-dir", type=Path, help="where profiles.yml lies")
+    parser.add_argument(
+        "--command", type=shlex.split, default=PARSE, help="instead of `dbt parse`, as one word"
+    )
+    asked = parser.parse_args(argv)
+    for project in asked.projects:
+        if asked.docs:
+            log.info("docs: %s", docs(project, Settings().home.absolute() / "docs" / "dbt"))
+        else:
+            prepare(project, asked.profile, asked.target, True, asked.profiles_dir, tuple(asked.command))
+
+
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    wants_docs = "--docs" in sys.argv
-    for argument in [a for a in sys.argv[1:] if a != "--docs"] or ["dbt_project"]:
-        if wants_docs:
-            log.info("docs: %s", docs(Path(argument), Settings().home.absolute() / "docs" / "dbt"))
-        else:
-            prepare(Path(argument), parse=True)
+    main()

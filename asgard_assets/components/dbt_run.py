@@ -54,11 +54,11 @@ class DbtRun:
         unpublished: dict[str, Any] = {}
         errors: list[str] = []
         targets: list[Path] = []
-        for ids in self._phases(selected):
+        for chosen_words in self._phases(selected):
             target = self._target()
             targets.append(target)
             run = self.dbt.cli(
-                [*args, "--select", self._select(ids)],
+                [*args, *chosen_words],
                 manifest=self.manifest,
                 dagster_dbt_translator=self.translator,
                 raise_on_error=False,
@@ -83,27 +83,40 @@ class DbtRun:
             shutil.rmtree(target)
 
     def _phases(self, selected: list[str]) -> list[list[str]]:
-        """What is also declared as a source is built before what reads that source: dbt sees no edge there."""
-        sources = {(s["schema"].lower(), s["identifier"].lower()) for s in self.manifest["sources"].values()}
-        first: set[str] = set()
-        for unique_id in selected:
-            node = self.manifest["nodes"][unique_id]
-            if (node["schema"].lower(), (node.get("alias") or node["name"]).lower()) in sources:
-                first |= {unique_id, *self._ancestors(unique_id)} & set(selected)
-        rest = [unique_id for unique_id in selected if unique_id not in first]
-        return [ids for ids in (sorted(first), rest) if ids] if first and rest else [selected]
+        """What to tell dbt, command by command.
 
-    def _ancestors(self, unique_id: str) -> set[str]:
-        found, todo = set(), [unique_id]
-        while todo:
-            for parent in self.manifest["parent_map"].get(todo.pop(), []):
-                if parent not in found:
-                    found.add(parent)
-                    todo.append(parent)
-        return found
+        What is also declared as a source is built before what reads that source: dbt sees no edge there. A test
+        runs as soon as all that it reads is built, which dbt's own choice of tests would not wait for.
+        """
+        nodes = self.manifest["nodes"]
+        made = {_address(nodes[unique_id]): unique_id for unique_id in selected}
+        sources = {u: made.get(_address(source)) for u, source in self.manifest["sources"].items()}
+        phase: dict[str, int] = {}
+
+        def of(unique_id: str) -> int:
+            if unique_id not in phase:
+                phase[unique_id] = 0  # should it read itself by way of a source
+                parents = self.manifest["parent_map"].get(unique_id, [])
+                makers = [m for p in parents if (m := sources.get(p)) and m != unique_id]
+                phase[unique_id] = max([*map(of, parents), *(of(m) + 1 for m in makers)], default=0)
+            return phase[unique_id]
+
+        places = {unique_id: of(unique_id) for unique_id in selected}
+        if len({*places.values()}) < 2:
+            return [["--select", self._select(selected)]]
+        tests: dict[int, list[str]] = {}  # by the phase after which all that they read is built
+        for unique_id, node in nodes.items():
+            given = self.manifest["parent_map"].get(unique_id, [])
+            if node["resource_type"] == "test" and any(p in places for p in given):
+                read = [places[m] for p in given if (m := sources.get(p) or p) in places]
+                tests.setdefault(max(read), []).append(unique_id)
+        chosen = [
+            [u for u in selected if places[u] == at] + tests.get(at, []) for at in sorted({*places.values()})
+        ]
+        return [["--indirect-selection", "empty", "--select", self._select(ids)] for ids in chosen]
 
     def _select(self, ids: Sequence[str]) -> str:
-        """dbt's words for these models; one word where it is all of them, for a command line has an end."""
+        """dbt's words for these nodes; one word where it is all models, for a command line has an end."""
         everything = [
             n
             for n, node in self.manifest["nodes"].items()
@@ -262,6 +275,11 @@ def test(
         )
     if error and len(found) < len(checks):
         raise dg.Failure(f"dbt failed: {_reason(str(error))}", allow_retries=False)
+
+
+def _address(node: Mapping[str, Any]) -> tuple[str, str]:
+    """Where its table lies, in the one spelling that DuckDB takes all for."""
+    return node["schema"].lower(), (node.get("alias") or node.get("identifier") or node["name"]).lower()
 
 
 def selector(node: Mapping[str, Any]) -> str:

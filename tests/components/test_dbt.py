@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from dagster_dbt import DbtProject
 from dagster_dbt.components.dbt_component_utils import DagsterDbtComponentTranslatorSettings
 
+from asgard_assets.components import dbt_manifest
 from asgard_assets.components.dbt import DbtModels
 from asgard_assets.components.dbt_manifest import fingerprint, prepare, profiles
 from asgard_assets.components.partitions import daily
@@ -152,6 +154,36 @@ models:
       - {name: plan, data_type: varchar, data_tests: [not_null]}
 """
 TOTAL = "select count(*) as tickets from {{ source('silver', 'tickets') }}"
+# A folder below, the name of a Silver table, an alias, a model in between that is no table, a package's own name.
+OTHERS = {
+    "models/gold/finance/year/tickets.sql": "select * from {{ source('silver', 'tickets') }}",
+    "models/gold/between.sql": "{{ config(materialized='ephemeral') }} select t.* from {{ ref('tickets') }} as t "
+    "join {{ source('silver', 'invoices') }} using (customer_id)",
+    "models/elsewhere/Owing.sql": "{{ config(alias='who_owes', materialized='table') }} "
+    "select * from {{ ref('between') }} join {{ ref('gold', 'plans') }} using (ds)",
+    "models/elsewhere/last.sql": "{{ config(materialized='view', schema='marts') }} select * from {{ ref('Owing') }}",
+}
+
+
+@pytest.mark.servers
+def test_a_manifest_is_made_for_the_target_and_by_the_command_that_the_component_names(tmp_path, monkeypatch):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "m.sql").write_text("select {{ var('asked') }} as a, '{{ target.name }}' as b")
+    (tmp_path / "dbt_project.yml").write_text("name: shop\nversion: '1.0'\nprofile: shop\n")
+    outputs = "{dev: {type: delta}, prod: {type: delta}}"
+    (tmp_path / "profiles.yml").write_text(f"shop: {{target: dev, outputs: {outputs}}}\n")
+    command = ["parse", "--vars", "asked: 7"]
+    component = DbtModels(
+        project=DbtProject(tmp_path, target="prod", prepare_project_cli_args=command),
+        cli_args=["build", {"--vars": {"asked": 7}}],
+        translation_settings=DagsterDbtComponentTranslatorSettings(enable_code_references=False),
+    )
+    monkeypatch.setenv("ASGARD_ENV", "production")
+    with pytest.raises(ConfigError) as told:
+        component.build_defs(dg.ComponentTree.for_test().load_context)
+    said = shlex.split(str(told.value).split("`")[1])
+    dbt_manifest.main(said[said.index("asgard_assets.components.dbt_manifest") + 1 :])
+    assert len(component.build_defs(dg.ComponentTree.for_test().load_context).assets or []) == 1
 
 
 @pytest.mark.servers
@@ -160,6 +192,7 @@ def test_a_new_sql_file_and_its_yaml_are_an_asset_without_any_python(tmp_path):
         "models/gold/plans.sql": PLANS,
         "models/gold/plans.yml": PLANS_YAML,
         "models/gold/total.sql": TOTAL,
+        **OTHERS,
     }
     graph = definitions(copy_project(tmp_path / "project", files)).resolve_asset_graph()
     plans, total = graph.get(dg.AssetKey(["gold", "plans"])), graph.get(dg.AssetKey(["gold", "total"]))
@@ -167,6 +200,10 @@ def test_a_new_sql_file_and_its_yaml_are_an_asset_without_any_python(tmp_path):
     assert parents(graph, total.key) == {"silver/tickets"}
     assert plans.partitions_def == daily() and total.partitions_def is None
     assert {key.name for key in plans.check_keys} == {"not_null_plans_plan"}
+    gold, last = dg.AssetKey(["gold", "who_owes"]), dg.AssetKey(["marts", "last"])
+    assert parents(graph, dg.AssetKey(["gold", "tickets"])) == {"silver/tickets"}
+    assert parents(graph, gold) == {"gold/tickets", "silver/invoices", "gold/plans"}
+    assert parents(graph, last) == {"gold/who_owes"} and not graph.has(dg.AssetKey(["gold", "between"]))
 
 
 @pytest.mark.servers

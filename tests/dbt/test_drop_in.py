@@ -110,6 +110,11 @@ def test_a_source_that_is_a_seed_is_built_before_what_reads_it(tmp_path):
     result = materialize(lake, defs)
     assert result.success, failure(result)
     assert query(lake, "select * from gold.item_totals order by 1") == [("a", 3), ("b", 3)]
+    assert query(lake, "select * from gold.all_items") == [(6,)]
+    checks = {c.check_name: c.passed for c in result.get_asset_check_evaluations()}
+    assert checks == {
+        "unique_raw_items_id": True, "relationships_stg_items_item_id__id__ref_raw_items_": True
+    }  # fmt: skip
     ok, output = dbt(lake, project, "build")
     assert ok and lake.version("raw", "raw_items") == 2, output
     # A failing test holds its table back; its neighbours are published.

@@ -1,15 +1,21 @@
-"""One project, two engines over one S3 server: DuckDB and Trino give the same rows."""
+"""One project, two engines over one S3 server: DuckDB and Trino give the same rows, by dbt and by Dagster."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import pytest
+from dagster_dbt import DbtProject
+from dagster_dbt.components.dbt_component_utils import DagsterDbtComponentTranslatorSettings
 
+from asgard_assets.components.dbt import DbtModels
 from asgard_assets.lake import Lake
-from tests.fakes.gold import DAYS, put_silver, rows, run_dbt
+from asgard_assets.resources.lake import LakeResource
+from tests.fakes.gold import DAYS, copy_project, put_silver, rows, run_dbt
 from tests.servers.s3 import S3, s3
 from tests.servers.trino import trino
 
@@ -41,16 +47,35 @@ def built(server: S3, engine: str, root: str, target: Path, *days: str) -> Lake:
 
 
 @pytest.fixture(scope="module")
-def lakes(servers: S3, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Lake]:
-    """For each engine a lake in which it built three days, and then the second of them again."""
-    made = {}
-    for engine in ENGINES:
-        root = f"s3://lake/{engine}"
-        put_silver(Lake(root, servers.endpoint, servers.region))
-        target = tmp_path_factory.mktemp(engine)
-        built(servers, engine, root, target, *DAYS)
-        made[engine] = built(servers, engine, root, target, DAYS[1])
-    return made
+def by_dagster(servers: S3, tmp_path_factory: pytest.TempPathFactory) -> dg.ExecuteInProcessResult:
+    """The three days built by Trino, as assets: one run over the range."""
+    project = copy_project(tmp_path_factory.mktemp("dagster") / "project")
+    settings = DagsterDbtComponentTranslatorSettings(enable_code_references=False)
+    component = DbtModels(project=DbtProject(project, target="trino"), translation_settings=settings)
+    loaded = component.build_defs(dg.ComponentTree.for_test().load_context)
+    lake = LakeResource(root="s3://lake/trino", endpoint=servers.endpoint, region=servers.region)
+    put_silver(lake.lake)
+    span = {"dagster/asset_partition_range_start": DAYS[0], "dagster/asset_partition_range_end": DAYS[-1]}
+    return dg.materialize(list(loaded.assets or []), resources={"lake": lake}, tags=span)
+
+
+@pytest.fixture(scope="module")
+def lakes(servers: S3, by_dagster: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Lake]:
+    """For each engine a lake in which it built three days, and then the second of them again by plain dbt."""
+    target = tmp_path_factory.mktemp("target")
+    put_silver(Lake("s3://lake/duckdb", servers.endpoint, servers.region))
+    built(servers, "duckdb", "s3://lake/duckdb", target, *DAYS)
+    return {engine: built(servers, engine, f"s3://lake/{engine}", target, DAYS[1]) for engine in ENGINES}
+
+
+def test_trino_makes_assets_with_the_rows_of_each_day_and_every_check(by_dagster):
+    events = by_dagster.get_asset_materialization_events()
+    metadata = {(e.asset_key.path[-1], e.partition): e.materialization.metadata for e in events}
+    assert set(metadata) == {(table, day) for table in TABLES for day in DAYS}
+    counts = [metadata["customer_metrics", day]["dagster/partition_row_count"].value for day in DAYS]
+    assert counts == [2, 2, 3]
+    checks = by_dagster.get_asset_check_evaluations()
+    assert len(checks) == 8 and all(check.passed for check in checks)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
