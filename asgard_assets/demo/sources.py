@@ -51,9 +51,11 @@ def demo_sources(settings: Settings) -> Iterator[None]:
                 continue
             log_file = home / "logs" / f"{name.replace(' ', '-').lower()}.log"
             with log_file.open("ab") as output:
+                # Ctrl-C is for this process, which then ends them: else a run loses its sources before it stops.
                 server = subprocess.Popen(
-                    [sys.executable, "-m", *arguments, *parent], cwd=ROOT, stdout=output, stderr=output
-                )
+                    [sys.executable, "-m", *arguments, *parent],
+                    cwd=ROOT, stdout=output, stderr=output, start_new_session=True,
+                )  # fmt: skip
             started.append(server)
             _wait_until_up(name, url, server, log_file)
         yield

@@ -96,6 +96,13 @@ def run_step(step: Step, instance: dg.DagsterInstance) -> None:
     except SystemExit as ended:
         if ended.code:
             reasons = "\n".join(_failures(instance)) or "see logs/demo.log in the home folder"
+            newest = instance.get_run_records(limit=1)
+            if "DagsterExecutionInterruptedError" in reasons or (
+                newest and newest[0].dagster_run.status.value == "CANCELED"
+            ):
+                raise AsgardError(
+                    f"interrupted: {step.title}. What was published stays; the next demo goes on from there"
+                ) from ended
             raise AsgardError(f"{step.title} failed; `make dev` shows the run.\n{reasons}") from ended
     finally:
         sys.argv = before

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -10,7 +14,7 @@ import pytest
 from asgard_assets.components.partitions import daily, weekly
 from asgard_assets.definitions import defs
 from asgard_assets.lake import days_between
-from tests.end_to_end.homes import Demo
+from tests.end_to_end.homes import Demo, Home, listens, wait_until
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(1800)]
 DAYS = days_between("2026-10-05", "2026-11-01")
@@ -73,6 +77,30 @@ def test_a_second_demo_sends_nothing_and_writes_nothing(demo: Demo):
     assert "0 requests sent, 0 tables written" in again.stdout
     assert {table: demo.lake.version(*table) for table in demo.lake.tables()} == versions
     assert len(log.read_text().splitlines()) == requests
+
+
+def test_an_interrupted_demo_says_so_and_leaves_no_process(tmp_path: Path):
+    home = Home(tmp_path / "home")
+    home.path.mkdir()
+    process = home.start("asgard", "demo")
+    (said,) = home.path.glob("asgard-*.log")
+    usage = home.path / "lake" / "bronze"
+    wait_until(usage.exists, 120, "the first table is on its way")
+    again = home.run("asgard", "demo")
+    assert again.returncode == 1 and "another demo is running on" in again.stderr
+
+    def gone() -> bool:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does, and as impatient as people are
+            time.sleep(3)
+        return process.poll() is not None
+
+    wait_until(gone, 60, "Ctrl-C ends the demo")
+    text = " ".join(said.read_text().split())
+    assert process.returncode in (1, -signal.SIGINT), text
+    assert "Aborted!" in text or "the next demo goes on from there" in text, text
+    assert "refused the connection" not in text
+    assert not listens(home.api_port) and not listens(home.airbyte_port)
 
 
 def test_the_closing_table_and_the_first_predictions_are_printed(demo: Demo):
