@@ -14,7 +14,7 @@ dev: setup  ## Dagster UI on the demo's data and history, http://127.0.0.1:3000
 	@$(BIN)/asgard dev
 
 test: setup  ## All tests, those that start real servers included
-	@$(BIN)/python -m pytest -m "not soak and not cluster"
+	@bash tests/run.sh
 
 test-fast: setup  ## The unmarked tests: no servers, nothing slow, under three minutes
 	@$(BIN)/python -m pytest -m "not soak and not servers and not cluster and not slow"
