@@ -6,6 +6,7 @@ and the row's values, so the plan knows every id without rendering anything.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,6 +32,10 @@ _SQL = {
     "boolean": "boolean",
     "string": "varchar",
 }
+
+
+_DECIMAL = re.compile(r"DECIMAL\((\d+)")
+_DOUBLE_DIGITS = 15
 
 
 @dataclass(frozen=True)
@@ -200,8 +205,10 @@ def _identify(connection: duckdb.DuckDBPyConnection, rows: Rows, day: str, commo
     """Table `todo`: one row a request. Rows that would make the same request count once."""
     import duckdb
 
+    described = connection.execute("describe source_rows").fetchall()
+    types = {name.lower(): kind for name, kind, *_ in described}
     key = ", ".join(f"'{name}': cast(\"{name}\" as {_SQL[kind]})" for name, kind in rows.key.items())
-    more = "".join(f", '{name}': \"{name}\"" for name in rows.carried)
+    more = "".join(f", '{name}': {_exact(name, types.get(name.lower(), ''))}" for name in rows.carried)
     try:
         connection.execute(
             f"""create or replace temp table todo as
@@ -215,6 +222,13 @@ def _identify(connection: duckdb.DuckDBPyConnection, rows: Rows, day: str, commo
             f"the rows do not have the declared columns or types ({', '.join((*rows.key, *rows.carried))}): {error}",
             field="form.rows",
         ) from error
+
+
+def _exact(name: str, kind: str) -> str:
+    """A column as JSON keeps it: a number with more digits than a double holds becomes text."""
+    digits = _DECIMAL.match(kind)
+    wide = kind in ("HUGEINT", "UHUGEINT") or (digits and int(digits.group(1)) > _DOUBLE_DIGITS)
+    return f'cast("{name}" as varchar)' if wide else f'"{name}"'
 
 
 def _carry(

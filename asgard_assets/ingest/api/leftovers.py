@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from asgard_assets.ingest.api.models import ApiSource, Mode
 from asgard_assets.lake import DS, Lake, Staging
 
+WAYMARKS = "_walks"  # inside the staging folder: how far walks got
 _NOTES = "_runs"
 _NOT_WHAT_IS_SENT = {"execution", "limits", "retry", "transport", "quality"}
 
@@ -70,12 +71,17 @@ def leftovers(lake: Lake, source: ApiSource, staging: Staging, run_id: str, mode
     return sorted(found, key=lambda note: note.began)
 
 
-def usable_files(lake: Lake, staging: Staging, notes: Sequence[Note], day: str, epoch: int) -> list[str]:
-    """Result files of `day` that build on the same state of it, and belong to the same epoch."""
+def usable_files(
+    lake: Lake, staging: Staging, notes: Sequence[Note], day: str, epoch: int, inside: str = ""
+) -> list[str]:
+    """Result files of `day` that build on the same state of it, and belong to the same epoch.
+
+    `inside`: those in another folder of the runs' staging folders than where results lie.
+    """
     found = []
     for note in notes:
         if note.seen.get(day) == staging.seen[day] and note.epochs.get(day) == epoch:
-            folder = f"{_folder(staging, note.token)}/{DS}={day}"
+            folder = f"{folder_of(staging, note.token)}/{inside}{DS}={day}"
             found += [
                 f"{folder}/{name}"
                 for name in _names(lake, folder, ".parquet")
@@ -95,7 +101,7 @@ def _fits(lake: Lake, staging: Staging, path: str) -> bool:
 
 def _tidied(lake: Lake, staging: Staging, note: Note, published: set[str]) -> bool:
     """Remove what is settled: the note of a run that published, the files of a run that never can."""
-    own = _folder(staging, note.token).removeprefix("s3://")
+    own = folder_of(staging, note.token).removeprefix("s3://")
     if note.token not in published:
         now = lake.epochs(staging.stage, staging.name, note.seen)
         stale = [day for day, number in note.seen.items() if now[day] > number]
@@ -105,6 +111,8 @@ def _tidied(lake: Lake, staging: Staging, note: Note, published: set[str]) -> bo
             return False
         if _exists(lake, own):
             lake.filesystem.delete_dir(own)
+    elif _exists(lake, f"{own}/{WAYMARKS}"):
+        lake.filesystem.delete_dir(f"{own}/{WAYMARKS}")
     lake.filesystem.delete_file(f"{_notes(lake, staging)}/{note.token}.json")
     return True
 
@@ -140,5 +148,6 @@ def _notes(lake: Lake, staging: Staging) -> str:
     return f"{lake.path(staging.stage, staging.name)}/{_NOTES}".removeprefix("s3://")
 
 
-def _folder(staging: Staging, token: str) -> str:
+def folder_of(staging: Staging, token: str) -> str:
+    """The staging folder of another run of the table."""
     return f"{staging.path.rsplit('/', 1)[0]}/{token}"

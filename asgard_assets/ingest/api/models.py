@@ -146,6 +146,11 @@ class Execution(Model):
         description="What a killed run had got is taken over by the next one, unless it is older than this. "
         "A refresh takes over nothing.",
     )
+    environment: tuple[str, ...] = Field(
+        default=(),
+        description="Environment variables that own middleware reads in a local worker. All but the system's, "
+        "those of Python and Spark, AWS_… and ASGARD_… are kept from it: they may hold other sources' secrets.",
+    )
     breaker: int = Field(
         default=50,
         ge=1,

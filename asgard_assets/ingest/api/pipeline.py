@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import shutil
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from asgard_assets.errors import ConfigError, LakeError
 from asgard_assets.ingest.api.auth import Fixed, Issuer, references
-from asgard_assets.ingest.api.bronze import SUCCESS, arrow_schema, table_spec
+from asgard_assets.ingest.api.bronze import RETRYABLE, SUCCESS, arrow_schema, table_spec
 from asgard_assets.ingest.api.budget import Budget
 from asgard_assets.ingest.api.calendar import refuse_days, today, usual_days
 from asgard_assets.ingest.api.checkpoint import app_id, close_plan, open_plan
@@ -28,11 +29,11 @@ from asgard_assets.ingest.api.oauth import issuer
 from asgard_assets.ingest.api.plan import PLAN_COLUMNS, PlanFiles
 from asgard_assets.ingest.api.progress import FOLDER, Progress, Watch, watching
 from asgard_assets.ingest.api.recording import begin, recorded_base_url
-from asgard_assets.ingest.api.schemes import OAuth2
-from asgard_assets.ingest.api.secrets import expand, variable
+from asgard_assets.ingest.api.secrets import expand, variable, withheld
 from asgard_assets.ingest.api.service import JobService
 from asgard_assets.ingest.api.settle import drop_repeated, known_schema, removed, type_payloads
 from asgard_assets.ingest.api.tls import WireSecrets, wire_secrets
+from asgard_assets.ingest.api.waymarks import settle, take_over
 from asgard_assets.ingest.api.wire import Tls
 from asgard_assets.ingest.api.worker import Job, load_middleware, sender
 from asgard_assets.lake import DS, Lake, Staging
@@ -140,6 +141,10 @@ def stage_source(
         plan = _plan(lake, source, staging, mode, rows, limit, tasks, left)
         if source.incremental:
             walk = open_plan(lake, source, staging.days[0])
+        if source.rows is None and limit is None:
+            for day in staging.days:
+                begins = walk.cursor if walk else None
+                take_over(lake, source, staging, left, day, plan.epochs[day], begins)
         announce(lake, source, staging, plan.epochs, run_id)
     except BaseException:
         lake.discard(staging)
@@ -152,9 +157,11 @@ def stage_source(
     ):
         job = Job(
             source, lake, staging.path, staging.schema, base_url, address, plan.epochs, run_id, plan.tasks,
-            payload, {walk.ds: walk.cursor} if walk else {}, limit, on_progress is not None,
+            payload=payload, cursors={walk.ds: walk.cursor} if walk else {}, limit=limit,
+            progress=on_progress is not None,
         )  # fmt: skip
-        figures = _send(spark, job)
+        with _environment(spark, source):
+            figures = _send(spark, job)
     try:
         _raise_useless(source, figures)
     except (Refused, Unreachable):
@@ -163,6 +170,8 @@ def stage_source(
     if figures.kept:
         figures.files += keep(lake, source, staging, figures.kept)
     _drop_strays(lake, staging, plan, figures)
+    if source.rows is None:
+        settle(lake, staging, {day for day, by in figures.outcomes.items() if RETRYABLE in by})
     figures.drift |= removed(payload, figures)
     summary = _summary(source, plan, figures)
     _prove_complete(lake, source, staging, plan, summary)
@@ -214,9 +223,6 @@ def _service(spark: SparkSession, source: ApiSource, issuing: Issuer, wire: Wire
     conf = spark.sparkContext.getConf()
     host = conf.get("spark.driver.host", "127.0.0.1")
     assert host is not None
-    if isinstance(source.auth, OAuth2):
-        # Spark's workers inherit the driver's environment where they run on its machine.
-        spark.sparkContext.environment |= {name: "" for name in map(variable, references(source)) if name}
     limits = source.limits
     budget = Budget(limits.requests_per_second, limits.pause_share)
     return JobService(issuing, budget, wire, host, conf.get("spark.driver.bindAddress", host) or host)
@@ -260,7 +266,7 @@ def _plan(
 def _plan_walks(
     lake: Lake, source: ApiSource, staging: Staging, mode: Mode, limit: int | None, tasks: int
 ) -> Plan:
-    """One walk a day. A walk begins anew: most cursors are not good for a second run."""
+    """One walk a day."""
     import pyarrow as pa
 
     chosen, epochs = modes(lake, source, staging.days, "refresh" if mode == "auto" else mode)
@@ -276,6 +282,25 @@ def _plan_walks(
             )
         count = files.tasks
     return Plan(dict.fromkeys(staging.days, 1), dict.fromkeys(staging.days, 0), chosen, epochs, count)
+
+
+@contextmanager
+def _environment(spark: SparkSession, source: ApiSource) -> Iterator[None]:
+    """What the job's workers see of the driver's environment: nothing that could be a secret.
+
+    Where they run on its machine they inherit all of it, other sources' secrets included.
+    """
+    context = spark.sparkContext
+    names = {name for name in map(variable, references(source)) if name}
+    if (context.master or "").startswith("local"):
+        jvm: Any = context._jvm  # what workers inherit is its environment, not this process's
+        names |= {str(name) for name in jvm.java.lang.System.getenv().keySet()}
+    before = context.environment
+    context.environment = before | withheld(names, source.execution.environment)
+    try:
+        yield
+    finally:
+        context.environment = before
 
 
 def _send(spark: SparkSession, job: Job) -> Figures:

@@ -56,6 +56,21 @@ def variable(reference: str) -> str | None:
     return name if kind == "env" else None
 
 
+_SYSTEM = re.compile(
+    r"(PATH|HOME|USER|LOGNAME|SHELL|PWD|HOSTNAME|TERM|TZ|TMPDIR|TMP|TEMP|LANG|LANGUAGE|\w+_HOME"
+    r"|(LC|XDG|LD|DYLD|SSL|PYTHON|PYENV|PYSPARK|SPARK|JAVA|JDK|HADOOP|KUBERNETES|AWS|ASGARD|MALLOC|ARROW|OMP"
+    r"|OPENBLAS|MKL|NUMEXPR|VIRTUAL|CONDA|COV)(_?)\w*)"
+)
+
+
+def withheld(names: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
+    """What hides variables of the environment from a process: all but the system's, those of Python, Spark and
+    the lake, and those that are `wanted`.
+    """
+    kept = {*wanted}
+    return {name: "" for name in names if name not in kept and not _SYSTEM.fullmatch(name)}
+
+
 def _variable(name: str, source: str) -> str:
     """An environment variable; a setting `ASGARD_…` counts with its default and its `.env` entry too."""
     if name in os.environ:

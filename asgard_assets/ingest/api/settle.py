@@ -11,7 +11,7 @@ from asgard_assets.ingest.api.bronze import SUCCESS, arrow_schema
 from asgard_assets.ingest.api.figures import Figures
 from asgard_assets.ingest.api.forms import PullForm, column_of
 from asgard_assets.ingest.api.models import ApiSource
-from asgard_assets.ingest.api.payload import Misfits, Schema, arrow_type, fit, settled
+from asgard_assets.ingest.api.payload import Misfits, Schema, arrow_type, fit, merge, settled, shape
 from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.lake_reader import load_duckdb_extensions, quoted
 
@@ -49,6 +49,12 @@ def type_payloads(lake: Lake, source: ApiSource, staging: Staging, told: Schema 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    for uri in (uri for uris in lake.staged_files(staging).values() for uri in uris if "/part-left" in uri):
+        # Rows of a killed run: this run's tasks never saw them.
+        with pq.ParquetFile(uri.removeprefix("s3://"), filesystem=lake.filesystem) as file:
+            texts = file.read(columns=["payload"])["payload"].to_pylist()
+        for text in (text for text in texts if text is not None):
+            told = merge(told, shape(orjson.loads(text)))
     schema = settled(told)
     fields = arrow_schema(source, schema)
     if told is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,15 +14,16 @@ from asgard_assets.ingest.api.pagination import MalformedPage, Page, at, first, 
 class Walk:
     """Pages of one partition, in order. `pagination` is what was declared, or found on the first page.
 
-    `cursor` is the incremental cursor after the pages read so far; None where none was seen.
+    `path` is where a page's items are; None until it is found. `cursor` is the incremental cursor after the pages read so far; None where none was seen.
     """
 
     def __init__(self, form: PullForm, limit: int | None = None, pages: int | None = None):
         self._form, self._limit, self._pages = form, limit, pages
         self.pagination = form.pagination
         self.items = 0
+        self._read: set[str] = set()
         self.cursor: Any = None
-        self._path: str | None = form.items or (None if isinstance(form.pagination, AutoPagination) else "")
+        self.path: str | None = form.items or (None if isinstance(form.pagination, AutoPagination) else "")
 
     @property
     def first(self) -> Page:
@@ -38,11 +40,11 @@ class Walk:
             parsed = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise MalformedPage(f"the page is no JSON: {error}") from error
-        if self._path is None:
-            self._path = find_items(parsed)
-        items = at(parsed, self._path)
+        if self.path is None:
+            self.path = find_items(parsed)
+        items = at(parsed, self.path)
         if not isinstance(items, list):
-            raise MalformedPage(f"there is no list at `{self._path or 'the body'}` of the page")
+            raise MalformedPage(f"there is no list at `{self.path or 'the body'}` of the page")
         if isinstance(self.pagination, AutoPagination):
             self.pagination = detect(url, headers, parsed, len(items))
         after = following(
@@ -50,8 +52,11 @@ class Walk:
         )
         if after is not None and after.number >= form.max_pages:
             raise MalformedPage(f"the walk did not end after {form.max_pages} pages (form.max_pages)")
-        if after is not None and (after.query, after.url, after.body) == (page.query, page.url, page.body):
-            raise MalformedPage("the page names itself as the next one")
+        self._read.add(_place(page))
+        if after is not None and _place(after) in self._read:
+            raise MalformedPage(
+                "the page names one as the next that was read before: the walk would never end"
+            )
         self._advance(parsed, items)
         if self._limit is not None and self.items + len(items) >= self._limit:
             items, after = items[: self._limit - self.items], None
@@ -77,6 +82,10 @@ class Walk:
                 )
             if value is not None:
                 self.cursor = value if how.body else later(self.cursor, value)
+
+
+def _place(page: Page) -> str:
+    return page.url or json.dumps([page.query, page.body], sort_keys=True)
 
 
 def later(one: Any, other: Any) -> Any:

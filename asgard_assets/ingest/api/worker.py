@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import importlib
+import json
 import os
 import threading
 import time
@@ -45,21 +46,21 @@ from asgard_assets.ingest.api.messages import (
     chain,
 )
 from asgard_assets.ingest.api.models import ApiSource
-from asgard_assets.ingest.api.pagination import MalformedPage, Page
+from asgard_assets.ingest.api.pagination import Page
 from asgard_assets.ingest.api.payload import Schema
 from asgard_assets.ingest.api.plan import requests_of
 from asgard_assets.ingest.api.pressure import Pressure
 from asgard_assets.ingest.api.progress import ProgressFile
 from asgard_assets.ingest.api.recording import NotRecorded, Recorder, Replayer
 from asgard_assets.ingest.api.redirects import BadRedirect, Redirecting
-from asgard_assets.ingest.api.rendering import Renderer, fingerprint, page_id, partition_values
+from asgard_assets.ingest.api.rendering import Renderer, partition_values
 from asgard_assets.ingest.api.retry import Retrying
 from asgard_assets.ingest.api.schemes import NoAuth, OAuth2
 from asgard_assets.ingest.api.secrets import Redactor
 from asgard_assets.ingest.api.service import Address, ServiceClient
 from asgard_assets.ingest.api.templates import RenderError
 from asgard_assets.ingest.api.transport import Transport, transport
-from asgard_assets.ingest.api.walk import Walk
+from asgard_assets.ingest.api.walking import Walking
 from asgard_assets.lake import Lake
 
 if TYPE_CHECKING:
@@ -184,7 +185,6 @@ class Task:
         self._job, self._source = job, source
         self._client = client
         self._renderer = Renderer(source, job.base_url)
-        self._fingerprint = fingerprint(source)
         self._redactor = Redactor()
         self._describing = Describing(source, self._redactor)
         self._service = ServiceClient(job.service) if job.service else None
@@ -199,6 +199,9 @@ class Task:
         self._in_flight = 0
         self.figures = figures or Figures()
         self.figures.workers.append(os.getpid())
+        self._walking = Walking(
+            job, self.figures, self._files, self._content, self._redactor, self._exchange, self._add
+        )
         pause = Pause(source.limits.pause_share)
         rate = source.limits.requests_per_second
         gate = Gate(
@@ -291,12 +294,10 @@ class Task:
                 await asyncio.to_thread(self._progress.write, told)
 
     async def _work(self, rows: Intake) -> None:
-        import orjson
-
-        one = self._walk if isinstance(self._source.form, PullForm) else self._row
+        one = self._list if isinstance(self._source.form, PullForm) else self._row
         while (planned := await rows.take()) is not None:
             day, request_id, row_key, row, known = planned
-            await one(day, request_id, row_key, orjson.loads(row), known)
+            await one(day, request_id, row_key, _parsed(row), known)
 
     # The two forms ---------------------------------------------------------------------------------------
 
@@ -317,31 +318,8 @@ class Task:
             values[name] = row[name]
         await self._add(day, exchange, values)
 
-    async def _walk(self, day: str, _: str, row_key: str, row: dict[str, Any], known: str | None) -> None:
-        form = self._source.form
-        assert isinstance(form, PullForm)
-        walk = Walk(form, self._job.limit, self._job.pages)
-        page: Page | None = walk.first
-        while page is not None:
-            identity = page_id(self._fingerprint, day, page)
-            exchange = await self._exchange(day, identity, row, page)
-            items, after = None, None
-            if exchange.outcome == SUCCESS:
-                try:
-                    items, after = walk.read(page, exchange.request.url, exchange.headers, exchange.body)
-                except MalformedPage as error:
-                    exchange.failed(PERMANENT, error)
-            if items is None:
-                failed = {"row_key": row_key, "body": exchange.text, "item_index": -1}
-                await self._add(day, exchange, failed)
-                return
-            for index, item in enumerate(items):
-                place = {"row_key": row_key, "item_index": index}
-                await self._add(day, exchange, self._content.of_item(item) | place)
-            page = after
-        # Only of a whole walk: one that broke off goes on where it began.
-        self.figures.cursors[day] = walk.cursor
-        self.figures.pagination = self.figures.pagination or walk.found
+    async def _list(self, day: str, _: str, row_key: str, row: dict[str, Any], known: str | None) -> None:
+        await self._walking.day(day, row_key, row)
 
     # One request -----------------------------------------------------------------------------------------
 
@@ -418,6 +396,16 @@ class Task:
             row["body"] = body = None
         size = len(body or "") + (len(payload) if isinstance(payload, str) else len(exchange.body)) + 500
         await self._files.add(day, row, size)
+
+
+def _parsed(row: str) -> dict[str, Any]:
+    """A row of the plan; DuckDB writes numbers that are none as NaN and Infinity."""
+    import orjson
+
+    try:
+        return orjson.loads(row)
+    except orjson.JSONDecodeError:
+        return json.loads(row)
 
 
 def _recording(source: ApiSource, label: str, redactor: Redactor) -> list[Middleware]:

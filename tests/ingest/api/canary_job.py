@@ -4,11 +4,15 @@ that Spark can tell switched on (event log, UI), and prints what the UI and the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import sys
 import urllib.request
 from pathlib import Path
+
+from tests.ingest.api.oauth_job import holds, python_workers
 
 PAGES = ("environment/", "jobs/", "stages/", "executors/", "SQL/", "api/v1/applications")
 
@@ -35,6 +39,7 @@ def main() -> None:
     lake = Lake.from_settings()
     frame = spark.range(1, 7).withColumnRenamed("id", "user_id")
     told: dict[str, object] = {}
+    seen: list[tuple[list[bool], str]] = []
     for file in sorted(folder.glob("*.yaml")):
         progress: list[object] = []
         try:
@@ -47,8 +52,14 @@ def main() -> None:
                 on_progress=progress.append,
             )
             told[file.stem] = {"rows": summary.rows, "summary": repr(summary), "progress": repr(progress)}
+            client = [os.environ["CLIENT"].encode()]
+            for worker in python_workers():
+                with contextlib.suppress(OSError):  # it has ended
+                    seen.append((holds(worker.pid, client), file.stem))
         except AsgardError as error:
             told[file.stem] = {"error": str(error), "attributes": repr(error.attributes)}
+    told["workers_seen"] = len(seen)
+    told["client_secret_in_worker_of"] = [name for found, name in seen if any(found)]
     told["conf"] = spark.sparkContext.getConf().getAll()
     address = spark.sparkContext.uiWebUrl
     told["ui"] = {page: _page(f"{address}/{page}") for page in PAGES}

@@ -1,7 +1,7 @@
 """A driver of its own, for tests that kill or stop one: `python -m tests.ingest.api.driver '<JSON>'`.
 
 Sends `rows` requests to `url`, publishes, and prints the summary as its last line. `stop`: stops itself
-(SIGSTOP) between the last check and the commit. `retries`: how often Spark tries a task again.
+(SIGSTOP) between the last check and the commit. `source`: a whole source in place of those requests. `retries`: how often Spark tries a task again.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ def items(url: str, rows: int, **changes: Any) -> ApiSource:
 class Driver:
     """A started driver process, its JVM and its workers."""
 
-    def __init__(self, lake: Lake, server: MockServer, rows: int, **more: Any):
+    def __init__(self, lake: Lake, server: MockServer | str, rows: int, **more: Any):
         home = Path(lake.root).parent
-        told = {"lake": lake.root, "url": server.url, "rows": rows, **more}
+        url = server if isinstance(server, str) else server.url
+        told = {"lake": lake.root, "url": url, "rows": rows, **more}
         self.output = home / f"driver-{time.monotonic_ns()}.log"
         environment = os.environ | {"TEST_TOKEN": "canary-token-x", "ASGARD_HOME": str(home)}
         with self.output.open("w") as out:
@@ -102,7 +103,10 @@ def main(told: dict[str, Any]) -> None:
         DeltaTable.create_write_transaction = stopping
     conf = session_conf() | {"spark.master": f"local[2,{told.get('retries', 0) + 1}]"}
     spark = SparkSession.builder.config(map={**conf}).getOrCreate()
-    config = items(told["url"], told["rows"], **told.get("changes", {}))
+    if "source" in told:
+        config = ApiSource.model_validate(told["source"])
+    else:
+        config = items(told["url"], told["rows"], **told.get("changes", {}))
     summary = run_pipeline(spark, config, days=[DAY], lake=Lake(told["lake"]), mode=told.get("mode", "auto"))
     shown = {"rows": summary.rows, "requests": summary.requests, "carried": summary.carried.get(DAY, 0)}
     sys.stdout.write(

@@ -7,6 +7,7 @@ The secret stands in this process's environment before Spark starts, as it does 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import logging
 import os
@@ -44,11 +45,12 @@ def holds(pid: int, needles: list[bytes]) -> list[bool]:
 
 
 def python_workers() -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if any("pyspark" in part for part in process.cmdline()) and "java" not in process.name()
-    ]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie is one too
+            if any("pyspark" in part for part in process.cmdline()) and "java" not in process.name():
+                found.append(process)
+    return found
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import pytest
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.auth import authorize, credentials
 from asgard_assets.ingest.api.messages import Request
-from asgard_assets.ingest.api.secrets import Redactor
+from asgard_assets.ingest.api.secrets import Redactor, withheld
 from tests.ingest.api.sources import USAGE, source
 
 REQUEST = Request("id", "GET", "http://api/x?a=1")
@@ -57,3 +57,19 @@ def test_a_setting_stands_in_for_its_variable(monkeypatch):
     monkeypatch.delenv("ASGARD_DEMO_TOKEN", raising=False)
     sent = authorize(REQUEST, known({"type": "bearer", "token": "env:ASGARD_DEMO_TOKEN"}))
     assert sent.headers["Authorization"] == "Bearer demo-token"
+
+
+def test_a_worker_sees_no_variable_that_could_be_a_secret():
+    names = [
+        "PATH",
+        "HOME",
+        "LC_ALL",
+        "JAVA_HOME",
+        "SPARK_LOCAL_DIRS",
+        "AWS_SECRET_ACCESS_KEY",
+        "ASGARD_HOME",
+    ]
+    others = ["CRM_SECRET", "CLIENT", "GITHUB_TOKEN", "SIGNING_KEY", "PGPASSWORD", "path_of_secret"]
+    assert withheld([*names, *others], ["SIGNING_KEY"]) == dict.fromkeys(
+        (name for name in others if name != "SIGNING_KEY"), ""
+    )

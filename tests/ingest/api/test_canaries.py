@@ -122,6 +122,8 @@ def test_no_canary_is_seen_in_bronze_logs_conf_ui_events_progress_or_errors(tmp_
         assert told[name]["rows"] == 6, told[name]
     for name in (*(f"{name}_down" for name in AUTH), "mtls_wrong", "token_down"):
         assert "error" in told[name]
+    assert told["workers_seen"] >= len(AUTH) + 1
+    assert told["client_secret_in_worker_of"] == [], "also of another source's job"
     assert len(told["ui"]["environment/"]) > 5_000
     assert any((sources / "events").iterdir())
 

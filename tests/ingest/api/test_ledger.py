@@ -3,7 +3,8 @@ import pytest
 from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.ingest.api.bronze import arrow_schema
 from asgard_assets.ingest.api.ledger import plan_rows
-from asgard_assets.ingest.api.plan import PLAN
+from asgard_assets.ingest.api.plan import PLAN, requests_of
+from asgard_assets.ingest.api.worker import _parsed
 from asgard_assets.lake import Lake
 from tests.ingest.api.sources import USAGE, put_users, source
 
@@ -92,3 +93,21 @@ def test_requests_are_dealt_out_evenly_and_days_stay_in_order(lake):
     assert sum(map(len, parts)) == 2000
     assert max(map(len, parts)) - min(map(len, parts)) <= 4
     assert all(part == sorted(part) for part in parts)
+
+
+def test_a_number_that_no_double_holds_keeps_its_digits(lake):
+    put_users(lake, 1)
+    query = (
+        "select id as user_id, 12345678901234567890.50::decimal(30, 2) as wide, 1.5::decimal(5, 2) as narrow, "
+        "(2::hugeint ** 100)::hugeint as huge, 'NaN'::double as odd from bronze.users"
+    )
+    base = USAGE["form"]["rows"] | {"query": query, "columns": ["wide", "narrow", "huge", "odd"]}
+    config = source(USAGE, form={"type": "row", "rows": base})
+    staging = lake.stage("bronze", "usage", arrow_schema(config), [DAY])
+    plan_rows(lake, config, staging, "auto")
+    (batch,) = requests_of(lake, staging.path, 0)
+    row = _parsed(batch.column("row")[0].as_py())
+    assert row["wide"] == "12345678901234567890.50"
+    assert row["narrow"] == 1.5
+    assert row["huge"] == "1267650600228229401496703205376"
+    assert row["odd"] != row["odd"]

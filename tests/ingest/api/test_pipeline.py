@@ -129,9 +129,13 @@ def test_no_secret_reaches_bronze_even_if_the_api_echoes_it(spark, lake, api):
             assert TOKEN.encode() not in file.read()
 
 
-def test_a_pull_source_lands_every_item_of_every_page(spark, lake, api):
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_pull_source_lands_every_item_of_every_page(spark, lake, api, watched):
     api.status = {-2: [503]}
-    summary = run_pipeline(spark, source(TICKETS), days=DAYS, lake=lake)
+    seen = [] if watched else None
+    summary = run_pipeline(
+        spark, source(TICKETS), days=DAYS, lake=lake, on_progress=None if seen is None else seen.append
+    )
     found = rows(lake, "bronze.tickets")
     assert sorted(json.loads(r["payload"])["ticket_id"] for r in found) == [
         f"{day}-{n}" for day in DAYS for n in range(5)

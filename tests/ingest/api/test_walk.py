@@ -88,3 +88,10 @@ def test_page_parameters_can_stand_in_the_body():
     second, _ = renderer.request("x", day, {}, page)
     assert json.loads(second.body) == {"paging": {"size": 5, "after": "n"}}
     assert page_id("c", "2026-10-05", page) != page_id("c", "2026-10-05", walk.first)
+
+
+@pytest.mark.parametrize("cursors", ["aa", "aba", "abca"])
+def test_cursors_that_come_back_end_the_walk(cursors):
+    pages = [{"data": [1], "next_cursor": cursor} for cursor in cursors]
+    with pytest.raises(MalformedPage, match="was read before"):
+        walked({"items": "data", "pagination": {"type": "cursor"}}, *pages)
