@@ -69,6 +69,7 @@ def plain(world: World) -> float:
         "spark.executor.memoryOverhead": executor["memoryOverhead"],
         "spark.executor.instances": "1",
         "spark.kubernetes.driver.pod.name": "plain-driver",
+        "spark.log.level": "INFO",  # how it ended is told at that level
     }
     options = [part for key, value in conf.items() for part in ("--conf", f"{key}={value}")]
     command = [f"{spark_home()}/bin/spark-submit", "--master", f"k8s://https://{NODE}:16443"]

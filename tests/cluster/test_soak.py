@@ -57,7 +57,12 @@ def test_many_applications_submitted_at_once_all_end_and_dagster_knows(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("ASGARD_SPARK_SPEC", json.dumps(small))
     launcher = kubernetes_launcher(Settings()).model_copy(
-        update={"operator_seconds": 7200.0, "start_seconds": 7200.0, "poll_seconds": 2.0}
+        update={
+            "operator_seconds": 7200.0,
+            "start_seconds": 7200.0,
+            "poll_seconds": 2.0,
+            "look_seconds": 10.0,
+        }
     )
     client = PipesSparkApplicationClient(launcher)
     lived: list[float] = []
