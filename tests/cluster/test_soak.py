@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 import psutil
 import pytest
+from dagster._core.instance.methods.event_methods import EventMethods
 
 from asgard_assets.resources.cluster import kubernetes_launcher
 from asgard_assets.resources.pipes import PipesSparkApplicationClient
@@ -68,13 +69,16 @@ def test_many_applications_submitted_at_once_all_end_and_dagster_knows(
     lived: list[float] = []
 
     @dg.asset
-    def one(context: dg.AssetExecutionContext) -> None:
+    def one(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         began = time.monotonic()
         try:
-            client.run(context=context, main_application_file="local:///nothing.py")
+            done = client.run(context=context, main_application_file="local:///nothing.py")
+            return done.get_materialize_result()  # pyright: ignore[reportReturnType]
         finally:
             lived.append(time.monotonic() - began)
 
+    # Each run configures Python's logging anew, which deadlocks where other threads of the process are running runs.
+    monkeypatch.setattr(EventMethods, "get_yaml_python_handlers", lambda self: [])
     calls = _counted(monkeypatch)
     memory: list[float] = []
     done = threading.Event()
