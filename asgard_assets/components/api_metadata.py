@@ -36,7 +36,7 @@ def metadata(summary: Summary) -> dict[str, Any]:
         shown["cursor"] = str(summary.cursor)
     if summary.drift:
         shown["schema_drift"] = dg.MetadataValue.json(dict(summary.drift))
-    if len(summary.pace) > 1:
+    if summary.pace:
         shown["throughput"] = dg.MetadataValue.md(throughput(summary.pace))
     if summary.hosts:
         shown["slowest_hosts"] = dg.MetadataValue.md(table([asdict(host) for host in summary.hosts]))
