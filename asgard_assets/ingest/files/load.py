@@ -1,8 +1,8 @@
 """Load days of files: plan, read in Spark tasks, stage, and publish each file's rows once.
 
 The driver lists, compares with the manifest, writes a plan, and hands the planned files to Spark tasks (a few small
-ones it reads itself); a task writes Parquet into staging and hands only figures back. Where files show that a column needs a
-wider type, those files are read once more with it. What cannot be read goes to quarantine. `commit` makes it
+ones it reads itself); a task writes Parquet into staging and hands only figures back. Where files show that a column
+needs a wider type, those files are read once more with it. What cannot be read goes to quarantine. `commit` makes it
 visible: one Delta commit that carries the plan's number for each day, whatever the number of days.
 """
 
@@ -117,7 +117,8 @@ def load(
 ) -> Loaded:
     """Stage what is new or changed of `days`; with `full` every file that lies there, and `again` these in any case.
 
-    `spark` opens the session. It is called where more than `driver_files` files, or than 4 MB, are to be read. Raises SourceError where the source's folder cannot be listed, ConfigError where a declared type is not the
+    `spark` opens the session. It is called where more than `driver_files` files, or than 4 MB, are to be read.
+    Raises SourceError where the source's folder cannot be listed, ConfigError where a declared type is not the
     table's and does not hold it.
     """
     import pyarrow as pa

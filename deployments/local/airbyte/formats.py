@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import os
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -64,7 +65,7 @@ class Format:
         return JsonPart(path, sync_id, generation, self.flat, self.compression == "gzip")
 
 
-class Part:
+class Part(ABC):
     """One file being written: `add` records, `close`, and perhaps `cut` it to its first records."""
 
     def __init__(self, path: Path, sync_id: int, generation: int) -> None:
@@ -90,14 +91,14 @@ class Part:
             self.records = records
             whole.unlink()
 
-    def _write(self, data: Mapping[str, Any], emitted_at: int) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def _write(self, data: Mapping[str, Any], emitted_at: int) -> int: ...
 
-    def _finish(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _finish(self) -> None: ...
 
-    def _copy(self, whole: Path, records: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _copy(self, whole: Path, records: int) -> None: ...
 
 
 class JsonPart(Part):
