@@ -33,7 +33,10 @@ _NO_CONTAINER = {"CreateContainerError", "RunContainerError", "CreateContainerCo
 
 def state(app: Mapping[str, Any] | None, pod: Mapping[str, Any] | None, pod_is_there: bool) -> State | None:
     """How the driver ended, None where it has not. `pod` is the last one that was seen."""
-    if app is None or app["metadata"].get("deletionTimestamp"):
+    leaving = app is not None and "deletionTimestamp" in app["metadata"]
+    if app is not None and leaving and application_state(app) == "COMPLETED":
+        return State(0)  # the operator removes it, or somebody does; it had ended
+    if app is None or leaving:
         return State(
             lost=True,
             reason="its SparkApplication was deleted while the step ran",
@@ -52,6 +55,17 @@ def state(app: Mapping[str, Any] | None, pod: Mapping[str, Any] | None, pod_is_t
     if told == "FAILED":
         return _from_message(message)
     return None
+
+
+def expired(unseen: float, kept: float) -> State:
+    """The application is gone, and may have been for longer than the operator keeps one that has ended."""
+    return State(
+        lost=True,
+        reason=f"this host did not look at its SparkApplication for {unseen:.0f} s, and then it was gone: an ended "
+        f"one is kept for {kept:.0f} s, so how it ended is not known",
+        fix="was this host asleep, or short of CPU? run the step again; timeToLiveSeconds in the tag asgard/spark "
+        "keeps ended applications longer",
+    )
 
 
 def application_state(app: Mapping[str, Any]) -> str:

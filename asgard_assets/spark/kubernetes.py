@@ -46,6 +46,7 @@ class _Watched:
 
     uid: str
     since: float
+    seen: float
     app: Mapping[str, Any] | None = None
     pod: Mapping[str, Any] | None = None
     pod_since: float | None = None
@@ -102,7 +103,9 @@ class KubernetesSubmitter:
                 raise self._refused(error) from error
             delete(self.api, self.namespace, driver.name)
             made = self._retried(lambda: self.api.post(self._applications, manifest))
-        watched = self._watched[driver.name] = _Watched(made["metadata"]["uid"], time.monotonic())
+        watched = self._watched[driver.name] = _Watched(
+            made["metadata"]["uid"], time.monotonic(), time.monotonic()
+        )
         try:
             self._retried(lambda: self.api.post(self._core("secrets"), self._secret(driver, watched.uid)))
         except BaseException:
@@ -173,11 +176,16 @@ class KubernetesSubmitter:
         return watched.state
 
     def _pause(self, watched: _Watched, now: float) -> float:
-        """Until the next look: short where the end is near, long where the operator's queue is."""
+        """Until the next look: short where the end is near, long where the operator's queue is.
+
+        An application that has ended is looked at twice before the operator deletes it.
+        """
         if watched.hurried:
             return min(self.poll_seconds, _ENDING_SECONDS)
         queued = watched.pod_since is None and now - watched.since > _QUEUE_SECONDS
-        return self.poll_seconds * (3 if queued else 1)
+        pause = self.poll_seconds * (3 if queued else 1)
+        kept = self.spec.time_to_live_seconds
+        return min(pause, kept / 2) if kept else pause
 
     def hurry(self, handle: Handle) -> None:
         watched = self._watched[handle.name]
@@ -257,7 +265,11 @@ class KubernetesSubmitter:
             if pod and watched.pod_since is None:
                 watched.pod_since = now
                 watched.mark("pod")
-        watched.app = app or watched.app
+        unseen, watched.app = now - watched.seen, app or watched.app
+        if app is not None:
+            watched.seen = now
+        elif (kept := self.spec.time_to_live_seconds) and unseen > kept:
+            return diagnosis.expired(unseen, kept)
         found = diagnosis.state(app, watched.pod, pod_is_there=pod is not None or not looked)
         if found is not None:
             return found

@@ -32,6 +32,7 @@ ENDINGS = {
     "application_deleted": test_stories.test_a_deleted_application_is_told_and_not_as_an_error_of_the_step,
     "host_killed": test_stories.test_a_killed_hosts_driver_stops_writing_and_leaves_nothing,
 }
+NO_LOGS = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
 pytestmark = pytest.mark.soak
 
 
@@ -111,7 +112,8 @@ def test_many_applications_submitted_at_once_all_end_and_dagster_knows(
         f"host's memory {memory[len(memory) // 4]:.0f} MB after a quarter, {max(memory):.0f} at most"
     )
     print(figures)
-    assert states == ["SUCCESS"] * APPLICATIONS, figures
+    failed = [e.message for result in results for e in result.all_events if e.is_failure]
+    assert states == ["SUCCESS"] * APPLICATIONS, f"{figures}; {failed[:5]}"
     assert all(result.success for result in results)
     assert calls() / minutes <= 40, figures
     assert max(memory) - memory[len(memory) // 4] <= 50, figures
@@ -120,7 +122,7 @@ def test_many_applications_submitted_at_once_all_end_and_dagster_knows(
 
 @contextmanager
 def history(folder: Path) -> Iterator[dg.DagsterInstance]:
-    """Of a size for so many runs: in Postgres."""
+    """Of a size for so many runs: in Postgres. Compute logs redirect the process's own output, and are left out."""
     with postgres(folder / "postgres") as database:
         names = {
             "hostname": "HOST",
@@ -134,7 +136,7 @@ def history(folder: Path) -> Iterator[dg.DagsterInstance]:
         }
         storage = {"postgres": {"postgres_db": {**given, "port": database.port}}}
         (folder / "dagster.yaml").write_text(
-            json.dumps({"storage": storage, "telemetry": {"enabled": False}})
+            json.dumps({"storage": storage, "telemetry": {"enabled": False}, "compute_logs": NO_LOGS})
         )
         with dg.DagsterInstance.from_config(str(folder)) as instance:
             yield instance

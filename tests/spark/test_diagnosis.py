@@ -53,6 +53,13 @@ def test_an_application_that_is_gone_is_not_an_error_of_the_step() -> None:
         assert found is not None and found.lost and "was deleted" in found.reason
 
 
+def test_an_application_that_is_being_removed_after_it_completed_has_completed() -> None:
+    one = {**app("COMPLETED"), "metadata": {"deletionTimestamp": "2026-11-21T12:00:00Z"}}
+    pod = {"metadata": {"deletionTimestamp": "2026-11-21T12:00:00Z"}, "status": {"phase": "Succeeded"}}
+    found = diagnosis.state(one, pod, pod_is_there=True)
+    assert found is not None and found.exit_code == 0 and not found.lost
+
+
 def test_a_completed_application_has_exit_code_zero_and_a_running_one_has_none() -> None:
     assert diagnosis.state(app("RUNNING"), None, pod_is_there=False) is None
     found = diagnosis.state(app("COMPLETED"), None, pod_is_there=False)
