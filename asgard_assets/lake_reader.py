@@ -180,6 +180,11 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def literally(uri: str) -> str:
+    """The address for DuckDB, which takes it for a pattern."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in uri)
+
+
 def app_id(day: str) -> str:
     """The transaction identifier under which a day is published; that of an unpartitioned table for ''."""
     return f"asgard/{day}" if day else "asgard"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import DS, Lake, Staging
-from asgard_assets.lake_reader import load_duckdb_extensions, quoted
+from asgard_assets.lake_reader import identifier, literally, load_duckdb_extensions, quoted
 from asgard_assets.quality.tables import Check, TableSpec
 
 
@@ -58,24 +58,25 @@ def audit(lake: Lake, staging: Staging, spec: TableSpec) -> Audit:
         source = "no_rows"
         if listed:
             source = (
-                f"read_parquet([{', '.join(quoted(_literally(uri)) for uri in listed)}], union_by_name=true, "
+                f"read_parquet([{', '.join(quoted(literally(uri)) for uri in listed)}], union_by_name=true, "
                 f"hive_partitioning=true, hive_types={{'{DS}': VARCHAR}})"
             )
-        present = {row[0] for row in connection.execute(f"describe select * from {source}").fetchall()}
-        absent = "".join(
-            f', null as "{name.replace(chr(34), 2 * chr(34))}"'
-            for name in staging.schema.names
-            if name != DS and name not in present
-        )
+        present = {
+            row[0].lower() for row in connection.execute(f"describe select * from {source}").fetchall()
+        }
+        absent = _absent([*staging.schema.names, *spec.key], present)
         query = (
             f"select {day}, count(*), {', '.join(figures)} from (select *{absent} from {source}) group by 1"
         )
         nothing = ", ".join(
             f"(not coalesce(({c.sql}), true))::int" if c.aggregate else "0" for c in spec.all_checks
         )
+        known = {name.lower() for name in staging.schema.names}
         try:
             found = connection.execute(query).fetchall()
-            of_empty = connection.execute(f"select {nothing} from no_rows").fetchall()
+            of_empty = connection.execute(
+                f"select {nothing} from (select *{_absent(spec.key, known)} from no_rows)"
+            ).fetchall()
         except duckdb.BinderException as error:
             raise ConfigError(f"{staging.table}: a check does not fit the table: {error}") from error
     told = {day_value for day_value, *_ in found}
@@ -88,6 +89,7 @@ def audit(lake: Lake, staging: Staging, spec: TableSpec) -> Audit:
     return Audit(staging.table, rows, broken, spec.all_checks)
 
 
-def _literally(uri: str) -> str:
-    """The address for DuckDB, which takes it for a pattern."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in uri)
+def _absent(names: Iterable[str], present: Set[str]) -> str:
+    """Columns that the rows lack, as nulls: parts of a file without them, and a table that nothing was written to."""
+    lacking = dict.fromkeys(name for name in names if name != DS and name.lower() not in present)
+    return "".join(f", null as {identifier(name)}" for name in lacking)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.fitting import fit, infer
 from asgard_assets.ingest.files.landing import File
-from asgard_assets.ingest.files.models import TECHNICAL, ByColumn, FileSource
-from asgard_assets.ingest.files.query import QueryError, run_query
+from asgard_assets.ingest.files.models import TECHNICAL, ByColumn, FileSource, Upsert
+from asgard_assets.ingest.files.moments import day_of_text, moment_of_text
+from asgard_assets.ingest.files.query import QueryError, inputs, run_query
 from asgard_assets.ingest.files.readers import Bad, Records
 from asgard_assets.ingest.files.readers.json_text import EXACT, as_text, raw_text
 from asgard_assets.ingest.files.readers.markup import as_lists
@@ -112,11 +114,15 @@ class Conformer:
             raw.encode()  # before anything is kept of a name that no table can have
         columns: dict[str, pa.ChunkedArray] = {}
         used: set[str] = set()
+        rule = self._source.ds if isinstance(self._source.ds, ByColumn) else None
+        day_values: Any = None
         for raw, values in records.columns:
             name = self._known.get(raw.lower()) or clean_name(raw)
             name = self._known.get(name.lower(), name)
             fresh = name.lower() not in self._known
-            if name.lower() in used or name.lower() in TECHNICAL:
+            if rule and rule.name.lower() == raw.lower() == DS and day_values is None:
+                day_values = values  # becomes the table's own `ds`
+            elif name.lower() in used or name.lower() in TECHNICAL:
                 _rescue_all(rescued, raw, values)
             elif fresh and not self._welcome(raw, values, rescued, file, name):
                 continue
@@ -126,10 +132,21 @@ class Conformer:
                     used.add(name.lower())
                     columns[name] = column
         bad = [*records.bad, *(unreadable or ())]
+        days: list[str | None] = []
+        if rule:
+            values = columns.get(self._known.get(rule.name.lower(), rule.name))
+            days = _days(values if day_values is None else day_values, rule, len(records.rows))
+            if day_values is not None:
+                _rescue_all(rescued, DS, _untold(day_values, days))
         table = pa.table(columns | self.technical(records.rows, rescued, file))
-        if isinstance(self._source.ds, ByColumn):
-            table, misplaced = _with_days(table, self._source.ds.name)
-            bad += misplaced
+        if rule:
+            table = table.append_column(DS, pa.array(days, pa.string()))
+            table, lost = _split_off(table, [DS], f"column {rule.name!r} names no day")
+            bad += lost
+        if isinstance(self._source.write, Upsert):
+            key = self._source.write.key
+            table, lost = _split_off(table, key, f"has no value for the whole key ({', '.join(key)})")
+            bad += lost
         return Conformed(table, table.num_rows - table["_rescued_data"].null_count, bad)
 
     def _welcome(self, raw: str, values: Any, rescued: list[str | None], file: File, name: str) -> bool:
@@ -222,46 +239,39 @@ class Conformer:
     def _queried(self, records: Records) -> tuple[Records, list[str | None]]:
         """The records after the source's SQL. Columns that it names and the file lacks are null."""
         import pyarrow as pa
-        import sqlglot
-        from sqlglot import exp
 
         columns: dict[str, Any] = {}
         rescued: list[str | None] = [None] * len(records.rows)
+        present: set[str] = set()
         for name, values in records.columns:
-            if name.lower() in {known.lower() for known in columns}:
+            if name.lower() in present or name.lower() in ("_row", "_rescued_data"):
                 _rescue_all(rescued, name, values)
                 continue
+            present.add(name.lower())
             kind: pa.DataType = pa.string()
             if self._typed:
+                # Nothing but nulls has no type, so that the statement fits whatever it makes of them.
                 values, kind = infer(values, records.text)
-            columns[name] = fit(
-                values, pa.string() if pa.types.is_null(kind) else kind, records.text, True
-            ).values
-        present = {name.lower() for name in columns}
-        for column in sqlglot.parse_one(self._source.sql, read="duckdb").find_all(exp.Column):
-            if column.name.lower() not in present | set(TECHNICAL):
-                present.add(column.name.lower())
-                columns[column.name] = pa.nulls(len(records.rows), pa.string())
+            null = pa.types.is_null(kind)
+            columns[name] = (
+                pa.nulls(len(records.rows)) if null else fit(values, kind, records.text, True).values
+            )
+        for name in inputs(self._source.sql):
+            if name.lower() not in present | set(TECHNICAL):
+                columns[name] = pa.nulls(len(records.rows))
         columns |= {
             "_row": pa.array(records.rows, pa.int64()),
             "_rescued_data": pa.array(rescued, pa.string()),
         }
-        found = run_query(self._source.sql, pa.table(columns))
-        kept = [n for n in range(found.num_columns) if found.column_names[n] not in ("_row", "_rescued_data")]
-        return (
-            Records(
-                [(found.column_names[n], found.column(n)) for n in kept],
-                found["_row"].to_numpy(),
-                records.bad,
-            ),
-            found["_rescued_data"].to_pylist(),
-        )
+        found, rows, carried = run_query(self._source.sql, pa.table(columns))
+        made = [(name, found.column(n)) for n, name in enumerate(found.column_names)]
+        return Records([*made], rows.to_numpy(), records.bad), carried.to_pylist()
 
 
 def unwrapped(records: Records, column: str | None) -> Records:
     """The records with the fields of the object in `column` beside the other columns; else as they are.
 
-    A value in it that is no object stays where it is.
+    A value in it that is no object stays where it is. Of a name that both have, the object's value comes first.
     """
     values = dict(records.columns).get(column) if column else None
     if not isinstance(values, list):
@@ -270,9 +280,11 @@ def unwrapped(records: Records, column: str | None) -> Records:
     if any(fields is None for fields in objects):
         return records
     names = dict.fromkeys(name for fields in objects for name in fields or ())
-    rest = [(name, found) for name, found in records.columns if name != column and name not in names]
+    rest = [(name, found) for name, found in records.columns if name != column]
     inside = [(name, [(fields or {}).get(name) for fields in objects]) for name in names]
-    return replace(records, columns=[*rest, *inside])
+    # Behind the object's own: what comes second under a name is rescued.
+    doubled = [(name, found) for name, found in rest if name in names]
+    return replace(records, columns=[*(each for each in rest if each[0] not in names), *inside, *doubled])
 
 
 def _object(value: Any) -> dict[str, Any] | None:
@@ -290,45 +302,63 @@ def technical_fields() -> list[tuple[str, pa.DataType]]:
     return [(name, arrow_type(column.type)) for name, column in TECHNICAL.items() if name != DS]
 
 
-def _with_days(table: pa.Table, name: str) -> tuple[pa.Table, list[Bad]]:
-    """The rows with the day that their column names; those where it names none are told."""
+def _days(values: Any, rule: ByColumn, count: int) -> list[str | None]:
+    """The day that each value names, None where it names none."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    found = next((n for n in table.column_names if n.lower() == name.lower()), None)
-    count = table.num_rows
-    if found is None:
-        days: list[str | None] = [None] * count
-    elif pa.types.is_temporal(table[found].type):
-        days = pc.call_function("strftime", [table[found]], pc.StrftimeOptions("%Y-%m-%d")).to_pylist()
-    else:
-        days = [_day(value) for value in table[found].to_pylist()]
-    table = table.append_column(DS, pa.array(days, pa.string()))
-    if None not in days:
-        return table, []
-    lost = table.filter(pc.field(DS).is_null())
-    raw = lost.drop_columns([n for n in lost.column_names if n.lower() in TECHNICAL]).to_pylist()
-    rows = lost["_row"].to_pylist()
-    bad = [
-        Bad(row, f"column {name!r} names no day", raw_text(record))
-        for row, record in zip(rows, raw, strict=True)
-    ]
-    return table.filter(pc.field(DS).is_valid()), bad
+    if values is None:
+        return [None] * count
+    if not isinstance(values, list) and pa.types.is_temporal(values.type):
+        if pa.types.is_timestamp(values.type) and values.type.tz is not None:
+            values = values.cast(pa.timestamp("us", rule.time_zone))
+        return pc.call_function("strftime", [values], pc.StrftimeOptions("%Y-%m-%d")).to_pylist()
+    return [_day(value, rule) for value in (values if isinstance(values, list) else values.to_pylist())]
 
 
-def _day(value: Any) -> str | None:
-    """`2026-10-05` of a day or an ISO time in UTC."""
-    if not isinstance(value, str):
+def _day(value: Any, rule: ByColumn) -> str | None:
+    """`2026-10-05` of a day or an ISO time, which is UTC's where it names no zone."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
         return None
     try:
-        found = datetime.fromisoformat(value.strip())
+        return day_of_text(str(value)).isoformat()
     except ValueError:
+        pass
+    try:
+        found = moment_of_text(str(value))
+        found = found if found.tzinfo else found.replace(tzinfo=UTC)
+        return found.astimezone(rule.zone).date().isoformat()
+    except (ValueError, OverflowError):
         return None
-    if found.tzinfo is not None:
-        from datetime import UTC
 
-        found = found.astimezone(UTC)
-    return found.date().isoformat()
+
+def _untold(values: Any, days: list[str | None]) -> list[Any]:
+    """The values that say more than their day."""
+    listed = values if isinstance(values, list) else values.to_pylist()
+    return [None if str(value) == day else value for value, day in zip(listed, days, strict=True)]
+
+
+def _split_off(table: pa.Table, needed: Sequence[str], reason: str) -> tuple[pa.Table, list[Bad]]:
+    """The rows with a value in each of these columns; the others are told, with all that was read of them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    spelled = {name.lower(): name for name in table.column_names}
+    here = [spelled[name.lower()] for name in needed if name.lower() in spelled]
+    whole = pa.array([len(here) == len(needed)] * table.num_rows, pa.bool_())
+    for name in here:
+        whole = pc.call_function("and", [whole, pc.call_function("is_valid", [table[name]])])
+    lost = table.filter(pc.call_function("invert", [whole]))
+    if not lost.num_rows:
+        return table, []
+    own = lost.drop_columns([n for n in lost.column_names if n.lower() in TECHNICAL])
+    bad = []
+    for row, rescued, record in zip(
+        lost["_row"].to_pylist(), lost["_rescued_data"].to_pylist(), own.to_pylist(), strict=True
+    ):
+        left = json.loads(rescued) if rescued else {}
+        bad.append(Bad(row, reason, raw_text({n: v for n, v in record.items() if n not in left} | left)))
+    return table.filter(whole), bad
 
 
 def _rescue_all(rescued: list[str | None], name: str, values: Any) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
+from asgard_assets.ingest.files.moments import day_of_text, moment_of_text
 from asgard_assets.ingest.files.readers.json_text import as_text
 from asgard_assets.ingest.files.types import (
     Number,
@@ -146,6 +147,8 @@ def _fast_array(
     if pa.types.is_string(values.type):
         if not (text or declared) or not (declared or unify(target, type_of_text(values)) == target):
             return None
+        if declared and pa.types.is_integer(target) and _any_hex(values):
+            return None
         return _parsed(values, target)
     kind = normal(values.type)
     if unify(target, kind) != target:
@@ -172,6 +175,14 @@ def _parsed(values: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray | N
     except pa.ArrowException:
         return None
     return None if pa.types.is_floating(target) and _may_overflow(values, found) else found
+
+
+def _any_hex(texts: pa.ChunkedArray) -> bool:
+    """Whether Arrow would take some text such as `0x10` for sixteen."""
+    import pyarrow.compute as pc
+
+    found = pc.call_function("match_substring_regex", [texts], pc.MatchSubstringOptions("[xX]"))
+    return bool(pc.call_function("any", [found]).as_py())
 
 
 def _may_overflow(texts: pa.ChunkedArray, found: pa.ChunkedArray) -> bool:
@@ -310,8 +321,8 @@ def _scalar(v: Any, target: pa.DataType) -> Any:
 def _boolean(v: Any) -> bool:
     if isinstance(v, bool):
         return v
-    if isinstance(v, str) and v.strip().lower() in ("true", "false"):
-        return v.strip().lower() == "true"
+    if isinstance(v, str) and (word := v.strip().lower()) in ("true", "false", "1", "0"):
+        return word in ("true", "1")
     raise _Misfit
 
 
@@ -332,21 +343,29 @@ def _integer(v: Any, bits: int) -> int:
 def _float(v: Any, target: pa.DataType) -> float:
     if isinstance(v, (str, int, float, Decimal)):
         found = float(v)
-        if isinstance(v, str) and _overflows(v, found):
+        if isinstance(v, str) and (_overflows(v, found) or not _plain(v)):
             raise _Misfit
         if isinstance(v, int) and int(found) != v:
             raise _Misfit
         if isinstance(v, Decimal) and Decimal(repr(found)) != v:
             raise _Misfit
-        if isinstance(v, str) and re.fullmatch(r"\s*[+-]?[0-9]+\s*", v) and int(found) != int(v):
-            raise _Misfit
         if target.bit_width == 32 and found == found:
             import struct
 
-            if struct.unpack("f", struct.pack("f", found))[0] != found:
+            # A decimal fraction is never quite a binary one; a number that is one must be kept as it is.
+            short = struct.unpack("f", struct.pack("f", found))[0]
+            if short != found and (not isinstance(v, str) or _overflows(v, short)):
                 raise _Misfit
+            found = short
+        if isinstance(v, str) and re.fullmatch(r"\s*[+-]?[0-9]+\s*", v) and int(found) != int(v):
+            raise _Misfit
         return found
     raise _Misfit
+
+
+def _plain(text: str) -> bool:
+    """Whether a number is written as everyone does: Python alone takes `1_0` for ten."""
+    return text.isascii() and "_" not in text
 
 
 def _overflows(text: str, found: float) -> bool:
@@ -358,6 +377,8 @@ def _overflows(text: str, found: float) -> bool:
 
 def _decimal(v: Any, target: pa.DataType) -> Decimal:
     if not isinstance(v, (str, int, float, Decimal)):
+        raise _Misfit
+    if isinstance(v, str) and not _plain(v):
         raise _Misfit
     found = Decimal(repr(v)) if isinstance(v, float) else Decimal(v.strip() if isinstance(v, str) else v)
     sign, digits, exponent = found.as_tuple()
@@ -378,7 +399,7 @@ def _date(v: Any) -> date:
     if isinstance(v, date):
         return v
     if isinstance(v, str):
-        return date.fromisoformat(v.strip())
+        return day_of_text(v)
     raise _Misfit
 
 
@@ -386,7 +407,7 @@ def _timestamp(v: Any) -> datetime:
     if isinstance(v, str):
         if re.search(r"[.,][0-9]{6}[0-9]*[1-9]", v):
             raise _Misfit  # a table keeps microseconds
-        v = datetime.fromisoformat(v.strip())
+        v = moment_of_text(v)
     if isinstance(v, date) and not isinstance(v, datetime):
         v = datetime(v.year, v.month, v.day)  # noqa: DTZ001
     if not isinstance(v, datetime) or getattr(v, "nanosecond", 0):

@@ -6,6 +6,7 @@ go on from there, and be merged with what is known without holding either in mem
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 from collections.abc import Iterator, Set
@@ -166,7 +167,7 @@ def _walk_local(
         # Names only, a folder with its slash so that it sorts as its files do; a million of them are 90 MB.
         with os.scandir(f"{root}/{folder}") as entries:
             for entry in entries:
-                name = entry.name + "/" if entry.is_dir() else entry.name
+                name = entry.name + "/" if _is_folder(entry) else entry.name
                 if not _hidden(name) and _reaches(here + name, after) and not _leads_back(entry):
                     names.append(name)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -183,15 +184,27 @@ def _walk_local(
             continue
         try:
             stat = os.stat(f"{root}/{here}{name}")
-        except FileNotFoundError:
-            continue
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP):
+                continue  # gone, or a link to nowhere or to itself
+            raise SourceError(f"{root}/{here}{name} cannot be looked at: {error}", source=folder) from error
         if S_ISREG(stat.st_mode):
             yield File(here + name, stat.st_size, stat.st_mtime_ns // 1000)
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """False for a link that leads to itself, too."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+
+
 def _leads_back(entry: os.DirEntry[str]) -> bool:
     """Whether it is a link to a folder that it lies in: everything would be listed again and again."""
-    if not entry.is_symlink() or not entry.is_dir():
+    if not entry.is_symlink() or not _is_folder(entry):
         return False
     here = os.path.realpath(os.path.dirname(entry.path))
     return f"{here}/".startswith(f"{os.path.realpath(entry.path)}/")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.models import FileSource, Merge
 from asgard_assets.lake import DS, Lake, Staging
-from asgard_assets.lake_reader import identifier, quoted
+from asgard_assets.lake_reader import identifier, literally, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -100,7 +100,7 @@ def _view_staged(
     connection.execute("create table shape as select * from no_rows")
     parts = [
         f"select * from (select * from shape where false union all by name "
-        f"select *, {quoted(day)} as {DS} from read_parquet([{', '.join(map(quoted, uris))}], "
+        f"select *, {quoted(day)} as {DS} from read_parquet([{', '.join(quoted(literally(uri)) for uri in uris)}], "
         "union_by_name = true, hive_partitioning = false))"
         for day, uris in staged.items()
         if uris

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
 from asgard_assets.ingest.files.formats import Auto, Compression, Format
-from asgard_assets.ingest.files.query import QueryError, check_query
+from asgard_assets.ingest.files.query import QueryError, check_query, outputs
 from asgard_assets.ingest.files.types import TypeNameError, check_type
 from asgard_assets.quality.tables import Check, Column, Model, TableSpec
+from asgard_assets.settings import Settings
 
 SchemaMode = Literal["addNewColumns", "rescue", "failOnNewColumns", "none"]
 FilesMode = Literal["add", "snapshot"]
@@ -94,26 +96,45 @@ class ByPath(_PatternRule):
         return self.pattern
 
 
-class ByArrival(Model):
-    """The UTC day on which the file was last modified; a file that changes later moves to that day."""
+class _InZone(Model):
+    time_zone: str = Field(
+        default_factory=lambda: Settings().time_zone,
+        description="Zone whose day counts, as Europe/Berlin; default: that of the calendar, ASGARD_TIME_ZONE.",
+    )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_known(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (ValueError, LookupError, OSError) as error:
+            raise ValueError(f"{zone!r} is no time zone; write one as Europe/Berlin or UTC") from error
+        return zone
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+    def day(self, path: str, modified: datetime) -> str | None:
+        """The day on which the file arrived."""
+        return modified.astimezone(self.zone).date().isoformat()
+
+
+class ByArrival(_InZone):
+    """The day on which the file was last modified; a file that changes later moves to that day."""
 
     type: Literal["arrival"]
 
-    def day(self, path: str, modified: datetime) -> str | None:
-        return modified.astimezone(UTC).date().isoformat()
 
-
-class ByColumn(Model):
+class ByColumn(_InZone):
     """A column of each row names the day of that row; the run that loads the file is that of its arrival.
 
-    A day, or a time whose UTC day counts. Rows whose column names no day go to quarantine.
+    A day, or a time, whose day in the zone counts; a time that names no zone is UTC's. Rows whose column names no day
+    go to quarantine. The column may be called `ds`.
     """
 
     type: Literal["column"]
     name: str = Field(min_length=1, description="The column.")
-
-    def day(self, path: str, modified: datetime) -> str | None:
-        return modified.astimezone(UTC).date().isoformat()
 
 
 DsRule = Annotated[ByFolder | ByFilename | ByPath | ByArrival | ByColumn, Field(discriminator="type")]
@@ -132,7 +153,8 @@ class Overwrite(Model):
 
 
 class Upsert(Model):
-    """The table has one row for each key: the newest, whichever file or day it came with."""
+    """The table has one row for each key: the newest, whichever file or day it came with. A record without a value
+    for the whole key goes to quarantine."""
 
     type: Literal["upsert"] = "upsert"
     key: tuple[str, ...] = Field(min_length=1, description="Columns that name the thing a row is about.")
@@ -291,7 +313,8 @@ class FileSource(Model):
     sample_rows: int = Field(default=10_000, ge=1, description="Rows of each of them.")
     sql: str = Field(
         default="",
-        description="Light SQL on the way in: one SELECT from `files` that computes or leaves out columns and rows.",
+        description="Light SQL on the way in: one SELECT from `files` that computes or leaves out columns and rows. "
+        "A column that a file lacks is null; `_row` is the record's position.",
     )
     write: Write = Field(default_factory=Append, description="How rows enter the table.")
     bad_rows: Literal["quarantine", "rescue"] = Field(
@@ -345,11 +368,21 @@ class FileSource(Model):
             raise ValueError("`files: snapshot` reads what lies there, so `clean` would change its table")
         if self.files == "snapshot" and isinstance(self.write, Upsert):
             raise ValueError("`files: snapshot` replaces whole days, so it cannot go with `write: upsert`")
+        if self.bad_rows == "rescue" and isinstance(self.write, Upsert):
+            raise ValueError(
+                "`bad_rows: rescue` makes rows without a key, so it cannot go with `write: upsert`"
+            )
         if self.merge is not None and (isinstance(self.write, Upsert) or self.types == "inferred"):
             raise ValueError(
                 "`merge` keeps one row a key of text columns; it goes with neither upsert nor types"
             )
-        if isinstance(self.ds, ByColumn) and self.overwrites:
+        by_column = self.ds.name.lower() if isinstance(self.ds, ByColumn) else None
+        made = outputs(self.sql) if self.sql else []
+        if taken := [name for name in made if name.lower() in TECHNICAL and name.lower() != by_column]:
+            raise ValueError(
+                f"`sql` makes {', '.join(taken)}, which the loader adds itself; leave it out or name it otherwise"
+            )
+        if by_column is not None and self.overwrites:
             raise ValueError("a day taken from a column cannot be overwritten by files; use append or upsert")
         return self
 

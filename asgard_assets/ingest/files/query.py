@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from sqlglot import exp
 
 TABLE = "files"
+_OURS = "asgard_carries"
+_PLACE = "\n\nLINE "
+"""Where DuckDB goes on to show the statement, with what was added to it."""
 
 
 class QueryError(ValueError):
@@ -23,7 +28,8 @@ def check_query(sql: str) -> str:
     try:
         statements = [s for s in sqlglot.parse(sql, read="duckdb") if s is not None]
     except ParseError as error:
-        raise QueryError(f"is no SQL that DuckDB reads: {error}") from error
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+        raise QueryError(f"is no SQL that DuckDB reads: {plain}") from error
     if len(statements) != 1 or not isinstance(statements[0], exp.Select):
         raise QueryError("must be one SELECT statement")
     select = statements[0]
@@ -55,24 +61,62 @@ def check_query(sql: str) -> str:
     return select.sql(dialect="duckdb")
 
 
-def run_query(sql: str, rows: pa.Table) -> pa.Table:
-    """The rows that the statement makes of `rows`; `_row` and `_rescued_data` are carried along.
+def outputs(sql: str) -> list[str]:
+    """Names of the columns that the statement makes; those of a `*` are not known before there is a file."""
+    return [name for e in _parsed(sql).selects if (name := e.alias_or_name) != "*"]
 
-    Raises QueryError where it fails on them.
-    """
-    import duckdb
+
+def inputs(sql: str) -> list[str]:
+    """Names of the columns that the statement reads. A name that an earlier expression gave (`a + 1 as b, b * 2`) is
+    none of them, as in DuckDB where the file has no such column."""
+    from sqlglot import exp
+
+    select = _parsed(sql)
+    given, wanted = set[str](), dict[str, None]()
+
+    def look(part: exp.Expr) -> None:
+        for column in part.find_all(exp.Column):
+            fields = column.table and column.table.lower() != TABLE  # `person.name` reads a struct
+            if not fields and not isinstance(column.this, exp.Star) and column.name.lower() not in given:
+                wanted.setdefault(column.name)
+
+    for expression in select.selects:
+        look(expression)
+        given.add(expression.alias.lower())
+    for part in ("where", "having"):
+        if found := select.args.get(part):
+            look(found)
+    return list(wanted)
+
+
+def _parsed(sql: str) -> exp.Select:
     import sqlglot
     from sqlglot import exp
 
     select = sqlglot.parse_one(sql, read="duckdb")
     assert isinstance(select, exp.Select)
-    star = any(isinstance(e, exp.Star) for e in select.expressions)
-    if not star:
-        select = select.select("_row", "_rescued_data")
+    return select
+
+
+def run_query(sql: str, rows: pa.Table) -> tuple[pa.Table, pa.Array, pa.Array]:
+    """What the statement makes of `rows`: its columns, and of each row left `_row` and `_rescued_data`.
+
+    Raises QueryError where it fails on them.
+    """
+    import duckdb
+
+    select = _parsed(sql)
+    # Under names of our own: `*` brings the two as well, and nobody else's name is hidden.
+    carried = ("_row", "_rescued_data")
+    select = select.select(*(f'{TABLE}."{name}" as "{_OURS}{name}"' for name in carried), dialect="duckdb")
     with duckdb.connect(config={"threads": 1, "enable_external_access": "false"}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register(TABLE, rows)
         try:
-            return connection.execute(select.sql(dialect="duckdb")).to_arrow_table()
+            found = connection.execute(select.sql(dialect="duckdb")).to_arrow_table()
         except duckdb.Error as error:
-            raise QueryError(f"`sql` does not fit: {error}") from error
+            raise QueryError(f"`sql` does not fit: {str(error).partition(_PLACE)[0]}") from error
+    row, rescued = (found[f"{_OURS}{name}"] for name in carried)
+    names = found.column_names
+    mine = [n for n, name in enumerate(names) if name not in carried and not name.startswith(_OURS)]
+    return found.select(mine), row, rescued

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asgard_assets.errors import FencedError
-from asgard_assets.ingest.files.models import Upsert
+from asgard_assets.errors import FencedError, SourceError
+from asgard_assets.ingest.files.models import TECHNICAL, Upsert
 from asgard_assets.lake import DS, Lake, LivePart, Staging
-from asgard_assets.lake_reader import load_duckdb_extensions, quoted
+from asgard_assets.lake_reader import literally, load_duckdb_extensions, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -41,20 +41,30 @@ class Settled:
 def settle(lake: Lake, staging: Staging, write: Upsert, replaced: Set[str]) -> Settled:
     """Leave one staged row for each key, none where the table has a newer one; and say what the commit must rewrite.
 
-    Rows of the files `replaced` leave the table in any case: the changed file says what is true now.
+    Rows of the files `replaced` leave the table in any case: the changed file says what is true now. Raises
+    SourceError where neither the table nor these files have a column that `write` names.
     """
     import duckdb
 
     live = lake.live(staging.stage, staging.name)
     staged = [uri for uris in lake.staged_files(staging).values() for uri in uris]
     instead: dict[str, list[str]] = {}
+    known = [name for name in staging.schema.names if name not in TECHNICAL]
+    spelled = {name.lower() for name in known}
+    if known and (unknown := [n for n in (*write.key, *write.newest_by) if n.lower() not in spelled]):
+        raise SourceError(
+            f"{staging.table}: `write` names {', '.join(unknown)}, which neither the table nor these files have; "
+            f"there are {', '.join(known)}; correct it in the source's defs.yaml",
+            source=staging.name,
+        )
     if staged or (live and replaced):
         with duckdb.connect(config={"memory_limit": "1GB", "threads": 2}) as db:
             load_duckdb_extensions(db, lake)
+            db.register("no_rows", staging.schema.empty_table())
             db.execute("create table gone (file varchar)")
             if replaced:
                 db.executemany("insert into gone values (?)", [[path] for path in sorted(replaced)])
-            _newest_of_batch(db, staging, write, staged)
+            _newest_of_batch(db, write, staged)
             if live:
                 _beaten_by_live(db, write, live)
             _restage(db, lake, staging, staged)
@@ -84,20 +94,18 @@ def _name(column: str) -> str:
 
 
 def _files(uris: Sequence[str], filename: bool = False) -> str:
-    listed = ", ".join(quoted(uri) for uri in uris)
+    """Their rows, in columns of the table's schema that the files themselves may lack."""
     extra = ", filename=true" if filename else ""
-    return f"read_parquet([{listed}], union_by_name=true, hive_partitioning=true, hive_types={{'{DS}': VARCHAR}}{extra})"
+    listed = ", ".join(quoted(literally(uri)) for uri in uris)
+    found = f"""select * from read_parquet([{listed}], union_by_name=true, hive_partitioning=true,
+        hive_types={{'{DS}': VARCHAR}}{extra})"""
+    return f"(select * from no_rows union all by name {found if uris else 'select * from no_rows'})"
 
 
-def _newest_of_batch(
-    db: duckdb.DuckDBPyConnection, staging: Staging, write: Upsert, staged: Sequence[str]
-) -> None:
-    if not staged:
-        db.register("nothing", staging.schema.empty_table())
-    source = _files(staged) if staged else "nothing"
+def _newest_of_batch(db: duckdb.DuckDBPyConnection, write: Upsert, staged: Sequence[str]) -> None:
     db.execute(
         f"""create table batch as select {_keys(write, "b")}, {_age(write, "b")} as age, _file, _row
-        from {source} b qualify row_number() over (partition by {_keys(write, "b")} order by age desc) = 1"""
+        from {_files(staged)} b qualify row_number() over (partition by {_keys(write, "b")} order by age desc) = 1"""
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -131,6 +132,48 @@ def test_the_ends_of_time(lake: Lake, settings: Settings) -> None:
     assert found.fetchall() == [(1,)]
 
 
+@pytest.mark.parametrize("more", ["", "?,?,?,?,?,?,?,?\n"])
+def test_a_declared_type_takes_a_text_or_not_whatever_stands_beside_it(
+    lake: Lake, settings: Settings, more: str
+) -> None:
+    content = "t,d,i,b,f,x,y,z\n1791072000000,1791072000,0x10,1,1.1,16777217,1_0,1_0\n" + more
+    kinds = ["timestamp", "date", "int", "boolean", "float", "float", "double", "decimal(5,2)"]
+    how = {"columns": {name: {"type": kind} for name, kind in zip("tdibfxyz", kinds, strict=True)}}
+    rows, _ = loaded(lake, settings, {"a.csv": content}, "t, d, i, b, f, y, z", **how)
+    assert rows[0][:-1] == (None, None, None, True, pytest.approx(1.1, rel=1e-6), None, None)
+    rescued = json.loads(rows[0][-1])
+    assert {name: rescued[name] for name in "tdiyz"} == {
+        "t": "1791072000000", "d": "1791072000", "i": "0x10", "y": "1_0", "z": "1_0"
+    }  # fmt: skip
+
+
+def test_attributes_of_one_name_in_two_namespaces_are_both_kept(lake: Lake, settings: Settings) -> None:
+    content = '<r xmlns:b="u"><row id="1" b:id="2" VALUE="v">text</row></r>'
+    how = {"format": {"type": "xml", "row_tag": "row"}}
+    rows, _ = loaded(lake, settings, {"a.xml": content}, "_id, _VALUE", **how)
+    assert rows == [(["1", "2"], ["v", "text"], None)]
+
+
+def test_of_a_name_inside_and_outside_of_what_is_unwrapped_both_are_kept(
+    lake: Lake, settings: Settings
+) -> None:
+    content = '{"k": 1, "data": {"id": 1, "k": "in"}}\n{"k": 2, "data": null}\n'
+    rows, _ = loaded(lake, settings, {"a.jsonl": content}, "id, k", unwrap="data")
+    assert rows == [(1, "in", '{"k": 1}'), (None, None, '{"k": 2}')]
+
+
+def test_what_cannot_be_read_says_what_to_do(lake: Lake, settings: Settings) -> None:
+    files: Files = {"a.xml": "<r/>", "b.csv.zip": "PK", "c.dat": ""}
+    bench = Bench(None, lake, settings)
+    for name, content in files.items():
+        bench.drop(DAYS[0], name, content)
+    told = [bad.reason for bad in bench.stage(DAYS[:1]).bad_files]
+    for reason, name, cure in zip(
+        told, files, ["row_tag: …", "unpack it", "its name does not say"], strict=True
+    ):
+        assert name in reason and cure in reason and "leave the file out with `glob`" in reason
+
+
 def avro(schema: Any, records: list[Any]) -> bytes:
     import fastavro
 
@@ -207,6 +250,7 @@ def test_what_is_no_file_is_passed_over_and_odd_names_are_files(lake: Lake, sett
     os.mkfifo(folder / "pipe.csv")
     os.symlink("/nowhere", folder / "dangling.csv")
     os.symlink("..", folder / "up")
+    os.symlink("itself.csv", folder / "itself.csv")
     (folder / "folder.csv").mkdir()
     Path(folder / "folder.csv" / "inside.csv").write_text("id\n2\n")
     bench.drop(DAYS[0], ".hidden.csv", "id\n3\n")

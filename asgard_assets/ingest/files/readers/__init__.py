@@ -28,6 +28,7 @@ from asgard_assets.ingest.files.formats import (
     Xml,
     compression_of,
     disguise,
+    extension,
     format_of,
     wide_encoding,
 )
@@ -50,13 +51,24 @@ def how_to_read(path: str, declared: Auto | Concrete, compression: Compression, 
     """Raises SourceError, naming the file, where its extension says nothing and nothing was declared."""
     found = format_of(path, declared)
     if found is None:
-        raise SourceError(
-            f"{path}: its name does not say how to read it (csv, tsv, json, jsonl, ndjson, parquet, avro, orc, txt, "
-            "log; also with .gz, .zst, .bz2, .xz, .lz4); say it under `format` in the source's defs.yaml, or leave the file out with "
-            "`glob`",
-            source=path,
-        )
+        raise SourceError(f"{path}: {_why_unread(path)}, or leave the file out with `glob`", source=path)
     return How(found, compression_of(path, compression), exact)
+
+
+def _why_unread(path: str) -> str:
+    match extension(path):
+        case ".xml":
+            return (
+                "XML does not say which element is a record; say `format: {type: xml, row_tag: …}` in the "
+                "source's defs.yaml"
+            )
+        case ".zip" | ".tar" | ".tgz" | ".7z" | ".rar" as archive:
+            return f"an archive ({archive}) may hold many files; unpack it where it is dropped"
+        case _:
+            return (
+                "its name does not say how to read it (csv, tsv, json, jsonl, ndjson, parquet, avro, orc, txt, log; "
+                "also with .gz, .zst, .bz2, .xz, .lz4); say it under `format` in the source's defs.yaml"
+            )
 
 
 def open_bytes(landing: Landing, path: str, compression: str) -> IO[bytes]:

@@ -68,23 +68,26 @@ def _name(element: ElementTree.Element) -> str:
 
 
 def _value(element: ElementTree.Element, options: Xml) -> Any:
-    """Text, or a dict of attributes and children; a child that repeats is a list."""
-    found: dict[str, Any] = {
-        options.attribute_prefix + name.rpartition("}")[2]: text for name, text in element.attrib.items()
-    }
-    text = (element.text or "").strip()
-    for child in element:
-        name, value = _name(child), _value(child, options)
+    """Text, or a dict of attributes and children; a name that repeats is a list."""
+    found: dict[str, Any] = {}
+
+    def add(name: str, value: Any) -> None:
         if name not in found:
             found[name] = value
         elif isinstance(found[name], list):
             found[name].append(value)
         else:
             found[name] = [found[name], value]
+
+    for name, value in element.attrib.items():
+        add(options.attribute_prefix + name.rpartition("}")[2], value)
+    text = (element.text or "").strip()
+    for child in element:
+        add(_name(child), _value(child, options))
         if child.tail and child.tail.strip():
             text = f"{text} {child.tail.strip()}".strip()
     if not found:
         return text or None
     if text:
-        found[options.value_name] = text
+        add(options.value_name, text)
     return found

@@ -1,0 +1,64 @@
+"""Keyed upsert over files that lack the key, the order, or everything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from asgard_assets.errors import SourceError
+from asgard_assets.lake import Lake
+from asgard_assets.settings import Settings
+from tests.ingest.files.bench import DAYS, Bench
+
+
+def upserting(lake: Lake, settings: Settings, **write: Any) -> Bench:
+    return Bench(None, lake, settings, types="inferred", write={"type": "upsert", "key": ["id"]} | write)
+
+
+def test_a_record_without_its_key_goes_to_quarantine_and_holds_up_no_other(
+    lake: Lake, settings: Settings
+) -> None:
+    bench = upserting(lake, settings)
+    bench.drop(DAYS[0], "a.csv", "id,v\n1,a\n1,b\n")
+    bench.run(DAYS[:1])
+    bench.drop(DAYS[0], "b.csv", "id,v\n,none\nzz,no number\n2,c\n")
+    bench.drop(DAYS[0], "c.jsonl", '{"v": "no key at all"}\n')
+    bench.run(DAYS[:1])
+    assert bench.rows("id, v", "id") == [(1, "b"), (2, "c")]
+    assert bench.quarantined() == [
+        ("b.csv", 0, '{"id":null,"v":"none"}'),
+        ("b.csv", 1, '{"v":"no number","id":"zz"}'),
+        ("c.jsonl", 0, '{"v":"no key at all"}'),
+    ]
+
+
+def test_files_may_lack_what_tells_the_newest_or_become_empty(lake: Lake, settings: Settings) -> None:
+    bench = upserting(lake, settings, newest_by=["ts"])
+    bench.drop(DAYS[0], "none.csv", "")
+    bench.run(DAYS[:1])
+    bench.drop(DAYS[0], "a.csv", "id,v,ts\n1,a,5\n2,c,\n")
+    bench.run(DAYS[:1])
+    bench.drop(DAYS[1], "b.csv", "id,v\n1,without\n3,new\n")
+    bench.run(DAYS[:2])
+    assert bench.rows("id, v, ts", "id") == [(1, "a", 5), (2, "c", None), (3, "new", None)]
+    bench.drop(DAYS[0], "a.csv", "")
+    bench.run(DAYS[:2])
+    assert bench.rows("id, v", "id") == [(3, "new")]
+
+
+@pytest.mark.parametrize("wrong", [{"key": ["nope"]}, {"newest_by": ["nope"]}])
+def test_a_column_that_nothing_has_is_named(lake: Lake, settings: Settings, wrong: dict) -> None:
+    bench = upserting(lake, settings, **wrong)
+    bench.drop(DAYS[0], "a.csv", "id,v\n1,a\n")
+    with pytest.raises(SourceError, match="`write` names nope, .* there are id, v; correct it in"):
+        bench.stage(DAYS[:1])
+
+
+def test_rescued_records_have_no_key() -> None:
+    about = {"name": "s", "path": "s", "ds": {"type": "folder"}, "description": "d", "bad_rows": "rescue"}
+    from asgard_assets.ingest.files.models import FileSource
+
+    with pytest.raises(ValidationError, match="rows without a key"):
+        FileSource.model_validate(about | {"write": {"type": "upsert", "key": ["id"]}})
