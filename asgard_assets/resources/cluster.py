@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -50,6 +51,16 @@ class Cluster(BaseSettings):
         alias="ASGARD_SPARK_SPEC",
         description="Defaults of each SparkApplication, JSON in the operator's field names.",
     )
+    options: str = Field(
+        default="{}",
+        alias="ASGARD_LAUNCHER_OPTIONS",
+        description="Deadlines and the like of the step launcher (its fields), as JSON.",
+    )
+    pod_variables: str = Field(
+        default="",
+        alias="ASGARD_POD_VARIABLES",
+        description="Names, by comma, of this host's variables that Spark pods need too; never secrets.",
+    )
     exchange: str = Field(
         default="",
         alias="ASGARD_EXCHANGE",
@@ -64,7 +75,7 @@ class Cluster(BaseSettings):
     @property
     def pod_secrets(self) -> list[str]:
         """All Secrets that Spark's pods read."""
-        return [name for name in (self.s3_secret, *self.secrets.split(",")) if name]
+        return [name for name in (self.s3_secret, *_names(self.secrets)) if name]
 
     @classmethod
     def from_environment(cls) -> Cluster:
@@ -87,16 +98,41 @@ def kubernetes_launcher(settings: Settings, cluster: Cluster | None = None) -> K
             f"ASGARD_LAUNCHER=kubernetes needs a lake that pods reach, but ASGARD_LAKE is {settings.lake_root!r}; "
             "set ASGARD_LAKE=s3://bucket/prefix"
         )
+    environment = {name: os.environ[name] for name in _names(cluster.pod_variables) if name in os.environ}
+    given: dict[str, Any] = {
+        "folder": exchange,
+        "namespace": cluster.namespace,
+        "image": cluster.image,
+        "service_account": cluster.service_account,
+        "secrets": cluster.pod_secrets,
+        "environment": environment,
+        "spec": _object("ASGARD_SPARK_SPEC", cluster.spark_spec),
+        "silence_seconds": 180,
+    }
+    options = _object("ASGARD_LAUNCHER_OPTIONS", cluster.options)
+    known = KubernetesStepLauncher.model_fields.keys() - given.keys() | {"silence_seconds"}
+    if unknown := sorted(options.keys() - known):
+        raise ConfigError(
+            f"ASGARD_LAUNCHER_OPTIONS has no field {unknown[0]!r}; there are {', '.join(sorted(known))}"
+        )
     try:
-        spec = json.loads(cluster.spark_spec)
+        launcher = KubernetesStepLauncher(**{**given, **options})
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"ASGARD_LAUNCHER_OPTIONS: {wrong}") from error
+    launcher.spec_for({}, {})  # what is misspelled is named now, not when a step starts
+    return launcher
+
+
+def _names(listed: str) -> list[str]:
+    return [name.strip() for name in listed.split(",") if name.strip()]
+
+
+def _object(variable: str, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text or "{}")
     except ValueError as error:
-        raise ConfigError(f"ASGARD_SPARK_SPEC is not JSON: {error}") from error
-    return KubernetesStepLauncher(
-        folder=exchange,
-        namespace=cluster.namespace,
-        image=cluster.image,
-        service_account=cluster.service_account,
-        secrets=cluster.pod_secrets,
-        spec=spec,
-        silence_seconds=180,
-    )
+        raise ConfigError(f"{variable} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{variable} must hold a JSON object, but is {text!r}")
+    return value

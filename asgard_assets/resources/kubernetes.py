@@ -34,7 +34,7 @@ from asgard_assets.spark.session import lake_conf
 from asgard_assets.spark.submit import Submitter
 from asgard_assets.spark.transport import Transport
 
-TAG, POD_TAG = "asgard/spark", "dagster-k8s/config"
+SPEC, TAG, POD_TAG = "ASGARD_SPARK_SPEC", "asgard/spark", "dagster-k8s/config"
 CACHE_IN_IMAGE = "/opt/cache"
 # Settings that a driver must share with its host. No secret is among them; those come from Kubernetes secrets.
 SHARED = (
@@ -75,11 +75,16 @@ class KubernetesStepLauncher(SparkStepLauncher):
     )
     image_seconds: float = Field(default=20, gt=0, description="How long an image may fail to be pulled.")
     start_seconds: float = Field(
-        default=120, gt=0, description="Longest time that a driver pod may be pending."
+        default=300,
+        gt=0,
+        description="Longest time that a driver pod may be pending: a new node takes minutes.",
     )
-    executor_seconds: float = Field(default=120, gt=0, description="Longest time without any executor.")
+    executor_seconds: float = Field(default=300, gt=0, description="Longest time without any executor.")
     unreachable_seconds: float = Field(
         default=180, gt=0, description="Longest time to wait for an API server that is out of reach."
+    )
+    poll_seconds: float = Field(
+        default=0.5, gt=0, description="Pause between two looks at the exchange on S3."
     )
     look_seconds: float = Field(default=5, gt=0, description="Pause between two looks at the API server.")
     memory_growth: float = Field(
@@ -153,17 +158,17 @@ class KubernetesStepLauncher(SparkStepLauncher):
         source: str = "step",
     ) -> SparkApplicationSpec:
         """The application of a step with these tags."""
-        parts = [
-            {
+        parts = {
+            "the deployment": {
                 "image": self.image,
                 "sparkConf": self._conf(),
                 "driver": {"serviceAccount": self.service_account},
             },
-            self.spec,
-            _tag(op_tags, source),
-            _tag(run_tags, "the run"),
-        ]
-        spec = merged(source, *parts)
+            SPEC: self.spec,
+            f"{source}, tag {TAG}": _json(op_tags, TAG, source),
+            f"the run's tag {TAG}": _json(run_tags, TAG, "the run"),
+        }
+        spec = merged({name: part for name, part in parts.items() if part})
         driver, executor = spec.driver, spec.executor
         if growth > 1:
             larger = {
@@ -172,7 +177,7 @@ class KubernetesStepLauncher(SparkStepLauncher):
                 if (value := getattr(driver, name))
             }
             driver = driver.model_copy(update=larger)
-        pod: dict[str, Any] = json.loads(op_tags.get(POD_TAG, "{}"))
+        pod = _json(op_tags, POD_TAG, source)
         for config in filter(None, (self.driver_k8s, pod)):
             driver = driver.model_copy(update={"template": pod_template(config, driver.template, DRIVER)})
         if self.executor_k8s:
@@ -217,14 +222,12 @@ def pod_template(config: Mapping[str, Any], template: Mapping[str, Any] | None, 
     return with_container(made, name, {k: v for k, v in body.items() if k != "name"})
 
 
-def _tag(tags: Mapping[str, str], source: str) -> Mapping[str, Any]:
-    if TAG not in tags:
-        return {}
+def _json(tags: Mapping[str, str], tag: str, source: str) -> Mapping[str, Any]:
     try:
-        value = json.loads(tags[TAG])
+        value = json.loads(tags.get(tag, "{}"))
     except ValueError as error:
-        raise ConfigError(f"{source}: tag {TAG} is not JSON: {error}") from error
+        raise ConfigError(f"{source}: tag {tag} is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise ConfigError(f"{source}: tag {TAG} must hold an object, for example "
+        raise ConfigError(f"{source}: tag {tag} must hold an object, for example "
                           '{"executor": {"instances": 4}}')  # fmt: skip
     return value

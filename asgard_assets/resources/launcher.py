@@ -10,18 +10,20 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import dagster as dg
 from pydantic import Field
 
-from asgard_assets.errors import SparkJobError
+from asgard_assets.errors import SparkJobError, Transient
 from asgard_assets.resources import steps
 from asgard_assets.resources.step_main import (
     HOST_LOST,
@@ -38,6 +40,7 @@ from asgard_assets.spark.transport import FolderTransport, Transport, Wire, new_
 log = logging.getLogger(__name__)
 
 _BEAT_SECONDS = 5.0
+_TIDY_SECONDS = 30
 _LAST_LINES = 40
 _TAIL_CHARACTERS = 16_000
 
@@ -81,15 +84,23 @@ class SparkStepLauncher(dg.ConfigurableResource, dg.StepLauncher):
         """
         run_id, number = step_context.run_id, step_context.previous_attempt_count
         digest = hashlib.sha256(step_context.step.key.encode()).hexdigest()[:8]
-        wire = Wire(Patient(self.transport(f"{run_id}-{digest}-{number}"), self.outage_seconds), new_key())
+        # A driver that a killed host has left may still write: another launch of this attempt reads none of it.
+        prefix = f"{run_id}-{digest}-{number}-{os.urandom(4).hex()}"
+        exchange = Patient(self.transport(prefix), self.outage_seconds)
+        wire = Wire(exchange, new_key())
         order = {"host_seconds": self.host_seconds, "step": steps.describe(step_context)}
         attempt = _Attempt(
-            step_context, self, self.submitter(step_context), wire, f"asgard-{run_id[:8]}-{digest}-{number}"
+            step_context,
+            self,
+            self.submitter(step_context),
+            exchange,
+            wire,
+            f"asgard-{run_id[:8]}-{digest}-{number}",
         )
-        wire.put("step", json.dumps(order).encode())
-        wire.beat("host")
         try:
             try:
+                wire.put("step", json.dumps(order).encode())
+                wire.beat("host")
                 attempt.submit()
                 yield steps.announce(
                     step_context,
@@ -103,6 +114,10 @@ class SparkStepLauncher(dg.ConfigurableResource, dg.StepLauncher):
                 yield from attempt.follow()
             except (KeyboardInterrupt, steps.Interrupted, GeneratorExit):
                 attempt.ask_to_stop()
+                raise
+            except SparkJobError as error:
+                if isinstance(error, Transient):
+                    attempt.give_up(error)
                 raise
             if marks := attempt.submitter.marks(attempt.handle):
                 seen = ", ".join(f"{what} after {seconds:.0f} s" for what, seconds in marks.items())
@@ -120,6 +135,7 @@ class _Attempt:
     context: steps.StepExecutionContext
     launcher: SparkStepLauncher
     submitter: Submitter
+    exchange: Patient
     wire: Wire
     name: str
     last_word: dg.EventLogEntry | None = None
@@ -130,6 +146,8 @@ class _Attempt:
     _tail: str = ""
     _started: float = 0.0
     _beaten: float = 0.0
+    _listened: float = 0.0
+    _silent: float | None = None
     _said: float | None = None
 
     @property
@@ -154,13 +172,12 @@ class _Attempt:
             with steps.interruptible():
                 time.sleep(self.launcher.poll_seconds)
             now = time.monotonic()
-            if now - self._beaten > min(_BEAT_SECONDS, self.launcher.host_seconds / 4):
-                self.wire.beat("host")
-                self._beaten = now
             # State first: what a driver sent before it ended has then arrived.
-            self.state = self.submitter.state(self.handle)
+            self._tend()
             self._forward_log()
             for line in self.wire.receive():
+                # It may say more than can be written down in the time for which it waits for us, or is kept once ended.
+                self._tend()
                 entry = steps.read(self.context, line)
                 if steps.is_terminal(entry):
                     self.last_word, self._said = entry, now
@@ -208,31 +225,75 @@ class _Attempt:
         """Give the cancelled body time to clean up, and record what it still has to say but its last word."""
         if self._handle is None:
             return
-        self.wire.put("cancel", b"")
-        self.submitter.hurry(self.handle)
-        deadline = time.monotonic() + self.launcher.cancel_seconds
-        ended = False
-        while not ended:
-            ended = self.submitter.state(self.handle).ended or time.monotonic() > deadline
-            for line in self.wire.receive():
-                entry = steps.read(self.context, line)
-                if not steps.is_terminal(entry):
-                    for _ in steps.record(self.context, entry):
-                        pass
-            time.sleep(0 if ended else 0.1)
+        self.exchange.seconds = self.launcher.cancel_seconds
+        with self._tidying():
+            self.wire.put("cancel", b"")
+            self.submitter.hurry(self.handle)
+            deadline = time.monotonic() + self.launcher.cancel_seconds
+            ended = False
+            while not ended:
+                ended = self.submitter.state(self.handle).ended or time.monotonic() > deadline
+                for line in self.wire.receive():
+                    if time.monotonic() > deadline:
+                        break
+                    entry = steps.read(self.context, line)
+                    if not steps.is_terminal(entry):
+                        for _ in steps.record(self.context, entry):
+                            pass
+                time.sleep(0 if ended else 0.1)
+
+    def give_up(self, error: SparkJobError) -> NoReturn:
+        """Cluster or exchange stayed out of reach: that is the driver's loss, and tried again as the policy says."""
+        self._lose(
+            error.message,
+            "check the network between this host and that address, and its load; the driver stops by itself, and the "
+            "step can be run again",
+        )
 
     def close(self) -> None:
-        """Leave nothing behind: no process, no exchange; the log stays where the step did not succeed."""
-        if self._handle is not None:
-            self.submitter.cancel(self._handle)
-            self._forward_log()
-            if self.believed:
-                self.submitter.forget(self._handle)
-        self.wire.transport.remove()
+        """Leave nothing behind: no process, no exchange; the log stays where the step did not succeed.
+
+        What cannot be removed now is told and left to `asgard sweep`: it does not change how the step ended.
+        """
+        with self._tidying():
+            if self._handle is not None:
+                self.submitter.cancel(self._handle)
+                self._forward_log()
+                if self.believed:
+                    self.submitter.forget(self._handle)
+        self.exchange.seconds = min(self.exchange.seconds, _TIDY_SECONDS)
+        with self._tidying():
+            self.exchange.remove()
+
+    @contextmanager
+    def _tidying(self) -> Iterator[None]:
+        try:
+            yield
+        except SparkJobError as error:
+            self.context.log.warning(
+                f"{self.name} may have left something behind: {error.message}. `asgard sweep` removes it."
+            )
+
+    def _tend(self) -> None:
+        """Let the driver hear this host, and see how it is; both no more often than is needed."""
+        with steps.interruptible():
+            pass  # a cancel that has come meanwhile is raised here
+        self.state = self.submitter.state(self.handle)
+        now = time.monotonic()
+        if now - self._beaten > min(_BEAT_SECONDS, self.launcher.host_seconds / 4):
+            self.wire.beat("host")
+            self._beaten = now
+
+    def _silence(self, now: float) -> float | None:
+        """Seconds since the driver was heard. Looked at as often as it beats, not at each poll."""
+        pause = min(_BEAT_SECONDS, self.launcher.silence_seconds / 4) if self._silent is not None else 1.0
+        if now - self._listened > pause:
+            self._silent, self._listened = self.wire.silence("driver"), now
+        return self._silent
 
     def _hold_to_deadlines(self, now: float) -> None:
         launcher, age = self.launcher, now - self._started
-        silent = self.wire.silence("driver")
+        silent = self._silence(now)
         if silent is None and not self.state.running and self.submitter.bounds_start:
             return  # the submitter knows better how long each part of a start may take
         if silent is None and age > launcher.submit_seconds:
@@ -270,8 +331,7 @@ class _Attempt:
                 "reason": reason,
                 "fix": fix,
                 **self.state.details,
-                "events": dg.MetadataValue.text("\n".join(self.submitter.events(self.handle))),
-                "log": dg.MetadataValue.path(self.handle.log),
+                **self._place(),
                 "last_lines": dg.MetadataValue.md(
                     "```\n" + "\n".join(self._tail.splitlines()[-_LAST_LINES:]) + "\n```"
                 ),
@@ -285,6 +345,15 @@ class _Attempt:
             failure.__cause__ = error
             raise dg.RetryRequested(policy.max_retries, delay) from failure
         raise failure from error
+
+    def _place(self) -> dict[str, dg.MetadataValue[Any]]:
+        """What the place itself knows of the driver, where it got as far as that."""
+        if self._handle is None:
+            return {}
+        return {
+            "events": dg.MetadataValue.text("\n".join(self.submitter.events(self._handle))),
+            "log": dg.MetadataValue.path(self._handle.log),
+        }
 
     def _hint(self) -> None:
         if not self.believed and (told := advice(self._tail)):

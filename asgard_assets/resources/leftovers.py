@@ -14,7 +14,7 @@ from asgard_assets.spark.kube import Api
 from asgard_assets.spark.kubernetes import sweep
 from asgard_assets.spark.s3 import S3Transport
 
-_EXCHANGE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-[0-9a-f]{8}-\d+")
+_EXCHANGE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-[0-9a-f]{8}-\d+(?:-[0-9a-f]{8})?")
 
 
 def remove_leftovers(

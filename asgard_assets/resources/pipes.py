@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,13 +18,14 @@ from typing import Any
 
 import dagster as dg
 
+from asgard_assets.errors import SparkJobError
 from asgard_assets.resources.kubernetes import TAG, KubernetesStepLauncher
 from asgard_assets.settings import Settings
 from asgard_assets.spark.diagnosis import Limits
 from asgard_assets.spark.kube import Api
 from asgard_assets.spark.kubernetes import RUN_LABEL, KubernetesSubmitter
 from asgard_assets.spark.s3 import S3Transport
-from asgard_assets.spark.submit import Driver, explain
+from asgard_assets.spark.submit import Driver, State, explain
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +54,8 @@ class PipesSparkApplicationClient(dg.PipesClient):
         launcher, settings = self.launcher, Settings()
         context = context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context
         digest = _digest(context, main_application_file, arguments)
-        address = f"{launcher.folder}/{context.run.run_id}-{digest}-{context.retry_number}"
+        own = os.urandom(4).hex()  # what a killed host's program still reports is not this one's
+        address = f"{launcher.folder}/{context.run.run_id}-{digest}-{context.retry_number}-{own}"
         exchange = S3Transport.at(address, settings.s3_endpoint, settings.s3_region)
         reader = _reader(exchange, launcher.look_seconds)
         name = f"asgard-{context.run.run_id[:8]}-{digest}-pipes"
@@ -86,12 +90,14 @@ class PipesSparkApplicationClient(dg.PipesClient):
             )
             handle = submitter.submit(driver)
             context.log.info("launched %s as %s", name, handle.where)
-            said = ""
+            said, state = "", State()
             try:
-                while not (state := submitter.state(handle)).ended:
+                while not state.ended:
                     time.sleep(launcher.poll_seconds)
-                    said += submitter.logs(handle)[0]
-                said = (said + submitter.logs(handle)[0])[-16_000:]
+                    state = submitter.state(handle)
+                    text = submitter.logs(handle)[0]
+                    sys.stderr.write(text)  # joins Dagster's compute logs
+                    said = (said + text)[-16_000:]
                 events = submitter.events(handle)
                 figures = {**submitter.marks(handle), **submitter.metrics(handle)}
             finally:
@@ -117,9 +123,14 @@ def _reader(exchange: S3Transport, seconds: float) -> dg.PipesMessageReader:
     class Reader(PipesS3MessageReader):
         @contextmanager
         def get_params(self) -> Iterator[dict[str, Any]]:
-            with super().get_params() as params:
-                yield {**params, "key_prefix": exchange.prefix}
-            exchange.remove()
+            try:
+                with super().get_params() as params:
+                    yield {**params, "key_prefix": exchange.prefix}
+            finally:
+                try:
+                    exchange.remove()
+                except SparkJobError as error:
+                    log.warning("%s; `asgard sweep` removes what is left", error.message)
 
     return Reader(bucket=exchange.bucket, client=exchange.client, interval=seconds)
 

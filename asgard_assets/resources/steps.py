@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import cache
@@ -49,6 +49,7 @@ __all__ = [
 
 Interrupted = DagsterExecutionInterruptedError
 _POINTER = "dagster/input_event_pointer/"
+_PARTITIONS = "asgard/dynamic_partitions"
 
 
 class OtherCodeError(ConfigError):
@@ -130,7 +131,22 @@ def record(context: StepExecutionContext, entry: dg.EventLogEntry) -> Iterator[d
     entry = _with_host_pointers(context, entry)
     context.instance.handle_new_event(entry)
     if entry.dagster_event is not None:
+        _change_partitions(context.instance, entry.dagster_event)
         yield entry.dagster_event
+
+
+def _change_partitions(instance: dg.DagsterInstance, event: dg.DagsterEvent) -> None:
+    """Do to the host's dynamic partitions what the body did to the driver's."""
+    if event.event_type != DagsterEventType.ENGINE_EVENT or event.engine_event_data is None:
+        return
+    told = event.engine_event_data.metadata
+    if _PARTITIONS not in told:
+        return
+    change: Any = told[_PARTITIONS].value
+    if change["added"]:
+        instance.add_dynamic_partitions(change["name"], change["added"])
+    for key in change["deleted"]:
+        instance.delete_dynamic_partition(change["name"], key)
 
 
 def _input_versions(context: StepExecutionContext) -> dict[str, Any]:
@@ -184,12 +200,14 @@ def _with_host_pointers(context: StepExecutionContext, entry: dg.EventLogEntry) 
         return entry
     materialization = event.step_materialization_data.materialization
     outputs = context.get_output_asset_keys()
-    tags = dict(materialization.tags or {})
+    tags, changed = dict(materialization.tags or {}), False
     for key in outputs - {materialization.asset_key}:
         tag = f"{_POINTER}{key.to_user_string()}"
         latest = context.instance.get_latest_data_version_record(key) if tag in tags else None
         if latest is not None:
-            tags[tag] = str(latest.storage_id)
+            tags[tag], changed = str(latest.storage_id), True
+    if not changed:
+        return entry
     data = event.step_materialization_data._replace(materialization=materialization._replace(tags=tags))
     return entry._replace(dagster_event=event._replace(event_specific_data=data))
 
@@ -245,12 +263,38 @@ def run(description: str, emit: Callable[[str], None], ready: Callable[[], None]
             context._data_version_cache = _HostVersions(context, step["inputs"])  # noqa: SLF001
             # Only now: what the resources log while they start is on the host's log already.
             instance.add_event_listener(dagster_run.run_id, lambda entry: emit(dg.serialize_value(entry)))
+            _tell_partitions(context)
             for event in dagster_event_sequence_for_step(context, force_local_execution=True):
                 succeeded |= event.is_step_success
         finally:
             for _ in manager.shutdown_context():
                 pass
     return succeeded
+
+
+def _tell_partitions(context: StepExecutionContext) -> None:
+    """From now on, dynamic partitions that the body adds or deletes are told to the host as events."""
+    instance = context.instance
+    add, delete = instance.add_dynamic_partitions, instance.delete_dynamic_partition
+
+    def tell(name: str, message: str, **change: list[str]) -> None:
+        told = {"name": name, "added": [], "deleted": [], **change}
+        announce(context, message, {_PARTITIONS: dg.JsonMetadataValue(told)})
+
+    def adding(partitions_def_name: str, partition_keys: Sequence[str]) -> None:
+        add(partitions_def_name, partition_keys)
+        tell(
+            partitions_def_name,
+            f"Added {len(partition_keys)} partitions to {partitions_def_name}",
+            added=list(partition_keys),
+        )
+
+    def deleting(partitions_def_name: str, partition_key: str) -> None:
+        delete(partitions_def_name, partition_key)
+        tell(partitions_def_name, f"Deleted a partition of {partitions_def_name}", deleted=[partition_key])
+
+    instance.add_dynamic_partitions = adding
+    instance.delete_dynamic_partition = deleting
 
 
 class _HostVersions(DataVersionCache):

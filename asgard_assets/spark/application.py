@@ -7,15 +7,20 @@ field is refused by name. What the operator's pod fields lack is in `template`, 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
 from asgard_assets.errors import ConfigError
 
 DRIVER, EXECUTOR = "spark-kubernetes-driver", "spark-kubernetes-executor"
+_MEMORY = re.compile(r"(\d+)([kmgt])b?", re.IGNORECASE)
+_SECRET = re.compile(
+    r"(secret|secret\.?key|access\.?key|password|oauthtoken|account\.key[\w.]*)$", re.IGNORECASE
+)
 
 
 class _Part(BaseModel):
@@ -52,9 +57,18 @@ class PodSpec(_Part):
     java_options: str | None = None
     template: dict[str, Any] | None = Field(default=None, description="A Kubernetes pod template.")
 
+    @field_validator("memory", "memory_overhead")
+    @classmethod
+    def _sparks_units(cls, size: str | None) -> str | None:
+        if size is not None and not _MEMORY.fullmatch(size):
+            raise ValueError(
+                f"{size!r} is no memory size of Spark's; write 512m or 2g (not 1.5g, not Mi or Gi)"
+            )
+        return size
+
 
 class DriverSpec(PodSpec):
-    pod_name: str | None = None
+    """The driver's pod. It has no `podName`: the launcher finds it by the attempt's name."""
 
 
 class ExecutorSpec(PodSpec):
@@ -72,13 +86,9 @@ class DynamicAllocation(_Part):
 
 
 class RestartPolicy(_Part):
-    """`Never`: a step's attempts are Dagster's, not the operator's."""
+    """A step's attempts are Dagster's: a driver that the operator started again would write over its messages."""
 
-    type: Literal["Never", "OnFailure", "Always"] = "Never"
-    on_failure_retries: int | None = None
-    on_failure_retry_interval: int | None = None
-    on_submission_failure_retries: int | None = None
-    on_submission_failure_retry_interval: int | None = None
+    type: Literal["Never"] = "Never"
 
 
 class SparkApplicationSpec(_Part):
@@ -108,6 +118,15 @@ class SparkApplicationSpec(_Part):
     batch_scheduler_options: dict[str, Any] | None = None
     monitoring: dict[str, Any] | None = None
 
+    @field_validator("spark_conf", "hadoop_conf")
+    @classmethod
+    def _no_secrets(cls, conf: dict[str, str] | None) -> dict[str, str] | None:
+        if named := sorted(key for key in conf or {} if _SECRET.search(key)):
+            raise ValueError(
+                f"{named[0]}: anybody may read an application; name a Secret in S3_SECRET_NAME or ASGARD_POD_SECRETS"
+            )
+        return conf
+
 
 class Metadata(_Part):
     name: str = Field(max_length=63)
@@ -127,19 +146,38 @@ class SparkApplication(_Part):
         return self.model_dump(by_alias=True, exclude_none=True)
 
 
-def merged(source: str, *parts: Mapping[str, Any]) -> SparkApplicationSpec:
-    """The spec of `parts`, later ones over earlier ones, field by field. Raises ConfigError naming bad fields."""
+def merged(parts: Mapping[str, Mapping[str, Any]]) -> SparkApplicationSpec:
+    """The spec of `parts`, by where each comes from; later ones over earlier ones, field by field.
+
+    Null takes a field back to its default. Raises ConfigError naming each bad field and the part that it is in.
+    """
     whole: dict[str, Any] = {}
-    for part in parts:
+    for source, part in parts.items():
+        _check(source, part)
         _merge(whole, part)
-    for name, kind in (("driver", DriverSpec), ("executor", ExecutorSpec)):
+    whole = {key: value for key, value in whole.items() if value is not None}
+    given = {name: whole.get(name, {}) for name in ("driver", "executor")}
+    for name, said in given.items():
         default = SparkApplicationSpec.model_fields[name].default
-        given = whole.get(name, {})
-        if not isinstance(given, Mapping):
-            raise ConfigError(f"{source}: {name} must be a mapping of {kind.__name__}'s fields")
-        whole[name] = {**default.model_dump(by_alias=True, exclude_none=True), **given}
+        whole[name] = {**default.model_dump(by_alias=True, exclude_none=True), **said}
+    if "dynamicAllocation" in whole and whole["dynamicAllocation"].get("enabled", True):
+        # With a number of its own, Spark would begin with that many, whatever the bounds.
+        whole["executor"]["instances"] = given["executor"].get("instances")
+    return _validated(" with ".join(parts), whole)
+
+
+def _check(source: str, part: Mapping[str, Any]) -> None:
+    """Validate what one part says on its own, so that an error names it."""
+    alone = {"image": "unused", **{key: value for key, value in part.items() if value is not None}}
+    for name in ("driver", "executor"):
+        if name in alone and not isinstance(alone[name], Mapping):
+            raise ConfigError(f"{source}: {name} must be a mapping of {name.title()}Spec's fields")
+    _validated(source, alone)
+
+
+def _validated(source: str, whole: Mapping[str, Any]) -> SparkApplicationSpec:
     try:
-        return SparkApplicationSpec.model_validate(whole)
+        return SparkApplicationSpec.model_validate(whole, by_alias=True, by_name=False)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"{source}: not a SparkApplication's spec: {wrong}") from error
@@ -147,11 +185,11 @@ def merged(source: str, *parts: Mapping[str, Any]) -> SparkApplicationSpec:
 
 def grown(memory: str, factor: float) -> str:
     """A memory size times `factor`, in whole mebibytes: `grown("1g", 1.5)` is `1536m`."""
-    number, unit = memory[:-1], memory[-1:].lower()
-    scale = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024 * 1024}
-    if unit not in scale or not number.isdigit():
+    found = _MEMORY.fullmatch(memory)
+    if found is None:
         raise ConfigError(f"{memory!r} is no memory size; write 512m or 2g")
-    return f"{int(int(number) * scale[unit] * factor)}m"
+    scale = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024 * 1024}
+    return f"{int(int(found.group(1)) * scale[found.group(2).lower()] * factor)}m"
 
 
 _POD_FIELDS = ("node_selector", "tolerations", "affinity", "scheduler_name", "priority_class_name")
@@ -185,11 +223,15 @@ def with_container(
         one = {"name": name}
         containers.insert(0, one)
     for key, value in container.items():
-        one[key] = [*one.get(key, []), *value] if isinstance(value, list) else value
+        if isinstance(value, Mapping):
+            _merge(one.setdefault(key, {}), value)
+        else:
+            one[key] = [*one.get(key, []), *value] if isinstance(value, list) else value
     return whole
 
 
 def _merge(into: dict[str, Any], part: Mapping[str, Any]) -> None:
+    """Add `part`, field by field; null takes a field back to its default."""
     for key, value in part.items():
         if isinstance(value, Mapping) and isinstance(into.get(key), dict):
             _merge(into[key], value)

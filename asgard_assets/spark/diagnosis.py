@@ -150,6 +150,16 @@ def not_starting(
             ),
             "",
         )
+        if any(
+            c.get("type") == "PodScheduled" and c.get("status") == "True"
+            for c in status.get("conditions", [])
+        ):
+            return State(
+                lost=True,
+                reason=f"its driver's container did not start in {seconds:.0f} s, though a node took the pod",
+                fix="a large image, or a volume, may take so long: see the pod's events, or raise start_seconds "
+                "(ASGARD_LAUNCHER_OPTIONS)",
+            )
         return State(
             lost=True,
             reason=f"no node took its driver in {seconds:.0f} s: {why or 'the pod is still pending'}",

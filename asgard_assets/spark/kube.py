@@ -6,6 +6,7 @@ reads the same kubeconfig, exec plugins included, or the service account of its 
 
 from __future__ import annotations
 
+import atexit
 import base64
 import json
 import os
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +177,10 @@ class Credentials:
             raise ConfigError(
                 f"the kubeconfig asks {plugin['command']} for a token, but it is not here"
             ) from error
+        except subprocess.TimeoutExpired as error:
+            raise ConfigError(
+                f"the kubeconfig's {plugin['command']} gave no token in 60 s: does it ask for a login?"
+            ) from error
         if done.returncode:
             raise ConfigError(f"the kubeconfig's {plugin['command']} failed: {done.stderr.strip()[-500:]}")
         status = json.loads(done.stdout)["status"]
@@ -184,7 +190,11 @@ class Credentials:
             if expires
             else float("inf")
         )
-        self._token = status["token"]
+        if not (token := status.get("token")):
+            raise ConfigError(
+                f"the kubeconfig's {plugin['command']} gave no token; client certificates are not read"
+            )
+        self._token = token
         return self._token
 
 
@@ -198,13 +208,22 @@ def _named(config: Mapping[str, Any], kind: str, name: str, file: Path) -> Mappi
 def _file(entry: Mapping[str, Any], key: str, folder: Path) -> str | None:
     """Path of what a kubeconfig holds by path or, as base64, in itself."""
     if data := entry.get(f"{key}-data"):
-        with tempfile.NamedTemporaryFile(prefix="asgard-kube-", delete=False) as file:
-            file.write(base64.b64decode(data))
-        import atexit
-
-        atexit.register(Path(file.name).unlink, missing_ok=True)
-        return file.name
+        return _in_memory(data)
     return str(folder / entry[key]) if entry.get(key) else None
+
+
+@cache
+def _in_memory(data: str) -> str:
+    """A path to these bytes for as long as this process lives. On Linux no disk ever holds them: a key is among them."""
+    if hasattr(os, "memfd_create"):
+        number = os.memfd_create("asgard-kube")
+        with open(number, "wb", closefd=False) as file:
+            file.write(base64.b64decode(data))
+        return f"/proc/self/fd/{number}"
+    with tempfile.NamedTemporaryFile(prefix="asgard-kube-", delete=False) as file:
+        file.write(base64.b64decode(data))
+    atexit.register(Path(file.name).unlink, missing_ok=True)
+    return file.name
 
 
 def _status(text: str) -> Mapping[str, Any]:

@@ -7,11 +7,12 @@ polls are at most 32 calls a minute and application, by the pauses below.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from asgard_assets.errors import SparkJobError
@@ -33,6 +34,7 @@ from asgard_assets.spark.submit import Driver, Handle, State
 MANAGED = "app.kubernetes.io/managed-by"
 RUN_LABEL = "asgard/run-id"
 _LOG_BYTES = 1_000_000
+_LAST_LINES = 200
 _EVENTS = 8
 _GONE_SECONDS = 60
 _AWAY_SECONDS = 180
@@ -51,7 +53,6 @@ class _Watched:
     pod: Mapping[str, Any] | None = None
     pod_since: float | None = None
     executors_since: float | None = None
-    executors_seen: bool = False
     state: State = State()
     next_look: float = 0.0
     next_pod: float = 0.0
@@ -95,21 +96,20 @@ class KubernetesSubmitter:
         One of the same name is what a host that died has left: it is deleted first, so that no two drivers work
         at one attempt.
         """
-        manifest = self.application(driver).manifest()
+        # Of its own name: one that a dead host has left goes only some time after its application.
+        secret = f"{driver.name}-{os.urandom(4).hex()}"
+        manifest = self.application(driver, secret).manifest()
         try:
-            made = self._retried(lambda: self.api.post(self._applications, manifest))
-        except ApiRefused as error:
-            if error.attributes["reason"] != "AlreadyExists":
+            made = self._made(driver.name, manifest)
+            now = time.monotonic()
+            watched = self._watched[driver.name] = _Watched(made["metadata"]["uid"], now, now)
+            self._retried(lambda: self._keep(secret, driver, watched.uid))
+        except BaseException as error:
+            if not isinstance(error, ApiRefused) or driver.name in self._watched:
+                # Without the secret no driver starts; and what was not answered may have been made all the same.
+                delete(self.api, self.namespace, driver.name, away_seconds=_ENDING_SECONDS)
+            if isinstance(error, ApiRefused):
                 raise self._refused(error) from error
-            delete(self.api, self.namespace, driver.name)
-            made = self._retried(lambda: self.api.post(self._applications, manifest))
-        watched = self._watched[driver.name] = _Watched(
-            made["metadata"]["uid"], time.monotonic(), time.monotonic()
-        )
-        try:
-            self._retried(lambda: self.api.post(self._core("secrets"), self._secret(driver, watched.uid)))
-        except BaseException:
-            delete(self.api, self.namespace, driver.name)
             raise
         return Handle(
             driver.name,
@@ -117,22 +117,43 @@ class KubernetesSubmitter:
             f"kubectl logs -n {self.namespace} {driver.name}-driver",
         )
 
-    def application(self, driver: Driver) -> SparkApplication:
-        """The object for one driver."""
+    def _made(self, name: str, manifest: Mapping[str, Any]) -> Any:
+        """The application, made by this call and by nobody else."""
+        for last in (False, False, True):
+            try:
+                return self._retried(lambda: self.api.post(self._applications, manifest))
+            except ApiRefused as error:
+                # Of a host that died, or of this one where the answer was lost.
+                if last or error.attributes["reason"] != "AlreadyExists":
+                    raise
+                delete(self.api, self.namespace, name)
+        raise AssertionError
+
+    def _keep(self, secret: str, driver: Driver, owner: str) -> None:
+        """Make the secret; one that is there is ours, of a call whose answer was lost."""
+        try:
+            self.api.post(self._core("secrets"), self._secret(secret, driver, owner))
+        except ApiRefused as error:
+            if error.attributes["reason"] != "AlreadyExists":
+                raise
+
+    def application(self, driver: Driver, secret: str = "") -> SparkApplication:
+        """The object for one driver; `secret` is the name of the Secret that will hold its environment."""
         labels = {MANAGED: "asgard", **{key: _label(value) for key, value in self.labels.items()}}
         plain = [{"name": key, "value": value} for key, value in sorted(self.env.items())]
         shared = [{"secretRef": {"name": name}} for name in self.secrets]
-        own = [{"secretRef": {"name": _secret_name(driver.name)}}] if driver.env else []
+        own = [{"secretRef": {"name": secret or f"{driver.name}-env"}}] if driver.env else []
         spec = self.spec
         conf = {
-            "spark.kubernetes.driver.pod.name": f"{driver.name}-driver",
-            "spark.kubernetes.executor.podNamePrefix": driver.name,
             # Ten seconds, Spark's own, fail a step where the API server is only slow.
             "spark.kubernetes.driver.connectionTimeout": "60000",
             "spark.kubernetes.driver.requestTimeout": "60000",
             "spark.kubernetes.submission.connectionTimeout": "60000",
             "spark.kubernetes.submission.requestTimeout": "60000",
             **spec.spark_conf,
+            # By these names everything here finds the pods.
+            "spark.kubernetes.driver.pod.name": f"{driver.name}-driver",
+            "spark.kubernetes.executor.podNamePrefix": driver.name,
         }
         script = driver.file or f"{self.application_folder}/{driver.module.replace('.', '/')}.py"
         sides: dict[str, Any] = {}
@@ -201,16 +222,17 @@ class KubernetesSubmitter:
         query = {"timestamps": "true", "limitBytes": str(_LOG_BYTES)}
         if watched.log_since:
             query["sinceTime"] = watched.log_since
+        path = f"{self._core('pods')}/{handle.name}-driver/log"
         try:
-            text = self.api.text(f"{self._core('pods')}/{handle.name}-driver/log", container=DRIVER, **query)
+            text = self.api.text(path, container=DRIVER, **query) or ""
+            new, full = _newer(text, watched), len(text.encode()) >= _LOG_BYTES
+            if full and not new:
+                watched.log_since = _next_second(watched.log_since)
+            if full and watched.state.ended:  # there is no next time, and its last lines tell most
+                last = {"timestamps": "true", "tailLines": str(_LAST_LINES)}
+                new += ["…", *_newer(self.api.text(path, container=DRIVER, **last) or "", watched)]
         except (ApiUnreachable, ApiRefused):
             return "", cursor  # the log is a help, not the result: what ended the driver is told by its state
-        new = []
-        for line in (text or "").splitlines():
-            stamp, _, said = line.partition(" ")
-            if _moment(stamp) > _moment(watched.log_since):
-                watched.log_since = stamp
-                new.append(said)
         joined = "".join(f"{line}\n" for line in new)
         watched.tail = (watched.tail + joined)[-20_000:]
         return joined, cursor + len(joined)
@@ -221,7 +243,11 @@ class KubernetesSubmitter:
             found = self.api.get(self._core("events"))
         except (ApiUnreachable, ApiRefused):
             return []
-        own = [e for e in found["items"] if e["involvedObject"].get("name", "").startswith(handle.name)]
+        own = [
+            e
+            for e in (found or {}).get("items", [])
+            if e["involvedObject"].get("name", "").startswith(handle.name)
+        ]
         own.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
         return [f"{e['type']} {e['reason']}: {(e.get('message') or '')[:300]}" for e in own][-_EVENTS:]
 
@@ -312,6 +338,12 @@ class KubernetesSubmitter:
                 time.sleep(2)
 
     def _refused(self, error: ApiRefused) -> SparkJobError:
+        if error.attributes["status"] == 401:
+            return SparkJobError(
+                f"{error.message}. To fix: Kubernetes does not know who asks; has the token of the kubeconfig "
+                "(KUBECONFIG), or of this pod's account, expired?",
+                exit_code=None,
+            )
         if error.attributes["reason"] == "Forbidden" and "exceeded quota" not in error.message:
             return SparkJobError(
                 f"{error.message}. To fix: bind the role of the Helm chart's rbac.yaml (sparkapplications, pods, logs, "
@@ -326,12 +358,13 @@ class KubernetesSubmitter:
             )
         return SparkJobError(error.message, exit_code=None)
 
-    def _secret(self, driver: Driver, owner: str) -> Mapping[str, Any]:
+    @staticmethod
+    def _secret(name: str, driver: Driver, owner: str) -> Mapping[str, Any]:
         return {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {
-                "name": _secret_name(driver.name),
+                "name": name,
                 "labels": {MANAGED: "asgard", _APP_NAME: driver.name},
                 "ownerReferences": [
                     {
@@ -360,11 +393,14 @@ def applications_path(namespace: str) -> str:
     return f"/apis/sparkoperator.k8s.io/v1beta2/namespaces/{namespace}/sparkapplications"
 
 
-def delete(api: Api, namespace: str, name: str) -> None:
-    """Delete an application with all that it owns, and wait until it is gone."""
+def delete(api: Api, namespace: str, name: str, away_seconds: float = _AWAY_SECONDS) -> None:
+    """Delete an application with all that it owns, and wait until it is gone.
+
+    An API server that is away is waited for `away_seconds`; then the application is left to its time to live.
+    """
     path, asked = f"{applications_path(namespace)}/{name}", False
     deadline = time.monotonic() + _GONE_SECONDS
-    last = time.monotonic() + _AWAY_SECONDS
+    last = time.monotonic() + away_seconds
     while time.monotonic() < deadline:
         try:
             if not asked:
@@ -375,7 +411,6 @@ def delete(api: Api, namespace: str, name: str) -> None:
         except (ApiUnreachable, ApiRefused) as error:
             if not _passing(error):
                 raise
-            # Tried again for a while; an application that stays is removed by its time to live.
             deadline = min(time.monotonic() + _GONE_SECONDS, last)
         time.sleep(0.5)
 
@@ -402,8 +437,22 @@ def sweep(api: Api, namespace: str, ended: Callable[[str], bool]) -> list[str]:
     return swept
 
 
-def _secret_name(name: str) -> str:
-    return f"{name}-env"
+def _newer(text: str, watched: _Watched) -> list[str]:
+    """Lines of a pod's log that were not seen before. A line may hold anything but a newline."""
+    new = []
+    for line in text.split("\n"):
+        stamp, _, said = line.partition(" ")
+        if _moment(stamp) > _moment(watched.log_since):
+            watched.log_since = stamp
+            new.append(said)
+    return new
+
+
+def _next_second(stamp: str) -> str:
+    """From where to read on when more was said in one second than one answer holds: `sinceTime` knows no fractions."""
+    zone = re.search(r"Z$|[+-]\d\d:\d\d$", stamp)
+    following = _moment(stamp)[0] + timedelta(seconds=1)
+    return f"{following:%Y-%m-%dT%H:%M:%S}.0{zone.group() if zone else 'Z'}"
 
 
 def _label(text: str) -> str:

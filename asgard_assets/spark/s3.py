@@ -80,11 +80,12 @@ class S3Transport:
             if missing and code in ("NoSuchKey", "404"):
                 return None
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-            if status >= 500 or code in ("SlowDown", "RequestTimeout"):
+            if status >= 500 or status in (408, 429) or code in ("SlowDown", "RequestTimeout"):
                 raise ExchangeUnreachable(f"S3 answers {status} ({code}) at {self.address}") from error
             raise SparkJobError(
                 f"S3 refuses {operation} at {self.address}: {code}. To fix: check ASGARD_LAKE, ASGARD_S3_ENDPOINT "
-                "and the keys in the secret S3_SECRET_NAME",
+                "and the keys in the secret S3_SECRET_NAME; they need get, put, delete and list on the bucket (without "
+                "list, S3 refuses what is only not there yet)",
                 exit_code=None,
             ) from error
         except BotoCoreError as error:

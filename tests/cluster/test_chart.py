@@ -107,9 +107,8 @@ def test_runs_steps_and_spark_get_what_the_values_name(world: World) -> None:
     assert {one["secretRef"]["name"] for one in container["envFrom"] if "secretRef" in one} == set(sources)
     (environment,) = [item["data"] for item in objects if item["metadata"]["name"] == "asgard-environment"]
     assert environment["S3_SECRET_NAME"] == "bucket-keys"
-    spec = merged(
-        "chart", {"image": environment["SPARK_IMAGE"]}, json.loads(environment["ASGARD_SPARK_SPEC"])
-    )
+    given = {"image": environment["SPARK_IMAGE"]}
+    spec = merged({"chart": given, "values": json.loads(environment["ASGARD_SPARK_SPEC"])})
     assert spec.image_pull_secrets == ["registry"] and spec.driver.memory == "3g"
 
 
