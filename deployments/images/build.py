@@ -42,6 +42,7 @@ LAYOUT = 3  # raise it when a layer is made in another way
 APP = "opt/asgard"
 CODE = ("asgard_assets", "dbt_project", "feature_repo", "pyproject.toml")
 SPARK_USER = "spark:x:185:0:spark:/opt/spark:/bin/bash\n"
+PLATFORM_USER = "asgard:x:10001:10001:asgard:/home/asgard:/bin/sh\n"
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "SPARK_HOME": "/opt/spark",
@@ -186,12 +187,7 @@ def packages() -> Path:
         with tempfile.TemporaryDirectory() as scratch, tarfile.open(target, "w") as tar:
             listed = Path(scratch) / "spark.lock"
             listed.write_text(_without(lock.read_text(), {"pyspark", "py4j"}))
-            subprocess.run(
-                [sys.executable, "-m", "uv", "pip", "install", "-q", "--require-hashes", "--no-deps",
-                 "--python-version", "3.11", "--only-binary", ":all:", "--link-mode", "copy",
-                 "--target", f"{scratch}/packages", "-r", str(listed)],
-                check=True,
-            )  # fmt: skip
+            _install(listed, Path(scratch) / "packages")
             _compile(Path(scratch) / "packages", "/opt/packages")
             _add(tar, Path(scratch) / "packages", "opt/packages", leave=leave)
             settings = Settings()
@@ -201,6 +197,16 @@ def packages() -> Path:
             _add(tar, store, f"opt/cache/{store.relative_to(settings.cache)}")
 
     return layer("packages", lock.read_bytes() + own.read_bytes() + log_store.SOURCE.read_bytes(), make)
+
+
+def _install(lock: Path, target: Path) -> None:
+    """The packages of a lock file, hashes checked, for the Python of the images."""
+    subprocess.run(
+        [sys.executable, "-m", "uv", "pip", "install", "-q", "--require-hashes", "--no-deps",
+         "--python-version", "3.11", "--only-binary", ":all:", "--link-mode", "copy",
+         "--target", str(target), "-r", str(lock)],
+        check=True,
+    )  # fmt: skip
 
 
 def _without(lock: str, names: set[str]) -> str:
@@ -236,6 +242,33 @@ def code() -> Path:
                 _directory(tar, path, 0o1777)
 
     return layer("code", inputs, make)
+
+
+def platform() -> Path:
+    """What Dagster's own processes need beside the Spark image's packages: their history in Postgres, a user, a home.
+
+    For the cluster's tests. The platform image proper holds all of requirements.lock, by the Dockerfile.
+    """
+    lock = (ROOT / "requirements.lock").read_text()
+    blocks = re.split(r"\n(?=[a-z0-9])", lock)
+    listed = (
+        "\n".join(b for b in blocks if b.split("==")[0] in ("dagster-postgres", "psycopg2-binary")) + "\n"
+    )
+
+    def make(target: Path) -> None:
+        with tempfile.TemporaryDirectory() as scratch, tarfile.open(target, "w") as tar:
+            (Path(scratch) / "lock").write_text(listed)
+            _install(Path(scratch) / "lock", Path(scratch) / "packages")
+            _compile(Path(scratch) / "packages", "/opt/packages")
+            _add(tar, Path(scratch) / "packages", "opt/packages", leave=r"^opt/packages/(bin|\.lock)(/|$)")
+            _text(tar, "etc/passwd", _passwd() + SPARK_USER + PLATFORM_USER)
+            for name, module in (("dagster", "dagster.__main__"), ("dagster-daemon", "dagster._daemon.cli")):
+                code = f"from {module} import main; main()"
+                _text(tar, f"usr/local/bin/{name}", f"#!/bin/sh\nexec python3 -c '{code}' \"$@\"\n", 0o755)
+            for path in ("opt/dagster", "opt/dagster/dagster_home", "home/asgard"):
+                _directory(tar, path, 0o1777)
+
+    return layer("platform", (listed + PLATFORM_USER).encode(), make)
 
 
 def tests(name: str) -> Path:
@@ -287,6 +320,18 @@ def image(name: str) -> tuple[str, dict[str, object], list[Path]]:
         if name != "asgard":
             layers.append(tests(name))
         return f"localhost/asgard:{'latest' if name == 'asgard' else name}", config, layers
+    if name == "platform":
+        config = {
+            **run_as,
+            "WorkingDir": "/opt/dagster",
+            "User": "10001",
+            "Entrypoint": ["/usr/bin/tini", "--"],
+        }
+        return (
+            "localhost/asgard:platform",
+            config,
+            [base(), spark(), packages(), code(), tests("test"), platform()],
+        )
     if name == "operator":
         config = {**run_as, "User": "185:185", "Entrypoint": ["/usr/bin/entrypoint.sh"]}
         return "localhost/spark-operator:2.5.1", config, [base(), spark(), operator()]
@@ -294,7 +339,9 @@ def image(name: str) -> tuple[str, dict[str, object], list[Path]]:
         return "localhost/trivial:test", {**run_as, "User": "185", "Entrypoint": ["/bin/true"]}, [base()]
     if name == "pause":
         return "localhost/pause:3", {"Entrypoint": ["/pause"]}, [pause()]
-    raise SystemExit(f"images: no image {name!r}; there are asgard, test, other, trivial, operator and pause")
+    raise SystemExit(
+        f"images: no image {name!r}; there are asgard, test, other, platform, trivial, operator and pause"
+    )
 
 
 def import_image(name: str) -> None:
@@ -344,11 +391,11 @@ def _directory(tar: tarfile.TarFile, path: str, mode: int) -> None:
     tar.addfile(info)
 
 
-def _text(tar: tarfile.TarFile, path: str, text: str) -> None:
+def _text(tar: tarfile.TarFile, path: str, text: str, mode: int = 0o644) -> None:
     import io
 
     info = tarfile.TarInfo(path)
-    info.size, info.mode = len(text.encode()), 0o644
+    info.size, info.mode = len(text.encode()), mode
     tar.addfile(info, io.BytesIO(text.encode()))
 
 
@@ -358,7 +405,7 @@ def main() -> None:
         "--import", dest="imported", action="store_true", help="hand the images to containerd"
     )
     parser.add_argument("--output", type=Path, help="write one image as an OCI archive")
-    parser.add_argument("names", nargs="+", help="asgard, test, other, trivial, operator, pause")
+    parser.add_argument("names", nargs="+", help="asgard, test, other, platform, trivial, operator, pause")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for name in given.names:

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from asgard_assets.resources.environment import step_launcher
+from asgard_assets.resources.environment import executor, step_launcher
 from asgard_assets.settings import Settings
 from asgard_assets.spark.s3 import S3Transport
 
@@ -80,6 +80,7 @@ def defs() -> dg.Definitions:
         launcher = type(launcher)(**{**given, **json.loads(changed)})
     return dg.Definitions(
         assets=[slow, brief, hungry, counting, summing],
+        jobs=[dg.define_asset_job("briefly", ["brief"])],
         resources={"step_launcher": launcher, "spark": SparkResource()},
-        executor=dg.in_process_executor,
+        executor=executor(),
     )

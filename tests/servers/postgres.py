@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.servers.builds import free_port, missing, run
 
@@ -18,6 +19,7 @@ class Postgres:
     port: int
     user: str = "dagster"
     database: str = "dagster"
+    password: str = "not-asked-for"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -26,18 +28,36 @@ class Postgres:
             "DAGSTER_PG_HOST": "127.0.0.1",
             "DAGSTER_PG_PORT": str(self.port),
             "DAGSTER_PG_USERNAME": self.user,
-            "DAGSTER_PG_PASSWORD": "not-asked-for",
+            "DAGSTER_PG_PASSWORD": self.password,
             "DAGSTER_PG_DB": self.database,
+        }
+
+    @property
+    def storage(self) -> dict[str, Any]:
+        """The storage of a `dagster.yaml` on this machine."""
+        return {
+            "postgres": {
+                "postgres_db": {
+                    "hostname": "127.0.0.1",
+                    "port": self.port,
+                    "username": self.user,
+                    "password": self.password,
+                    "db_name": self.database,
+                }
+            }
         }
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
-    """A server over `folder`; it trusts every local user."""
+def postgres(folder: Path, address: str = "", password: str = "not-asked-for") -> Iterator[Postgres]:
+    """A server over `folder`; it trusts every local user.
+
+    With an `address` it can be reached there too, and asks who comes from elsewhere for the `password`.
+    """
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
     if not found:
         missing("no Postgres (Debian: apt-get install postgresql)")
-    bin_folder, server = found[-1].parent, Postgres(free_port())
+    bin_folder, server = found[-1].parent, Postgres(free_port(), password=password)
     # It refuses to run as root, and pytest's folders are closed to other users.
     user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
     folder.mkdir(parents=True)
@@ -56,13 +76,19 @@ def postgres(folder: Path) -> Iterator[Postgres]:
             str(data),
             cwd=Path("/"),
         )
-        options = f"-p {server.port} -k {open_folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=500"
+        listen = ",".join(filter(None, ["127.0.0.1", address]))
+        options = f"-p {server.port} -k {open_folder} -c listen_addresses={listen} -c fsync=off -c max_connections=500"
+        if address:
+            with (data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all 0.0.0.0/0 scram-sha-256\n")
         control = [*user, str(bin_folder / "pg_ctl"), "-D", str(data), "-w"]
         with (folder / "log").open("wb") as log:
             subprocess.run([*control, "-o", options, "start"], stdout=log, stderr=log, cwd="/", check=True)
         try:
             connect = ["-h", "127.0.0.1", "-p", str(server.port), "-U", server.user]
             run(*user, str(bin_folder / "createdb"), *connect, server.database, cwd=Path("/"))
+            said = f"ALTER USER {server.user} PASSWORD '{password}'"
+            run(*user, str(bin_folder / "psql"), *connect, "-c", said, server.database, cwd=Path("/"))
             yield server
         finally:
             run(*control, "-m", "immediate", "stop", cwd=Path("/"))
