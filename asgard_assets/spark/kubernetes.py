@@ -12,7 +12,6 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from asgard_assets.errors import SparkJobError
@@ -29,12 +28,11 @@ from asgard_assets.spark.application import (
 )
 from asgard_assets.spark.diagnosis import Limits
 from asgard_assets.spark.kube import Api, ApiRefused, ApiUnreachable
+from asgard_assets.spark.pod_log import PodLog
 from asgard_assets.spark.submit import Driver, Handle, State
 
 MANAGED = "app.kubernetes.io/managed-by"
 RUN_LABEL = "asgard/run-id"
-_LOG_BYTES = 1_000_000
-_LAST_LINES = 200
 _EVENTS = 8
 _GONE_SECONDS = 60
 _AWAY_SECONDS = 180
@@ -58,7 +56,7 @@ class _Watched:
     next_pod: float = 0.0
     next_log: float = 0.0
     unheard: float | None = None
-    log_since: str = ""
+    log: PodLog = field(default_factory=lambda: PodLog(DRIVER))
     tail: str = ""
     hurried: bool = False
     marks: dict[str, float] = field(default_factory=dict)
@@ -219,18 +217,10 @@ class KubernetesSubmitter:
         if watched.pod_since is None or (now < watched.next_log and not watched.state.ended):
             return "", cursor
         watched.next_log = now + max(self.poll_seconds * 1.5, 1.0)
-        query = {"timestamps": "true", "limitBytes": str(_LOG_BYTES)}
-        if watched.log_since:
-            query["sinceTime"] = watched.log_since
-        path = f"{self._core('pods')}/{handle.name}-driver/log"
         try:
-            text = self.api.text(path, container=DRIVER, **query) or ""
-            new, full = _newer(text, watched), len(text.encode()) >= _LOG_BYTES
-            if full and not new:
-                watched.log_since = _next_second(watched.log_since)
-            if full and watched.state.ended:  # there is no next time, and its last lines tell most
-                last = {"timestamps": "true", "tailLines": str(_LAST_LINES)}
-                new += ["…", *_newer(self.api.text(path, container=DRIVER, **last) or "", watched)]
+            new = watched.log.read(
+                self.api, f"{self._core('pods')}/{handle.name}-driver/log", watched.state.ended
+            )
         except (ApiUnreachable, ApiRefused):
             return "", cursor  # the log is a help, not the result: what ended the driver is told by its state
         joined = "".join(f"{line}\n" for line in new)
@@ -437,33 +427,6 @@ def sweep(api: Api, namespace: str, ended: Callable[[str], bool]) -> list[str]:
     return swept
 
 
-def _newer(text: str, watched: _Watched) -> list[str]:
-    """Lines of a pod's log that were not seen before. A line may hold anything but a newline."""
-    new = []
-    for line in text.split("\n"):
-        stamp, _, said = line.partition(" ")
-        if _moment(stamp) > _moment(watched.log_since):
-            watched.log_since = stamp
-            new.append(said)
-    return new
-
-
-def _next_second(stamp: str) -> str:
-    """From where to read on when more was said in one second than one answer holds: `sinceTime` knows no fractions."""
-    zone = re.search(r"Z$|[+-]\d\d:\d\d$", stamp)
-    following = _moment(stamp)[0] + timedelta(seconds=1)
-    return f"{following:%Y-%m-%dT%H:%M:%S}.0{zone.group() if zone else 'Z'}"
-
-
 def _label(text: str) -> str:
     """Text as a label's value: at most 63 characters of those that Kubernetes allows."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", text)[:63].strip("_.-")
-
-
-def _moment(stamp: str) -> tuple[datetime, str]:
-    """A log line's time, to the nanosecond: seconds, then the digits after them."""
-    whole, _, rest = stamp.rstrip("Z").partition(".")
-    try:
-        return datetime.fromisoformat(whole).replace(tzinfo=UTC), rest.ljust(9, "0")
-    except ValueError:
-        return datetime.min.replace(tzinfo=UTC), ""

@@ -88,6 +88,7 @@ def test_runs_steps_and_spark_get_what_the_values_name(world: World) -> None:
         GIVEN
         | EVERYTHING
         | {"secrets.s3": "bucket-keys", "secrets.postgres": "history", "nodeSelector.disk": "fast"}
+        | {"extraEnvironment.CRM_URL": "https://crm", "launcherOptions.start_seconds": "900"}
     )
     rendered = template(**values, **{"sparkSpec.driver.memory": "3g"})
     assert rendered.returncode == 0, rendered.stderr
@@ -110,6 +111,24 @@ def test_runs_steps_and_spark_get_what_the_values_name(world: World) -> None:
     given = {"image": environment["SPARK_IMAGE"]}
     spec = merged({"chart": given, "values": json.loads(environment["ASGARD_SPARK_SPEC"])})
     assert spec.image_pull_secrets == ["registry"] and spec.driver.memory == "3g"
+    for part in (spec.driver, spec.executor):
+        assert part.template and part.template["spec"]["securityContext"]["runAsNonRoot"]
+    assert (environment["ASGARD_POD_VARIABLES"], environment["CRM_URL"]) == ("CRM_URL", "https://crm")
+    assert json.loads(environment["ASGARD_LAUNCHER_OPTIONS"]) == {"start_seconds": 900}
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"webserver.replica": "3"}, "/webserver"),
+        ({"secrets.sources": "token"}, "/secrets/sources"),
+        ({"lake": "/tmp/lake"}, "/lake"),
+        ({"image.tag": "20261128"}, "/image/tag"),
+    ],
+)
+def test_a_misspelled_value_is_named(world: World, values: dict[str, str], named: str) -> None:
+    done = template(**GIVEN | values)
+    assert done.returncode != 0 and named in done.stderr
 
 
 def test_the_launchers_account_may_launch_and_read_no_secret(world: World) -> None:

@@ -47,10 +47,23 @@ k8s:
       tolerations: {{- toYaml .Values.tolerations | nindent 8 }}
 {{- end }}
 
+{{- define "asgard.sparkPod" -}}
+# What a namespace of the Pod Security Standard `restricted` asks of every pod.
+spec:
+  securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+  containers:
+  - name: spark-kubernetes-{{ . }}
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+{{- end }}
+
 {{- define "asgard.sparkSpec" -}}
 {{- $pull := list -}}
 {{- range .Values.imagePullSecrets }}{{ $pull = append $pull .name }}{{ end -}}
 {{- $defaults := dict "imagePullPolicy" .Values.image.pullPolicy -}}
+{{- range $side := list "driver" "executor" -}}
+{{- $template := include "asgard.sparkPod" $side | fromYaml -}}
+{{- $_ := set $defaults $side (dict "template" $template) -}}
+{{- end -}}
 {{- if $pull }}{{ $_ := set $defaults "imagePullSecrets" $pull }}{{ end -}}
 {{- mergeOverwrite $defaults (deepCopy .Values.sparkSpec) | toJson -}}
 {{- end }}
