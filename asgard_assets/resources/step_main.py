@@ -154,7 +154,7 @@ def _guard(wire: Wire, host_seconds: float, done: threading.Event) -> None:
             cancelled = wire.get("cancel") is not None
         except SparkJobError as error:
             if not isinstance(error, Transient):
-                log.exception("somebody else has taken over this step")
+                log.exception("the exchange is closed to this driver, or somebody else writes there: leaving")
                 silent, cancelled = None, True
             else:
                 # An exchange out of reach says nothing about the host; but nobody hears us either.

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -56,20 +56,26 @@ class Api:
                 Credentials({"tokenFile": str(_POD / "token")}),
                 str(_POD / "ca.crt"),
             )
-        file = Path(path or "~/.kube/config").expanduser()
-        if not file.is_file():
+        # As kubectl reads it: several files by colon, what is named first wins.
+        paths = [Path(one).expanduser() for one in (path or "~/.kube/config").split(os.pathsep) if one]
+        files = [one for one in paths if one.is_file()]
+        if not files:
             raise ConfigError(
-                f"no kubeconfig at {file} and no service account here: set KUBECONFIG, or run inside the cluster"
+                f"no kubeconfig at {os.pathsep.join(map(str, paths))} and no service account here: "
+                "set KUBECONFIG, or run inside the cluster"
             )
         import yaml
 
-        config = yaml.safe_load(file.read_text())
-        chosen = _named(config, "contexts", context or config.get("current-context", ""), file)["context"]
-        cluster = _named(config, "clusters", chosen["cluster"], file)["cluster"]
-        user = _named(config, "users", chosen["user"], file)["user"]
-        ca = _file(cluster, "certificate-authority", file.parent)
-        verify: str | bool = ca if ca else not cluster.get("insecure-skip-tls-verify", False)
-        return cls(cluster["server"], Credentials(user, file.parent), verify)
+        configs = [(file, yaml.safe_load(file.read_text()) or {}) for file in files]
+        current = next(
+            (config["current-context"] for _, config in configs if config.get("current-context")), ""
+        )
+        chosen = _named(configs, "contexts", context or current)[0]["context"]
+        cluster, folder = _named(configs, "clusters", chosen["cluster"])
+        user, own_folder = _named(configs, "users", chosen["user"])
+        ca = _file(cluster["cluster"], "certificate-authority", folder)
+        verify: str | bool = ca if ca else not cluster["cluster"].get("insecure-skip-tls-verify", False)
+        return cls(cluster["cluster"]["server"], Credentials(user["user"] or {}, own_folder), verify)
 
     def get(self, path: str, **query: str) -> Any:
         """The object at `path`, None where there is none."""
@@ -198,11 +204,15 @@ class Credentials:
         return self._token
 
 
-def _named(config: Mapping[str, Any], kind: str, name: str, file: Path) -> Mapping[str, Any]:
-    for entry in config.get(kind) or []:
-        if entry["name"] == name:
-            return entry
-    raise ConfigError(f"{file}: no entry {name!r} under {kind}")
+def _named(
+    configs: Sequence[tuple[Path, Mapping[str, Any]]], kind: str, name: str
+) -> tuple[Mapping[str, Any], Path]:
+    """The first entry of that name, and the folder to which its paths are relative."""
+    for file, config in configs:
+        for entry in config.get(kind) or []:
+            if entry["name"] == name:
+                return entry, file.parent
+    raise ConfigError(f"{', '.join(str(file) for file, _ in configs)}: no entry {name!r} under {kind}")
 
 
 def _file(entry: Mapping[str, Any], key: str, folder: Path) -> str | None:

@@ -143,6 +143,13 @@ def talkative(context: dg.AssetExecutionContext) -> None:
     time.sleep(3)
 
 
+@dg.asset(
+    required_resource_keys=LAUNCHED, code_version="1", retry_policy=dg.RetryPolicy(max_retries=1, delay=0.1)
+)
+def dozing() -> None:
+    time.sleep(6)
+
+
 @dg.asset(required_resource_keys=LAUNCHED, code_version="1")
 def adding(context: dg.AssetExecutionContext) -> None:
     context.instance.add_dynamic_partitions("files", ["new.csv", "wrong.csv"])
@@ -173,6 +180,7 @@ def defs() -> dg.Definitions:
             forking,
             threading_on,
             talkative,
+            dozing,
             adding,
         ],
         resources={"step_launcher": launcher, "told": Told(secret=dg.EnvVar("ODD_SECRET"))},

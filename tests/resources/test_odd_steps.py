@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from dagster._core.definitions.reconstruct import ReconstructableJob, Reconstruc
 
 from asgard_assets.errors import SparkJobError
 from asgard_assets.settings import ROOT
+from asgard_assets.spark.s3 import ExchangeUnreachable
 from asgard_assets.spark.transport import FolderTransport
 from tests.resources.odd import LONG
 from tests.resources.test_launcher import failure, left_behind, story, types
@@ -116,3 +118,47 @@ def test_an_exchange_that_cannot_be_removed_does_not_change_how_a_step_ended(
     assert len(told) == 1 and "asgard sweep" in told[0]
     left_out = ("ENGINE_EVENT",)
     assert [one for one in story(log) if told[0] not in str(one) and one[0] not in left_out] == story(usual)
+
+
+def test_a_step_asks_its_exchange_no_more_often_than_it_is_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On S3 each look is a request. Twice a second for events, every five seconds for the driver's beat."""
+    monkeypatch.setenv("ODD_LAUNCHER", '{"poll_seconds": 0.5}')
+    calls, began = [], time.monotonic()
+    for name in ("get", "put"):
+        monkeypatch.setattr(FolderTransport, name, _counted(getattr(FolderTransport, name), calls))
+    run("dozing", launched=True)
+    seconds = time.monotonic() - began
+    assert 10 < len(calls) < 3 * seconds + 20, (
+        len(calls),
+        seconds,
+    )  # a chunk that is there is asked for at once
+
+
+def _counted(call: Any, calls: list[str]) -> Any:
+    def counting(transport: FolderTransport, name: str, *body: bytes) -> Any:
+        calls.append(name)
+        return call(transport, name, *body)
+
+    return counting
+
+
+def test_an_exchange_that_stays_away_is_tried_again_as_the_retry_policy_says(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ODD_LAUNCHER", '{"outage_seconds": 1}')
+    get, away = FolderTransport.get, [3]
+
+    def failing(transport: FolderTransport, name: str) -> bytes | None:
+        if name.startswith("events/") and away[0]:
+            away[0] -= 1
+            raise ExchangeUnreachable("S3 does not answer at s3://lake")
+        return get(transport, name)
+
+    monkeypatch.setattr(FolderTransport, "get", failing)
+    _, log = run("dozing", launched=True)
+    (again,) = [e.dagster_event for e in log if e.dagster_event and e.dagster_event.is_step_up_for_retry]
+    said = str(again.event_specific_data)
+    assert "S3 does not answer at s3://lake" in said and "To fix:" in said
+    assert "PIPELINE_SUCCESS" in types(log)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -49,8 +51,10 @@ def address() -> Iterator[str]:
     server.server_close()
 
 
-def kubeconfig(folder: Path, address: str, user: dict[str, Any]) -> str:
-    cluster = {"server": address, "certificate-authority-data": base64.b64encode(b"ca").decode()}
+def kubeconfig(
+    folder: Path, address: str, user: dict[str, Any], ca: str = base64.b64encode(b"ca").decode()
+) -> str:
+    cluster = {"server": address, "certificate-authority-data": ca}
     config = {
         "current-context": "here",
         "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
@@ -86,6 +90,70 @@ def test_missing_refused_and_away_are_told_apart(tmp_path: Path, address: str) -
             api.get(f"/status/{status}")
     with pytest.raises(ApiUnreachable, match="does not answer"):
         Api.connect(kubeconfig(tmp_path, "http://127.0.0.1:9", {"token": "t"})).get("/pod")
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """A server that knows its callers by certificate, and a kubeconfig's data by which it does."""
+    for command in (
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.crt",
+        "req -newkey rsa:2048 -nodes -subj /CN=one -keyout one.key -out one.csr",
+        "x509 -req -in one.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names -out one.crt",
+    ):
+        (tmp_path / "names").write_text("subjectAltName=IP:127.0.0.1")
+        subprocess.run(["openssl", *command.split()], cwd=tmp_path, check=True, capture_output=True)
+    server = HTTPServer(("127.0.0.1", 0), Server)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "one.crt", tmp_path / "one.key")
+    context.load_verify_locations(tmp_path / "ca.crt")
+    context.verify_mode = ssl.CERT_REQUIRED
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    names = {"certificate-authority": "ca.crt", "client-certificate": "one.crt", "client-key": "one.key"}
+    data = {
+        f"{key}-data": base64.b64encode((tmp_path / name).read_bytes()).decode()
+        for key, name in names.items()
+    }
+    yield f"https://127.0.0.1:{server.server_port}", data
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_keys_that_a_kubeconfig_holds_are_used_and_lie_in_no_file(
+    tmp_path: Path, guarded: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, data = guarded
+    ca = data.pop("certificate-authority-data")
+    path = kubeconfig(tmp_path, address, data, ca)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        assert Api.connect(path).get("/pod") == {"kind": "Pod"}
+    assert not list((tmp_path / "tmp").iterdir())
+    assert len(list(Path("/proc/self/fd").iterdir())) - before <= 3 + 5  # once each, beside connections
+    stranger = base64.b64encode((tmp_path / "one.crt").read_bytes()).decode()
+    with pytest.raises(ApiUnreachable, match="SSLError"):
+        Api.connect(kubeconfig(tmp_path, address, data, stranger)).get("/pod")
+
+
+def test_several_kubeconfigs_are_read_as_one(tmp_path: Path, address: str) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first, second = kubeconfig(tmp_path / "a", address, {"token": "t"}), tmp_path / "b" / "config"
+    there = {"name": "there", "context": {"cluster": "c", "user": "robot"}}
+    second.write_text(
+        yaml.safe_dump({"contexts": [there], "users": [{"name": "robot", "user": {"tokenFile": "token"}}]})
+    )
+    (tmp_path / "b" / "token").write_text("robots\n")
+    both = f"{tmp_path}/absent:{first}:{second}"
+    Api.connect(both).get("/pod")
+    Api.connect(both, context="there").get("/pod")
+    (tmp_path / "b" / "token").write_text("rotated\n")
+    Api.connect(both, context="there").get("/pod")
+    assert [seen[2] for seen in SEEN] == ["Bearer t", "Bearer robots", "Bearer rotated"]
 
 
 def test_what_a_kubeconfig_lacks_is_named(tmp_path: Path, address: str) -> None:
