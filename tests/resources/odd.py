@@ -160,7 +160,9 @@ def adding(context: dg.AssetExecutionContext) -> None:
 def defs() -> dg.Definitions:
     folder = os.environ.get("LAUNCH_FOLDER")
     launcher = (
-        PythonLauncher(folder=folder, poll_seconds=0.05, **json.loads(os.environ.get("ODD_LAUNCHER", "{}")))
+        PythonLauncher(
+            **{"folder": folder, "poll_seconds": 0.05, **json.loads(os.environ.get("ODD_LAUNCHER", "{}"))}
+        )
         if folder
         else dg.ResourceDefinition.none_resource()
     )

@@ -147,14 +147,26 @@ def test_the_production_instance_keeps_history_in_postgres_and_logs_on_s3(
         assert any("said in the step" in text for text in kept)
 
 
-def test_a_local_code_location_imports_neither_kubernetes_nor_boto3_nor_pyspark(tmp_path: Path) -> None:
+ELSEWHERE = {
+    name: CLUSTER[name]
+    for name in ("PIPELINE_NAMESPACE", "SPARK_IMAGE", "SPARK_SERVICE_ACCOUNT", "ASGARD_LAKE")
+}
+
+
+@pytest.mark.parametrize("launcher", ["spark-submit", "kubernetes"])
+def test_a_local_code_location_imports_neither_kubernetes_nor_boto3_nor_pyspark(
+    tmp_path: Path, launcher: str
+) -> None:
+    """Nor does it when it launches steps on a cluster: that host has 250 MB."""
     script = (
-        "import sys; from asgard_assets.resources.environment import executor, resources; resources(); executor();"
-        "print([m for m in ('kubernetes', 'boto3', 'pyspark', 'py4j') if m in sys.modules])"
+        "import sys; from asgard_assets.resources.environment import executor, resources;"
+        "launcher = resources()['step_launcher']; executor();"
+        "getattr(launcher, 'spec_for', lambda *_: 0)({}, {});"
+        "print([m for m in ('kubernetes', 'dagster_k8s', 'boto3', 'pyspark', 'py4j') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={"PATH": "/usr/bin:/bin", "ASGARD_HOME": str(tmp_path), "ASGARD_LAUNCHER": "spark-submit"},
+        env={"PATH": "/usr/bin:/bin", "ASGARD_HOME": str(tmp_path), "ASGARD_LAUNCHER": launcher, **ELSEWHERE},
         capture_output=True,
         text=True,
         cwd=ROOT,

@@ -51,6 +51,8 @@ class Cluster(ThreadingHTTPServer):
             gone = self.objects.pop(path, None)
             # What it owns is collected some time later: here, never.
             return (404, {}) if gone is None else (200, {})
+        if path.rsplit("/", 1)[-1] in ("sparkapplications", "secrets"):
+            return 200, {"items": [thing for name, thing in self.objects.items() if name.startswith(path)]}
         return (200, self.objects[path]) if path in self.objects else (404, {})
 
     def log(self, query: dict[str, str]) -> str:
