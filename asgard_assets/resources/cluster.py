@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError
@@ -14,6 +15,8 @@ from asgard_assets.settings import Settings
 
 if TYPE_CHECKING:
     from asgard_assets.resources.kubernetes import KubernetesStepLauncher
+
+_SECRET = re.compile(r"(SECRET|PASSWORD|TOKEN|ACCESS_KEY|API_?KEY)$", re.IGNORECASE)
 
 
 class Cluster(BaseSettings):
@@ -98,7 +101,13 @@ def kubernetes_launcher(settings: Settings, cluster: Cluster | None = None) -> K
             f"ASGARD_LAUNCHER=kubernetes needs a lake that pods reach, but ASGARD_LAKE is {settings.lake_root!r}; "
             "set ASGARD_LAKE=s3://bucket/prefix"
         )
-    environment = {name: os.environ[name] for name in _names(cluster.pod_variables) if name in os.environ}
+    wanted = _names(cluster.pod_variables)
+    if secret := [name for name in wanted if _SECRET.search(name)]:
+        raise ConfigError(
+            f"ASGARD_POD_VARIABLES: {secret[0]} looks like a secret, and anybody may read an application; put it into a "
+            "Kubernetes Secret and name that in ASGARD_POD_SECRETS (secrets.sources of the Helm chart)"
+        )
+    environment = {name: os.environ[name] for name in wanted if name in os.environ}
     given: dict[str, Any] = {
         "folder": exchange,
         "namespace": cluster.namespace,

@@ -137,7 +137,8 @@ class Api:
                 status=answer.status_code,
                 reason=told.get("reason", ""),
             )
-        return answer.json() if parse else answer.text
+        # A log's type names no charset, for which requests would take Latin-1.
+        return answer.json() if parse else answer.content.decode("utf-8", "replace")
 
     def _session(self) -> Any:
         import requests

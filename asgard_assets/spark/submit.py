@@ -5,6 +5,7 @@ A `Submitter` knows one place where drivers run. Here: a `spark-submit` subproce
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import importlib.util
 import os
@@ -157,7 +158,9 @@ class LocalProcess:
         with open(handle.log, "rb") as file:
             file.seek(cursor)
             new = file.read()
-        return new.decode("utf-8", "replace"), cursor + len(new)
+        # A character of which only the first bytes are there is read next time.
+        text, used = codecs.utf_8_decode(new, "replace", False)
+        return text, cursor + used
 
     def events(self, handle: Handle) -> list[str]:
         return []

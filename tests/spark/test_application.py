@@ -237,6 +237,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Callable[..., KubernetesStepLaun
             '{"start_second": 9}',
             "no field 'start_second'; there are .*start_seconds",
         ),
+        ("ASGARD_POD_VARIABLES", "CRM_URL,CRM_TOKEN", "CRM_TOKEN looks like a secret"),
         ("ASGARD_LAUNCHER_OPTIONS", '{"namespace": "mine"}', "no field 'namespace'"),
         ("ASGARD_LAUNCHER_OPTIONS", '{"start_seconds": "long"}', "ASGARD_LAUNCHER_OPTIONS: start_seconds"),
     ],

@@ -77,6 +77,7 @@ class Handler(BaseHTTPRequestHandler):
             answer = cluster.after(self.command, url.path) or answer
         text = answer[1] if isinstance(answer[1], str) else json.dumps(answer[1])
         self.send_response(answer[0])
+        self.send_header("Content-Type", "text/plain" if isinstance(answer[1], str) else "application/json")
         self.send_header("Content-Length", str(len(text.encode())))
         self.end_headers()
         self.wfile.write(text.encode())
@@ -195,8 +196,8 @@ def test_a_line_with_carriage_returns_and_other_breaks_is_one_line(
     submitter: KubernetesSubmitter, cluster: Cluster
 ) -> None:
     submitter.submit(DRIVER)
-    cluster.lines = [stamped(1, "10 %\r20 %\r30 %"), stamped(2, "a\u2028b\x85c")]
-    assert said(submitter) == "10 %\r20 %\r30 %\na\u2028b\x85c\n"
+    cluster.lines = [stamped(1, "10 %\r20 %\r30 %"), stamped(2, "Größe\u2028日本\x85c")]
+    assert said(submitter) == "10 %\r20 %\r30 %\nGröße\u2028日本\x85c\n"
     assert said(submitter) == ""
 
 

@@ -78,6 +78,16 @@ def test_exit_code_environment_and_output_of_a_driver_are_seen(script: Script) -
     assert not Path(handle.log).exists()
 
 
+def test_a_character_that_is_half_written_is_read_when_it_is_whole(script: Script, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    handle = Handle("x", "", str(log))
+    log.write_bytes("Grö".encode()[:-1])
+    first, cursor = script.logs(handle)
+    log.write_bytes("Größe\xff".encode() + b"\xfe")
+    second, _ = script.logs(handle, cursor)
+    assert first + second == "Größe\xff\ufffd"
+
+
 def test_cancel_ends_even_what_has_left_the_process_group_and_ignores_sigterm(script: Script) -> None:
     code = (
         "import os, signal, subprocess, sys, time;"
