@@ -9,6 +9,7 @@ its files (`notify`) a tick reads the messages, and lists only every `relist_min
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
@@ -199,11 +200,7 @@ def _summed(cursor: Cursor, found: Scan) -> Cursor:
 
 def landing_exists(landing: Landing, source: FileSource) -> bool:
     """False where the source's folder is not there yet, which is no error of anybody's."""
-    from pyarrow import fs as pafs
-
-    if landing.remote:
-        return True
-    return landing.filesystem.get_file_info(landing.full(source.path)).type == pafs.FileType.Directory
+    return landing.remote or os.path.isdir(landing.full(source.path))
 
 
 def _joined(one: Scan, other: Scan) -> Scan:

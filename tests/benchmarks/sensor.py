@@ -3,6 +3,7 @@
     python -m tests.benchmarks.sensor                    # 10,000 new files; 1,000,000 known, ordered and not
     python -m tests.benchmarks.sensor --known 100000
     python -m tests.benchmarks.sensor --home DIR         # keeps the known files there and uses them again
+    python -m tests.benchmarks.sensor --flat --letters 150   # all in one folder, with long names
 
 Every measurement is a fresh process that evaluates real ticks on real files and a real Delta table, as the code
 server does; peak memory is the process's own. Bars: a burst reacts in one tick of at most 10 s; with a million
@@ -20,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 DAY = "2026-10-{:02}"
 WORK = """
@@ -29,13 +31,13 @@ from asgard_assets.components.file_sensor import Cursor, file_sensor
 from asgard_assets.components.files import file_asset
 from asgard_assets.ingest.files.models import FileSource
 from asgard_assets.resources.environment import resources
-ordered, ticks = json.loads(sys.argv[1])
-source = FileSource.model_validate({"name": "s", "path": "s", "ds": {"type": "folder"}, "description": "d", "ordered": ordered})
+ordered, ticks, ds = json.loads(sys.argv[1])
+source = FileSource.model_validate({"name": "s", "path": "s", "ds": {"type": ds}, "description": "d", "ordered": ordered})
 sensor = file_sensor(source)
 defs = dg.Definitions(assets=[file_asset(source)], sensors=[sensor], resources=resources())
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
-import deltalake, pyarrow.fs, pyarrow.parquet  # a code server has them after its first tick
+import deltalake  # a code server has it after its first tick
 cursor, told, start = None, [], peak()
 with dg.DagsterInstance.ephemeral() as instance:
     for _ in range(ticks):
@@ -51,16 +53,18 @@ print(json.dumps({"ticks": told, "before_mb": start, "peak_mb": peak()}))
 """
 
 
-def landing(home: Path, files: int, days: int = 28) -> None:
-    """So many tiny files, spread over days."""
+def landing(home: Path, files: int, days: int = 28, flat: bool = False, letters: int = 8) -> None:
+    """So many tiny files, spread over days: a folder each, or all in one, named after their day."""
     for day in range(days):
-        folder = home / "landing" / "s" / f"ds={DAY.format(day + 5) if day < 27 else '2026-11-01'}"
-        folder.mkdir(parents=True)
+        name = DAY.format(day + 5) if day < 27 else "2026-11-01"
+        folder = home / "landing" / "s" / ("" if flat else f"ds={name}")
+        folder.mkdir(parents=True, exist_ok=flat)
         for number in range(day, files, days):
-            os.close(os.open(folder / f"{number:08}.csv", os.O_CREAT | os.O_WRONLY))
+            path = folder / f"{name + '_' if flat else ''}{number:0{letters}}.csv"
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
 
 
-def know(home: Path) -> None:
+def know(home: Path, flat: bool = False) -> None:
     """Commit all files as loaded, as the loader does, without reading them."""
     import pyarrow as pa
 
@@ -71,9 +75,8 @@ def know(home: Path) -> None:
     from asgard_assets.ingest.files.plans import app_id, write_plan
     from asgard_assets.lake import Lake
 
-    source = FileSource.model_validate(
-        {"name": "s", "path": "s", "ds": {"type": "folder"}, "description": "d"}
-    )
+    rule = {"type": "filename" if flat else "folder"}
+    source = FileSource.model_validate({"name": "s", "path": "s", "ds": rule, "description": "d"})
     lake, days = Lake(str(home / "lake")), dict[str, list[File]]()
     for file in walk(Landing(str(home / "landing")), source):
         days.setdefault(day_of(source, file) or "", []).append(file)
@@ -84,20 +87,19 @@ def know(home: Path) -> None:
     open_manifest(lake, "s", fold=True)
 
 
-def measure(home: Path, ordered: bool, ticks: int = 8) -> dict[str, object]:
+def measure(home: Path, ordered: bool, ticks: int = 8, flat: bool = False) -> dict[str, Any]:
     env = os.environ | {"ASGARD_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes"}
-    env["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # as the chart sets it for the code server
+    told = json.dumps([ordered, ticks, "filename" if flat else "folder"])
     done = subprocess.run(
-        [sys.executable, "-c", WORK, json.dumps([ordered, ticks])], env=env, capture_output=True, text=True, check=False
-    )  # fmt: skip
+        [sys.executable, "-c", WORK, told], env=env, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _line(name: str, found: dict[str, object]) -> str:
+def _line(name: str, found: dict[str, Any]) -> str:
     ticks = found["ticks"]
-    assert isinstance(ticks, list)
     wall, cpu = ([t[name] for t in ticks] for name in ("wall", "cpu"))
     asked = sum(t["runs"] for t in ticks), sum(t["files"] for t in ticks)
     return (
@@ -111,6 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--burst", type=int, default=10_000)
     parser.add_argument("--known", type=int, default=1_000_000)
     parser.add_argument("--home", type=Path)
+    parser.add_argument("--flat", action="store_true", help="all known files in one folder")
+    parser.add_argument("--letters", type=int, default=8, help="length of their names")
     given = parser.parse_args(arguments)
     out = sys.stdout.write
     with tempfile.TemporaryDirectory(prefix="asgard-sensor-") as name:
@@ -119,17 +123,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = given.home or Path(name) / "known"
         began = time.perf_counter()
         if not (known / "landing").exists():
-            landing(known, given.known)
+            landing(known, given.known, flat=given.flat, letters=given.letters)
         if not (known / "lake").exists():
-            know(known)
+            know(known, given.flat)
         out(f"{given.known} files made and committed in {time.perf_counter() - began:.0f} s\n")
         sys.stdout.flush()
-        out(_line(f"{given.known} known, unordered", measure(known, ordered=False)))
+        out(_line(f"{given.known} known, unordered", measure(known, False, flat=given.flat)))
         # The first ticks of an ordered source find out how far it is loaded; that is kept.
-        out(_line("the same, ordered", measure(known, ordered=True, ticks=40)))
-        last = known / "landing" / "s" / "ds=2026-11-01" / "99999999.csv"
+        out(_line("the same, ordered", measure(known, True, 40, given.flat)))
+        name = "9" * given.letters + ".csv"
+        folder = known / "landing" / "s"
+        last = folder / (f"2026-11-01_{name}" if given.flat else f"ds=2026-11-01/{name}")
         last.write_text("id\n1\n")
-        out(_line("and one new file, ordered", measure(known, ordered=True, ticks=10)))
+        out(_line("and one new file, ordered", measure(known, True, 10, given.flat)))
         last.unlink()
     return 0
 

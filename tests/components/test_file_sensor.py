@@ -23,6 +23,7 @@ from asgard_assets.ingest.files.plans import app_id, write_plan
 from asgard_assets.lake import Lake
 from asgard_assets.resources.environment import resources
 from asgard_assets.settings import Settings
+from tests.benchmarks import sensor
 from tests.fakes.receiver import Receiver, receiving
 
 DAYS = ["2026-10-05", "2026-10-06"]
@@ -253,3 +254,15 @@ def test_without_a_webhook_nothing_is_posted_and_a_refusal_is_an_error(
     receiver.status = 500
     with pytest.raises(ConfigError, match="HTTP 500"):
         alert_owner(failed_run(instance))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flat", [False, True])
+def test_ticks_with_many_known_files_stay_small(tmp_path: Path, flat: bool) -> None:
+    """A smaller version of `tests.benchmarks.sensor`, which has a million and a bar of 200 MB."""
+    sensor.landing(tmp_path, 40_000, flat=flat, letters=100)
+    sensor.know(tmp_path, flat)
+    for ordered in (False, True):
+        found = sensor.measure(tmp_path, ordered, 2, flat)
+        assert [tick["said"] for tick in found["ticks"]][-1] == "every file is loaded"
+        assert found["peak_mb"] < 185, found

@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
+from asgard_assets.ingest.files import objects
 from asgard_assets.lake import Lake
 
 
@@ -38,8 +39,7 @@ class Control:
 def read_control(lake: Lake, source: str) -> Control:
     """What was decided; the default where nothing was."""
     try:
-        with lake.filesystem.open_input_stream(_path(lake, source)) as stream:
-            told = json.loads(stream.read())
+        told = json.loads(objects.read(lake, _path(source)))
     except FileNotFoundError:
         return Control()
     pause = told.get("pause")
@@ -78,15 +78,9 @@ def note_alert(lake: Lake, source: str, problem: str) -> None:
     _write(lake, source, replace(read_control(lake, source), alerted=problem))
 
 
-def _path(lake: Lake, source: str) -> str:
-    return f"{lake.root.removeprefix('s3://')}/_control/{source}.json"
+def _path(source: str) -> str:
+    return f"_control/{source}.json"
 
 
 def _write(lake: Lake, source: str, control: Control) -> None:
-    path = _path(lake, source)
-    lake.filesystem.create_dir(path.rpartition("/")[0], recursive=True)
-    draft = path if lake.remote else f"{path}.{datetime.now(UTC).timestamp()}"
-    with lake.filesystem.open_output_stream(draft) as stream:
-        stream.write(json.dumps(asdict(control)).encode())
-    if draft != path:
-        lake.filesystem.move(draft, path)
+    objects.write(lake, _path(source), json.dumps(asdict(control)).encode())

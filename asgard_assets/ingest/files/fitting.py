@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-from asgard_assets.ingest.files.moments import day_of_text, moment_of_text
 from asgard_assets.ingest.files.readers.json_text import as_text
+from asgard_assets.ingest.files.scalars import Misfit, scalar
 from asgard_assets.ingest.files.types import (
     Number,
     clean_name,
@@ -40,10 +37,6 @@ class Fitted:
     left: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
     want: pa.DataType | None = None
     shown: pa.DataType | None = None
-
-
-class _Misfit(Exception):
-    pass
 
 
 def infer(values: Values, text: bool) -> tuple[Values, pa.DataType]:
@@ -103,7 +96,7 @@ def fit(values: Values, target: pa.DataType, text: bool, declared: bool) -> Fitt
         rest: dict[str, Any] = {}
         try:
             found.append(_value(value, target, declared, text, "", rest))
-        except _Misfit:
+        except Misfit:
             found.append(None)
             rest = {"": value}
         if rest:
@@ -155,7 +148,7 @@ def _fast_array(
         return None
     try:
         return pa.chunked_array([_cast(values.combine_chunks(), target)])
-    except (pa.ArrowException, _Misfit):
+    except (pa.ArrowException, Misfit):
         return None
 
 
@@ -208,7 +201,7 @@ def _cast(array: pa.Array, target: pa.DataType) -> pa.Array:
     if t.is_struct(target) and t.is_struct(array.type):
         inside = {clean_name(f.name).lower(): array.field(i) for i, f in enumerate(array.type.fields)}
         if len(inside) != array.type.num_fields:
-            raise _Misfit  # two fields that differ in case only
+            raise Misfit  # two fields that differ in case only
         children = [
             _cast(inside[f.name.lower()], f.type)
             if f.name.lower() in inside
@@ -229,7 +222,7 @@ def _cast(array: pa.Array, target: pa.DataType) -> pa.Array:
 
 
 def _value(v: Any, target: pa.DataType, declared: bool, text: bool, path: str, rest: dict[str, Any]) -> Any:
-    """One value as `target` takes it. Raises _Misfit; what is left of a struct's fields goes to `rest`."""
+    """One value as `target` takes it. Raises Misfit; what is left of a struct's fields goes to `rest`."""
     import pyarrow as pa
 
     t = pa.types
@@ -241,27 +234,27 @@ def _value(v: Any, target: pa.DataType, declared: bool, text: bool, path: str, r
         and not (text or declared)
         and not t.is_string(target)
     ):
-        raise _Misfit
+        raise Misfit
     if isinstance(v, str) and not declared and not t.is_string(target) and not t.is_nested(target):
         if unify(target, _shown(v, True)) != target:
-            raise _Misfit
+            raise Misfit
     if t.is_string(target):
         return as_text(v)
     if t.is_struct(target):
         return _struct(v, target, declared, text, path, rest)
     if t.is_list(target):
         if not isinstance(v, (list, tuple)):
-            raise _Misfit
+            raise Misfit
         return [_whole(each, target.value_type, declared, text) for each in v]
     if t.is_map(target):
         pairs = list(v.items()) if isinstance(v, dict) else v
         if not isinstance(pairs, list):
-            raise _Misfit
+            raise Misfit
         return [
             (_whole(k, target.key_type, declared, text), _whole(x, target.item_type, declared, text))
             for k, x in pairs
         ]
-    return _scalar(v, target)
+    return scalar(v, target)
 
 
 def _whole(v: Any, target: pa.DataType, declared: bool, text: bool) -> Any:
@@ -269,13 +262,13 @@ def _whole(v: Any, target: pa.DataType, declared: bool, text: bool) -> Any:
     rest: dict[str, Any] = {}
     found = _value(v, target, declared, text, "", rest)
     if rest:
-        raise _Misfit
+        raise Misfit
     return found
 
 
 def _struct(v: Any, target: pa.DataType, declared: bool, text: bool, path: str, rest: dict[str, Any]) -> Any:
     if not isinstance(v, dict):
-        raise _Misfit
+        raise Misfit
     fields = {f.name.lower(): f for f in target.fields}
     found: dict[str, Any] = {}
     for name, inner in v.items():
@@ -287,132 +280,9 @@ def _struct(v: Any, target: pa.DataType, declared: bool, text: bool, path: str, 
             continue
         try:
             found[known.name] = _value(inner, known.type, declared, text, where, rest)
-        except _Misfit:
+        except Misfit:
             rest[where] = inner
     return found
-
-
-def _scalar(v: Any, target: pa.DataType) -> Any:
-    import pyarrow as pa
-
-    t = pa.types
-    try:
-        if t.is_boolean(target):
-            return _boolean(v)
-        if isinstance(v, bool):
-            raise _Misfit
-        if t.is_integer(target):
-            return _integer(v, target.bit_width)
-        if t.is_floating(target):
-            return _float(v, target)
-        if t.is_decimal(target):
-            return _decimal(v, target)
-        if t.is_date(target):
-            return _date(v)
-        if t.is_timestamp(target):
-            return _timestamp(v)
-    except (ValueError, OverflowError, InvalidOperation) as error:
-        raise _Misfit from error
-    if t.is_binary(target) and isinstance(v, (bytes, str)):
-        return v.encode() if isinstance(v, str) else v
-    raise _Misfit
-
-
-def _boolean(v: Any) -> bool:
-    if isinstance(v, bool):
-        return v
-    if isinstance(v, str) and (word := v.strip().lower()) in ("true", "false", "1", "0"):
-        return word in ("true", "1")
-    raise _Misfit
-
-
-def _integer(v: Any, bits: int) -> int:
-    if isinstance(v, str):
-        if not re.fullmatch(r"\s*[+-]?[0-9]+\s*", v):
-            raise _Misfit
-        v = int(v)
-    if isinstance(v, (float, Decimal)):
-        if v != int(v) or (isinstance(v, float) and abs(v) > 2**53):
-            raise _Misfit
-        v = int(v)
-    if not isinstance(v, int) or not -(2 ** (bits - 1)) <= v < 2 ** (bits - 1):
-        raise _Misfit
-    return v
-
-
-def _float(v: Any, target: pa.DataType) -> float:
-    if isinstance(v, (str, int, float, Decimal)):
-        found = float(v)
-        if isinstance(v, str) and (_overflows(v, found) or not _plain(v)):
-            raise _Misfit
-        if isinstance(v, int) and int(found) != v:
-            raise _Misfit
-        if isinstance(v, Decimal) and Decimal(repr(found)) != v:
-            raise _Misfit
-        if target.bit_width == 32 and found == found:
-            import struct
-
-            # A decimal fraction is never quite a binary one; a number that is one must be kept as it is.
-            short = struct.unpack("f", struct.pack("f", found))[0]
-            if short != found and (not isinstance(v, str) or _overflows(v, short)):
-                raise _Misfit
-            found = short
-        if isinstance(v, str) and re.fullmatch(r"\s*[+-]?[0-9]+\s*", v) and int(found) != int(v):
-            raise _Misfit
-        return found
-    raise _Misfit
-
-
-def _plain(text: str) -> bool:
-    """Whether a number is written as everyone does: Python alone takes `1_0` for ten."""
-    return text.isascii() and "_" not in text
-
-
-def _overflows(text: str, found: float) -> bool:
-    """Whether a number was written that a double can only take for infinite, or for 0."""
-    mantissa = text.lower().partition("e")[0]
-    digits = any(char in "123456789" for char in mantissa)
-    return digits and (found == 0 or found in (float("inf"), float("-inf")))
-
-
-def _decimal(v: Any, target: pa.DataType) -> Decimal:
-    if not isinstance(v, (str, int, float, Decimal)):
-        raise _Misfit
-    if isinstance(v, str) and not _plain(v):
-        raise _Misfit
-    found = Decimal(repr(v)) if isinstance(v, float) else Decimal(v.strip() if isinstance(v, str) else v)
-    sign, digits, exponent = found.as_tuple()
-    if not isinstance(exponent, int):
-        raise _Misfit  # NaN and infinity
-    while digits and digits[-1] == 0 and exponent < 0:
-        digits, exponent = digits[:-1], exponent + 1
-    if -exponent > target.scale or len(digits) + exponent > target.precision - target.scale:
-        raise _Misfit
-    return Decimal((sign, digits or (0,), exponent))
-
-
-def _date(v: Any) -> date:
-    if isinstance(v, datetime):
-        if v.time() != v.time().min:
-            raise _Misfit
-        return v.date()
-    if isinstance(v, date):
-        return v
-    if isinstance(v, str):
-        return day_of_text(v)
-    raise _Misfit
-
-
-def _timestamp(v: Any) -> datetime:
-    if isinstance(v, str):
-        if re.search(r"[.,][0-9]{6}[0-9]*[1-9]", v):
-            raise _Misfit  # a table keeps microseconds
-        v = moment_of_text(v)
-    if isinstance(v, date) and not isinstance(v, datetime):
-        v = datetime(v.year, v.month, v.day)  # noqa: DTZ001
-    if not isinstance(v, datetime) or getattr(v, "nanosecond", 0):
-        raise _Misfit  # a table keeps microseconds
-    return v.replace(tzinfo=UTC) if v.tzinfo is None else v.astimezone(UTC)
 
 
 def _texts(values: Values) -> pa.Array:

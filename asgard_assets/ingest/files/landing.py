@@ -33,7 +33,11 @@ _NOT_YET = {
 """Stores that go through this same seam once the suite runs on them."""
 
 
-@dataclass(frozen=True, order=True)
+_NAMES_BYTES, _NAME_BYTES = 12 << 20, 57
+"""Names of one folder held at once, and what each of them is besides its letters."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
 class File:
     """A file as a listing saw it. Path is relative to the landing root; times are microseconds UTC.
 
@@ -161,35 +165,59 @@ def _hidden(name: str) -> bool:
 def _walk_local(
     root: str, folder: str, after: str, days: Set[str] | None, mark: str, top: bool = False
 ) -> Iterator[File]:
-    here = f"{folder}/"
-    names: list[str] = []
-    try:
-        # Names only, a folder with its slash so that it sorts as its files do; a million of them are 90 MB.
-        with os.scandir(f"{root}/{folder}") as entries:
-            for entry in entries:
-                name = entry.name + "/" if _is_folder(entry) else entry.name
-                if not _hidden(name) and _reaches(here + name, after) and not _leads_back(entry):
-                    names.append(name)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if not top:
-            return  # removed while we walked, as a listing a moment later would find
-        raise missing(root, folder) from error
-    except OSError as error:
-        raise SourceError(f"{root}/{folder} cannot be listed: {error}", source=folder) from error
-    names.sort()
-    for name in names:
-        if name.endswith("/"):
-            if _wanted(name[:-1], days, mark):
-                yield from _walk_local(root, here + name[:-1], after, days, mark)
-            continue
+    here, more = f"{folder}/", True
+    inside = after[len(here) :] if after.startswith(here) else "" if after < here else None
+    while more and inside is not None:
         try:
-            stat = os.stat(f"{root}/{here}{name}")
+            names, more = _next_names(f"{root}/{folder}", inside)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if not top:
+                return  # removed while we walked, as a listing a moment later would find
+            raise missing(root, folder) from error
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ELOOP):
-                continue  # gone, or a link to nowhere or to itself
-            raise SourceError(f"{root}/{here}{name} cannot be looked at: {error}", source=folder) from error
-        if S_ISREG(stat.st_mode):
-            yield File(here + name, stat.st_size, stat.st_mtime_ns // 1000)
+            raise SourceError(f"{root}/{folder} cannot be listed: {error}", source=folder) from error
+        for name in names:
+            if name == inside:
+                continue  # a folder that the look before ended with
+            if name.endswith("/"):
+                if _wanted(name[:-1], days, mark):
+                    yield from _walk_local(root, here + name[:-1], after, days, mark)
+                continue
+            try:
+                stat = os.stat(f"{root}/{here}{name}")
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ELOOP):
+                    continue  # gone, or a link to nowhere or to itself
+                raise SourceError(
+                    f"{root}/{here}{name} cannot be looked at: {error}", source=folder
+                ) from error
+            if S_ISREG(stat.st_mode):
+                yield File(here + name, stat.st_size, stat.st_mtime_ns // 1000)
+        inside = names[-1] if names else None
+
+
+def _next_names(folder: str, after: str) -> tuple[list[str], bool]:
+    """The first names in order that are or hold something behind `after`, and whether there are more.
+
+    A folder's name ends with its slash, so that it sorts as its files do. A million names are 90 MB: those that
+    come late in the order are left for the next look.
+    """
+    names: list[str] = []
+    size, last, more = 0, "", False
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name + "/" if _is_folder(entry) else entry.name
+            if last and name > last:
+                more = True
+            elif not _hidden(name) and _reaches(name, after) and not _leads_back(entry):
+                names.append(name)
+                size += len(name) + _NAME_BYTES
+                if size > _NAMES_BYTES:
+                    names.sort()
+                    del names[len(names) // 2 :]
+                    size, last, more = sum(map(len, names)) + len(names) * _NAME_BYTES, names[-1], True
+    names.sort()
+    return names, more
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Literal
 
+from asgard_assets.ingest.files import objects
 from asgard_assets.ingest.files.landing import File, Landing, walk
 from asgard_assets.ingest.files.manifest import Known, Manifest, open_manifest
 from asgard_assets.ingest.files.models import FileSource
-from asgard_assets.ingest.files.plans import frugal
+from asgard_assets.ingest.files.quarantine import failed_files
 from asgard_assets.lake import Lake
 
 State = Literal["pending", "loaded", "changed", "deleted", "failed"]
@@ -138,8 +139,7 @@ def scan_announced(lake: Lake, landing: Landing, source: FileSource, files: Iter
 def watermark(manifest: Manifest) -> str | None:
     """The name up to which every file of an ordered source was seen loaded; None where there is none yet."""
     try:
-        with manifest.lake.filesystem.open_input_stream(_watermark_path(manifest)) as stream:
-            told = json.loads(stream.read())
+        told = json.loads(objects.read(manifest.lake, _watermark_path(manifest)))
     except FileNotFoundError:
         return None
     # A table restored to an earlier version has lower numbers: what lies below must be looked at again.
@@ -148,27 +148,11 @@ def watermark(manifest: Manifest) -> str | None:
 
 def _write_watermark(manifest: Manifest, path: str) -> None:
     content = json.dumps({"path": path, "numbers": sum(manifest.numbers.values())}).encode()
-    where = _watermark_path(manifest)
-    manifest.lake.filesystem.create_dir(where.rpartition("/")[0], recursive=True)
-    with manifest.lake.filesystem.open_output_stream(where) as stream:
-        stream.write(content)
+    objects.write(manifest.lake, _watermark_path(manifest), content)
 
 
 def _watermark_path(manifest: Manifest) -> str:
-    return f"{manifest.lake.root.removeprefix('s3://')}/_manifest/{manifest.source}/watermark.json"
-
-
-def failed_files(lake: Lake, source: str) -> dict[str, tuple[str, str]]:
-    """Files in quarantine as a whole: version and reason by path. Read file by file, for a sensor has no 50 MB to
-    spare for pyarrow's datasets."""
-    found: dict[str, tuple[str, str]] = {}
-    for uri in lake.files("quarantine", source):
-        with lake.filesystem.open_input_file(uri.removeprefix("s3://")) as file:
-            for batch in frugal(file).iter_batches(columns=["kind", "file", "version", "reason"]):
-                for row in batch.to_pylist():
-                    if row["kind"] == "file":
-                        found[row["file"]] = (row["version"], row["reason"])
-    return found
+    return f"_manifest/{manifest.source}/watermark.json"
 
 
 def file_states(

@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ConfigError
+from asgard_assets.ingest.files.batch import batch_of
 from asgard_assets.ingest.files.conform import Shape, technical_fields
 from asgard_assets.ingest.files.fitting import retyped
-from asgard_assets.ingest.files.landing import File, Landing, walk
-from asgard_assets.ingest.files.listing import chosen, day_of, merged, newest_generation, watermark
+from asgard_assets.ingest.files.landing import File, Landing
 from asgard_assets.ingest.files.manifest import open_manifest
 from asgard_assets.ingest.files.merge import Merged, merge, seen_days
 from asgard_assets.ingest.files.models import TECHNICAL, ByColumn, FileSource, Upsert
@@ -131,7 +131,7 @@ def load(
     # Before listing: a load that commits one of the days after this line wins, and this one is told.
     others = seen_days(lake, source)
     seen = lake.epochs("bronze", source.name, days)
-    batch = _batch(lake, landing, source, days, full, set(again))
+    batch = batch_of(lake, landing, source, days, full, set(again))
     staging = lake.stage("bronze", source.name, _schema(fields), days, seen)
     if batch.undated:
         log.warning("%s: no day in the name of %s", source.name, ", ".join(batch.undated[:5]))
@@ -174,6 +174,7 @@ def load(
     for bad in bad_files:
         figures[bad.ds].failed_files += 1
     lost = {bad.file.path for bad in bad_files}
+    changed = {outcome.path for outcome in outcomes if outcome.changed}
     parts = [
         p for p in parts if p.quarantine or (p.load_day not in failed and not lost.intersection(p.files))
     ]
@@ -189,7 +190,8 @@ def load(
     if isinstance(source.ds, ByColumn):
         touched = sorted({p.day for p in parts if not p.quarantine} | (set(open_days) - failed.keys()))
     staging = replace(staging, schema=_schema(fields), days=tuple(dict.fromkeys([*touched, *failed])))
-    replaced = frozenset(batch.replaced - {f.path for d in failed for f in batch.todo.get(d, ())})
+    # What the table has of a file that changed meanwhile stays until the file is loaded.
+    replaced = frozenset(batch.replaced - changed - {f.path for d in failed for f in batch.todo.get(d, ())})
     loaded = Loaded(
         source,
         staging,
@@ -255,60 +257,8 @@ def commit(
         published = lake.amend(staging, rewrite, plans, days, metadata)
     fields = present_columns(staging.schema)
     record(lake, source.name, fields, loaded.changes, loaded.absent, plan.number)
+    open_manifest(lake, source.name, fold=True)  # here, for sensors are not to hold what a big load read
     return published
-
-
-@dataclass
-class _Batch:
-    """What is to be loaded of each day, and what the table already has of it."""
-
-    todo: dict[str, list[File]]
-    numbers: dict[str, int]
-    replaced: set[str] = field(default_factory=set[str])
-    moved_from: set[str] = field(default_factory=set[str])
-    deleted: dict[str, int] = field(default_factory=dict[str, int])
-    gone: dict[str, list[File]] = field(default_factory=dict[str, list[File]])
-    undated: tuple[str, ...] = ()
-    whole_days: bool = False
-
-
-def _batch(
-    lake: Lake, landing: Landing, source: FileSource, days: Sequence[str], full: bool, again: set[str]
-) -> _Batch:
-    table = lake.table("bronze", source.name)
-    manifest = open_manifest(lake, source.name, fold=True)
-    numbers = {d: (table.transaction_version(app_id(source.name, d)) or 0) if table else 0 for d in days}
-    # Loaded, but by plans that are gone: what lies there replaces its own rows.
-    untold = {d for d in days if d in manifest.broken or numbers[d] != manifest.numbers.get(d, 0)}
-    found = _Batch({day: [] for day in days}, numbers, whole_days=source.overwrites)
-    undated: list[str] = []
-    start = watermark(manifest) if source.ordered and not (full or again or source.overwrites) else None
-    for path, listed, known in merged(walk(landing, source, start, set(days)), manifest, start or ""):
-        if listed is None:
-            if known is not None and known.ds in numbers:
-                found.deleted[known.ds] = found.deleted.get(known.ds, 0) + 1
-                if source.merge is not None and source.files == "add":
-                    found.gone.setdefault(known.ds, []).append(known.file)
-            continue
-        day = day_of(source, listed) if chosen(source, path) else ""
-        if day is None:
-            undated.append(path.encode("utf-8", "backslashreplace").decode())
-        elif day in found.todo:
-            same = known is not None and known.file.version == listed.version
-            if not same or full or source.overwrites or path in again:
-                found.todo[day].append(listed)
-                if known is not None or day in untold:
-                    found.replaced.add(path)
-                if known is not None and known.ds != day and not source.overwrites:
-                    found.moved_from.add(known.ds)
-                    found.numbers[known.ds] = manifest.numbers.get(known.ds, 0)
-    if source.files == "snapshot":
-        found.todo = {day: newest_generation(files) for day, files in found.todo.items()}
-    if source.overwrites:
-        kept = found.gone
-        found.deleted = {d: n for d, n in found.deleted.items() if d in kept or not found.todo.get(d)}
-    found.undated = tuple(undated)
-    return found
 
 
 def known_columns(source: FileSource, present: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
@@ -340,17 +290,12 @@ def _judged(
         if outcome.error:
             errors.setdefault(outcome.ds, {})[outcome.path] = outcome
     failed: dict[str, str] = {}
-    quarantined = [
-        BadFile(files[path], day, o.error)
-        for day, found in errors.items()
-        for path, o in found.items()
-        if not o.changed
-    ]
     for day in days:
         found = errors.get(day, {})
         reasons = [o.error for o in found.values()]
         limits = source.limits
-        if len(reasons) > limits.bad_files or any(o.changed for o in found.values()):
+        # A day that is overwritten would lose the rows that it has of a file that changed meanwhile.
+        if len(reasons) > limits.bad_files or (source.overwrites and any(o.changed for o in found.values())):
             shown = reasons[:5] + ([f"and {len(reasons) - 5} files more"] if len(reasons) > 5 else [])
             failed[day] = "; ".join(shown)
         elif limits.bad_rows is not None and bad[day] > limits.bad_rows:
@@ -359,7 +304,13 @@ def _judged(
             failed[day] = (
                 f"{bad[day]} of {rows[day]} records are in quarantine, above the share {limits.bad_share}"
             )
-    return failed, quarantined
+    # A file that changed while its day failed is simply not loaded yet.
+    return failed, [
+        BadFile(files[path], day, o.error)
+        for day, found in errors.items()
+        for path, o in found.items()
+        if not (o.changed and day in failed)
+    ]
 
 
 def _sweep(lake: Lake, staging: Staging, quarantine: Staging, parts: Sequence[Part]) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote_plus
 
 from asgard_assets.errors import SourceError
+from asgard_assets.ingest.files import objects
 from asgard_assets.ingest.files.landing import File, Landing, aws_client
 from asgard_assets.ingest.files.models import FileSource, FromFolder
 
@@ -174,25 +175,16 @@ class _Folder:
         self._landing, self._path = landing, path
 
     def receive(self, most: int, seconds: float) -> Iterator[tuple[str, str]]:
-        from pyarrow import fs as pafs
-
-        files, end = self._landing.filesystem, time.monotonic() + seconds
-        selector = pafs.FileSelector(self._landing.full(self._path), allow_not_found=True)
+        end = time.monotonic() + seconds
         try:
-            infos = sorted(files.get_file_info(selector), key=lambda info: info.path)
-            for info in infos[:most]:
-                if info.type != pafs.FileType.File or info.base_name.startswith("."):
-                    continue
+            for name in objects.names(self._landing, self._path)[:most]:
                 if time.monotonic() > end:
                     return
-                with files.open_input_stream(info.path) as stream:
-                    yield info.path, stream.read().decode("utf-8", "replace")
+                path = f"{self._path}/{name}"
+                yield path, objects.read(self._landing, path).decode("utf-8", "replace")
         except OSError as error:
             raise SourceError(f"{self._path} cannot be read: {error}", source=self._path) from error
 
     def remove(self, handles: Sequence[str]) -> None:
         for path in handles:
-            try:
-                self._landing.filesystem.delete_file(path)
-            except FileNotFoundError:
-                continue
+            objects.remove(self._landing, path)

@@ -1,6 +1,7 @@
 """Batch plans: what a load will read, written down before it reads.
 
-Plan N of a source is an immutable Parquet file of (path, ds, size, time, etag). The commit that publishes a day
+Plan N of a source is an immutable file of JSON lines, gzipped: what it is, then each file as
+`[path, size, time, etag, ds]`. The commit that publishes a day
 carries N as the transaction number of `source/day`, and the plan says which number that day had before. So the
 plans that were committed for a day are exactly those on the chain that begins at the day's transaction number:
 a load that was killed before its commit has left a plan on no chain, and no other day can hide it.
@@ -10,20 +11,20 @@ a load that was killed before its commit has left a plan on no chain, and no oth
 
 from __future__ import annotations
 
+import gzip
 import json
-import os
-import uuid
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from asgard_assets.ingest.files.landing import File, s3_client
+from asgard_assets.ingest.files import objects
+from asgard_assets.ingest.files.landing import File
 from asgard_assets.lake import Lake
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+_SUFFIX = ".jsonl.gz"
+_HEAD_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -64,120 +65,84 @@ def write_plan(
     while True:
         number += 1
         plan = Plan(source, number, dict(previous), listed, replaces)
-        if write_once(lake, f"{folder(lake, source)}/{number:08d}.parquet", _to_parquet(plan)):
+        if objects.write_once(lake, _path(source, number), _content(plan)):
             return plan
 
 
-def read_plan(lake: Lake, source: str, number: int) -> Plan | None:
-    """Plan `number`; None where its file is gone."""
-    import pyarrow as pa
+@dataclass(frozen=True)
+class PlanFile:
+    """A plan of which no more than the beginning was read: there may be a million files in it."""
 
+    lake: Lake
+    source: str
+    number: int
+    previous: Mapping[str, int]
+    replaces: bool
+    _whole: bytes | None
+
+    def plan(self) -> Plan:
+        """All of it."""
+        content = self._whole
+        if content is None:
+            content = objects.read(self.lake, _path(self.source, self.number))
+        files: dict[str, list[File]] = {}
+        for path, size, modified_us, etag, day in rows_of(gzip.decompress(content).partition(b"\n")[2]):
+            files.setdefault(day, []).append(File(path, size, modified_us, etag))
+        listed = {day: tuple(found) for day, found in files.items()}
+        return Plan(self.source, self.number, self.previous, listed, self.replaces)
+
+
+def open_plan(lake: Lake, source: str, number: int) -> PlanFile | None:
+    """Plan `number`; None where its file is gone."""
     try:
-        with lake.filesystem.open_input_file(f"{folder(lake, source)}/{number:08d}.parquet") as file:
-            table = frugal(pa.BufferReader(file.read())).read(use_threads=False)
+        content = objects.read(lake, _path(source, number), size=_HEAD_BYTES)
     except FileNotFoundError:
         return None
-    told = json.loads((table.schema.metadata or {})[b"plan"])
-    files: dict[str, list[File]] = {}
-    for row in table.to_pylist():
-        files.setdefault(row.pop("ds"), []).append(File(**row))
-    return Plan(
-        source, number, told["previous"], {d: tuple(found) for d, found in files.items()}, told["replaces"]
-    )
+    whole = content if len(content) < _HEAD_BYTES else None
+    if b"\n" not in (text := zlib.decompressobj(wbits=31).decompress(content)):
+        text = gzip.decompress(objects.read(lake, _path(source, number)))
+    told = json.loads(text.partition(b"\n")[0])
+    return PlanFile(lake, source, number, told["previous"], told["replaces"], whole)
 
 
-def frugal(file: Any) -> pq.ParquetFile:
-    """A Parquet file that a sensor reads: its memory is malloc's, for Arrow's pool keeps tens of MB of what was read
-    before, as do the threads and datasets of `read_table`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    pool = pa.default_memory_pool()
-    pa.set_memory_pool(pa.system_memory_pool())
-    try:
-        return pq.ParquetFile(file)
-    finally:
-        pa.set_memory_pool(pool)
+def read_plan(lake: Lake, source: str, number: int) -> Plan | None:
+    """Plan `number` with its files; None where its file is gone."""
+    found = open_plan(lake, source, number)
+    return found.plan() if found else None
 
 
 def plan_numbers(lake: Lake, source: str, above: int = 0) -> list[int]:
     """Numbers of the plans that were ever written, in order."""
-    from pyarrow import fs as pafs
-
-    infos = lake.filesystem.get_file_info(pafs.FileSelector(folder(lake, source), allow_not_found=True))
-    numbers = (int(i.base_name[:8]) for i in infos if i.base_name.endswith(".parquet"))
-    return sorted(number for number in numbers if number > above)
+    written = (name for name in objects.names(lake, folder(source)) if name.endswith(_SUFFIX))
+    return [number for name in written if (number := int(name[:8])) > above]
 
 
-def folder(lake: Lake, source: str) -> str:
-    return f"{lake.root.removeprefix('s3://')}/_plans/{source}"
+def folder(source: str) -> str:
+    """Where the plans lie under the lake's root."""
+    return f"_plans/{source}"
 
 
-def file_fields() -> pa.Schema:
-    """How a file is written down, here and in the manifest."""
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            ("path", pa.string()),
-            ("size", pa.int64()),
-            ("modified_us", pa.int64()),
-            ("etag", pa.string()),
-            ("ds", pa.string()),
-        ]
-    )
+def lines(rows: Iterable[tuple[Any, ...]]) -> bytes:
+    """Rows (path, size, modified_us, etag, ds) as they are written down, here and in the manifest."""
+    return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows).encode()
 
 
-def _to_parquet(plan: Plan) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def rows_of(text: bytes) -> list[list[Any]]:
+    """What `lines` wrote."""
+    return json.loads(b"[" + text.rstrip(b"\n").replace(b"\n", b",") + b"]")
 
-    rows = [
-        (f.path, f.size, f.modified_us, f.etag, day) for day, listed in plan.files.items() for f in listed
-    ]
-    columns = list(zip(*rows, strict=True)) or [()] * 5
+
+def _path(source: str, number: int) -> str:
+    return f"{folder(source)}/{number:08d}{_SUFFIX}"
+
+
+def _content(plan: Plan) -> bytes:
     told = {
         "previous": dict(plan.previous),
         "replaces": plan.replaces,
         "written_at": datetime.now(UTC).isoformat(),
     }
-    schema = file_fields().with_metadata({"plan": json.dumps(told)})
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        pa.Table.from_arrays(
-            [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema
-        ),
-        sink,
+    listed = (
+        (f.path, f.size, f.modified_us, f.etag, day) for day, files in plan.files.items() for f in files
     )
-    return sink.getvalue().to_pybytes()
-
-
-def write_once(lake: Lake, path: str, content: bytes) -> bool:
-    """Create the file whole, or return False because it exists. On S3 by a conditional put."""
-    if lake.remote:
-        from botocore.exceptions import ClientError
-
-        bucket, _, key = path.partition("/")
-        try:
-            s3_client(lake.endpoint, lake.region).put_object(
-                Bucket=bucket, Key=key, Body=content, IfNoneMatch="*"
-            )
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
-                return False
-            raise
-        return True
-    parent = os.path.dirname(path)
-    os.makedirs(parent, exist_ok=True)
-    draft = f"{parent}/.{uuid.uuid4().hex}"
-    with open(draft, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        return False
-    finally:
-        os.unlink(draft)
-    return True
+    return gzip.compress(json.dumps(told).encode() + b"\n" + lines(listed), 4, mtime=0)

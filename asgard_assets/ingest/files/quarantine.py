@@ -6,12 +6,14 @@ again replaces what stands here of it, so a repaired file leaves the quarantine 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import FencedError
+from asgard_assets.ingest.files import objects
 from asgard_assets.ingest.files.landing import File
 from asgard_assets.ingest.files.readers import Bad
 from asgard_assets.lake import DS, Lake, LivePart, Staging
@@ -103,10 +105,11 @@ def store(lake: Lake, staging: Staging, loaded: Set[str], files: Sequence[BadFil
             lake.amend(
                 staging, without_files(lake, staging, "file", loaded), {"loader": _step(present)}, days=days
             )
-            return
+            break
         except FencedError:
             if attempt == _TRIES - 1:
                 raise
+    failed_files(lake, staging.name)
 
 
 def _step(table: DeltaTable | None) -> tuple[int, int]:
@@ -171,6 +174,28 @@ def without_files(
         return instead
 
     return rewrite
+
+
+def failed_files(lake: Lake, source: str) -> dict[str, tuple[str, str]]:
+    """Files in quarantine as a whole: version and reason by path.
+
+    Every load writes down what it left (`store`), for a sensor is to read neither the table nor, with Arrow, 45 MB.
+    """
+    table = lake.table(STAGE, source)
+    if table is None:
+        return {}
+    number, path = _step(table)[0], f"_manifest/{source}/failed.json"
+    try:
+        told = json.loads(objects.read(lake, path))
+        if told["loads"] == number:
+            return {file: (version, reason) for file, version, reason in told["files"]}
+    except FileNotFoundError:
+        pass
+    rows = table.to_pyarrow_table(columns=["kind", "file", "version", "reason"]).to_pylist()
+    found = {row["file"]: (row["version"], row["reason"]) for row in rows if row["kind"] == "file"}
+    listed = [(file, *about) for file, about in found.items()]
+    objects.write(lake, path, json.dumps({"loads": number, "files": listed}).encode())
+    return found
 
 
 def quarantined(lake: Lake, source: str) -> dict[str, dict[str, int]]:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from asgard_assets.errors import ConfigError
+from asgard_assets.ingest.files import objects
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.models import FileSource, FromFolder
 from asgard_assets.ingest.files.notices import files_named
@@ -75,22 +76,11 @@ class Receiver:
             self._waiting[name] = self._counted(path)
         if self._waiting[name] >= self._most:
             raise Crowded(f"{self._waiting[name]} messages wait for {name}")
-        files, unique = self._landing.filesystem, f"{time.time_ns():020}-{uuid.uuid4().hex}.json"
-        whole = self._landing.full(f"{path}/{unique}")
-        # An object is there whole or not at all; a file is not.
-        draft = whole if self._landing.remote else self._landing.full(f"{path}/.{unique}")
-        files.create_dir(self._landing.full(path), recursive=True)
-        with files.open_output_stream(draft) as stream:
-            stream.write(body)
-        if draft != whole:
-            files.move(draft, whole)
+        objects.write(self._landing, f"{path}/{time.time_ns():020}-{uuid.uuid4().hex}.json", body)
         self._waiting[name] += 1
 
     def _counted(self, path: str) -> int:
-        from pyarrow import fs as pafs
-
-        selector = pafs.FileSelector(self._landing.full(path), allow_not_found=True)
-        return len(self._landing.filesystem.get_file_info(selector))
+        return len(objects.names(self._landing, path))
 
 
 def application(receiver: Receiver, token: str) -> web.Application:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from asgard_assets.ingest.files.plans import write_once
+from asgard_assets.ingest.files import objects
 from asgard_assets.ingest.files.types import arrow_type, type_name, unify, unify_or_text
 from asgard_assets.lake import Lake
 
@@ -106,14 +106,10 @@ def differences(
 
 def schema_versions(lake: Lake, source: str) -> list[SchemaVersion]:
     """Every version, oldest first."""
-    from pyarrow import fs as pafs
-
-    infos = lake.filesystem.get_file_info(pafs.FileSelector(_folder(lake, source), allow_not_found=True))
     found = []
-    for info in sorted(infos, key=lambda i: i.path):
-        if info.base_name.endswith(".json") and not info.base_name.startswith("."):
-            with lake.filesystem.open_input_stream(info.path) as stream:
-                told = json.loads(stream.read())
+    for name in objects.names(lake, _folder(source)):
+        if name.endswith(".json"):
+            told = json.loads(objects.read(lake, f"{_folder(source)}/{name}"))
             changes = tuple(Change(**change) for change in told.pop("changes"))
             found.append(SchemaVersion(changes=changes, absent=tuple(told.pop("absent")), **told))
     return found
@@ -141,9 +137,9 @@ def record(
         number = last.version + 1 if last else 1
         version = SchemaVersion(number, columns, changes, gone, plan, datetime.now(UTC).isoformat())
         content = json.dumps(asdict(version), indent=1, ensure_ascii=False).encode()
-        if write_once(lake, f"{_folder(lake, source)}/{number:08d}.json", content):
+        if objects.write_once(lake, f"{_folder(source)}/{number:08d}.json", content):
             return version
 
 
-def _folder(lake: Lake, source: str) -> str:
-    return f"{lake.root.removeprefix('s3://')}/_schemas/{source}"
+def _folder(source: str) -> str:
+    return f"_schemas/{source}"

@@ -13,6 +13,7 @@ import codecs
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -154,9 +155,12 @@ def look_at(landing: Landing, chunk: Chunk) -> Look:
     import numpy as np
 
     before = max(0, chunk.start - _CONTEXT)
-    with landing.filesystem.open_input_file(landing.full(chunk.path)) as file:
+    wanted, raw = min(chunk.end + 1, chunk.size) - before, b""
+    with suppress(OSError), landing.filesystem.open_input_file(landing.full(chunk.path)) as file:
         file.seek(before)
-        raw = file.read(min(chunk.end + 1, chunk.size) - before)
+        raw = file.read(wanted)
+    if len(raw) < wanted:  # removed or cut since it was listed: whoever reads it says so
+        return Look(chunk.start, 0, (-1, -1), (0, 0), (False, False), False)
     lead = chunk.start - before
     data = np.frombuffer(raw, dtype=np.uint8)
     body = data[lead : lead + chunk.end - chunk.start]
@@ -219,7 +223,7 @@ def _ranges(
     names: list[str] | None = None
     rows = 0
     if isinstance(how, Csv):
-        with landing.filesystem.open_input_stream(landing.full(file.path)) as stream:
+        with suppress(OSError), landing.filesystem.open_input_stream(landing.full(file.path)) as stream:
             raw: Any = io.BufferedReader(stream, 1 << 16)  # pyright: ignore[reportArgumentType]
             names, _, _ = read_header(raw, delimiter_of(file.path, how), how)
         if names is None:

@@ -140,9 +140,7 @@ class Worker:
             outcome.error = error.message if isinstance(error, SourceError) else f"{file.path}: {error}"
         if task.landing.look(file.path) != file:
             outcome.changed = True
-            outcome.error = (
-                f"{file.path} was changed or removed while it was being loaded; load the day again"
-            )
+            outcome.error = f"{file.path} was changed or removed while it was being loaded; the next load takes it as it is then"
         outcome.columns, outcome.wants, outcome.misfits = seen.columns, seen.wants, seen.misfits
         self.parts += own
         if not outcome.error:

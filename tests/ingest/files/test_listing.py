@@ -12,6 +12,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from asgard_assets.errors import ConfigError, SourceError
+from asgard_assets.ingest.files import landing
 from asgard_assets.ingest.files.landing import Landing, walk
 from asgard_assets.ingest.files.listing import batch_hash, file_states, scan, watermark
 from asgard_assets.ingest.files.manifest import open_manifest
@@ -130,6 +131,18 @@ def test_names_come_in_the_order_of_their_bytes(bench: Bench) -> None:
     assert listed == sorted(names, key=lambda name: name.encode())
     for position, name in enumerate(listed):
         assert [f.path for f in walk(bench.landing, source(), after=name)] == listed[position + 1 :]
+
+
+def test_a_folder_of_very_many_names_is_walked_in_order_by_and_by(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"s/{n:03}{end}" for n in range(300) for end in (".csv", "/a.csv", "/b.csv")]
+    bench.touch(*names, "s/.hidden", "s/_also/a.csv")
+    monkeypatch.setattr(landing, "_NAMES_BYTES", 40 * (landing._NAME_BYTES + 5))
+    listed = [f.path for f in walk(bench.landing, source())]
+    assert listed == sorted(names)
+    for position in (0, 1, 2, 17, 18, 19, 450, 898, 899):
+        assert [f.path for f in walk(bench.landing, source(), listed[position])] == listed[position + 1 :]
 
 
 def test_a_listing_out_of_time_goes_on_where_it_stopped(bench: Bench) -> None:

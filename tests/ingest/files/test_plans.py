@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from asgard_assets.ingest.files import manifest as module
+from asgard_assets.ingest.files import plans
 from asgard_assets.ingest.files.landing import File
-from asgard_assets.ingest.files.manifest import Manifest, open_manifest
+from asgard_assets.ingest.files.manifest import Known, Manifest, open_manifest
 from asgard_assets.ingest.files.plans import Plan, read_plan, write_plan
 from asgard_assets.lake import Lake
 
@@ -41,6 +43,37 @@ def test_a_plan_is_read_as_it_was_written(lake: Lake) -> None:
     assert read_plan(lake, "s", 1) == Plan("s", 1, {DAY: 0, NEXT: 0}, {DAY: (A, C)})
     assert written.transactions == {f"s/{DAY}": 1, f"s/{NEXT}": 1}
     assert plan(lake, _2026_10_05=[A]).number == 2
+
+
+def test_of_a_big_plan_that_nobody_committed_only_the_beginning_is_read(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = {f"_{year}_{month:02}_01": [A] for year in range(1000, 3000) for month in (1, 2)}
+    written = plan(lake, **days)  # its very first line is longer than what is looked at
+    assert read_plan(lake, "s", 1) == written
+    files = [File(f"s/{hashlib.sha256(str(n).encode()).hexdigest()}", n, n) for n in range(3_000)]
+    listed = plan(lake, _2026_10_05=files)
+    assert read_plan(lake, "s", 2) == Plan("s", 2, {DAY: 0}, {DAY: tuple(sorted(files))})
+    monkeypatch.setattr(plans.PlanFile, "plan", lambda _: pytest.fail("all of it is read"))
+    assert known(open_manifest(lake, "s")) == {}
+    monkeypatch.undo()
+    commit(lake, listed)
+    assert len(known(open_manifest(lake, "s"))) == len(files)
+
+
+def test_a_list_of_several_members_is_read_from_anywhere(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FOLD_PLANS", 0)
+    monkeypatch.setattr(module, "_MEMBER_FILES", 3)
+    monkeypatch.setattr(module, "_MEMBERS_AT_ONCE", 2)
+    files = [File(f's/{n:02}"\n,é.csv', n, n) for n in range(20)]
+    commit(lake, plan(lake, _2026_10_05=files[::2], _2026_10_06=files[1::2]))
+    folded = open_manifest(lake, "s", fold=True)
+    assert [entry.file for entry in folded.entries()] == files
+    for n in range(20):
+        assert [entry.file for entry in folded.entries(files[n].path)] == files[n + 1 :]
+        assert folded.of_paths([files[n].path, "s/", "z"]).keys() == {files[n].path}
+    assert list(folded.of_days({NEXT}).values()) == [Known(f, NEXT) for f in files[1::2]]
+    assert [f.name.count("-") for f in sorted((Path(lake.root) / "_manifest/s").iterdir())] == [1, 0]
 
 
 def test_a_plan_without_its_commit_is_not_done_and_stays_so_when_a_later_one_is(lake: Lake) -> None:
@@ -97,7 +130,7 @@ def test_a_lost_manifest_is_made_again_and_lost_plans_are_told(
     commit(lake, plan(lake, _2026_10_05=[B]))
     shutil.rmtree(Path(lake.root) / "_manifest")
     assert known(open_manifest(lake, "s")) == {A.path: DAY, B.path: DAY}
-    (Path(lake.root) / "_plans/s/00000001.parquet").unlink()
+    (Path(lake.root) / "_plans/s/00000001.jsonl.gz").unlink()
     assert open_manifest(lake, "s").broken == {DAY}
 
 

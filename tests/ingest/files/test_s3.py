@@ -23,7 +23,8 @@ from asgard_assets.ingest.files.clean import clean
 from asgard_assets.ingest.files.landing import File, Landing, s3_client, walk
 from asgard_assets.ingest.files.listing import FileState, file_states, scan
 from asgard_assets.ingest.files.models import Clean, FromQueue
-from asgard_assets.ingest.files.plans import write_once, write_plan
+from asgard_assets.ingest.files.objects import write_once
+from asgard_assets.ingest.files.plans import write_plan
 from asgard_assets.lake import Lake
 from asgard_assets.resources.environment import resources
 from asgard_assets.settings import ROOT
@@ -216,5 +217,5 @@ def test_files_on_s3_are_listed_loaded_replaced_and_quarantined(
         ids = "select id from bronze.invoices where id in ('0', '1', '2', 'new') order by id"
         assert lake.connect().execute(ids).fetchall() == [("1",), ("2",), ("new",)]
         assert {s.state for s in file_states(lake, landing, SOURCE)} == {"loaded", "deleted"}
-        assert write_once(lake, "lake/tables/once", b"1")
-        assert not write_once(lake, "lake/tables/once", b"2")
+        assert write_once(lake, "once", b"1")
+        assert not write_once(lake, "once", b"2")
