@@ -185,7 +185,8 @@ def preview(
     ] = None,
     count: Annotated[int, typer.Option(min=1, max=20, help="API: requests, or pages of a list.")] = 3,
     replay: Annotated[Path | None, typer.Option(help="API: answer from this recording.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Files: print JSON.")] = False,
+    output: Annotated[str, typer.Option(help="Files: text, json or markdown.")] = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="Files: the same as --output json.")] = False,
 ) -> None:
     """Rows as a file source would load them, or a handful of an API's answers and what they tell. Writes nothing."""
     if Path(source).suffix in (".yaml", ".yml", ".json"):
@@ -193,7 +194,7 @@ def preview(
     elif rows is not None and not (rows.isdigit() and int(rows)):
         raise ConfigError(f"--rows {rows}: a file source is shown by a number of rows")
     else:
-        cli_files.preview(source, int(rows or 10), as_json)
+        cli_files.preview(source, int(rows or 10), "json" if as_json else output)
 
 
 @app.command(rich_help_panel=UPKEEP)
@@ -230,7 +231,9 @@ def main() -> None:
     try:
         app()
     except AsgardError as error:
-        Console(stderr=True).print(f"asgard: {error}", style="red", highlight=False, markup=False)
+        Console(stderr=True).print(
+            f"asgard: {error}", style="red", highlight=False, markup=False, soft_wrap=True
+        )
         sys.exit(1)
 
 

@@ -37,52 +37,29 @@ def register(app: typer.Typer) -> None:
         app.command(rich_help_panel="File sources, by name")(command)
 
 
-def preview(
-    name: Name,
-    rows: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 10,
-    as_json: Json = False,
-) -> None:
-    """Rows as the loader would make them, their schema, and what that changes in the table. Writes nothing."""
-    lake, landing, source = _source(name)
-    show_preview(lake, landing, source, rows, as_json)
+def preview(name: str, rows: int, output: str) -> None:
+    """Rows as the loader would make them, their schema, and what that changes in the table. Writes nothing.
 
-
-def show_preview(lake: Lake, landing: Landing, source: FileSource, rows: int, as_json: bool) -> None:
-    """Preview a file source: files that wait to be loaded, or those that lie there where none waits."""
+    Of the files that wait to be loaded, or of those that lie there where none waits.
+    """
     from asgard_assets.ingest.files.landing import walk
     from asgard_assets.ingest.files.listing import chosen, scan
     from asgard_assets.operations.preview import preview as previewed
+    from asgard_assets.operations.preview_report import REPORTS
 
+    _known_output(output)
+    lake, landing, source = _source(name)
     todo = scan(lake, landing, source, full=True, max_files=10_000).todo
     found = [file for each in todo.values() for file in each]
     waiting = bool(found)
     if not found:
         found = [f for f in islice(walk(landing, source), 10_000) if chosen(source, f.path)]
-    shown = previewed(lake, landing, source, found, rows)
-    if as_json:
-        told = {
-            "files": shown.files, "waiting": waiting, "columns": shown.columns, "new_table": shown.new_table,
-            "changes": [asdict(change) for change in shown.changes], "bad": shown.bad,
-            "unreadable": shown.unreadable, "rows": shown.rows.to_pylist(),
-        }  # fmt: skip
-        typer.echo(json.dumps(told, indent=1, default=str))
-        return
-    console.print(f"{len(shown.files)} files {'that wait to be loaded' if waiting else 'that are loaded'}:")
-    for path in shown.files:
-        console.print(
-            f"  {path}" + (f"  CANNOT BE READ: {shown.unreadable[path]}" if path in shown.unreadable else "")
-        )
-    for row in shown.rows.to_pylist():
-        console.print(json.dumps({k: v for k, v in row.items() if k in shown.columns}, default=str))
-    console.print("columns: " + ", ".join(f"{column} {kind}" for column, kind in shown.columns.items()))
-    for change in shown.changes:
-        types = " → ".join(filter(None, (change.before, change.after)))
-        console.print(f"{change.kind} {change.column} {types}".rstrip())
-    for text in shown.bad:
-        console.print(f"to quarantine: {text}")
-    if shown.new_table:
-        console.print(f"bronze/{source.name} does not exist yet: the first load creates it")
-    console.print("nothing was written")
+    typer.echo(REPORTS[output](previewed(lake, landing, source, found, rows), name, waiting))
+
+
+def _known_output(output: str) -> None:
+    if output not in ("text", "json", "markdown"):
+        raise ConfigError(f"--output {output}: there are text, json and markdown")
 
 
 def plan(
@@ -104,8 +81,7 @@ def plan(
     from asgard_assets.operations import plan_report
     from asgard_assets.operations.plan import Budget, make_plan
 
-    if output not in ("text", "json", "markdown"):
-        raise ConfigError(f"--output {output}: there are text, json and markdown")
+    _known_output(output)
     _share_history()
     made = make_plan(selected(selection), _days(partitions))
     broken = Budget(max_cost, max_files, max_bytes, max_requests, max_seconds, max_partitions).broken(made)
@@ -239,18 +215,26 @@ def backfill(
     from asgard_assets.components.partitions import daily
 
     calendar = daily().get_partition_keys()
+    if any(_days(day) != [day] for day in (since, until) if day):
+        raise ConfigError(f"{since} {until}: days are written as 2026-10-05, one by one")
     chosen = [day for day in calendar if since <= day <= (until or calendar[-1])]
-    if not chosen or _days(since) != [since]:
+    if not chosen:
         raise ConfigError(f"{since}: no day of the calendar, which goes from {calendar[0]} to {calendar[-1]}")
     _load(name, chosen, full=full, dry_run=dry_run)
 
 
 def repair(name: Name, dry_run: DryRun = False) -> None:
-    """Load again every file that has something in quarantine, after its cause was cured."""
-    from asgard_assets.ingest.files.quarantine import quarantined
+    """Load again every file that has something in quarantine, after its cause was cured.
+
+    Files that could not be read and were removed since leave the quarantine.
+    """
+    from asgard_assets.ingest.files.quarantine import forget_gone, quarantined
     from asgard_assets.operations.sources import materialize
 
-    lake, _, source = _source(name)
+    lake, landing, source = _source(name)
+    gone = forget_gone(lake, landing, source.name, dry_run)
+    for path in gone:
+        console.print(f"{path} was removed from the landing: it leaves the quarantine")
     found = quarantined(lake, source.name)
     if not found:
         console.print(f"{name}: nothing is in quarantine")

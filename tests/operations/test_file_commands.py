@@ -101,6 +101,8 @@ def test_backfill_takes_the_days_from_a_date_on(project: Project, started):
     assert [asked[1] for asked in started] == [[NEXT, LAST]]
     with pytest.raises(ConfigError, match="no day of the calendar"):
         project.asgard("backfill", "orders", "2031-01-01")
+    with pytest.raises(ConfigError, match="no day and no range"):
+        project.asgard("backfill", "orders", DAY, "--until", "tomorrow")
 
 
 def test_days_with_a_gap_are_two_runs():
@@ -123,6 +125,24 @@ def test_repair_reads_files_with_something_in_quarantine_again(project: Project,
     assert [(asked[1], reload(asked)) for asked in started] == [([DAY], "quarantined")]
 
 
+def test_repair_forgets_a_file_that_nobody_could_read_and_that_is_gone(project: Project, lake: Lake, started):
+    from asgard_assets.ingest.files.quarantine import quarantine_schema, quarantined
+
+    here = project.drop(DAY, "here.csv", "id\n1\n").relative_to(project.landing)
+    rows = [
+        {"file": str(here), "kind": "file", "reason": "bad", "ds": DAY},
+        {"file": "orders/gone.csv", "kind": "file", "reason": "bad", "ds": DAY},
+        {"file": "orders/gone too.csv", "row": 1, "kind": "row", "reason": "bad", "raw": "1,2", "ds": DAY},
+    ]
+    staging = lake.stage("quarantine", "orders", quarantine_schema(), [DAY])
+    lake.write(staging, pa.Table.from_pylist(rows, quarantine_schema()))
+    lake.publish(staging)
+    assert "orders/gone.csv was removed" in project.asgard("repair", "orders", "--dry-run")
+    assert len(quarantined(lake, "orders")[DAY]) == 3
+    project.asgard("repair", "orders")
+    assert quarantined(lake, "orders") == {DAY: {str(here): 1, "orders/gone too.csv": 1}}
+
+
 def test_preview_shows_rows_schema_and_the_difference_and_writes_nothing(project: Project, lake: Lake):
     project.drop(DAY, "a.csv", "id,extra\n1,x\n2,y\n3\n")
     first = project.asgard_json("preview", "orders", "--rows", "2", "--json")
@@ -134,6 +154,18 @@ def test_preview_shows_rows_schema_and_the_difference_and_writes_nothing(project
     second = project.asgard_json("preview", "orders", "--json")
     assert [(c["kind"], c["column"]) for c in second["changes"]] == [("NEW_COLUMN", "extra")]
     assert "nothing was written" in project.asgard("preview", "orders")
+
+
+def test_a_preview_in_markdown_and_json_can_be_read_whatever_the_files_hold(project: Project):
+    project.drop(DAY, "a.jsonl", '{"id": "a|b\\n<c>", "v": {"x": NaN}}\n{"id": 1} {"id": "`2`"}\n')
+    project.drop(DAY, "b.xml", "<r/>")
+    shown = project.asgard("preview", "orders", "--output", "markdown")
+    assert '| id | v |\n| --- | --- |\n| a\\|b &lt;c> | {"x":NaN} |' in shown
+    assert "- to quarantine: orders/ds=2026-10-05/a.jsonl record 1: Extra data" in shown
+    assert "- cannot be read: orders/ds=2026-10-05/b.xml: XML does not say" in shown
+    assert project.asgard_json("preview", "orders", "--output", "json")["new_table"] is True
+    with pytest.raises(ConfigError, match="there are text, json and markdown"):
+        project.asgard("preview", "orders", "--output", "html")
 
 
 # Cleaning ------------------------------------------------------------------------------------------------

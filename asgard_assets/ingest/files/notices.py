@@ -21,6 +21,8 @@ from asgard_assets.ingest.files import objects
 from asgard_assets.ingest.files.landing import File, Landing, aws_client
 from asgard_assets.ingest.files.models import FileSource, FromFolder
 
+UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+"""What a message that is none makes of an attempt to read it. One that is not taken for such comes again for ever."""
 _MOST = 10_000
 _SECONDS = 3.0
 
@@ -61,7 +63,7 @@ def read_notices(
     for handle, body in notices.receive(most, seconds):
         try:
             files = tuple(files_named(landing, source, json.loads(body)))
-        except (ValueError, TypeError, AttributeError, LookupError):
+        except UNREADABLE:
             files, unread = (), unread + 1
         found.append(Notice(handle, files))
     return found, unread

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import FencedError
 from asgard_assets.ingest.files import objects
-from asgard_assets.ingest.files.landing import File
+from asgard_assets.ingest.files.landing import File, Landing
 from asgard_assets.ingest.files.readers import Bad
 from asgard_assets.lake import DS, Lake, LivePart, Staging
 from asgard_assets.parquet import without_floats
@@ -110,6 +110,21 @@ def store(lake: Lake, staging: Staging, loaded: Set[str], files: Sequence[BadFil
             if attempt == _TRIES - 1:
                 raise
     failed_files(lake, staging.name)
+
+
+def forget_gone(lake: Lake, landing: Landing, source: str, dry_run: bool = False) -> list[str]:
+    """Take out files that could not be read as a whole and are not in the landing any more: there is nothing to load
+    and nothing was kept of them. Returns their paths. Records of files that are gone stay: they are all that is left."""
+    table = lake.table(STAGE, source)
+    if table is None:
+        return []
+    listed = table.to_pyarrow_table(columns=["file", "kind", DS]).to_pylist()
+    whole = {row["file"]: row[DS] for row in listed if row["kind"] == "file"}
+    gone = {path: whole[path] for path in sorted(whole) if landing.look(path) is None}
+    if gone and not dry_run:
+        staging = lake.stage(STAGE, source, quarantine_schema(), sorted(set(gone.values())))
+        store(lake, staging, gone.keys(), (), datetime.now(UTC))
+    return list(gone)
 
 
 def _step(table: DeltaTable | None) -> tuple[int, int]:

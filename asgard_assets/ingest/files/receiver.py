@@ -20,7 +20,7 @@ from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.files import objects
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.models import FileSource, FromFolder
-from asgard_assets.ingest.files.notices import files_named
+from asgard_assets.ingest.files.notices import UNREADABLE, files_named
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -64,7 +64,7 @@ class Receiver:
                 for name, (source, _) in self._folders.items()
                 if any(True for _ in files_named(self._landing, source, told))
             ]
-        except (TypeError, AttributeError, LookupError, RecursionError) as error:
+        except UNREADABLE as error:
             raise ValueError("is no S3 event") from error
         for name in names:
             self._write(name, body)

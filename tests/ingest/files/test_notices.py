@@ -86,8 +86,23 @@ def test_a_message_names_files_of_this_source_and_no_others(form: str) -> None:
     assert ([list(notice.files) for notice in notices], unread) == ([files], 0)
 
 
+ENDLESS = json.dumps(event(KEY)).replace('"size": 5', '"size": 1e999')
+
+
 @pytest.mark.parametrize(
-    "body", ["", "no json", "[]", "3", '{"Records": 1}', '{"Records": [{}]}', '{"detail": 1}']
+    "body",
+    [
+        "",
+        "no json",
+        "[]",
+        "3",
+        '{"Records": 1}',
+        '{"Records": [{}]}',
+        '{"detail": 1}',
+        "[" * 100_000,
+        ENDLESS,
+    ],
+    ids=range(9),
 )
 def test_a_message_that_nobody_can_read_is_counted(body: str) -> None:
     notices, unread = read_notices(Landing("s3://landing/in"), source(), Given(body))
