@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import dagster as dg
 from pydantic import Field
@@ -89,6 +89,11 @@ class KubernetesStepLauncher(SparkStepLauncher):
     look_seconds: float = Field(default=5, gt=0, description="Pause between two looks at the API server.")
     memory_growth: float = Field(
         default=1.0, ge=1, le=4, description="Factor on driver memory after each OOMKilled attempt; 1: none."
+    )
+
+    other_code: ClassVar[tuple[str, str]] = (
+        "its image holds another version",
+        "build the image from this code and name it in SPARK_IMAGE (make image), or deploy the host again",
     )
 
     def submitter(self, step_context: steps.StepExecutionContext) -> Submitter:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import dagster as dg
 from pydantic import Field
@@ -65,6 +65,11 @@ class SparkStepLauncher(dg.ConfigurableResource, dg.StepLauncher):
         default=180, gt=0, description="Longest time to wait for an exchange that is out of reach."
     )
     poll_seconds: float = Field(default=0.2, gt=0, description="Pause between two looks at the driver.")
+
+    other_code: ClassVar[tuple[str, str]] = (
+        "the code has changed since this host began",
+        "run the step again, with a host of the code as it is now",
+    )
 
     def submitter(self, step_context: steps.StepExecutionContext) -> Submitter:
         """Where this attempt's driver runs. Raises ConfigError where Java or the Spark jars are missing."""
@@ -207,8 +212,8 @@ class _Attempt:
         if code == OTHER_CODE and not self.state.lost:
             said = re.findall(r"OtherCodeError: (.*)", self._tail)
             self._lose(
-                f"its image holds another version: {said[-1] if said else 'see the last log lines'}",
-                "build the image from this code and name it in SPARK_IMAGE (make image), or deploy the host again",
+                f"{self.launcher.other_code[0]}: {said[-1] if said else 'see the last log lines'}",
+                self.launcher.other_code[1],
                 retry=False,
             )
         if code == HOST_LOST and not self.state.lost:

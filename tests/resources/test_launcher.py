@@ -245,6 +245,16 @@ def test_a_driver_that_cannot_start_its_resources_says_so(there: Run) -> None:
     assert "no such database here" in said.user_failure_data.metadata["last_lines"].value
 
 
+@pytest.mark.servers
+def test_code_that_changed_under_a_running_host_is_told_without_talk_of_images(
+    there: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asgard_assets.resources.steps.fingerprint", lambda: "of-yesterday")
+    said = failure(there("refusing")).error.message
+    assert "the code has changed since this host began: the host's code is of-yesterday" in said
+    assert "image" not in said.split("To fix:")[1]
+
+
 def test_a_job_that_only_this_process_knows_is_refused_with_what_to_do(folder: Path) -> None:
     from tests.fakes.python_launcher import PythonLauncher
     from tests.resources.launched import failing
