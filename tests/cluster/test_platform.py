@@ -109,7 +109,7 @@ def test_a_run_of_the_daemon_runs_in_pods_of_its_own_and_launches_an_application
                 told = [e.user_message for run in instance.get_runs() for e in instance.all_logs(run.run_id)]
                 return "\n".join(["an end of the run", logs, *pods(world), *told[-20:]])
 
-            wait_for(seen, lambda: any(run.is_finished for run in instance.get_runs()), 480, pause=2)
+            wait_for(seen, lambda: any(run.is_finished for run in instance.get_runs()), 900, pause=2)
             (run,) = instance.get_runs()
             log = list(instance.all_logs(run.run_id))
             kinds = "sparkapplications,pods,jobs,configmaps,events"
