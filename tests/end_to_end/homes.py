@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,13 +105,17 @@ _RUN_COLUMNS = {
 }  # fmt: skip
 
 
-def fingerprint(lake: Lake) -> dict[str, tuple[int, str]]:
+# What besides differs from demo to demo: the API's port, the paths of files, Airbyte's ids, and rows that hold them.
+OF_ONE_DEMO = {"url", "_file", "_airbyte_raw_id", "record"}
+
+
+def fingerprint(lake: Lake, without: Collection[str] = ()) -> dict[str, tuple[int, str]]:
     """Rows and an order-independent hash of the business columns of every table."""
     found = {}
     with lake.connect() as connection:
         for stage, name in lake.tables():
             columns = [row[0] for row in connection.execute(f'describe "{stage}"."{name}"').fetchall()]
-            kept = ", ".join(f'"{c}"' for c in sorted(columns) if c not in _RUN_COLUMNS)
+            kept = ", ".join(f'"{c}"' for c in sorted(columns) if c not in {*_RUN_COLUMNS, *without})
             found[f"{stage}/{name}"] = connection.execute(
                 f'select count(*), coalesce(sum(hash(({kept}))::hugeint)::varchar, \'\') from "{stage}"."{name}"'
             ).fetchone()
