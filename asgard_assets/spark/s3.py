@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -95,8 +96,13 @@ class S3Transport:
 
     @property
     def client(self) -> Any:
-        return self._client or _client(self.endpoint, self.region, tuple(map(os.environ.get, _IDENTITY)))
+        if self._client:
+            return self._client
+        with _MAKING:  # threads that begin together would make one each
+            return _client(self.endpoint, self.region, tuple(map(os.environ.get, _IDENTITY)))
 
+
+_MAKING = threading.Lock()
 
 # By what boto3 chooses its keys. Its own shared session would keep the first that it has seen.
 _IDENTITY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
