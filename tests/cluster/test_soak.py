@@ -78,6 +78,10 @@ def test_many_applications_submitted_at_once_all_end_and_dagster_knows(
         finally:
             lived.append(time.monotonic() - began)
 
+    def failures(instance: dg.DagsterInstance) -> list[str | None]:
+        result = dg.materialize([one], instance=instance, raise_on_error=False)
+        return [event.message for event in result.all_events if event.is_failure]
+
     # Each run configures Python's logging anew, which deadlocks where other threads of the process are running runs.
     monkeypatch.setattr(EventMethods, "get_yaml_python_handlers", lambda self: [])
     calls = _counted(monkeypatch)
@@ -95,11 +99,8 @@ def test_many_applications_submitted_at_once_all_end_and_dagster_knows(
     with history(tmp_path) as instance:
         try:
             with ThreadPoolExecutor(APPLICATIONS) as pool:
-                runs = [
-                    pool.submit(dg.materialize, [one], instance=instance, raise_on_error=False)
-                    for _ in range(APPLICATIONS)
-                ]
-                results = [run.result() for run in runs]
+                runs = [pool.submit(failures, instance) for _ in range(APPLICATIONS)]
+                failed = [message for run in runs for message in run.result()]
         finally:
             done.set()
             watcher.join()
@@ -109,12 +110,10 @@ def test_many_applications_submitted_at_once_all_end_and_dagster_knows(
     figures = (
         f"{APPLICATIONS} applications in {took:.0f} s: {states.count('SUCCESS')} succeeded; "
         f"{calls()} API calls in {minutes:.0f} application-minutes, {calls() / minutes:.1f} each; "
-        f"host's memory {memory[len(memory) // 4]:.0f} MB after a quarter, {max(memory):.0f} at most"
+        f"host's memory by quarters {', '.join(f'{memory[len(memory) * i // 4 - (i > 0)]:.0f}' for i in range(5))} MB"
     )
     print(figures)
-    failed = [e.message for result in results for e in result.all_events if e.is_failure]
     assert states == ["SUCCESS"] * APPLICATIONS, f"{figures}; {failed[:5]}"
-    assert all(result.success for result in results)
     assert calls() / minutes <= 40, figures
     assert max(memory) - memory[len(memory) // 4] <= 50, figures
     world.nothing_left()
