@@ -116,7 +116,7 @@ def test_a_run_of_the_daemon_runs_in_pods_of_its_own_and_launches_an_application
             objects = world.kubectl("get", kinds, "-n", NAMESPACE, "-o", "json")
             assert run.status == dg.DagsterRunStatus.SUCCESS, seen()
             made = instance.get_latest_materialization_event(dg.AssetKey("brief"))
-    said = "\n".join(entry.user_message for entry in log)
+    said = "\n".join(entry.message for entry in log)
     for text in (
         "Creating Kubernetes run worker job",
         'Executing step "brief" in Kubernetes job dagster-step-',
