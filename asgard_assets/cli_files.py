@@ -263,7 +263,7 @@ def clean(name: Name, dry_run: DryRun = False) -> None:
 
 def _load(name: str, days: Sequence[str], full: bool, dry_run: bool) -> None:
     from asgard_assets.components.partitions import daily
-    from asgard_assets.ingest.files.listing import file_states
+    from asgard_assets.ingest.files.listing import file_states, scan
     from asgard_assets.operations.sources import materialize
 
     lake, landing, source = _source(name)
@@ -280,6 +280,8 @@ def _load(name: str, days: Sequence[str], full: bool, dry_run: bool) -> None:
     if not chosen:
         console.print(f"{name}: nothing to load")
     elif not dry_run:
+        if source.ordered:
+            scan(lake, landing, source, full=True)  # so that the run looks at late and changed files as well
         _share_history()
         materialize(f"bronze/{name}", chosen, _config(name, "all" if full else "changed"))
 

@@ -98,7 +98,8 @@ def scan(
     """
     deadline = None if budget_seconds is None else clock() + budget_seconds
     manifest = open_manifest(lake, source.name)
-    mark = watermark(manifest) if source.ordered and not full else None
+    reached = watermark(manifest) if source.ordered else None
+    mark = None if full else reached
     start = max(cursor or "", mark or "")
     failures = failed_files(lake, source.name)
     found = _Found()
@@ -116,8 +117,10 @@ def scan(
         if late or found.size >= max_files:
             found.cursor = path
             break
-    if source.ordered and done_to and done_to != mark:
+    if source.ordered and done_to and done_to > (reached or ""):
         _write_watermark(manifest, done_to)
+    if source.ordered:
+        _reach_back(manifest, found)
     return found.scan(generations)
 
 
@@ -133,7 +136,18 @@ def scan_announced(lake: Lake, landing: Landing, source: FileSource, files: Iter
         failures = failed_files(lake, source.name)
         for path in sorted(newest):
             found.take(source, path, newest[path], known.get(path), failures)
+        if source.ordered:
+            _reach_back(open_manifest(lake, source.name), found)
     return found.scan({})
+
+
+def _reach_back(manifest: Manifest, found: _Found) -> None:
+    """Where a late or changed file was found below the watermark, take that back to before it: the run that loads the
+    file lists behind the watermark, too."""
+    mark = watermark(manifest)
+    first = min((file.path for files in found.todo.values() for file in files), default=None)
+    if mark is not None and first is not None and first <= mark:
+        _write_watermark(manifest, first[:-1])
 
 
 def watermark(manifest: Manifest) -> str | None:

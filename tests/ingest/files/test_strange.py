@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from asgard_assets.ingest.files.listing import scan
+from asgard_assets.ingest.files.listing import scan, scan_announced
 from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
 from tests.ingest.files.bench import DAYS, Bench
@@ -172,6 +173,44 @@ def test_what_cannot_be_read_says_what_to_do(lake: Lake, settings: Settings) -> 
         told, files, ["row_tag: …", "unpack it", "its name does not say"], strict=True
     ):
         assert name in reason and cure in reason and "leave the file out with `glob`" in reason
+
+
+@pytest.mark.parametrize("told", ["listing", "message"])
+def test_a_late_or_changed_file_below_the_watermark_is_loaded_once_it_is_found(
+    lake: Lake, settings: Settings, told: str
+) -> None:
+    bench = Bench(None, lake, settings, ordered=True)
+    for name in ("1.csv", "2.csv"):
+        bench.drop(DAYS[0], name, "id\n1\n")
+    bench.run(DAYS[:1])
+    assert scan(lake, bench.landing, bench.source).files == 0  # the watermark stands at the last name
+    late = bench.drop(DAYS[0], "0.csv", "id\n5\n")
+    changed = bench.drop(DAYS[0], "1.csv", "id\n7\n8\n")
+    assert scan(lake, bench.landing, bench.source).files == 0
+    if told == "listing":
+        assert scan(lake, bench.landing, bench.source, full=True).files == 2
+    else:
+        root = Path(settings.landing_root)
+        files = [f for p in (late, changed) if (f := bench.landing.look(str(p.relative_to(root))))]
+        assert scan_announced(lake, bench.landing, bench.source, files).files == 2
+    bench.run(DAYS[:1])
+    assert bench.rows("id") == [("5",), ("7",), ("8",), ("1",)]
+    assert scan(lake, bench.landing, bench.source).listed == 3
+    assert scan(lake, bench.landing, bench.source).listed == 0
+    assert scan(lake, bench.landing, bench.source, full=True).files == 0
+    assert scan(lake, bench.landing, bench.source).listed == 0  # a full listing takes no watermark back
+
+
+PACKED = gzip.compress(b"id", mtime=0)
+
+
+@pytest.mark.parametrize(("compression", "content"), [("auto", b"id"), ("none", PACKED)])
+def test_binary_files_are_unpacked_as_declared(
+    lake: Lake, settings: Settings, compression: str, content: bytes
+) -> None:
+    how = {"format": {"type": "binary"}, "compression": compression}
+    rows, _ = loaded(lake, settings, {"a.gz": PACKED}, "content", **how)
+    assert rows == [(content, None)]
 
 
 def avro(schema: Any, records: list[Any]) -> bytes:

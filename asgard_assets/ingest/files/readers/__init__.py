@@ -169,7 +169,7 @@ def _read(landing: Landing, path: str, how: How, part: Range | None) -> Iterator
             with _part(landing, path, how, part) as stream:
                 yield from plain.text(stream, options, part)
         case Binary():
-            with landing.filesystem.open_input_stream(landing.full(path)) as stream:
+            with open_bytes(landing, path, how.compression) as stream:
                 yield from plain.binary(stream)
 
 
