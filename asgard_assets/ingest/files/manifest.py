@@ -200,15 +200,16 @@ def _fold(manifest: Manifest, examined: int, undecided: list[int]) -> Manifest:
         "starts": starts,
     }
     objects.write(lake, path, bytes(content))
-    if not objects.write_once(lake, f"{_folder(source)}/{sequence:08d}.json", json.dumps(told).encode()):
+    index = f"{_folder(source)}/{sequence:08d}.json"
+    written = objects.write_once(lake, index, json.dumps(told).encode())
+    # It may be there because the store's answer to us was lost.
+    if not written and json.loads(objects.read(lake, index))["path"] != path:
         objects.remove(lake, path)  # another load folded the same
         return manifest
-    for old in names[:-1]:
-        objects.remove(lake, f"{_folder(source)}/{old}")
-    kept = {name[:8] for name in names[-1:]} | {f"{sequence:08d}"}
-    for name in objects.names(lake, _folder(source)):
-        if name.endswith(".jsonl.gz") and name[:8] not in kept:
-            objects.remove(lake, f"{_folder(source)}/{name}")
+    # Readers may be at the last one still; a later one may be on its way.
+    for old in objects.names(lake, _folder(source)) if names else ():
+        if old[:8].isdigit() and old[:8] < names[-1][:8]:
+            objects.remove(lake, f"{_folder(source)}/{old}")
     base = Base(path, tuple(firsts), tuple(starts))
     return Manifest(lake, source, base, manifest.numbers, manifest.broken, {}, frozenset())
 

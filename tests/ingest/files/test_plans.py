@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from asgard_assets.ingest.files import manifest as module
-from asgard_assets.ingest.files import plans
+from asgard_assets.ingest.files import objects, plans
 from asgard_assets.ingest.files.landing import File
 from asgard_assets.ingest.files.manifest import Known, Manifest, open_manifest
 from asgard_assets.ingest.files.plans import Plan, read_plan, write_plan
@@ -119,6 +119,43 @@ def test_folding_changes_nothing_that_is_known(lake: Lake, monkeypatch: pytest.M
     assert again.of_paths([B.path, "s/x"]).keys() == {B.path}
     commit(lake, plan(lake, replaces=True, _2026_10_06=[A]))
     assert known(open_manifest(lake, "s")) == {A.path: NEXT}
+
+
+def test_the_last_list_is_kept_for_its_readers_and_those_before_go(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FOLD_PLANS", 0)
+    readers = []
+    for n in range(4):
+        commit(lake, plan(lake, _2026_10_05=[File(f"s/{n}", n, n)]))
+        readers.append(open_manifest(lake, "s", fold=True))
+    folder = Path(lake.root) / "_manifest/s"
+    assert sorted(f.name[:8] for f in folder.iterdir()) == ["00000003"] * 2 + ["00000004"] * 2
+    assert [len(known(reader)) for reader in readers[2:]] == [3, 4]
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_an_index_that_is_there_already_is_ours_or_that_of_another_load(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, ours: bool
+) -> None:
+    monkeypatch.setattr(module, "_FOLD_PLANS", 0)
+    commit(lake, plan(lake, _2026_10_05=[A]))
+    once = objects.write_once
+
+    def refused(where: Lake, path: str, content: bytes) -> bool:
+        monkeypatch.undo()
+        if ours:  # the store's answer was lost, and its client asked again
+            once(where, path, content)
+        else:
+            assert open_manifest(lake, "s").base is None
+            monkeypatch.setattr(module, "_FOLD_PLANS", 0)
+            open_manifest(lake, "s", fold=True)
+        return False
+
+    monkeypatch.setattr(objects, "write_once", refused)
+    assert known(open_manifest(lake, "s", fold=True)) == {A.path: DAY}
+    assert known(open_manifest(lake, "s")) == {A.path: DAY}
+    assert len(list((Path(lake.root) / "_manifest/s").iterdir())) == 2
 
 
 def test_a_lost_manifest_is_made_again_and_lost_plans_are_told(
