@@ -49,7 +49,7 @@ def test_of_a_big_plan_that_nobody_committed_only_the_beginning_is_read(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     days = {f"_{year}_{month:02}_01": [A] for year in range(1000, 3000) for month in (1, 2)}
-    written = plan(lake, **days)  # its very first line is longer than what is looked at
+    written = plan(lake, False, **days)  # its very first line is longer than what is looked at
     assert read_plan(lake, "s", 1) == written
     files = [File(f"s/{hashlib.sha256(str(n).encode()).hexdigest()}", n, n) for n in range(3_000)]
     listed = plan(lake, _2026_10_05=files)
