@@ -18,7 +18,7 @@ import dagster as dg
 
 from asgard_assets.components.alerts import alert
 from asgard_assets.components.partitions import daily
-from asgard_assets.errors import SourceError
+from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.ingest.files.control import Control, note_alert, read_control
 from asgard_assets.ingest.files.landing import File, Landing
 from asgard_assets.ingest.files.listing import Scan, batch_hash, day_of, scan, scan_announced
@@ -103,8 +103,11 @@ def file_sensor(source: FileSource) -> dg.SensorDefinition:
                 return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
             if control.alerted != str(error):
                 owners = source.owners or (Settings().owner,)
-                alert(f"Asgard: {source.name} cannot be listed: {error}", owners, {"source": source.name})
-                note_alert(lake, source.name, str(error))
+                try:
+                    alert(f"Asgard: {source.name} cannot be listed: {error}", owners, {"source": source.name})
+                    note_alert(lake, source.name, str(error))
+                except (OSError, ConfigError) as silent:
+                    context.log.warning(f"the owner could not be told, the next tick tries again: {silent}")
             raise
         if control.alerted:
             note_alert(lake, source.name, "")

@@ -74,7 +74,7 @@ def publish_loaded(
         "rescued_rows": sum(day.rescued_rows for day in loaded.days.values()),
         "quarantined_rows": sum(day.quarantined_rows for day in loaded.days.values()),
         "undated_files": len(loaded.undated),
-        "schema_diff": dg.MetadataValue.json([asdict(change) for change in loaded.changes]),
+        "schema_diff": _schema_diff(loaded),
     }
     if loaded.merged is not None:
         total["superseded_rows"] = loaded.superseded_rows
@@ -107,4 +107,9 @@ def _failure(loaded: Loaded, bad: dict[str, list[str]], fine: list[str]) -> dict
         "bad_partitions": list(bad),
         "published_partitions": fine,
         "bad_files": [b.file.path for b in loaded.bad_files],
+        "schema_diff": _schema_diff(loaded),
     }
+
+
+def _schema_diff(loaded: Loaded) -> dg.JsonMetadataValue:
+    return dg.MetadataValue.json([asdict(change) for change in loaded.changes])

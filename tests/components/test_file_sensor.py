@@ -207,6 +207,12 @@ def test_a_folder_that_cannot_be_listed_fails_the_tick_and_tells_the_owner_once(
     monkeypatch.setenv("ASGARD_ALERT_WEBHOOKS", json.dumps({"team:shop": f"{receiver.url}/shop"}))
     with monkeypatch.context() as broken:
         broken.setattr(module, "scan", refused)
+        receiver.status = 500
+        with pytest.raises(Exception, match="refuses the listing"):
+            tick(instance)
+        assert control.read_control(lake, "orders").alerted == ""
+        receiver.status = 200
+        receiver.posted.clear()
         for _ in range(2):
             with pytest.raises(Exception, match="refuses the listing"):
                 tick(instance)
@@ -242,7 +248,8 @@ def test_a_failed_run_is_posted_to_the_owner_of_its_assets(
     alert_owner(failed_run(instance))
     [(path, body)] = receiver.posted
     assert path == "/shop" and body["owners"] == ["team:shop"]
-    assert "bronze/orders" in body["text"] and "run_id" in body["details"]
+    assert "bronze/orders" in body["text"] and "the vendor sent nonsense" in body["text"]
+    assert "run_id" in body["details"]
 
 
 def test_without_a_webhook_nothing_is_posted_and_a_refusal_is_an_error(

@@ -97,7 +97,9 @@ def test_a_day_with_an_unreadable_file_fails_alone_and_names_it(
     drop(landing, DAYS[1], "not gzip", "cut.csv.gz")
     result = materialize(instance, tags=RANGE, raise_on_error=False)
     assert not result.success
-    assert "cut.csv.gz" in str(result.failure_data_for_node("files_orders"))
+    failure = result.failure_data_for_node("files_orders")
+    assert failure and failure.user_failure_data and "cut.csv.gz" in str(failure)
+    assert "schema_diff" in failure.user_failure_data.metadata
     assert sorted(e.partition for e in result.get_asset_materialization_events()) == [DAYS[0], DAYS[2]]
     assert asked(tick(instance)) == [DAYS[1]]
 

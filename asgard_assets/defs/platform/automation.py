@@ -9,6 +9,9 @@ import dagster as dg
 from asgard_assets.components.alerts import alert
 from asgard_assets.components.partitions import daily
 
+_REASON = 2_000
+"""Characters of a reason in a message: Slack and Teams cut or refuse long ones."""
+
 
 @dg.definitions
 def automation() -> dg.Definitions:
@@ -44,10 +47,22 @@ def alert_owner(context: dg.RunFailureSensorContext) -> None:
     named = ", ".join(key.to_user_string() for key in keys) or run.job_name
     partition = run.tags.get("dagster/partition") or run.tags.get("dagster/asset_partition_range_start", "")
     alert(
-        f"Asgard: {named} {partition} failed: {context.failure_event.message or 'see the run'} (run {run.run_id})",
+        f"Asgard: {named} {partition} failed: {_reason(context)} (run {run.run_id})",
         _owners(context, keys),
         {"run_id": run.run_id, "assets": named, "partition": partition},
     )
+
+
+def _reason(context: dg.RunFailureSensorContext) -> str:
+    """What the failed steps say themselves, such as the files that cannot be read; else what Dagster says of the run."""
+    told = []
+    for event in context.get_step_failure_events():
+        data = event.step_failure_data
+        given, error = data.user_failure_data, data.error
+        cause = (error.cause or error).message.strip() if error else ""
+        told.append((given.description if given else None) or cause)
+    reason = "; ".join(filter(None, told)) or context.failure_event.message or "see the run"
+    return reason if len(reason) <= _REASON else f"{reason[:_REASON]} …"
 
 
 def _planned(context: dg.RunFailureSensorContext) -> set[dg.AssetKey]:

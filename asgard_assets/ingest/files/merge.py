@@ -66,7 +66,8 @@ def merge(
         _view_staged(connection, staging, staged)
         others = () if source.files == "snapshot" else tuple(d for d in seen if d not in staging.days)
         _view_others(connection, lake, staging, others, rule)
-        if rule.deleted and source.files != "snapshot":
+        may_be_gone = rule.deleted and rule.deleted.lower() in map(str.lower, staging.schema.names)
+        if may_be_gone and source.files != "snapshot":
             _remember_deleted(connection, lake, source, staging, rule)
             _view_deleted(connection, lake, source, rule)
         else:
@@ -121,15 +122,20 @@ def _view_others(
         f"where {DS} in ({chosen}))"
     )
     for name in ("staged", "others"):
-        connection.execute(f"create view {name}_versions as select {_version(rule)} from {name}")
+        connection.execute(
+            f"create view {name}_versions as select {_version(rule, staging.schema.names)} from {name}"
+        )
 
 
-def _version(rule: Merge) -> str:
+def _version(rule: Merge, known: Collection[str]) -> str:
     """What a row needs to be compared: its key, how new it is, whether it says that the record is gone."""
-    keys = [f"{identifier(column)} as _key_{n}" for n, column in enumerate(rule.key)]
-    cursor = identifier(rule.cursor) if rule.cursor else "null::varchar"
-    read = identifier(rule.read_at) if rule.read_at else "null::varchar"
-    gone = f"{identifier(rule.deleted)} is not null" if rule.deleted else "false"
+    spelled = {name.lower() for name in known}
+
+    def value(column: str | None) -> str:
+        return identifier(column) if column and column.lower() in spelled else "null::varchar"
+
+    keys = [f"{value(column)} as _key_{n}" for n, column in enumerate(rule.key)]
+    cursor, read, gone = value(rule.cursor), value(rule.read_at), f"{value(rule.deleted)} is not null"
     order = [f"{sql} as {name}" for name, sql in _VERSION.items()]
     return ", ".join(
         [
@@ -151,7 +157,7 @@ def _rank(connection: duckdb.DuckDBPyConnection, rule: Merge, *, within_day: boo
     nulls = " or ".join(f"{key} is null" for key in keys)
     newest = ", ".join(
         [
-            *(f"{sql} desc nulls last" for column in ("_cursor", "_read_at") for sql in _comparable(column)),
+            *(f"{sql} desc nulls last" for column in ("_cursor", "_read_at") for sql in comparable(column)),
             "_epoch desc nulls last",
             "_part desc nulls last",
             "_line desc",
@@ -178,7 +184,7 @@ def _rank(connection: duckdb.DuckDBPyConnection, rule: Merge, *, within_day: boo
     return found or (0, 0)
 
 
-def _comparable(column: str) -> tuple[str, ...]:
+def comparable(column: str) -> tuple[str, ...]:
     """Text as what it says: a number (log positions have more digits than a double), an instant, or itself."""
     return (f"try_cast({column} as decimal(38, 6))", f"try_cast({column} as timestamptz)", column)
 
@@ -191,20 +197,26 @@ def _remember_deleted(
 
     name = f"{source.name}_deleted"
     rows = connection.execute(
-        f'select {_kept(rule)}, "_file", "_row", {DS} from staged where {identifier(str(rule.deleted))} is not null'
+        f'select {_kept(rule, staging.schema.names)}, "_file", "_row", {DS} from staged where {identifier(str(rule.deleted))} is not null'
     ).to_arrow_table()
     if rows.num_rows == 0 and lake.table("bronze", name) is None:
         return
-    columns = list(dict.fromkeys([*rule.key, *filter(None, (rule.cursor, rule.read_at, rule.deleted))]))
-    schema = pa.schema([*((c, pa.string()) for c in columns), ("_file", pa.string()), ("_row", pa.int64()), (DS, pa.string())])  # fmt: skip
+    schema = pa.schema([*((c, pa.string()) for c in _columns(rule)), ("_file", pa.string()), ("_row", pa.int64()), (DS, pa.string())])  # fmt: skip
     target = lake.stage("bronze", name, schema, staging.days)
     lake.write(target, rows)
     lake.publish(target)
 
 
-def _kept(rule: Merge) -> str:
-    columns = dict.fromkeys([*rule.key, *filter(None, (rule.cursor, rule.read_at, rule.deleted))])
-    return ", ".join(identifier(column) for column in columns)
+def _columns(rule: Merge) -> list[str]:
+    return list(dict.fromkeys([*rule.key, *filter(None, (rule.cursor, rule.read_at, rule.deleted))]))
+
+
+def _kept(rule: Merge, known: Collection[str]) -> str:
+    spelled = {name.lower() for name in known}
+    return ", ".join(
+        identifier(name) if name.lower() in spelled else f"null::varchar as {identifier(name)}"
+        for name in _columns(rule)
+    )
 
 
 def _view_deleted(connection: duckdb.DuckDBPyConnection, lake: Lake, source: FileSource, rule: Merge) -> None:
@@ -214,7 +226,9 @@ def _view_deleted(connection: duckdb.DuckDBPyConnection, lake: Lake, source: Fil
         connection.execute("create view deleted as select * from staged_versions where false")
         return
     path = quoted(lake.path("bronze", name))
-    connection.execute(f"create view deleted as select {_version(rule)} from delta_scan({path})")
+    connection.execute(
+        f"create view deleted as select {_version(rule, _columns(rule))} from delta_scan({path})"
+    )
 
 
 def _rewrite(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asgard_assets.errors import FencedError, SourceError
+from asgard_assets.ingest.files.merge import comparable
 from asgard_assets.ingest.files.models import TECHNICAL, Upsert
 from asgard_assets.lake import DS, Lake, LivePart, Staging
 from asgard_assets.lake_reader import literally, load_duckdb_extensions, quoted
@@ -57,6 +58,7 @@ def settle(lake: Lake, staging: Staging, write: Upsert, replaced: Set[str]) -> S
             f"there are {', '.join(known)}; correct it in the source's defs.yaml",
             source=staging.name,
         )
+    texts = {field.name.lower() for field in staging.schema if str(field.type) == "string"}
     if staged or (live and replaced):
         with duckdb.connect(config={"memory_limit": "1GB", "threads": 2}) as db:
             load_duckdb_extensions(db, lake)
@@ -64,9 +66,9 @@ def settle(lake: Lake, staging: Staging, write: Upsert, replaced: Set[str]) -> S
             db.execute("create table gone (file varchar)")
             if replaced:
                 db.executemany("insert into gone values (?)", [[path] for path in sorted(replaced)])
-            _newest_of_batch(db, write, staged)
+            _newest_of_batch(db, write, staged, texts)
             if live:
-                _beaten_by_live(db, write, live)
+                _beaten_by_live(db, write, live, texts)
             _restage(db, lake, staging, staged)
             if live:
                 instead = _without_keys(db, lake, staging, write, live)
@@ -81,9 +83,13 @@ def _same_key(write: Upsert) -> str:
     return " and ".join(f"l.{_name(c)} is not distinct from b.{_name(c)}" for c in write.key)
 
 
-def _age(write: Upsert, table: str) -> str:
-    """A row's age as one comparable value; a missing value is the oldest."""
-    told = [part.format(f"{table}.{_name(c)}") for c in write.newest_by for part in ("{} is not null", "{}")]
+def _age(write: Upsert, table: str, texts: Set[str]) -> str:
+    """A row's age as one comparable value; a missing value is the oldest, and text is what it says."""
+    parts: list[str] = []
+    for column in write.newest_by:
+        name = f"{table}.{_name(column)}"
+        parts += comparable(name) if column.lower() in texts else (name,)
+    told = [told.format(part) for part in parts for told in ("({}) is not null", "{}")]
     told += [f"{table}.{column}" for column in ("_metadata.modified", "_file", "_row")]
     named = ", ".join(f"'o{n}': {part}" for n, part in enumerate(told))
     return f"{{{named}}}"
@@ -102,17 +108,21 @@ def _files(uris: Sequence[str], filename: bool = False) -> str:
     return f"(select * from no_rows union all by name {found if uris else 'select * from no_rows'})"
 
 
-def _newest_of_batch(db: duckdb.DuckDBPyConnection, write: Upsert, staged: Sequence[str]) -> None:
+def _newest_of_batch(
+    db: duckdb.DuckDBPyConnection, write: Upsert, staged: Sequence[str], texts: Set[str]
+) -> None:
     db.execute(
-        f"""create table batch as select {_keys(write, "b")}, {_age(write, "b")} as age, _file, _row
+        f"""create table batch as select {_keys(write, "b")}, {_age(write, "b", texts)} as age, _file, _row
         from {_files(staged)} b qualify row_number() over (partition by {_keys(write, "b")} order by age desc) = 1"""
     )
 
 
-def _beaten_by_live(db: duckdb.DuckDBPyConnection, write: Upsert, live: Sequence[LivePart]) -> None:
+def _beaten_by_live(
+    db: duckdb.DuckDBPyConnection, write: Upsert, live: Sequence[LivePart], texts: Set[str]
+) -> None:
     db.execute(
         f"""delete from batch b using {_files([p.uri for p in live])} l
-        where {_same_key(write)} and {_age(write, "l")} > b.age and l._file not in (from gone)"""
+        where {_same_key(write)} and {_age(write, "l", texts)} > b.age and l._file not in (from gone)"""
     )
 
 

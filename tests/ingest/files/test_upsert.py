@@ -56,6 +56,25 @@ def test_a_column_that_nothing_has_is_named(lake: Lake, settings: Settings, wron
         bench.stage(DAYS[:1])
 
 
+def test_numbers_kept_as_text_tell_the_newest_as_numbers(lake: Lake, settings: Settings) -> None:
+    write = {"type": "upsert", "key": ["id"], "newest_by": ["v"]}
+    bench = Bench(None, lake, settings, write=write)
+    bench.drop(DAYS[0], "a.csv", "id,v\n1,10\n1,9\n2,9\n2,\n")
+    bench.run(DAYS[:1])
+    bench.drop(DAYS[1], "b.csv", "id,v\n1,9.5\n2,10\n")
+    bench.run(DAYS[:2])
+    assert bench.rows("id, v", "id") == [("1", "10"), ("2", "10")]
+
+
+def test_a_merge_does_without_columns_that_no_file_has(lake: Lake, settings: Settings) -> None:
+    bench = Bench(None, lake, settings, merge={"key": ["id"], "cursor": "v", "deleted": "gone"})
+    bench.drop(DAYS[0], "a.jsonl", '{"id": 1, "v": 9}\n{"id": 1, "v": 10}\n{"v": 1}\n{"id": 2, "v": 1}\n')
+    bench.run(DAYS[:1])
+    bench.drop(DAYS[1], "b.jsonl", '{"id": 1, "v": 2}\n{"id": 2, "v": 5, "gone": "yes"}\n')
+    bench.run(DAYS[:2])
+    assert bench.rows("id, v", "id nulls first") == [(None, "1"), ("1", "10")]
+
+
 def test_rescued_records_have_no_key() -> None:
     about = {"name": "s", "path": "s", "ds": {"type": "folder"}, "description": "d", "bad_rows": "rescue"}
     from asgard_assets.ingest.files.models import FileSource
