@@ -80,6 +80,41 @@ def trace(home: Home, name: str) -> bytes | None:
     return S3Transport.at(address, home.environment["ASGARD_S3_ENDPOINT"]).get(name)
 
 
+@together
+def test_pods_get_what_is_asked_for_and_executors_come_by_need(world: World) -> None:
+    """Dynamic allocation, affinity, tolerations and a volume, as the operator and Spark make pods of them."""
+    home = world.home("wish")
+    here = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["node1"]}
+    node = {
+        "requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchExpressions": [here]}]
+        }
+    }
+    shape = {
+        "affinity": {"nodeAffinity": node},
+        "tolerations": [{"key": "spot", "operator": "Exists"}],
+        "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
+    }
+    allocation = {"initialExecutors": 0, "minExecutors": 0, "maxExecutors": 2}
+    wish = json.loads(spec(driver=shape, executor=shape))
+    del wish["executor"]["instances"]
+    wish |= {"dynamicAllocation": allocation, "volumes": [{"name": "scratch", "emptyDir": {}}]}
+    host = start(home, "counting", ASGARD_SPARK_SPEC=json.dumps(wish))
+    driver, executor = (
+        wait_for(f"a running {role}", lambda role=role: home.pods(role), 240)[0]["spec"]
+        for role in ("driver", "executor")
+    )
+    assert host.wait(300) == 0, home.said[-4000:]
+    for pod in (driver, executor):
+        terms = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        assert terms["nodeSelectorTerms"][0]["matchExpressions"] == [here]
+        assert any(toleration.get("key") == "spot" for toleration in pod["tolerations"])
+        assert any(mount["mountPath"] == "/scratch" for mount in pod["containers"][0]["volumeMounts"])
+        assert any(volume["name"] == "scratch" and "emptyDir" in volume for volume in pod["volumes"])
+    assert 1 <= home.figures()["executors"] <= 2
+    home.nothing_left()
+
+
 # The start of a driver ----------------------------------------------------------------------------------
 
 
