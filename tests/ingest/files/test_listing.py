@@ -133,6 +133,7 @@ def test_names_come_in_the_order_of_their_bytes(bench: Bench) -> None:
         assert [f.path for f in walk(bench.landing, source(), after=name)] == listed[position + 1 :]
 
 
+@pytest.mark.slow
 def test_a_folder_of_very_many_names_is_walked_in_order_by_and_by(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

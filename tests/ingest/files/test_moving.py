@@ -17,6 +17,8 @@ from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
 from tests.ingest.files.bench import DAYS, Bench
 
+pytestmark = pytest.mark.slow
+
 LATER = 2e9
 
 

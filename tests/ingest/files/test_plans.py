@@ -45,6 +45,7 @@ def test_a_plan_is_read_as_it_was_written(lake: Lake) -> None:
     assert plan(lake, _2026_10_05=[A]).number == 2
 
 
+@pytest.mark.slow
 def test_of_a_big_plan_that_nobody_committed_only_the_beginning_is_read(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,8 @@ from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
 from tests.ingest.files.bench import DAYS, Bench
 
+pytestmark = pytest.mark.slow
+
 
 def upserting(lake: Lake, settings: Settings, **write: Any) -> Bench:
     return Bench(None, lake, settings, types="inferred", write={"type": "upsert", "key": ["id"]} | write)
