@@ -11,7 +11,7 @@ from asgard_assets.resources.environment import executor, step_launcher
 from asgard_assets.settings import Settings
 from asgard_assets.spark.s3 import S3Transport
 
-LAUNCHED = {"step_launcher"}
+LAUNCHED, POOL = {"step_launcher"}, "stories"
 RETRY = int(os.environ.get("STORY_RETRIES", "0"))
 POLICY = dg.RetryPolicy(max_retries=RETRY, delay=0.1) if RETRY else None
 
@@ -21,7 +21,7 @@ def trace(context: dg.AssetExecutionContext) -> S3Transport:
     return S3Transport.at(f"{Settings().lake_root}/_trace/{context.run.run_id}")
 
 
-@dg.asset(required_resource_keys=LAUNCHED, retry_policy=POLICY)
+@dg.asset(required_resource_keys=LAUNCHED, retry_policy=POLICY, pool=POOL)
 def slow(context: dg.AssetExecutionContext) -> None:
     """Writes a beat every second for five minutes, and says that it cleaned up."""
     context.log.info("slow has begun")
@@ -40,7 +40,7 @@ def brief(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(metadata={"attempt": context.retry_number})
 
 
-@dg.asset(required_resource_keys=LAUNCHED, retry_policy=POLICY)
+@dg.asset(required_resource_keys=LAUNCHED, retry_policy=POLICY, pool=POOL)
 def hungry(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
     """Needs 1,000 MB beside what its process has."""
     context.log.info("hungry has begun")

@@ -201,8 +201,10 @@ def test_a_killed_hosts_driver_stops_writing_and_leaves_nothing(world: World) ->
     assert trace(home, "beat") == last
     assert trace(home, "cleaned") is not None
     assert home.status() == "STARTED"  # nobody has told Dagster
+    assert home.slots() == {home.run_id}
     sweep(home, "--lost", home.run_id)
     assert home.status() == "FAILURE"
+    assert not home.slots()
 
 
 def sweep(home: Home, *arguments: str) -> str:

@@ -24,6 +24,7 @@ from asgard_assets.settings import ROOT
 from asgard_assets.spark.kube import Api
 from asgard_assets.spark.kubernetes import applications_path
 from asgard_assets.spark.s3 import S3Transport
+from tests.cluster.stories import POOL
 from tests.servers.builds import answers, missing
 from tests.servers.s3 import build as build_s3
 
@@ -107,6 +108,8 @@ class World:
         (folder / "dagster").mkdir(parents=True)
         text = (ROOT / "deployments" / "local" / "dagster.yaml").read_text()
         (folder / "dagster" / "dagster.yaml").write_text(text)
+        with dg.DagsterInstance.from_config(str(folder / "dagster")) as instance:
+            instance.event_log_storage.set_concurrency_slots(POOL, 2)
         lake = f"s3://lake/{folder.name}"
         environment = {
             **os.environ,
@@ -183,12 +186,25 @@ class Home:
         return pod["metadata"]["name"]
 
     def nothing_left(self, seconds: float = 120) -> None:
-        """No object of this home's runs is left in the cluster, and no message in the exchange."""
+        """No object of this home's runs is left in the cluster, no message in the exchange, and no slot of a pool.
+
+        A run whose host was killed has its slot until somebody tells Dagster.
+        """
         runs = set(re.findall(r"asgard-[0-9a-f]{8}-", self.said)) | {f"asgard-{self.run_id[:8]}-"}
         started = time.monotonic()
         self.world.nothing_left(*runs, seconds=seconds)
         wait_for(lambda: f"an empty exchange; left: {self.exchange()}", lambda: not self.exchange(), 30)
+        wait_for(
+            lambda: f"free slots; taken: {self.slots()}",
+            lambda: not self.slots() or self.status() == "STARTED",
+            30,
+        )
         print(f"nothing left after {time.monotonic() - started:.0f} s")
+
+    def slots(self) -> set[str]:
+        """Runs that hold a slot of the stories' pool."""
+        with dg.DagsterInstance.from_config(str(self.folder / "dagster")) as instance:
+            return set(instance.event_log_storage.get_concurrency_info(POOL).active_run_ids)
 
     def exchange(self) -> list[str]:
         """Names of the objects through which host and drivers talk."""
