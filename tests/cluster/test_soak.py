@@ -123,19 +123,10 @@ def test_many_applications_submitted_at_once_all_end_and_dagster_knows(
 def history(folder: Path) -> Iterator[dg.DagsterInstance]:
     """Of a size for so many runs: in Postgres. Compute logs redirect the process's own output, and are left out."""
     with postgres(folder / "postgres") as database:
-        names = {
-            "hostname": "HOST",
-            "port": "PORT",
-            "username": "USERNAME",
-            "password": "PASSWORD",
-            "db_name": "DB",
-        }
-        given: dict[str, Any] = {
-            key: database.environment[f"DAGSTER_PG_{name}"] for key, name in names.items()
-        }
-        storage = {"postgres": {"postgres_db": {**given, "port": database.port}}}
         (folder / "dagster.yaml").write_text(
-            json.dumps({"storage": storage, "telemetry": {"enabled": False}, "compute_logs": NO_LOGS})
+            json.dumps(
+                {"storage": database.storage, "telemetry": {"enabled": False}, "compute_logs": NO_LOGS}
+            )
         )
         with dg.DagsterInstance.from_config(str(folder)) as instance:
             yield instance
