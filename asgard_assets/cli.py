@@ -79,8 +79,9 @@ def demo(
 
     Asks Dagster only for what is missing: a second call finds nothing to do.
     """
-    from asgard_assets.demo import alone, forget, run_demo
+    from asgard_assets.demo import alone, forget, run_demo, use_demo_calendar
 
+    use_demo_calendar()
     settings = Settings()
     with alone(settings.home.absolute()):
         if fresh:
@@ -95,8 +96,9 @@ def dev(
     host: Annotated[str, typer.Option(help="Address that the UI listens on.")] = "127.0.0.1",
 ) -> None:
     """The Dagster UI and daemon on the local data, with the demo's sources running beside them."""
-    from asgard_assets.demo import demo_sources
+    from asgard_assets.demo import demo_sources, use_demo_calendar
 
+    use_demo_calendar()
     settings = Settings()
     _refuse_taken(host, port)
     _home(settings)

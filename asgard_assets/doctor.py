@@ -51,6 +51,7 @@ def examine() -> Iterator[Finding]:
         yield Finding("settings", problem, "correct the environment variable or the line in .env")
         return
     yield Finding("settings", f"{settings.env}, lake at {settings.lake_root}")
+    yield _calendar(settings)
     yield _java()
     jars = jar_folder(settings)
     yield Finding("Spark jars", str(jars), "" if installed(settings) else "make setup fetches them")
@@ -60,6 +61,17 @@ def examine() -> Iterator[Finding]:
     yield _port("demo API port", settings.demo_api_url, "/health", "set ASGARD_DEMO_API_URL to another one")
     yield _port("Airbyte port", settings.airbyte_url, "/health", "set ASGARD_AIRBYTE_URL to another one")
     yield _port("UI port", "http://127.0.0.1:3000", "/server_info", "asgard dev --port 3001")
+
+
+def _calendar(settings: Settings) -> Finding:
+    try:
+        start = settings.first_day
+    except ConfigError as error:
+        return Finding("calendar", "no first day", str(error))
+    return Finding(
+        "calendar",
+        f"from {start} " + (f"to before {settings.partition_end}" if settings.partition_end else "on"),
+    )
 
 
 def _java() -> Finding:

@@ -9,7 +9,10 @@ from typing import Literal
 from pydantic import AliasChoices, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from asgard_assets.errors import ConfigError
+
 ROOT = Path(__file__).resolve().parent.parent
+_LOCAL_START = date(2026, 10, 5)
 
 
 class Settings(BaseSettings):
@@ -26,9 +29,13 @@ class Settings(BaseSettings):
     cache: Path = Field(
         default=Path("~/.cache/asgard").expanduser(), description="Spark jars and connectors, by version."
     )
-    partition_start: date = Field(default=date(2026, 10, 5), description="First daily partition.")
+    partition_start: date | None = Field(
+        default=None,
+        description="First daily partition. Required in production; a local run begins with the demo's, 2026-10-05.",
+    )
     partition_end: date | None = Field(
-        default=date(2026, 11, 2), description="First day without a partition; empty: the calendar goes on."
+        default=None,
+        description="First day without a partition; empty: the calendar goes on. The demo sets 2026-11-02.",
     )
     time_zone: str = Field(default="UTC", description="Zone in which a daily partition begins.")
     lookback_days: int = Field(default=60, ge=1, description="How far back automation reacts to late data.")
@@ -71,9 +78,30 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _blank_is_unset(cls, values: dict[str, object]) -> dict[str, object]:
-        if values.get("partition_end") == "":
-            values["partition_end"] = None
+        for name in ("partition_start", "partition_end"):
+            if values.get(name) == "":
+                values[name] = None
         return values
+
+    @model_validator(mode="after")
+    def _some_day_is_in_the_calendar(self) -> Settings:
+        start = self.partition_start or _LOCAL_START
+        if self.partition_end is not None and self.partition_end <= start:
+            raise ValueError(
+                f"the calendar ends before it begins: ASGARD_PARTITION_END is {self.partition_end} and "
+                f"ASGARD_PARTITION_START is {start}; leave the end empty, or set a later day"
+            )
+        return self
+
+    @property
+    def first_day(self) -> date:
+        """First daily partition. Raises ConfigError in production, where nobody else can know it."""
+        if self.partition_start is None and self.env == "production":
+            raise ConfigError(
+                "ASGARD_PARTITION_START is not set, and production has no default: set it to the first day that is "
+                "to be loaded, for example ASGARD_PARTITION_START=2026-01-01 (calendar.start of the Helm chart)"
+            )
+        return self.partition_start or _LOCAL_START
 
     @property
     def lake_root(self) -> str:

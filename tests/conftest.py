@@ -12,6 +12,9 @@ import pytest
 # Before anything reads the settings: tests never touch a developer's own data.
 os.environ["ASGARD_HOME"] = tempfile.mkdtemp(prefix="asgard-tests-")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
+# The demo's calendar: what a test sees does not depend on the day on which it runs.
+CALENDAR = {"ASGARD_PARTITION_START": "2026-10-05", "ASGARD_PARTITION_END": "2026-11-02"}
+os.environ.update(CALENDAR)
 
 from asgard_assets.lake import Lake  # noqa: E402
 from asgard_assets.settings import Settings  # noqa: E402

@@ -14,7 +14,7 @@ def daily(end_offset: int = 0) -> dg.DailyPartitionsDefinition:
     settings = Settings()
     end = settings.partition_end.isoformat() if settings.partition_end else None
     return dg.DailyPartitionsDefinition(
-        settings.partition_start.isoformat(), end_date=end, timezone=settings.time_zone, end_offset=end_offset
+        settings.first_day.isoformat(), end_date=end, timezone=settings.time_zone, end_offset=end_offset
     )
 
 
@@ -24,7 +24,7 @@ def weekly() -> dg.WeeklyPartitionsDefinition:
     The first starts a week after the first day, so that every cut-off has two weeks behind it.
     """
     settings = Settings()
-    start = settings.partition_start + timedelta(days=7 + (-settings.partition_start.weekday()) % 7)
+    start = settings.first_day + timedelta(days=7 + (-settings.first_day.weekday()) % 7)
     end = settings.partition_end.isoformat() if settings.partition_end else None
     return dg.WeeklyPartitionsDefinition(
         start.isoformat(), end_date=end, timezone=settings.time_zone, day_offset=1

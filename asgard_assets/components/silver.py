@@ -162,7 +162,7 @@ def require(lake: Lake, table: SilverTable, days: Sequence[str]) -> None:
             raise _absent(entry.table, f"{entry.table} has no data for", absent)
     first = min(days)
     before = (date.fromisoformat(first) - timedelta(days=1)).isoformat()
-    if table.history and before >= Settings().partition_start.isoformat():
+    if table.history and before >= Settings().first_day.isoformat():
         own = f"silver/{table.spec.name}"
         if not lake.epochs("silver", table.spec.name, [before])[before]:
             raise _absent(own, f"{own} keeps history, so that {first} needs the day before it:", [before])

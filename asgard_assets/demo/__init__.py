@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asgard_assets.demo.report import collect, print_predictions, print_tables
-from asgard_assets.demo.sources import demo_sources, write_landing_files
+from asgard_assets.demo.sources import demo_sources, use_demo_calendar, write_landing_files
 from asgard_assets.demo.steps import missing_steps, progress, run_step
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _LOCK = "demo.lock"
 
-__all__ = ["alone", "demo_sources", "forget", "run_demo"]
+__all__ = ["alone", "demo_sources", "forget", "run_demo", "use_demo_calendar"]
 
 
 @contextmanager

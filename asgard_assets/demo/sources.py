@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date, timedelta
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -18,6 +19,15 @@ from asgard_assets.settings import ROOT, Settings
 
 FIRST_DAY, LAST_DAY = "2026-10-05", "2026-11-01"
 USERS = 800
+
+
+def use_demo_calendar() -> None:
+    """Give this process, and those that it starts, the demo's days, unless the user has set a calendar."""
+    settings = Settings()
+    if settings.env == "production" or {"partition_start", "partition_end"} & settings.model_fields_set:
+        return
+    os.environ["ASGARD_PARTITION_START"] = FIRST_DAY
+    os.environ["ASGARD_PARTITION_END"] = (date.fromisoformat(LAST_DAY) + timedelta(days=1)).isoformat()
 
 
 @contextmanager

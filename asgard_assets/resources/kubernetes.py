@@ -129,7 +129,6 @@ class KubernetesStepLauncher(SparkStepLauncher):
         settings = Settings()
         shared = {f"ASGARD_{name.upper()}": getattr(settings, name) for name in SHARED}
         given = {name: str(value) for name, value in shared.items() if value is not None}
-        given["ASGARD_PARTITION_END"] = str(settings.partition_end or "")
         cluster = {
             name: os.environ[name]
             for name in (

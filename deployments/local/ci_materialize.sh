@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export DAGSTER_HOME="${DAGSTER_HOME:?name an empty folder}" DAGSTER_DISABLE_TELEMETRY=yes
+export ASGARD_PARTITION_START=2026-10-05 ASGARD_PARTITION_END=2026-11-02
 mkdir -p "$DAGSTER_HOME"
 .venv/bin/python -m deployments.local.demo.landing --days 2026-10-05..2026-10-06 --root "${ASGARD_HOME:-.asgard}/landing"
 .venv/bin/dagster asset materialize -m asgard_assets.definitions --select "key:bronze/invoices" --partition 2026-10-05

@@ -20,6 +20,7 @@ GIVEN = {
     "sparkImage.repository": "registry.example.com/asgard-spark",
     "sparkImage.tag": "1.0.0",
     "lake": "s3://lake/asgard",
+    "calendar.start": "2026-10-05",
     "logBucket": "logs",
     "postgres.host": "postgres.example.com",
 }

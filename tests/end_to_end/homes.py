@@ -37,6 +37,8 @@ class Home:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("ASGARD_", "DAGSTER_"))}
         return kept | {
             "ASGARD_HOME": str(self.path),
+            "ASGARD_PARTITION_START": "2026-10-05",
+            "ASGARD_PARTITION_END": "2026-11-02",
             "ASGARD_DEMO_API_URL": f"http://127.0.0.1:{self.api_port}",
             "ASGARD_AIRBYTE_URL": f"http://127.0.0.1:{self.airbyte_port}",
             "DAGSTER_HOME": str(self.path / "dagster"),

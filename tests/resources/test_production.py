@@ -22,6 +22,7 @@ from tests.servers.s3 import s3
 CLUSTER = {
     "ASGARD_ENV": "production",
     "ASGARD_LAKE": "s3://lake/asgard",
+    "ASGARD_PARTITION_START": "2026-10-05",
     "ASGARD_LOG_BUCKET": "logs",
     "ASGARD_S3_REGION": "eu-central-1",
     "PIPELINE_NAMESPACE": "pipelines",

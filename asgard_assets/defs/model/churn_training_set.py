@@ -39,7 +39,7 @@ def churn_training_set(
         weeks = days_of(context)
         with features.open() as store:
             seen = store.lake.epochs(SPEC.stage, SPEC.name, weeks)
-            rows = build(store, weeks, Settings().partition_start.isoformat())
+            rows = build(store, weeks, Settings().first_day.isoformat())
             staging = store.lake.stage(SPEC.stage, SPEC.name, schema(), weeks, seen)
             store.lake.write(staging, rows)
             table = dg.MetadataValue.md(summary(rows))
