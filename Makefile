@@ -38,7 +38,7 @@ image: setup  ## The Spark image without Docker, as an OCI archive (asgard-spark
 	@$(BIN)/python -m deployments.images.build --output asgard-spark.oci.tar asgard
 
 docs: setup  ## dbt's docs site over the lake, .asgard/docs/dbt/index.html
-	@$(BIN)/python -m asgard_assets.components.dbt_manifest --docs dbt_project
+	@$(BIN)/python -m asgard_assets.components.dbt.manifest --docs dbt_project
 
 check: setup  ## ruff, types, layers
 	@$(BIN)/ruff check .

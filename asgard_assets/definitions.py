@@ -4,7 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from asgard_assets.components.dbt_sources import with_source_freshness
+from asgard_assets.components.dbt.sources import with_source_freshness
 from asgard_assets.resources.environment import executor, resources
 
 

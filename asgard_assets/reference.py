@@ -35,7 +35,7 @@ def models() -> dict[str, tuple[type[BaseModel], str]]:
     import dagster as dg
 
     import asgard_assets.components
-    from asgard_assets.ingest.api.models import ApiSource
+    from asgard_assets.ingest.api.source.models import ApiSource
 
     found: dict[str, tuple[type[BaseModel], str]] = {
         "api_source": (ApiSource, "One API source, as a file of its own or as `source` of an `ApiIngest`.")
@@ -84,7 +84,7 @@ def page(name: str, schema: Mapping[str, Any], intro: str) -> str:
             lines += [_flat(inner["description"]), ""]
         lines += _table(inner, schema) if "properties" in inner else [_kind(inner)]
     if name == "api_source":
-        from asgard_assets.ingest.api.filters import DESCRIPTIONS
+        from asgard_assets.ingest.api.source.filters import DESCRIPTIONS
 
         lines += [
             "",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from asgard_assets.ingest.api.models import ApiSource
+from asgard_assets.ingest.api.source.models import ApiSource
 from tests.ingest.api.sources import TICKETS, USAGE
 from tests.test_house import ROOT
 

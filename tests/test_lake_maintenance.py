@@ -14,7 +14,7 @@ import pytest
 
 from asgard_assets.errors import LakeError
 from asgard_assets.lake import Lake
-from asgard_assets.lake_maintenance import maintain
+from asgard_assets.lake.maintenance import maintain
 from asgard_assets.resources.lake import LakeResource
 
 SCHEMA = pa.schema([("id", pa.int64()), ("ds", pa.string())])

@@ -13,8 +13,8 @@ from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import days_of, publish, table_asset
-from asgard_assets.ingest.api.bronze import table_spec
-from asgard_assets.ingest.api.models import ApiSource, Mode
+from asgard_assets.ingest.api.source.models import ApiSource, Mode
+from asgard_assets.ingest.api.table.bronze import table_spec
 from asgard_assets.quality.tables import Model
 
 

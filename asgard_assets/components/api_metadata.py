@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 if TYPE_CHECKING:
-    from asgard_assets.ingest.api.figures import Summary
+    from asgard_assets.ingest.api.table.figures import Summary
 
 _BARS = 60
 

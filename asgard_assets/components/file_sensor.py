@@ -19,11 +19,11 @@ import dagster as dg
 from asgard_assets.components.alerts import alert
 from asgard_assets.components.partitions import daily
 from asgard_assets.errors import ConfigError, SourceError
-from asgard_assets.ingest.files.control import Control, note_alert, read_control
 from asgard_assets.ingest.files.landing import File, Landing
-from asgard_assets.ingest.files.listing import Scan, batch_hash, day_of, scan, scan_announced
-from asgard_assets.ingest.files.models import FileSource
-from asgard_assets.ingest.files.notices import Notice, Notices, notices_of, read_notices
+from asgard_assets.ingest.files.landing.notices import Notice, Notices, notices_of, read_notices
+from asgard_assets.ingest.files.plan.control import Control, note_alert, read_control
+from asgard_assets.ingest.files.plan.listing import Scan, batch_hash, day_of, scan, scan_announced
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
 

@@ -14,8 +14,8 @@ from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import days_of, table_asset
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.files.landing import Landing
-from asgard_assets.ingest.files.models import FileSource
-from asgard_assets.ingest.files.quarantine import quarantined
+from asgard_assets.ingest.files.plan.quarantine import quarantined
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 
 SOURCE = "file_source"

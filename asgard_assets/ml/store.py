@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake
-from asgard_assets.lake_reader import duckdb_extension, load_duckdb_extensions
+from asgard_assets.lake.reader import duckdb_extension, load_duckdb_extensions
 from asgard_assets.ml.views import FOLDER
 from asgard_assets.settings import ROOT, Settings
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from asgard_assets.components.partitions import daily
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.files.landing import Landing
-from asgard_assets.ingest.files.listing import scan
-from asgard_assets.ingest.files.models import FileSource
+from asgard_assets.ingest.files.plan.listing import scan
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.operations.history import History, history
 from asgard_assets.operations.preview import SchemaChange, preview

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.landing import File, Landing
-from asgard_assets.ingest.files.models import TECHNICAL, FileSource
+from asgard_assets.ingest.files.source.models import TECHNICAL, FileSource
 from asgard_assets.lake import Lake
 
 if TYPE_CHECKING:
@@ -47,13 +47,13 @@ def preview(
     """Read the beginning of some of these files, the newest among them, with the loader's own readers."""
     import pyarrow as pa
 
-    from asgard_assets.ingest.files.conform import Conformer, Seen, Shape
     from asgard_assets.ingest.files.load import known_columns, present_columns
-    from asgard_assets.ingest.files.query import QueryError
+    from asgard_assets.ingest.files.plan.schedule import sample
     from asgard_assets.ingest.files.readers import how_to_read, read_file
-    from asgard_assets.ingest.files.schema import differences, evolve
-    from asgard_assets.ingest.files.tasks import sample
-    from asgard_assets.ingest.files.types import type_name
+    from asgard_assets.ingest.files.shape.conform import Conformer, Seen, Shape
+    from asgard_assets.ingest.files.shape.schema import differences, evolve
+    from asgard_assets.ingest.files.source.query import QueryError
+    from asgard_assets.ingest.files.source.types import type_name
 
     table = lake.table("bronze", source.name)
     present = present_columns(pa.schema(table.schema().to_arrow())) if table else {}

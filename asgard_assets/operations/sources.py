@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgard_assets.components.files import SOURCE
 from asgard_assets.errors import ConfigError, LakeError
-from asgard_assets.ingest.files.models import FileSource
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.settings import ROOT
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import DS, Lake, Staging
-from asgard_assets.lake_reader import identifier, literally, load_duckdb_extensions, quoted
+from asgard_assets.lake.reader import identifier, literally, load_duckdb_extensions, quoted
 from asgard_assets.quality.tables import Check, TableSpec
 
 

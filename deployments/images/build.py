@@ -217,7 +217,7 @@ def _without(lock: str, names: set[str]) -> str:
 
 def code() -> Path:
     """The project itself: what is tracked, and dbt's manifest."""
-    from asgard_assets.components import dbt_manifest
+    from asgard_assets.components.dbt import manifest as dbt_manifest
 
     dbt_manifest.prepare(ROOT / "dbt_project")
     files = sorted(

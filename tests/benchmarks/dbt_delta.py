@@ -27,7 +27,7 @@ def measure(kind: str, rows: int) -> None:
     import pyarrow.parquet  # noqa: F401
 
     from asgard_assets.lake import Lake
-    from asgard_assets.lake_reader import load_duckdb_extensions
+    from asgard_assets.lake.reader import load_duckdb_extensions
     from dbt.adapters.delta.stage import Staged, stage
 
     with tempfile.TemporaryDirectory() as folder:

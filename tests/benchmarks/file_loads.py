@@ -103,7 +103,7 @@ def big_csv(home: Path, megabytes: int) -> None:
 def asgard(spark: object, home: Path, kind: str) -> int:
     from asgard_assets.ingest.files.landing import Landing
     from asgard_assets.ingest.files.load import commit, load
-    from asgard_assets.ingest.files.models import FileSource
+    from asgard_assets.ingest.files.source.models import FileSource
     from asgard_assets.lake import Lake
     from asgard_assets.quality.audit import audit
 

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from asgard_assets.ingest.files import manifest as module
 from asgard_assets.ingest.files.landing import Landing
-from asgard_assets.ingest.files.listing import Scan, scan
-from asgard_assets.ingest.files.manifest import open_manifest
-from asgard_assets.ingest.files.models import FileSource
-from asgard_assets.ingest.files.plans import write_plan
+from asgard_assets.ingest.files.plan import manifest as module
+from asgard_assets.ingest.files.plan.listing import Scan, scan
+from asgard_assets.ingest.files.plan.load_plan import write_plan
+from asgard_assets.ingest.files.plan.manifest import open_manifest
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 
 DAY = "2026-10-05"

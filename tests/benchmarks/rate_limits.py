@@ -69,8 +69,8 @@ def judge(
 
 def measure(case: str, rows: int, spark: object, lake: object) -> Verdict:
     """One run of the engine against a server of its own."""
-    from asgard_assets.ingest.api.models import ApiSource
     from asgard_assets.ingest.api.pipeline import run_pipeline
+    from asgard_assets.ingest.api.source.models import ApiSource
     from asgard_assets.lake import Lake
 
     assert isinstance(lake, Lake)

@@ -29,7 +29,7 @@ import json, sys, time
 import dagster as dg
 from asgard_assets.components.file_sensor import Cursor, file_sensor
 from asgard_assets.components.files import file_asset
-from asgard_assets.ingest.files.models import FileSource
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.resources.environment import resources
 ordered, ticks, ds = json.loads(sys.argv[1])
 source = FileSource.model_validate({"name": "s", "path": "s", "ds": {"type": ds}, "description": "d", "ordered": ordered})
@@ -68,11 +68,11 @@ def know(home: Path, flat: bool = False) -> None:
     """Commit all files as loaded, as the loader does, without reading them."""
     import pyarrow as pa
 
-    from asgard_assets.ingest.files.landing import File, Landing, walk
-    from asgard_assets.ingest.files.listing import day_of
-    from asgard_assets.ingest.files.manifest import open_manifest
-    from asgard_assets.ingest.files.models import FileSource
-    from asgard_assets.ingest.files.plans import app_id, write_plan
+    from asgard_assets.ingest.files.landing.area import File, Landing, walk
+    from asgard_assets.ingest.files.plan.listing import day_of
+    from asgard_assets.ingest.files.plan.load_plan import app_id, write_plan
+    from asgard_assets.ingest.files.plan.manifest import open_manifest
+    from asgard_assets.ingest.files.source.models import FileSource
     from asgard_assets.lake import Lake
 
     rule = {"type": "filename" if flat else "folder"}

@@ -15,7 +15,7 @@ import yaml
 from dagster_shared.record import copy
 
 from asgard_assets.components.airbyte import AirbyteSyncs, refresh_snapshot
-from asgard_assets.components.airbyte_snapshot import SNAPSHOT, read
+from asgard_assets.components.airbyte.snapshot import SNAPSHOT, read
 from asgard_assets.errors import ConfigError
 from asgard_assets.resources.airbyte import Workspace
 from asgard_assets.settings import ROOT

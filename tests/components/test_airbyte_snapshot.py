@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from asgard_assets.components.airbyte import refresh_snapshot, snapshot_folders
-from asgard_assets.components.airbyte_snapshot import SNAPSHOT, read
+from asgard_assets.components.airbyte.snapshot import SNAPSHOT, read
 from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.settings import ROOT
 from deployments.local.airbyte.workspace import DEFAULT

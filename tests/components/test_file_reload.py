@@ -6,8 +6,8 @@ import dagster as dg
 import pytest
 
 from asgard_assets.components.files import file_asset
-from asgard_assets.ingest.files.models import FileSource
-from asgard_assets.ingest.files.quarantine import quarantined
+from asgard_assets.ingest.files.plan.quarantine import quarantined
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.resources.environment import resources
 from asgard_assets.settings import Settings

@@ -16,10 +16,10 @@ from asgard_assets.components.file_sensor import BATCH_TAG, Cursor, file_sensor,
 from asgard_assets.components.files import file_asset
 from asgard_assets.defs.platform.automation import alert_owner
 from asgard_assets.errors import ConfigError
-from asgard_assets.ingest.files import control
 from asgard_assets.ingest.files.landing import Landing
-from asgard_assets.ingest.files.models import FileSource
-from asgard_assets.ingest.files.plans import app_id, write_plan
+from asgard_assets.ingest.files.plan import control
+from asgard_assets.ingest.files.plan.load_plan import app_id, write_plan
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.resources.environment import resources
 from asgard_assets.settings import Settings

@@ -11,7 +11,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from asgard_assets.components.file_sensor import BATCH_TAG, file_sensor
 from asgard_assets.components.files import file_asset
-from asgard_assets.ingest.files.models import FileSource
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.resources.environment import resources
 from asgard_assets.settings import ROOT, Settings

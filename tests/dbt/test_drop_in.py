@@ -14,8 +14,8 @@ from dagster.components.resolved.core_models import OpSpec
 from dagster_dbt import DbtProject
 
 from asgard_assets.components.dbt import DbtModels
-from asgard_assets.components.dbt_manifest import docs
-from asgard_assets.components.dbt_sources import with_source_freshness
+from asgard_assets.components.dbt.manifest import docs
+from asgard_assets.components.dbt.sources import with_source_freshness
 from asgard_assets.lake import Lake
 from asgard_assets.resources.lake import LakeResource
 from tests.dbt.projects import CORNERS, EVERYTHING, SHOP, SOURCED

@@ -14,12 +14,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from asgard_assets.components import airbyte_snapshot
 from asgard_assets.components.airbyte import refresh_snapshot
-from asgard_assets.components.airbyte_bronze import Bronze, say_empty, source_of
+from asgard_assets.components.airbyte import snapshot as airbyte_snapshot
+from asgard_assets.components.airbyte.bronze import Bronze, say_empty, source_of
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.load import Loaded, load
-from asgard_assets.ingest.files.models import FileSource
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.quality.audit import audit
 from asgard_assets.settings import Settings

@@ -24,9 +24,9 @@ import dagster as dg
 import pytest
 import yaml
 
-from asgard_assets.components import airbyte_snapshot
 from asgard_assets.components.airbyte import refresh_snapshot
-from asgard_assets.components.airbyte_bronze import Bronze, source_of
+from asgard_assets.components.airbyte import snapshot as airbyte_snapshot
+from asgard_assets.components.airbyte.bronze import Bronze, source_of
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.load import load
 from asgard_assets.lake import Lake

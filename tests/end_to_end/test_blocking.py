@@ -19,7 +19,7 @@ import yaml
 
 from asgard_assets.components.files import file_asset
 from asgard_assets.definitions import defs
-from asgard_assets.ingest.files.models import FileSource
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake, days_between
 from asgard_assets.resources.environment import resources
 from asgard_assets.settings import ROOT

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from asgard_assets.components.dbt_manifest import executable
+from asgard_assets.components.dbt.manifest import executable
 from asgard_assets.lake import Lake, Published
 from asgard_assets.settings import ROOT
 

@@ -11,7 +11,7 @@ from asgard_assets.cli import app
 from asgard_assets.components.automation import days_before
 from asgard_assets.components.files import file_asset
 from asgard_assets.components.partitions import daily
-from asgard_assets.ingest.files.models import FileSource
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.operations import sources
 from asgard_assets.settings import Settings
 

@@ -12,8 +12,8 @@ import pytest
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.files.clean import clean
 from asgard_assets.ingest.files.landing import Landing
-from asgard_assets.ingest.files.models import FileSource
-from asgard_assets.ingest.files.plans import app_id, write_plan
+from asgard_assets.ingest.files.plan.load_plan import app_id, write_plan
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from tests.operations.conftest import Project
 
@@ -112,7 +112,7 @@ def test_days_with_a_gap_are_two_runs():
 
 
 def test_repair_reads_files_with_something_in_quarantine_again(project: Project, lake: Lake, started):
-    from asgard_assets.ingest.files.quarantine import quarantine_schema
+    from asgard_assets.ingest.files.plan.quarantine import quarantine_schema
 
     assert "nothing is in quarantine" in project.asgard("repair", "orders")
     rows = [{"file": "orders/a.csv", "row": n, "kind": "row", "reason": "bad", "ds": DAY} for n in range(3)]
@@ -126,7 +126,7 @@ def test_repair_reads_files_with_something_in_quarantine_again(project: Project,
 
 
 def test_repair_forgets_a_file_that_nobody_could_read_and_that_is_gone(project: Project, lake: Lake, started):
-    from asgard_assets.ingest.files.quarantine import quarantine_schema, quarantined
+    from asgard_assets.ingest.files.plan.quarantine import quarantine_schema, quarantined
 
     here = project.drop(DAY, "here.csv", "id\n1\n").relative_to(project.landing)
     rows = [

@@ -9,10 +9,10 @@ from collections import Counter
 import pytest
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.ingest.api.calendar import today
-from asgard_assets.ingest.api.config import load
 from asgard_assets.ingest.api.pipeline import run_pipeline
+from asgard_assets.ingest.api.plan.calendar import today
 from asgard_assets.ingest.api.preview import preview
+from asgard_assets.ingest.api.source.config import load
 from asgard_assets.settings import ROOT
 from tests.servers.foreign import datasette, httpbin, json_server
 

@@ -31,7 +31,7 @@ class Maintenance(dg.Config):
 def lake_maintenance(
     context: dg.AssetExecutionContext, config: Maintenance, lake: LakeResource
 ) -> dg.MaterializeResult:
-    from asgard_assets.lake_maintenance import maintain
+    from asgard_assets.lake.maintenance import maintain
 
     with clear_failures():
         done = maintain(

@@ -4,7 +4,7 @@
 location pays for the models alone.
 """
 
-from asgard_assets.ingest.api.config import load
-from asgard_assets.ingest.api.models import ApiSource
+from asgard_assets.ingest.api.source.config import load
+from asgard_assets.ingest.api.source.models import ApiSource
 
 __all__ = ["ApiSource", "load"]

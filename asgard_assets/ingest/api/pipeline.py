@@ -13,28 +13,28 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from asgard_assets.errors import ConfigError, LakeError
-from asgard_assets.ingest.api.auth import Fixed, Issuer, references
-from asgard_assets.ingest.api.bronze import RETRYABLE, SUCCESS, arrow_schema, table_spec
-from asgard_assets.ingest.api.budget import Budget
-from asgard_assets.ingest.api.calendar import refuse_days, today, usual_days
-from asgard_assets.ingest.api.checkpoint import app_id, close_plan, open_plan
-from asgard_assets.ingest.api.conditional import KEPT, keep
-from asgard_assets.ingest.api.config import load, located
-from asgard_assets.ingest.api.figures import Figures, Summary, slowest
-from asgard_assets.ingest.api.ledger import Plan, modes, plan_rows, refuse_cut
-from asgard_assets.ingest.api.leftovers import Note, announce, leftovers
-from asgard_assets.ingest.api.messages import Refused, Unreachable
-from asgard_assets.ingest.api.models import ApiSource, Mode
-from asgard_assets.ingest.api.oauth import issuer
-from asgard_assets.ingest.api.plan import PLAN_COLUMNS, PlanFiles
-from asgard_assets.ingest.api.progress import FOLDER, Progress, Watch, watching
-from asgard_assets.ingest.api.recording import begin, recorded_base_url
-from asgard_assets.ingest.api.secrets import expand, variable, withheld
-from asgard_assets.ingest.api.service import JobService
-from asgard_assets.ingest.api.settle import drop_repeated, known_schema, removed, type_payloads
-from asgard_assets.ingest.api.tls import WireSecrets, wire_secrets
-from asgard_assets.ingest.api.waymarks import settle, take_over
-from asgard_assets.ingest.api.wire import Tls
+from asgard_assets.ingest.api.access.auth import Fixed, Issuer, references
+from asgard_assets.ingest.api.access.oauth import issuer
+from asgard_assets.ingest.api.access.service import JobService
+from asgard_assets.ingest.api.http.messages import Refused, Unreachable
+from asgard_assets.ingest.api.http.recording import begin, recorded_base_url
+from asgard_assets.ingest.api.http.tls import WireSecrets, wire_secrets
+from asgard_assets.ingest.api.plan.calendar import refuse_days, today, usual_days
+from asgard_assets.ingest.api.plan.checkpoint import app_id, close_plan, open_plan
+from asgard_assets.ingest.api.plan.ledger import Plan, modes, plan_rows, refuse_cut
+from asgard_assets.ingest.api.plan.requests import PLAN_COLUMNS, PlanFiles
+from asgard_assets.ingest.api.plan.resume import Note, announce, leftovers
+from asgard_assets.ingest.api.plan.walk_state import settle, take_over
+from asgard_assets.ingest.api.rate.budget import Budget
+from asgard_assets.ingest.api.source.config import load, located
+from asgard_assets.ingest.api.source.models import ApiSource, Mode
+from asgard_assets.ingest.api.source.secrets import expand, variable, withheld
+from asgard_assets.ingest.api.source.wire import Tls
+from asgard_assets.ingest.api.table.bronze import RETRYABLE, SUCCESS, arrow_schema, table_spec
+from asgard_assets.ingest.api.table.conditional import KEPT, keep
+from asgard_assets.ingest.api.table.figures import Figures, Summary, slowest
+from asgard_assets.ingest.api.table.postprocess import drop_repeated, known_schema, removed, type_payloads
+from asgard_assets.ingest.api.table.progress import FOLDER, Progress, Watch, watching
 from asgard_assets.ingest.api.worker import Job, load_middleware, sender
 from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.quality.audit import audit

@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.ingest.api.bronze import arrow_schema
-from asgard_assets.ingest.api.budget import Budget
-from asgard_assets.ingest.api.calendar import refuse_days, today
-from asgard_assets.ingest.api.figures import Figures
-from asgard_assets.ingest.api.ledger import Plan, modes, plan_rows, refuse_cut
-from asgard_assets.ingest.api.messages import Request
-from asgard_assets.ingest.api.models import ApiSource, Mode
-from asgard_assets.ingest.api.pagination import at
-from asgard_assets.ingest.api.payload import Schema, merge, settled, shape
+from asgard_assets.ingest.api.access.service import JobService
+from asgard_assets.ingest.api.http.messages import Request
+from asgard_assets.ingest.api.lists.pagination import at
+from asgard_assets.ingest.api.lists.walk import Walk
 from asgard_assets.ingest.api.pipeline import connected
-from asgard_assets.ingest.api.plan import PLAN, PLAN_COLUMNS
-from asgard_assets.ingest.api.rendering import Renderer, partition_values
-from asgard_assets.ingest.api.service import JobService
-from asgard_assets.ingest.api.settle import known_schema
-from asgard_assets.ingest.api.templates import RenderError
-from asgard_assets.ingest.api.walk import Walk
+from asgard_assets.ingest.api.plan.calendar import refuse_days, today
+from asgard_assets.ingest.api.plan.ledger import Plan, modes, plan_rows, refuse_cut
+from asgard_assets.ingest.api.plan.rendering import Renderer, partition_values
+from asgard_assets.ingest.api.plan.requests import PLAN, PLAN_COLUMNS
+from asgard_assets.ingest.api.rate.budget import Budget
+from asgard_assets.ingest.api.source.models import ApiSource, Mode
+from asgard_assets.ingest.api.source.payload import Schema, merge, settled, shape
+from asgard_assets.ingest.api.source.templates import RenderError
+from asgard_assets.ingest.api.table.bronze import arrow_schema
+from asgard_assets.ingest.api.table.figures import Figures
+from asgard_assets.ingest.api.table.postprocess import known_schema
 from asgard_assets.ingest.api.worker import Job, Task
 from asgard_assets.lake import Lake, Staging
 

@@ -8,16 +8,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from asgard_assets.ingest.api.bronze import PERMANENT, SUCCESS, Results
-from asgard_assets.ingest.api.content import Content
-from asgard_assets.ingest.api.exchange import Exchange
-from asgard_assets.ingest.api.figures import Figures
-from asgard_assets.ingest.api.forms import PullForm
-from asgard_assets.ingest.api.pagination import MalformedPage, Page
-from asgard_assets.ingest.api.rendering import fingerprint, page_id
-from asgard_assets.ingest.api.secrets import Redactor
-from asgard_assets.ingest.api.walk import Walk
-from asgard_assets.ingest.api.waymarks import Waymark, found, keep
+from asgard_assets.ingest.api.lists.content import Content
+from asgard_assets.ingest.api.lists.pagination import MalformedPage, Page
+from asgard_assets.ingest.api.lists.walk import Walk
+from asgard_assets.ingest.api.plan.rendering import fingerprint, page_id
+from asgard_assets.ingest.api.plan.walk_state import Waymark, found, keep
+from asgard_assets.ingest.api.source.forms import PullForm
+from asgard_assets.ingest.api.source.secrets import Redactor
+from asgard_assets.ingest.api.table.bronze import PERMANENT, SUCCESS, Results
+from asgard_assets.ingest.api.table.exchange import Exchange
+from asgard_assets.ingest.api.table.figures import Figures
 from asgard_assets.lake import DS
 
 if TYPE_CHECKING:

@@ -21,19 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.ingest.api import bodies
-from asgard_assets.ingest.api.auth import Authenticator, Fixed
-from asgard_assets.ingest.api.breaker import Breaker
-from asgard_assets.ingest.api.bronze import PERMANENT, RETRYABLE, SUCCESS, ResultFiles, Results, written_by
-from asgard_assets.ingest.api.budget import Budget
-from asgard_assets.ingest.api.conditional import KEPT, conditional, kept_row, kept_schema
-from asgard_assets.ingest.api.content import Content
-from asgard_assets.ingest.api.exchange import Describing, Exchange, judge
-from asgard_assets.ingest.api.figures import Figures
-from asgard_assets.ingest.api.forms import PullForm
-from asgard_assets.ingest.api.intake import Intake
-from asgard_assets.ingest.api.limits import Gate, Limiting, Pause
-from asgard_assets.ingest.api.messages import (
+from asgard_assets.ingest.api.access.auth import Authenticator, Fixed
+from asgard_assets.ingest.api.access.breaker import Breaker
+from asgard_assets.ingest.api.access.redirects import BadRedirect, Redirecting
+from asgard_assets.ingest.api.access.service import Address, ServiceClient
+from asgard_assets.ingest.api.http import bodies
+from asgard_assets.ingest.api.http.messages import (
     BodyTooLarge,
     ConnectFailed,
     Middleware,
@@ -45,21 +38,35 @@ from asgard_assets.ingest.api.messages import (
     Unsendable,
     chain,
 )
-from asgard_assets.ingest.api.models import ApiSource
-from asgard_assets.ingest.api.pagination import Page
-from asgard_assets.ingest.api.payload import Schema
-from asgard_assets.ingest.api.plan import requests_of
-from asgard_assets.ingest.api.pressure import Pressure
-from asgard_assets.ingest.api.progress import ProgressFile
-from asgard_assets.ingest.api.recording import NotRecorded, Recorder, Replayer
-from asgard_assets.ingest.api.redirects import BadRedirect, Redirecting
-from asgard_assets.ingest.api.rendering import Renderer, partition_values
-from asgard_assets.ingest.api.retry import Retrying
-from asgard_assets.ingest.api.schemes import NoAuth, OAuth2
-from asgard_assets.ingest.api.secrets import Redactor
-from asgard_assets.ingest.api.service import Address, ServiceClient
-from asgard_assets.ingest.api.templates import RenderError
-from asgard_assets.ingest.api.transport import Transport, transport
+from asgard_assets.ingest.api.http.recording import NotRecorded, Recorder, Replayer
+from asgard_assets.ingest.api.http.transport import Transport, transport
+from asgard_assets.ingest.api.lists.content import Content
+from asgard_assets.ingest.api.lists.pagination import Page
+from asgard_assets.ingest.api.plan.intake import Intake
+from asgard_assets.ingest.api.plan.rendering import Renderer, partition_values
+from asgard_assets.ingest.api.plan.requests import requests_of
+from asgard_assets.ingest.api.rate.budget import Budget
+from asgard_assets.ingest.api.rate.pacing import Gate, Limiting, Pause
+from asgard_assets.ingest.api.rate.pressure import Pressure
+from asgard_assets.ingest.api.rate.retry import Retrying
+from asgard_assets.ingest.api.source.forms import PullForm
+from asgard_assets.ingest.api.source.models import ApiSource
+from asgard_assets.ingest.api.source.payload import Schema
+from asgard_assets.ingest.api.source.schemes import NoAuth, OAuth2
+from asgard_assets.ingest.api.source.secrets import Redactor
+from asgard_assets.ingest.api.source.templates import RenderError
+from asgard_assets.ingest.api.table.bronze import (
+    PERMANENT,
+    RETRYABLE,
+    SUCCESS,
+    ResultFiles,
+    Results,
+    written_by,
+)
+from asgard_assets.ingest.api.table.conditional import KEPT, conditional, kept_row, kept_schema
+from asgard_assets.ingest.api.table.exchange import Describing, Exchange, judge
+from asgard_assets.ingest.api.table.figures import Figures
+from asgard_assets.ingest.api.table.progress import ProgressFile
 from asgard_assets.ingest.api.walking import Walking
 from asgard_assets.lake import Lake
 

@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from asgard_assets.errors import ConfigError, SourceError
-from asgard_assets.ingest.files.landing import File, Landing, s3_client
-from asgard_assets.ingest.files.listing import file_states
-from asgard_assets.ingest.files.models import Clean, FileSource
+from asgard_assets.ingest.files.landing.area import File, Landing, s3_client
+from asgard_assets.ingest.files.plan.listing import file_states
+from asgard_assets.ingest.files.source.models import Clean, FileSource
 from asgard_assets.lake import Lake
 
 

@@ -15,20 +15,20 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.ingest.files.batch import batch_of
-from asgard_assets.ingest.files.conform import Shape, technical_fields
-from asgard_assets.ingest.files.fitting import retyped
 from asgard_assets.ingest.files.landing import File, Landing
-from asgard_assets.ingest.files.manifest import open_manifest
-from asgard_assets.ingest.files.merge import Merged, merge, seen_days
-from asgard_assets.ingest.files.models import TECHNICAL, ByColumn, FileSource, Upsert
-from asgard_assets.ingest.files.plans import Plan, app_id, write_plan
-from asgard_assets.ingest.files.quarantine import STAGE, BadFile, quarantine_schema, store, without_files
-from asgard_assets.ingest.files.schema import Change, differences, record
-from asgard_assets.ingest.files.tasks import DRIVER_FILES, read_pieces, sample
-from asgard_assets.ingest.files.types import arrow_type, type_name, unify
-from asgard_assets.ingest.files.upsert import Settled, settle
-from asgard_assets.ingest.files.work import Outcome, Part, Piece, Task
+from asgard_assets.ingest.files.plan.batch import batch_of
+from asgard_assets.ingest.files.plan.load_plan import Plan, app_id, write_plan
+from asgard_assets.ingest.files.plan.manifest import open_manifest
+from asgard_assets.ingest.files.plan.quarantine import STAGE, BadFile, quarantine_schema, store, without_files
+from asgard_assets.ingest.files.plan.read_task import Outcome, Part, Piece, Task
+from asgard_assets.ingest.files.plan.schedule import DRIVER_FILES, read_pieces, sample
+from asgard_assets.ingest.files.shape.conform import Shape, technical_fields
+from asgard_assets.ingest.files.shape.fitting import retyped
+from asgard_assets.ingest.files.shape.schema import Change, differences, record
+from asgard_assets.ingest.files.source.models import TECHNICAL, ByColumn, FileSource, Upsert
+from asgard_assets.ingest.files.source.types import arrow_type, type_name, unify
+from asgard_assets.ingest.files.table.merge import Merged, merge, seen_days
+from asgard_assets.ingest.files.table.upsert import Settled, settle
 from asgard_assets.lake import DS, Lake, Published, Staging
 
 if TYPE_CHECKING:
@@ -359,7 +359,7 @@ def _retype(lake: Lake, loaded: Loaded) -> None:
 
 def present_columns(schema: pa.Schema) -> dict[str, pa.DataType]:
     """The source's columns of a table, in the types that the loader uses."""
-    from asgard_assets.ingest.files.types import normal
+    from asgard_assets.ingest.files.source.types import normal
 
     return {f.name: normal(f.type) for f in schema if f.name not in TECHNICAL}
 

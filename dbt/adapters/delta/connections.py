@@ -14,7 +14,7 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.config.profile import Profile
 
 from asgard_assets.lake import Lake
-from asgard_assets.lake_reader import load_duckdb_extensions, quoted
+from asgard_assets.lake.reader import load_duckdb_extensions, quoted
 from asgard_assets.settings import Settings
 
 

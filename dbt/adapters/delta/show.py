@@ -10,7 +10,7 @@ from typing import Any
 from dbt_common.exceptions import DbtRuntimeError
 
 from asgard_assets.lake import DS, Lake
-from asgard_assets.lake_reader import quoted as literal
+from asgard_assets.lake.reader import quoted as literal
 from dbt.adapters.delta.types import ORIGINAL, quoted
 
 VIEW = "_view.sql"

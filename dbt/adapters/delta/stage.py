@@ -11,7 +11,7 @@ from dbt_common.exceptions import DbtRuntimeError
 from deltalake import Schema
 
 from asgard_assets.lake import DS, Lake, Staging, days_between
-from asgard_assets.lake_reader import quoted as literal
+from asgard_assets.lake.reader import quoted as literal
 from dbt.adapters.delta.types import ORIGINAL, quoted, stored
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from asgard_assets.ingest.api.models import ApiSource
+from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.lake import Lake
 from tests.fakes.mock_server import MockServer
 from tests.ingest.api.sources import USAGE, source

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from asgard_assets.ingest.api.models import ApiSource
+from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.lake import Lake
 
 USAGE: dict[str, Any] = {

@@ -3,9 +3,9 @@ import base64
 import pytest
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.ingest.api.auth import authorize, credentials
-from asgard_assets.ingest.api.messages import Request
-from asgard_assets.ingest.api.secrets import Redactor, withheld
+from asgard_assets.ingest.api.access.auth import authorize, credentials
+from asgard_assets.ingest.api.http.messages import Request
+from asgard_assets.ingest.api.source.secrets import Redactor, withheld
 from tests.ingest.api.sources import USAGE, source
 
 REQUEST = Request("id", "GET", "http://api/x?a=1")

@@ -2,7 +2,7 @@ import asyncio
 
 import pyarrow.parquet as pq
 
-from asgard_assets.ingest.api.bronze import ResultFiles, arrow_schema, table_spec
+from asgard_assets.ingest.api.table.bronze import ResultFiles, arrow_schema, table_spec
 from tests.ingest.api.sources import TICKETS, USAGE, source
 
 DAY = "2026-10-05"

@@ -7,11 +7,11 @@ import random
 
 import pytest
 
-from asgard_assets.ingest.api.budget import Budget
-from asgard_assets.ingest.api.limits import Gate, Limiting, Pause
-from asgard_assets.ingest.api.messages import Request, Response, TransportError
-from asgard_assets.ingest.api.models import Retry
-from asgard_assets.ingest.api.retry import Retrying
+from asgard_assets.ingest.api.http.messages import Request, Response, TransportError
+from asgard_assets.ingest.api.rate.budget import Budget
+from asgard_assets.ingest.api.rate.pacing import Gate, Limiting, Pause
+from asgard_assets.ingest.api.rate.retry import Retrying
+from asgard_assets.ingest.api.source.models import Retry
 from tests.fakes.rated_api import Bucket, Windows, fullest_second
 from tests.ingest.api.clock import now, virtually
 

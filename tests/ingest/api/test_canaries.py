@@ -18,8 +18,8 @@ from pydantic import ValidationError
 
 from asgard_assets.components.api import ApiIngestModel
 from asgard_assets.errors import ConfigError
-from asgard_assets.ingest.api.config import load
-from asgard_assets.ingest.api.models import ApiSource
+from asgard_assets.ingest.api.source.config import load
+from asgard_assets.ingest.api.source.models import ApiSource
 from tests.fakes.authority import Authority
 from tests.fakes.rest_api import RestApi, serving
 from tests.ingest.api.sources import USAGE
@@ -204,7 +204,7 @@ def test_credentials_in_an_address_or_a_header_are_refused_without_being_repeate
 
 
 def test_a_redactor_knows_how_others_write_a_secret():
-    from asgard_assets.ingest.api.secrets import Redactor
+    from asgard_assets.ingest.api.source.secrets import Redactor
 
     secret = 'a/b c+"ü"&<x>'
     redactor = Redactor([secret])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from asgard_assets.ingest.api.bronze import VOLATILE
-from asgard_assets.ingest.api.conditional import conditional
-from asgard_assets.ingest.api.messages import Request
+from asgard_assets.ingest.api.http.messages import Request
 from asgard_assets.ingest.api.pipeline import run_pipeline
+from asgard_assets.ingest.api.table.bronze import VOLATILE
+from asgard_assets.ingest.api.table.conditional import conditional
 from tests.fakes.rest_api import TOKEN, serving
 from tests.ingest.api.sources import USAGE, put_users, source
 

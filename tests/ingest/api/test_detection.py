@@ -2,8 +2,8 @@
 
 import pytest
 
-from asgard_assets.ingest.api.detection import detect, find_items, shown
-from asgard_assets.ingest.api.pagination import MalformedPage, Page, following
+from asgard_assets.ingest.api.lists.detection import detect, find_items, shown
+from asgard_assets.ingest.api.lists.pagination import MalformedPage, Page, following
 
 URL = "https://api.test/v1/things?q=1"
 

@@ -11,8 +11,8 @@ import time
 import psutil
 import pytest
 
-from asgard_assets.ingest.api.bronze import VOLATILE
 from asgard_assets.ingest.api.pipeline import run_pipeline
+from asgard_assets.ingest.api.table.bronze import VOLATILE
 from asgard_assets.lake import Lake
 from tests.fakes.mock_server import MockServer, mock_server
 from tests.ingest.api.driver import DAY, Driver, items

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgard_assets.components.api_metadata import throughput
-from asgard_assets.ingest.api.figures import Figures, slowest
+from asgard_assets.ingest.api.table.figures import Figures, slowest
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 5_000), st.integers(0, 90)), max_size=700), max_size=4))

@@ -1,8 +1,8 @@
 import pytest
 
-from asgard_assets.ingest.api.filters import DESCRIPTIONS, KNOWN
-from asgard_assets.ingest.api.rendering import Renderer, partition_values
-from asgard_assets.ingest.api.templates import RenderError, Template
+from asgard_assets.ingest.api.plan.rendering import Renderer, partition_values
+from asgard_assets.ingest.api.source.filters import DESCRIPTIONS, KNOWN
+from asgard_assets.ingest.api.source.templates import RenderError, Template
 from tests.ingest.api.sources import USAGE, source
 
 DAY = partition_values("2026-10-05")

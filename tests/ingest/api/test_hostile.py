@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asgard_assets.ingest.api.bronze import arrow_schema
-from asgard_assets.ingest.api.pagination import MalformedPage, Page, following
-from asgard_assets.ingest.api.quota import quota, retry_after
+from asgard_assets.ingest.api.lists.pagination import MalformedPage, Page, following
+from asgard_assets.ingest.api.rate.quota import quota, retry_after
+from asgard_assets.ingest.api.table.bronze import arrow_schema
 from asgard_assets.ingest.api.worker import Job, Task
 from tests.ingest.api.sources import TICKETS, USAGE, source
 

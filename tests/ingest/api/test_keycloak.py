@@ -14,8 +14,8 @@ import pytest
 import yaml
 from aiohttp import web
 
-from asgard_assets.ingest.api.messages import Refused
-from asgard_assets.ingest.api.oauth import issuer
+from asgard_assets.ingest.api.access.oauth import issuer
+from asgard_assets.ingest.api.http.messages import Refused
 from tests.fakes.rest_api import RestApi, serving
 from tests.ingest.api.sources import USAGE, source
 from tests.servers.keycloak import Keycloak, keycloak

@@ -1,9 +1,9 @@
 import pytest
 
 from asgard_assets.errors import ConfigError, SourceError
-from asgard_assets.ingest.api.bronze import arrow_schema
-from asgard_assets.ingest.api.ledger import plan_rows
-from asgard_assets.ingest.api.plan import PLAN, requests_of
+from asgard_assets.ingest.api.plan.ledger import plan_rows
+from asgard_assets.ingest.api.plan.requests import PLAN, requests_of
+from asgard_assets.ingest.api.table.bronze import arrow_schema
 from asgard_assets.ingest.api.worker import _parsed
 from asgard_assets.lake import Lake
 from tests.ingest.api.sources import USAGE, put_users, source

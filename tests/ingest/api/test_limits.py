@@ -1,6 +1,6 @@
 import asyncio
 
-from asgard_assets.ingest.api.limits import Pause
+from asgard_assets.ingest.api.rate.pacing import Pause
 from tests.ingest.api.clock import Clock
 
 

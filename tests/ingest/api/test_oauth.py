@@ -9,10 +9,10 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from asgard_assets.ingest.api.auth import Authenticator, Credentials
-from asgard_assets.ingest.api.messages import Refused, Request, Response, TransportError, Unreachable
-from asgard_assets.ingest.api.oauth import TokenSource
-from asgard_assets.ingest.api.secrets import Redactor, Secret
+from asgard_assets.ingest.api.access.auth import Authenticator, Credentials
+from asgard_assets.ingest.api.access.oauth import TokenSource
+from asgard_assets.ingest.api.http.messages import Refused, Request, Response, TransportError, Unreachable
+from asgard_assets.ingest.api.source.secrets import Redactor, Secret
 from tests.ingest.api.clock import now, virtually
 from tests.ingest.api.sources import USAGE, source
 

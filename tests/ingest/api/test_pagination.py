@@ -1,8 +1,8 @@
 import pytest
 from pydantic import TypeAdapter
 
-from asgard_assets.ingest.api.forms import Pagination
-from asgard_assets.ingest.api.pagination import MalformedPage, Page, at, first, following, next_link
+from asgard_assets.ingest.api.lists.pagination import MalformedPage, Page, at, first, following, next_link
+from asgard_assets.ingest.api.source.forms import Pagination
 
 URL = "https://api.test/v1/things?x=1"
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asgard_assets.ingest.api.payload import (
+from asgard_assets.ingest.api.source.payload import (
     Misfits,
     arrow_type,
     checked,

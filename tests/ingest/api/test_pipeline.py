@@ -15,9 +15,9 @@ import pytest
 from deltalake import DeltaTable
 
 from asgard_assets.errors import ConfigError, SourceError
-from asgard_assets.ingest.api.bodies import get
-from asgard_assets.ingest.api.bronze import VOLATILE
+from asgard_assets.ingest.api.http.bodies import get
 from asgard_assets.ingest.api.pipeline import run_pipeline, stage_source
+from asgard_assets.ingest.api.table.bronze import VOLATILE
 from asgard_assets.lake import Lake
 from tests.fakes.rest_api import TOKEN, RestApi, serving
 from tests.ingest.api.sources import TICKETS, USAGE, put_users, source
@@ -209,8 +209,8 @@ def test_what_a_killed_run_had_got_is_not_sent_again(spark, lake, api):
 def test_two_processes_agree_on_what_is_the_same_source(lake):
     code = (
         "from tests.ingest.api.sources import USAGE, source\n"
-        "from asgard_assets.ingest.api.bronze import arrow_schema\n"
-        "from asgard_assets.ingest.api.leftovers import identity\n"
+        "from asgard_assets.ingest.api.table.bronze import arrow_schema\n"
+        "from asgard_assets.ingest.api.plan.resume import identity\n"
         "from types import SimpleNamespace\n"
         "config = source(USAGE)\n"
         "print(identity(config, SimpleNamespace(schema=arrow_schema(config))))"

@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from asgard_assets.ingest.api.messages import Request, Response, TimedOut
-from asgard_assets.ingest.api.pressure import Host, Pressure
+from asgard_assets.ingest.api.http.messages import Request, Response, TimedOut
+from asgard_assets.ingest.api.rate.pressure import Host, Pressure
 from tests.ingest.api.clock import Clock
 
 

@@ -2,10 +2,10 @@ import asyncio
 
 import pytest
 
-from asgard_assets.ingest.api.auth import Authenticator, Credentials, Fixed
-from asgard_assets.ingest.api.messages import Request, Response
-from asgard_assets.ingest.api.redirects import BadRedirect, Redirecting
-from asgard_assets.ingest.api.secrets import Redactor, Secret
+from asgard_assets.ingest.api.access.auth import Authenticator, Credentials, Fixed
+from asgard_assets.ingest.api.access.redirects import BadRedirect, Redirecting
+from asgard_assets.ingest.api.http.messages import Request, Response
+from asgard_assets.ingest.api.source.secrets import Redactor, Secret
 
 KNOWN = Credentials("header", "X-Key", Secret("canary-key"), (Secret("canary-key"),))
 QUERY = Credentials("query", "key", Secret("canary-key"), (Secret("canary-key"),))

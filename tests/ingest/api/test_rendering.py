@@ -1,7 +1,7 @@
 import pytest
 
-from asgard_assets.ingest.api.pagination import Page
-from asgard_assets.ingest.api.rendering import Renderer, fingerprint, page_id, partition_values
+from asgard_assets.ingest.api.lists.pagination import Page
+from asgard_assets.ingest.api.plan.rendering import Renderer, fingerprint, page_id, partition_values
 from tests.ingest.api.sources import TICKETS, USAGE, source
 
 DAY = partition_values("2026-10-05")

@@ -3,10 +3,10 @@ from email.utils import formatdate
 
 import pytest
 
-from asgard_assets.ingest.api.limits import Pause
-from asgard_assets.ingest.api.messages import Request, Response, TimedOut
-from asgard_assets.ingest.api.models import Retry
-from asgard_assets.ingest.api.retry import Retrying, retry_after
+from asgard_assets.ingest.api.http.messages import Request, Response, TimedOut
+from asgard_assets.ingest.api.rate.pacing import Pause
+from asgard_assets.ingest.api.rate.retry import Retrying, retry_after
+from asgard_assets.ingest.api.source.models import Retry
 from tests.ingest.api.clock import Clock
 
 

@@ -11,11 +11,11 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
-from asgard_assets.ingest.api.auth import Credentials, Fixed
-from asgard_assets.ingest.api.budget import Budget, Seen
-from asgard_assets.ingest.api.messages import Refused, TransportError
-from asgard_assets.ingest.api.secrets import Secret
-from asgard_assets.ingest.api.service import JobService, ServiceClient
+from asgard_assets.ingest.api.access.auth import Credentials, Fixed
+from asgard_assets.ingest.api.access.service import JobService, ServiceClient
+from asgard_assets.ingest.api.http.messages import Refused, TransportError
+from asgard_assets.ingest.api.rate.budget import Budget, Seen
+from asgard_assets.ingest.api.source.secrets import Secret
 
 KNOWN = Credentials(
     "header", "Authorization", Secret("Bearer canary-1"), (Secret("canary-1"),), 3, 50.0, True

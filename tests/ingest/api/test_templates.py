@@ -1,6 +1,6 @@
 import pytest
 
-from asgard_assets.ingest.api.templates import RenderError, Template, fields_of, render_json
+from asgard_assets.ingest.api.source.templates import RenderError, Template, fields_of, render_json
 
 VALUES = {"row": {"id": 7, "on": True, "none": None}, "partition": {"key": "2026-10-05"}}
 

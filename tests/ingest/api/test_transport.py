@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from asgard_assets.ingest.api.messages import (
+from asgard_assets.ingest.api.http.messages import (
     BodyTooLarge,
     ConnectFailed,
     Request,
@@ -19,7 +19,7 @@ from asgard_assets.ingest.api.messages import (
     TransportError,
     Unsendable,
 )
-from asgard_assets.ingest.api.transport import Deadline, Transport, transport
+from asgard_assets.ingest.api.http.transport import Deadline, Transport, transport
 from tests.ingest.api.sources import USAGE, source
 
 Answer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]

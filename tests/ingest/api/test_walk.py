@@ -3,10 +3,10 @@ import json
 import pytest
 from pydantic import TypeAdapter
 
-from asgard_assets.ingest.api.forms import PullForm
-from asgard_assets.ingest.api.pagination import MalformedPage
-from asgard_assets.ingest.api.rendering import Renderer, page_id, partition_values
-from asgard_assets.ingest.api.walk import Walk, later
+from asgard_assets.ingest.api.lists.pagination import MalformedPage
+from asgard_assets.ingest.api.lists.walk import Walk, later
+from asgard_assets.ingest.api.plan.rendering import Renderer, page_id, partition_values
+from asgard_assets.ingest.api.source.forms import PullForm
 from tests.ingest.api.sources import TICKETS, source
 
 URL = "https://api.test/v1/things"

@@ -16,17 +16,17 @@ from urllib.parse import parse_qs, urlsplit
 import pyarrow.parquet as pq
 import pytest
 
-from asgard_assets.ingest.api.bronze import PERMANENT, RETRYABLE, SUCCESS, ResultFiles, arrow_schema
-from asgard_assets.ingest.api.content import Content
-from asgard_assets.ingest.api.exchange import Exchange
-from asgard_assets.ingest.api.figures import Figures
-from asgard_assets.ingest.api.leftovers import announce, leftovers
-from asgard_assets.ingest.api.messages import Request
-from asgard_assets.ingest.api.models import ApiSource
-from asgard_assets.ingest.api.pagination import Page
-from asgard_assets.ingest.api.secrets import Redactor
+from asgard_assets.ingest.api.http.messages import Request
+from asgard_assets.ingest.api.lists.content import Content
+from asgard_assets.ingest.api.lists.pagination import Page
+from asgard_assets.ingest.api.plan.resume import announce, leftovers
+from asgard_assets.ingest.api.plan.walk_state import found, settle, take_over
+from asgard_assets.ingest.api.source.models import ApiSource
+from asgard_assets.ingest.api.source.secrets import Redactor
+from asgard_assets.ingest.api.table.bronze import PERMANENT, RETRYABLE, SUCCESS, ResultFiles, arrow_schema
+from asgard_assets.ingest.api.table.exchange import Exchange
+from asgard_assets.ingest.api.table.figures import Figures
 from asgard_assets.ingest.api.walking import Walking
-from asgard_assets.ingest.api.waymarks import found, settle, take_over
 from asgard_assets.ingest.api.worker import Job
 from asgard_assets.lake import DS, Lake, Staging
 from tests.ingest.api.driver import Driver

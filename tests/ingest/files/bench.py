@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.ingest.files.landing import Landing
-from asgard_assets.ingest.files.listing import file_states
 from asgard_assets.ingest.files.load import Loaded, commit, load
-from asgard_assets.ingest.files.models import FileSource
+from asgard_assets.ingest.files.plan.listing import file_states
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.quality.audit import audit
 from asgard_assets.settings import Settings

@@ -9,7 +9,7 @@ import sys
 
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.load import commit, load
-from asgard_assets.ingest.files.models import FileSource
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.quality.audit import audit
 from asgard_assets.spark.session import open_session

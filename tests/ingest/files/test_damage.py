@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from asgard_assets.errors import SourceError
-from asgard_assets.ingest.files.conform import Conformer, Seen, Shape
-from asgard_assets.ingest.files.formats import Auto, Text, Xml
 from asgard_assets.ingest.files.landing import Landing
-from asgard_assets.ingest.files.models import FileSource
 from asgard_assets.ingest.files.readers import how_to_read, read_file
+from asgard_assets.ingest.files.shape.conform import Conformer, Seen, Shape
+from asgard_assets.ingest.files.source.formats import Auto, Text, Xml
+from asgard_assets.ingest.files.source.models import FileSource
 from tests.ingest.files.samples import (
     COMPRESS,
     RECORDS,
@@ -107,7 +107,7 @@ def test_a_damaged_file_is_read_or_refused_and_no_record_goes_missing(
 
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
 def test_lines_in_any_encoding_keep_their_number(tmp_path: Path, name: str) -> None:
-    from asgard_assets.ingest.files.formats import Json
+    from asgard_assets.ingest.files.source.formats import Json
 
     for encoding in ("utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252", "cp037", "shift_jis"):
         (tmp_path / name).write_bytes('{"a": "x"}\r\n{"a": "y"}\n\n{"a": "z"}'.encode(encoding))

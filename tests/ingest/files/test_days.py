@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from asgard_assets.ingest.files.landing import walk
-from asgard_assets.ingest.files.listing import day_of
-from asgard_assets.ingest.files.models import ByArrival, ByColumn
+from asgard_assets.ingest.files.landing.area import walk
+from asgard_assets.ingest.files.plan.listing import day_of
+from asgard_assets.ingest.files.source.models import ByArrival, ByColumn
 from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
 from tests.ingest.files.bench import Bench

@@ -12,12 +12,12 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from asgard_assets.errors import ConfigError, SourceError
-from asgard_assets.ingest.files import landing
-from asgard_assets.ingest.files.landing import Landing, walk
-from asgard_assets.ingest.files.listing import batch_hash, file_states, scan, watermark
-from asgard_assets.ingest.files.manifest import open_manifest
-from asgard_assets.ingest.files.models import DsRule, FileSource
-from asgard_assets.ingest.files.plans import write_plan
+from asgard_assets.ingest.files.landing import area as landing
+from asgard_assets.ingest.files.landing.area import Landing, walk
+from asgard_assets.ingest.files.plan.listing import batch_hash, file_states, scan, watermark
+from asgard_assets.ingest.files.plan.load_plan import write_plan
+from asgard_assets.ingest.files.plan.manifest import open_manifest
+from asgard_assets.ingest.files.source.models import DsRule, FileSource
 from asgard_assets.lake import Lake
 
 DAY, NEXT = "2026-10-05", "2026-10-06"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from asgard_assets.errors import FencedError
-from asgard_assets.ingest.files import manifest, tasks
+from asgard_assets.ingest.files.plan import manifest
+from asgard_assets.ingest.files.plan import schedule as tasks
 from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
 from tests.ingest.files.bench import DAYS, Bench
@@ -193,9 +194,9 @@ def test_a_look_at_a_source_leaves_arrow_alone(
     code = """if True:
         import sys
         from asgard_assets.ingest.files.landing import Landing
-        from asgard_assets.ingest.files.listing import scan, scan_announced
-        from asgard_assets.ingest.files.manifest import open_manifest
-        from asgard_assets.ingest.files.models import FileSource
+        from asgard_assets.ingest.files.plan.listing import scan, scan_announced
+        from asgard_assets.ingest.files.plan.manifest import open_manifest
+        from asgard_assets.ingest.files.source.models import FileSource
         from asgard_assets.lake import Lake
         source = FileSource.model_validate_json(sys.argv[1])
         lake, landing = Lake(sys.argv[2]), Landing(sys.argv[3])

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from asgard_assets.ingest.files import load as module
-from asgard_assets.ingest.files import splits, work
-from asgard_assets.ingest.files.listing import scan
+from asgard_assets.ingest.files.plan import read_task as work
+from asgard_assets.ingest.files.plan import splits
+from asgard_assets.ingest.files.plan.listing import scan
 from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
 from tests.ingest.files.bench import DAYS, Bench

@@ -16,10 +16,10 @@ from asgard_assets.components import file_sensor as module
 from asgard_assets.components.file_sensor import Cursor, file_sensor
 from asgard_assets.components.files import file_asset
 from asgard_assets.errors import SourceError
-from asgard_assets.ingest.files import control
 from asgard_assets.ingest.files.landing import File, Landing
-from asgard_assets.ingest.files.models import FileSource
-from asgard_assets.ingest.files.notices import notices_of, read_notices
+from asgard_assets.ingest.files.landing.notices import notices_of, read_notices
+from asgard_assets.ingest.files.plan import control
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.resources.environment import resources
 from asgard_assets.settings import Settings

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from asgard_assets.errors import FencedError
-from asgard_assets.ingest.files.listing import scan
-from asgard_assets.ingest.files.plans import plan_numbers, read_plan
+from asgard_assets.ingest.files.plan.listing import scan
+from asgard_assets.ingest.files.plan.load_plan import plan_numbers, read_plan
 from asgard_assets.lake import Lake
 from asgard_assets.settings import ROOT, Settings
 from tests.ingest.files.bench import DAYS, Bench

@@ -9,11 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from asgard_assets.ingest.files import manifest as module
-from asgard_assets.ingest.files import objects, plans
-from asgard_assets.ingest.files.landing import File
-from asgard_assets.ingest.files.manifest import Known, Manifest, open_manifest
-from asgard_assets.ingest.files.plans import Plan, read_plan, write_plan
+from asgard_assets.ingest.files.landing import File, objects
+from asgard_assets.ingest.files.plan import load_plan as plans
+from asgard_assets.ingest.files.plan import manifest as module
+from asgard_assets.ingest.files.plan.load_plan import Plan, read_plan, write_plan
+from asgard_assets.ingest.files.plan.manifest import Known, Manifest, open_manifest
 from asgard_assets.lake import Lake
 
 DAY, NEXT = "2026-10-05", "2026-10-06"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from asgard_assets.ingest.files.models import FileSource
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
 from tests.ingest.files.bench import DAYS, Bench

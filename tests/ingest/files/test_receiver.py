@@ -16,8 +16,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.files.landing import Landing
-from asgard_assets.ingest.files.notices import notices_of, read_notices
-from asgard_assets.ingest.files.receiver import MESSAGE_BYTES, Receiver, application
+from asgard_assets.ingest.files.landing.notices import notices_of, read_notices
+from asgard_assets.ingest.files.landing.receiver import MESSAGE_BYTES, Receiver, application
 from asgard_assets.settings import Settings
 from tests.ingest.files.test_notices import DAYS, event, source
 from tests.ingest.files.test_s3 import store

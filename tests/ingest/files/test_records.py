@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from asgard_assets.errors import SourceError
-from asgard_assets.ingest.files.conform import Conformer, Seen, Shape
-from asgard_assets.ingest.files.formats import Auto, Csv
 from asgard_assets.ingest.files.landing import Landing
-from asgard_assets.ingest.files.models import TECHNICAL, FileSource
 from asgard_assets.ingest.files.readers import how_to_read, read_file
+from asgard_assets.ingest.files.shape.conform import Conformer, Seen, Shape
+from asgard_assets.ingest.files.source.formats import Auto, Csv
+from asgard_assets.ingest.files.source.models import TECHNICAL, FileSource
 
 SOURCE = FileSource.model_validate({"name": "s", "path": "s", "ds": {"type": "arrival"}, "description": "d"})
 

@@ -20,11 +20,11 @@ from asgard_assets.components.file_sensor import file_sensor
 from asgard_assets.components.files import file_asset
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.clean import clean
-from asgard_assets.ingest.files.landing import File, Landing, s3_client, walk
-from asgard_assets.ingest.files.listing import FileState, file_states, scan
-from asgard_assets.ingest.files.models import Clean, FromQueue
-from asgard_assets.ingest.files.objects import write_once
-from asgard_assets.ingest.files.plans import write_plan
+from asgard_assets.ingest.files.landing.area import File, Landing, s3_client, walk
+from asgard_assets.ingest.files.landing.objects import write_once
+from asgard_assets.ingest.files.plan.listing import FileState, file_states, scan
+from asgard_assets.ingest.files.plan.load_plan import write_plan
+from asgard_assets.ingest.files.source.models import Clean, FromQueue
 from asgard_assets.lake import Lake
 from asgard_assets.resources.environment import resources
 from asgard_assets.settings import ROOT

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from asgard_assets.ingest.files import splits
-from asgard_assets.ingest.files.formats import Auto, Csv
 from asgard_assets.ingest.files.landing import Landing
+from asgard_assets.ingest.files.plan import splits
+from asgard_assets.ingest.files.plan.read_task import Piece
 from asgard_assets.ingest.files.readers import Range, how_to_read, read_file
-from asgard_assets.ingest.files.work import Piece
+from asgard_assets.ingest.files.source.formats import Auto, Csv
 
 
 def records(
@@ -137,7 +137,7 @@ def test_row_groups_of_parquet_are_parts(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("how", [Csv(escape="\\"), Csv(encoding="utf-16"), Csv(encoding="shift_jis")])
 def test_what_bytes_cannot_tell_is_not_split(how: Csv) -> None:
-    from asgard_assets.ingest.files.models import FileSource
+    from asgard_assets.ingest.files.source.models import FileSource
 
     source = FileSource.model_validate(
         {"name": "s", "path": "s", "ds": {"type": "arrival"}, "description": "d", "format": how}

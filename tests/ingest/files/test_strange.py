@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from asgard_assets.ingest.files.listing import scan, scan_announced
+from asgard_assets.ingest.files.plan.listing import scan, scan_announced
 from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
 from tests.ingest.files.bench import DAYS, Bench

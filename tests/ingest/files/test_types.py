@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from asgard_assets.ingest.files.types import TypeNameError, arrow_type, normal, type_name, widened
+from asgard_assets.ingest.files.source.types import TypeNameError, arrow_type, normal, type_name, widened
 
 
 @pytest.mark.parametrize(

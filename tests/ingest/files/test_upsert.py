@@ -79,7 +79,7 @@ def test_a_merge_does_without_columns_that_no_file_has(lake: Lake, settings: Set
 
 def test_rescued_records_have_no_key() -> None:
     about = {"name": "s", "path": "s", "ds": {"type": "folder"}, "description": "d", "bad_rows": "rescue"}
-    from asgard_assets.ingest.files.models import FileSource
+    from asgard_assets.ingest.files.source.models import FileSource
 
     with pytest.raises(ValidationError, match="rows without a key"):
         FileSource.model_validate(about | {"write": {"type": "upsert", "key": ["id"]}})

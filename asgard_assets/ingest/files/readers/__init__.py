@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import IO
 
 from asgard_assets.errors import SourceError
-from asgard_assets.ingest.files.formats import (
+from asgard_assets.ingest.files.landing import Landing
+from asgard_assets.ingest.files.readers.records import Bad, Range, Records
+from asgard_assets.ingest.files.source.formats import (
     HEAD_BYTES,
     Auto,
     Avro,
@@ -32,8 +34,6 @@ from asgard_assets.ingest.files.formats import (
     format_of,
     wide_encoding,
 )
-from asgard_assets.ingest.files.landing import Landing
-from asgard_assets.ingest.files.readers.records import Bad, Range, Records
 
 __all__ = ["Bad", "How", "Range", "Records", "how_to_read", "open_bytes", "read_file"]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
 
-from asgard_assets.ingest.files.formats import Csv, extension
 from asgard_assets.ingest.files.readers.records import Bad, Range, Records
+from asgard_assets.ingest.files.source.formats import Csv, extension
 
 if TYPE_CHECKING:
     import numpy as np

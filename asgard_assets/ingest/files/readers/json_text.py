@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
-from asgard_assets.ingest.files.formats import Json, extension
 from asgard_assets.ingest.files.readers.records import Bad, Range, Records
-from asgard_assets.ingest.files.types import Number
+from asgard_assets.ingest.files.source.formats import Json, extension
+from asgard_assets.ingest.files.source.types import Number
 
 _BATCH_ROWS = 20_000
 _BATCH_BYTES = 32 << 20

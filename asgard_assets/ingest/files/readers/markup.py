@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ElementTree  # noqa: S405
 from collections.abc import Iterator
 from typing import IO, Any
 
-from asgard_assets.ingest.files.formats import Xml
 from asgard_assets.ingest.files.readers.records import Records
+from asgard_assets.ingest.files.source.formats import Xml
 
 _BATCH_ROWS = 10_000
 

@@ -6,8 +6,8 @@ import io
 from collections.abc import Iterator
 from typing import IO
 
-from asgard_assets.ingest.files.formats import Text
 from asgard_assets.ingest.files.readers.records import Bad, Range, Records
+from asgard_assets.ingest.files.source.formats import Text
 
 _BATCH_LINES = 50_000
 MAX_BYTES = 1 << 30

@@ -1,0 +1,348 @@
+"""dbt models as assets: one dbt process builds a range of days, and publishes what passed its tests.
+
+What stands in dbt's own YAML makes the asset: description, columns, tags, group owners, tests (asset checks,
+blocking where their severity is error), `config(partition_by='ds')` (daily partitions), `config(unique_key=…)`
+(the key), `meta.dagster` (owners, tags, kinds, fresh_hours, lookback_days, asset_key). A model is
+`[schema, name]`, as its table lies in the lake; a source likewise, which makes it the Silver asset of that name.
+"""
+
+import importlib.metadata
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+from dagster.components.resolved.core_models import OpSpec
+from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, DbtProjectComponent
+from dagster_dbt.asset_utils import (
+    build_dbt_specs,
+    default_asset_check_fn,
+)
+from dagster_dbt.components.dbt_component_utils import _set_resolution_context
+from packaging.version import Version
+
+from asgard_assets.components.automation import LOOKBACK, looking_back, on_upstream_change
+from asgard_assets.components.dbt.manifest import PARSE, executable, manifest, prepare, profiles
+from asgard_assets.components.dbt.run import DbtRun, test
+from asgard_assets.components.dbt.sources import source_freshness
+from asgard_assets.components.failures import clear_failures
+from asgard_assets.components.partitions import daily
+from asgard_assets.components.tables import days_of
+from asgard_assets.lake import DS, Lake
+from asgard_assets.settings import Settings
+
+_ASSETS = ("model", "seed", "snapshot")
+
+
+class LocalDbt(DbtCliResource):
+    """dagster-dbt's resource without its two slow questions, asked before every command.
+
+    `dbt --version` takes three seconds and asks PyPI; the adapter handle serves only row counts by query,
+    which the publish report makes needless.
+    """
+
+    @cached_property
+    def _cli_version(self) -> Version:
+        return Version(importlib.metadata.version("dbt-core"))
+
+    def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> Any:
+        return None
+
+
+@dataclass
+class DbtModels(DbtProjectComponent):
+    """Any dbt project; what it builds is published to the lake where its profile says `type: delta`."""
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """No state store: the manifest is prepared in place, keyed by the content of the project."""
+        return self.build_defs_from_state(context, None)
+
+    def write_state_to_path(self, state_path: Path) -> None:
+        project, command = self.dbt_project, self._prepare_command
+        prepare(
+            project.project_dir,
+            project.profile,
+            project.target,
+            profiles_dir=self._profiles_dir,
+            command=command,
+        )
+        state_path.touch()
+
+    @cached_property
+    def manifest(self) -> Mapping[str, Any]:
+        """dbt's manifest, with what Dagster could not name made nameable."""
+        project, command = self.dbt_project, self._prepare_command
+        found = manifest(project.project_dir, project.profile, project.target, self._profiles_dir, command)
+        return _nameable(found)
+
+    def build_defs_from_state(
+        self, context: dg.ComponentLoadContext, state_path: Path | None
+    ) -> dg.Definitions:
+        """One op for the models by days and one for those that are a whole, so that each has its partitions."""
+        specs, checks = self._specs(self.manifest, self.dbt_project)
+        assets = []
+        for name, chosen in (
+            ("daily", [spec for spec in specs if spec.partitions_def]),
+            ("whole", [spec for spec in specs if not spec.partitions_def]),
+        ):
+            if chosen:
+                assets.append(self._asset(context, name, chosen, checks))
+        sources = {
+            self.translator.get_asset_spec(self.manifest, unique_id, self.dbt_project).key: source
+            for unique_id, source in self.manifest["sources"].items()
+        }
+        name = _word(self.dbt_project.name)
+        checks = self._source_checks()
+        return dg.Definitions(
+            assets=assets,
+            asset_checks=[self._checks_of_sources(f"{name}_sources", checks)] if checks else [],
+            metadata=source_freshness(name, sources),
+        )
+
+    def _source_checks(self) -> list[dg.AssetCheckSpec]:
+        """The tests that read nothing but sources: they are checks of assets which other stages make."""
+        found = []
+        for unique_id, node in self.manifest["nodes"].items():
+            parents = self.manifest["parent_map"].get(unique_id, [])
+            if node["resource_type"] == "test" and len(parents) == 1 and parents[0].startswith("source."):
+                source = self.translator.get_asset_spec(self.manifest, parents[0], self.dbt_project)
+                check = self.get_asset_check_spec(source, self.manifest, unique_id, self.dbt_project)
+                found += [check] if check else []
+        return found
+
+    def _checks_of_sources(self, name: str, specs: Sequence[dg.AssetCheckSpec]) -> dg.AssetChecksDefinition:
+        @dg.multi_asset_check(name=name, specs=specs, can_subset=True, required_resource_keys={"lake"})
+        def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+            chosen = [s for s in specs if s.key in context.selected_asset_check_keys]
+            with clear_failures():
+                yield from test(
+                    self._dbt(), self.translator, self.manifest, context.resources.lake.lake, chosen
+                )
+
+        return check
+
+    def _dbt(self) -> DbtCliResource:
+        project = self.dbt_project
+        folder, profile = profiles(project.project_dir, project.profile, self._profiles_dir)
+        kind = DbtCliResource if self._asks_the_warehouse else LocalDbt
+        return kind(
+            project_dir=str(project.project_dir),
+            profiles_dir=str(folder),
+            profile=profile,
+            target=project.target,
+            dbt_executable=executable(),
+        )
+
+    @property
+    def _profiles_dir(self) -> Path | None:
+        """The folder of profiles.yml where the component names one; dagster-dbt's default is the project's own."""
+        project = self.dbt_project
+        return None if project.profiles_dir == project.project_dir else project.profiles_dir
+
+    @property
+    def _prepare_command(self) -> tuple[str, ...]:
+        """`prepare_project_cli_args`, which dagster-dbt keeps to itself."""
+        asked = getattr(self.dbt_project.preparer, "_prepare_project_cli_args", PARSE)
+        return PARSE if list(asked) == ["parse", "--quiet"] else tuple(asked)
+
+    @property
+    def _asks_the_warehouse(self) -> bool:
+        """Are row counts and columns wanted, and not told by the publish report anyway?"""
+        return bool(self.include_metadata) and self.manifest["metadata"]["adapter_type"] != "delta"
+
+    def _asset(
+        self,
+        loading: dg.ComponentLoadContext,
+        name: str,
+        specs: Sequence[dg.AssetSpec],
+        checks: Sequence[dg.AssetCheckSpec],
+    ) -> dg.AssetsDefinition:
+        specs = looking_back(specs)
+        keys = {spec.key for spec in specs}
+        op = self.op or OpSpec()
+
+        @dg.multi_asset(
+            name=f"{_word(op.name or self.dbt_project.name)}_{name}",
+            description=op.description,
+            specs=specs,
+            check_specs=[check for check in checks if check.asset_key in keys],
+            can_subset=True,
+            op_tags=op.tags,
+            pool=op.pool,
+            backfill_policy=op.backfill_policy or dg.BackfillPolicy.single_run(),
+            required_resource_keys={"lake"},
+        )
+        def build(context: dg.AssetExecutionContext) -> Iterator[Any]:
+            with clear_failures(), _set_resolution_context(loading.resolution_context):
+                yield from self.execute(context, self._dbt())
+
+        return build
+
+    def _specs(
+        self, found: Mapping[str, Any], project: DbtProject
+    ) -> tuple[Sequence[dg.AssetSpec], Sequence[dg.AssetCheckSpec]]:
+        if (self.select, self.exclude, self.selector) != ("fqn:*", "", ""):
+            # dbt's own selection: costs its import, so only where asked for.
+            return build_dbt_specs(
+                translator=self.translator,
+                manifest=found,
+                select=self.select,
+                exclude=self.exclude,
+                selector=self.selector,
+                io_manager_key=None,
+                project=project,
+            )
+        specs, checks = [], {}
+        for unique_id, node in found["nodes"].items():
+            if not is_asset(node):
+                continue
+            spec = self.translator.get_asset_spec(found, unique_id, project)
+            specs.append(spec)
+            for child in found["child_map"].get(unique_id, []):
+                if child.startswith("test."):
+                    check = self.get_asset_check_spec(spec, found, child, project)
+                    if check:
+                        checks[check.key] = check
+        return specs, list(checks.values())
+
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetSpec:
+        """The Dagster face of a model or a source; see the module's docstring for what comes from where."""
+        # dagster-dbt asks again for each event of a run, then without the project that code references need.
+        spec = super().get_asset_spec(manifest, unique_id, project or self.dbt_project)
+        node = self.get_resource_props(manifest, unique_id)
+        meta = {**(node.get("meta") or {}), **(node.get("config", {}).get("meta") or {})}
+        own = meta.get("dagster") or {}
+        schema, table = node["schema"], _table(node)
+        if not own.get("asset_key"):
+            spec = spec.replace_attributes(key=dg.AssetKey([_word(schema), _word(table)]))
+        if not is_asset(node):
+            return spec
+        config, fresh = node["config"], timedelta(hours=float(own.get("fresh_hours", 26)))
+        key = config.get("unique_key") or []
+        engine = manifest["metadata"].get("adapter_type") or "duckdb"
+        spec = spec.replace_attributes(
+            group_name=_word(spec.group_name or schema),
+            owners=list(own.get("owners") or spec.owners or (Settings().owner,)),
+            tags={"stage": _word(schema), **spec.tags, **own.get("tags", {})},
+            kinds={
+                "dbt",
+                "duckdb" if engine == "delta" else engine,
+                config["materialized"],
+                *own.get("kinds", ()),
+            },
+            automation_condition=on_upstream_change(),
+            freshness_policy=dg.FreshnessPolicy.time_window(fail_window=2 * fresh, warn_window=fresh),
+            partitions_def=daily() if _by_days(config) else None,
+        )
+        return spec.merge_attributes(
+            metadata={
+                "dagster/uri": Lake.from_settings().path(schema, table),
+                "dagster/table_name": f"{schema}.{table}",
+                "key": key if isinstance(key, str) else ", ".join(key),
+                LOOKBACK: own.get(LOOKBACK, 0),
+            }
+        )
+
+    def get_asset_check_spec(
+        self,
+        asset_spec: dg.AssetSpec,
+        manifest: Mapping[str, Any],
+        unique_id: str,
+        project: DbtProject | None,
+    ) -> dg.AssetCheckSpec | None:
+        """A dbt test as a check of the model that it is attached to, under this component's own asset keys."""
+        translator: DagsterDbtTranslator = self.translator
+        return default_asset_check_fn(manifest, translator, asset_spec.key, unique_id, project)
+
+    def get_cli_args(self, context: dg.AssetExecutionContext) -> list[str]:
+        """`dbt build` for the run's days. Unit tests prove the SQL, not the data: they belong to CI."""
+        lake: Lake = context.resources.lake.lake
+        # Each change of the variables makes dbt parse the project anew: what is known without them stays out.
+        given: dict[str, Any] = {} if lake.root == Settings().lake_root else {"lake": lake.root}
+        if context.has_partition_key or context.has_partition_key_range:
+            days = days_of(context)
+            given |= {"min_date": days[0], "max_date": days[-1]}
+        if self.manifest["metadata"]["adapter_type"] == "trino":
+            given["lake"] = lake.root
+            given["published"] = [f"{stage}/{name}" for stage, name in lake.tables()]
+        args = super().get_cli_args(context)
+        while "--vars" in args:
+            at = args.index("--vars")
+            given = (yaml.safe_load(args[at + 1]) or {}) | given
+            del args[at : at + 2]
+        return [
+            *args,
+            *(["--vars", json.dumps(given)] if given else []),
+            "--exclude-resource-type",
+            "unit_test",
+            "--no-version-check",
+        ]
+
+    def execute(self, context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        """Build the selected models; what was published is recorded, with its rows, even where others fail."""
+        asked = self.include_metadata if self._asks_the_warehouse else ()
+        run = DbtRun(context, dbt, self.translator, self.manifest, self.dbt_project, asked)
+        yield from run.build(self.get_cli_args(context))
+
+
+def is_asset(node: Mapping[str, Any]) -> bool:
+    """Is it a table or a view, which somebody can read?"""
+    return node["resource_type"] in _ASSETS and node["config"]["materialized"] != "ephemeral"
+
+
+def _by_days(config: Mapping[str, Any]) -> bool:
+    return config["materialized"] == "delta" and config.get("partition_by") in (DS, [DS])
+
+
+def _word(text: str) -> str:
+    """As Dagster allows it in names."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", text)
+
+
+def _nameable(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The manifest with test names and owners that Dagster takes, and each test attached to one model.
+
+    dbt lets a singular test read several models; its result is shown at the last of them that it names. A source
+    that the project makes itself is spelled as what makes it, also where dbt's engine does not tell RAW from raw.
+    """
+    nodes = dict(found["nodes"])
+    made = {_lower(node["schema"], _table(node)): node for node in nodes.values() if is_asset(node)}
+    sources = dict(found["sources"])
+    for unique_id, source in sources.items():
+        if maker := made.get(_lower(source["schema"], _table(source))):
+            sources[unique_id] = {**source, "schema": maker["schema"], "identifier": _table(maker)}
+    for unique_id, node in nodes.items():
+        if node["resource_type"] != "test":
+            continue
+        changed = {"name": re.sub(r"\W", "_", node["name"], flags=re.ASCII)}
+        parents = [p for p in node["depends_on"]["nodes"] if p in nodes and is_asset(nodes[p])]
+        if parents and not node.get("attached_node"):
+            changed["attached_node"] = parents[-1]
+        nodes[unique_id] = {**node, **changed}
+    groups = {
+        unique_id: {**group, "owner": _addressed(group.get("owner") or {})}
+        for unique_id, group in found.get("groups", {}).items()
+    }
+    return {**found, "nodes": nodes, "sources": sources, "groups": groups}
+
+
+def _table(node: Mapping[str, Any]) -> str:
+    return node.get("alias") or node.get("identifier") or node["name"]
+
+
+def _lower(*names: str) -> tuple[str, ...]:
+    return tuple(name.lower() for name in names)
+
+
+def _addressed(owner: Mapping[str, Any]) -> Mapping[str, Any]:
+    emails = owner.get("email") or []
+    valid = [e for e in ([emails] if isinstance(emails, str) else emails) if re.fullmatch(r"\S+@\S+\.\S+", e)]
+    return {**owner, "email": valid}

@@ -1,0 +1,169 @@
+"""Credentials on their way to the wire. They are added innermost: what is recorded never saw them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import quote, urlsplit
+
+from asgard_assets.ingest.api.http.messages import Request, Response, Send
+from asgard_assets.ingest.api.rate.pacing import Clock
+from asgard_assets.ingest.api.source.models import ApiSource
+from asgard_assets.ingest.api.source.schemes import ApiKeyAuth, BasicAuth, BearerAuth, OAuth2
+from asgard_assets.ingest.api.source.secrets import Redactor, Secret, resolve
+
+_ASK_AGAIN_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What goes on the wire: a header or a query parameter.
+
+    `expires_in` are seconds from now on, None where nothing expires; `generation` grows by one with each
+    renewal; `hidden` is what must not be readable anywhere.
+    """
+
+    place: str = "none"
+    name: str = ""
+    secret: Secret = Secret("")
+    hidden: tuple[Secret, ...] = ()
+    generation: int = 0
+    expires_in: float | None = None
+    renewable: bool = False
+
+    def to_wire(self) -> dict[str, Any]:
+        """Plain JSON, for the service that hands them to the workers."""
+        return {
+            **self.__dict__,
+            "secret": self.secret.value,
+            "hidden": [secret.value for secret in self.hidden],
+        }
+
+    @classmethod
+    def from_wire(cls, fields: Mapping[str, Any]) -> Credentials:
+        hidden = tuple(Secret(value) for value in fields["hidden"])
+        return cls(**{**fields, "secret": Secret(fields["secret"]), "hidden": hidden})
+
+
+class Issuer(Protocol):
+    """Hands out credentials. `rejected` is the generation that the API answered with 401: a reason to renew."""
+
+    async def credentials(self, rejected: int | None = None) -> Credentials: ...
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Credentials that never change."""
+
+    known: Credentials = field(default_factory=Credentials)
+
+    async def credentials(self, rejected: int | None = None) -> Credentials:
+        return self.known
+
+
+def references(source: ApiSource) -> tuple[str, ...]:
+    """What the source's secrets are read from, such as `env:CRM_TOKEN`."""
+    names = ("token", "password", "key", "client_secret")
+    found = (getattr(source.auth, name, None) for name in names)
+    return tuple(reference for reference in found if reference is not None)
+
+
+def credentials(source: ApiSource) -> Credentials:
+    """The source's own credentials, of all kinds but OAuth2. Raises ConfigError where a secret is missing."""
+    auth = source.auth
+    if isinstance(auth, BearerAuth):
+        token = resolve(auth.token, source.name)
+        return Credentials("header", "Authorization", Secret(f"Bearer {token.value}"), (token,))
+    if isinstance(auth, BasicAuth):
+        password = resolve(auth.password, source.name)
+        pair = base64.b64encode(f"{auth.username}:{password.value}".encode()).decode()
+        return Credentials("header", "Authorization", Secret(f"Basic {pair}"), (password, Secret(pair)))
+    if isinstance(auth, ApiKeyAuth):
+        key = resolve(auth.key, source.name)
+        return Credentials(auth.place, auth.name, key, (key,))
+    assert not isinstance(auth, OAuth2), "asgard_assets.ingest.api.access.oauth gets its tokens"
+    return Credentials()
+
+
+def authorize(request: Request, known: Credentials) -> Request:
+    """The same request with the credentials in it."""
+    if known.place == "header":
+        return request.changed(headers={**request.headers, known.name: known.secret.value})
+    if known.place == "query":
+        joint = "&" if "?" in request.url else "?"
+        pair = f"{quote(known.name, safe='')}={quote(known.secret.value, safe='')}"
+        return request.changed(url=f"{request.url}{joint}{pair}")
+    return request
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port of a URL: what credentials belong to."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname or "", port
+
+
+class Authenticator:
+    """Two middlewares of one task: `authorize` adds the credentials, `renew` answers a 401 once.
+
+    Whatever number of requests find them stale, credentials are asked for once. They go to the origin of
+    `base_url` and nowhere else. Each set is told to the redactor before it is used.
+    """
+
+    def __init__(self, issuer: Issuer, base_url: str, redactor: Redactor, clock: Clock = time.monotonic):
+        self._issuer, self._origin, self._redactor, self._clock = issuer, origin(base_url), redactor, clock
+        self._base = f"{base_url.rstrip('/')}/"
+        self._known: Credentials | None = None
+        self._stale_at = 0.0
+        self._asking: asyncio.Task[Credentials] | None = None
+        self._told: int | None = None
+
+    async def authorize(self, request: Request, send: Send) -> Response:
+        known = self._known
+        if known is None or self._clock() >= self._stale_at:
+            known = await self._ask(None)
+        if known.place == "none":
+            return await send(request)
+        if not request.url.startswith(self._base) and origin(request.url) != self._origin:
+            return await send(request)
+        request.trace.generation = known.generation
+        return await send(authorize(request, known))
+
+    async def renew(self, request: Request, send: Send) -> Response:
+        response = await send(request)
+        used, known = request.trace.generation, self._known
+        if response.status != 401 or used is None or known is None or not known.renewable:
+            return response
+        if known.generation == used:
+            known = await self._ask(used)
+        # The same again means that a new token would not help.
+        return response if known.generation == used else await send(request)
+
+    async def _ask(self, rejected: int | None) -> Credentials:
+        while True:
+            if self._asking is None:
+                self._asking, self._told = asyncio.create_task(self._issue(rejected)), rejected
+                self._asking.add_done_callback(self._asked)
+            told = self._told
+            known = await asyncio.shield(self._asking)
+            # Who asked before this rejection may have got just what was rejected.
+            if rejected is None or told == rejected or known.generation != rejected:
+                return known
+
+    def _asked(self, task: asyncio.Task[Credentials]) -> None:
+        self._asking = None
+        if not task.cancelled():
+            task.exception()  # every waiter gets it; without one it is told by the next that asks
+
+    async def _issue(self, rejected: int | None) -> Credentials:
+        asked = self._clock()
+        known = await self._issuer.credentials(rejected)
+        self._redactor.add(secret.value for secret in known.hidden)
+        life = known.expires_in
+        self._stale_at = float("inf") if life is None else asked + max(_ASK_AGAIN_SECONDS, life)
+        self._known = known
+        return known

@@ -1,0 +1,81 @@
+"""Following redirects, hop by hop: each is a request of its own, with its own turn and its own credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib.parse import urljoin, urlsplit
+
+from asgard_assets.errors import SourceError, Terminal
+from asgard_assets.ingest.api.access.auth import origin
+from asgard_assets.ingest.api.http.messages import Request, Response, Send
+from asgard_assets.ingest.api.source.secrets import SENSITIVE_HEADERS
+
+_FOLLOWED = frozenset({301, 302, 303, 307, 308})
+_KEEP_METHOD = frozenset({307, 308})
+
+
+class BadRedirect(Terminal, SourceError):
+    """A redirect leads nowhere that may be gone to."""
+
+
+class Redirecting:
+    """The middleware. On another origin neither credentials nor sensitive headers are sent, and no client
+    certificate either: with one, `alone`, it is refused. Raises BadRedirect, which says why.
+    """
+
+    def __init__(self, most: int, alone: bool = False):
+        self._most, self._alone = most, alone
+
+    async def __call__(self, request: Request, send: Send) -> Response:
+        response = await send(request)
+        if response.status not in _FOLLOWED or "location" not in response.headers or not self._most:
+            return response
+        sent = request
+        for _ in range(self._most):
+            sent = self._next(sent, response)
+            response = await send(sent)
+            if response.status not in _FOLLOWED or "location" not in response.headers:
+                return response
+        raise BadRedirect(
+            f"more than {self._most} redirects (endpoint.redirects); the last was {response.status}"
+        )
+
+    def _next(self, sent: Request, response: Response) -> Request:
+        try:
+            target = urljoin(sent.url, response.headers["location"])
+            parts = urlsplit(target)
+            leaves = origin(target) != origin(sent.url)
+        except ValueError:
+            raise BadRedirect(f"status {response.status}: its Location is no address") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise BadRedirect(
+                f"status {response.status} leads to {parts.scheme or 'no'}: address; it is not followed"
+            )
+        if parts.scheme == "http" and urlsplit(sent.url).scheme == "https":
+            raise BadRedirect(f"status {response.status} leads from https to http; it is not followed")
+        if leaves and self._alone:
+            raise BadRedirect(
+                f"status {response.status} leads to another origin ({parts.hostname}), which must not see the "
+                "client certificate; it is not followed"
+            )
+        if not target.isascii() or not target.isprintable() or " " in target:
+            raise BadRedirect(f"status {response.status}: its Location is not encoded as an address")
+        headers = {k: v for k, v in sent.headers.items() if not (leaves and k.lower() in SENSITIVE_HEADERS)}
+        target = target.partition("#")[0]
+        if response.status in _KEEP_METHOD or sent.method in ("GET", "HEAD"):
+            if leaves and sent.body is not None:
+                raise BadRedirect(
+                    f"status {response.status} would carry the body to another origin ({parts.hostname}); "
+                    "it is not followed"
+                )
+            return replace(sent, url=target, headers=headers)
+        return replace(sent, method="GET", url=target, headers=_without_body(headers), body=None)
+
+
+def _without_body(headers: Mapping[str, str]) -> dict[str, str]:
+    return {
+        k: v
+        for k, v in headers.items()
+        if k.lower() not in ("content-type", "content-length", "idempotency-key")
+    }

@@ -1,0 +1,278 @@
+"""The swap point: how bytes get out and back. aiohttp is the default; anything with `send` will do."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from asgard_assets.ingest.api.http.messages import (
+    BodyTooLarge,
+    ConnectFailed,
+    Request,
+    Response,
+    TimedOut,
+    TransportError,
+    Unsendable,
+    joined,
+)
+from asgard_assets.ingest.api.http.tls import WireSecrets, context, wire_secrets
+from asgard_assets.ingest.api.source.models import ApiSource
+
+if TYPE_CHECKING:
+    import aiohttp
+    from yarl import URL
+
+AGENT = "asgard/0.1"
+_KNOWN_NAMES = 256
+_SAFE = frozenset({"GET", "HEAD"})
+
+
+class Transport(Protocol):
+    """Sends one request once. Raises TransportError where no whole answer came back, BodyTooLarge where it is
+    longer than the sink takes, Unsendable where the request cannot be written. Follows no redirect: it could
+    carry secrets away. Asks for no proxy or credentials of the process's environment."""
+
+    async def send(self, request: Request) -> Response: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def transport(source: ApiSource, secrets: WireSecrets | None = None) -> Transport:
+    """The client that the source's `transport.type` names. Without `secrets`, they are resolved here."""
+    secrets = wire_secrets(source) if secrets is None else secrets
+    if source.transport.type == "native":
+        from asgard_assets.ingest.api.http.native import NativeTransport
+
+        return NativeTransport(source, secrets)
+    return AiohttpTransport(source, secrets)
+
+
+def own_headers() -> dict[str, str]:
+    """What every request says of its sender. Which process it is helps who reads the other side's log."""
+    return {"User-Agent": AGENT, "X-Asgard-Worker": str(os.getpid())}
+
+
+class Deadline:
+    """`asyncio.timeout` for many requests that all have the same bound, with one timer for all of them.
+
+    A timer for each request costs a tenth of what aiohttp needs to send it. Raises TimeoutError up to a
+    twentieth of the bound late, at most a quarter of a second.
+    """
+
+    def __init__(self, seconds: float):
+        self._seconds, self._every = seconds, min(0.25, seconds / 20)
+        self._until: dict[asyncio.Task[object], float] = {}  # in the order in which they end
+        self._expired: set[asyncio.Task[object]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        self._until[task] = loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = loop.call_later(self._every, self._look)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if self._until.pop(task, None) is None:
+            self._expired.discard(task)
+            # Somebody else's cancellation besides ours goes on.
+            if task.uncancel() <= 0 and kind is asyncio.CancelledError:
+                raise TimeoutError from error
+
+    def end(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        while self._until:
+            task, until = next(iter(self._until.items()))
+            if until > now:
+                break
+            del self._until[task]
+            self._expired.add(task)
+            task.cancel()
+        self._timer = loop.call_later(self._every, self._look) if self._until else None
+
+
+class AiohttpTransport:
+    """One connection pool for one event loop."""
+
+    def __init__(self, source: ApiSource, secrets: WireSecrets):
+        self._source, self._secrets = source, secrets
+        self._via = self._proxy_headers()
+        self._cap = source.sink.max_body_bytes
+        self._session: aiohttp.ClientSession | None = None
+        self._direct = source.transport.proxy is None
+        self._deadline = Deadline(source.transport.timeouts.total_seconds)
+        self._names: dict[bytes, str] = {}
+
+    async def __aenter__(self) -> Self:
+        import aiohttp
+        from multidict import CIMultiDict
+
+        wire = self._source.transport
+        self._loop = asyncio.get_running_loop()
+        self._headers = CIMultiDict(own_headers())
+        self._connector = aiohttp.TCPConnector(
+            limit=wire.connections.most or 0,
+            ttl_dns_cache=wire.connections.dns_cache_seconds,
+            keepalive_timeout=wire.connections.idle_seconds,
+            ssl=context(self._source, self._secrets),
+        )
+        self._timeout = aiohttp.ClientTimeout(
+            total=None,  # see Deadline
+            sock_connect=wire.timeouts.connect_seconds,
+            sock_read=wire.timeouts.read_seconds,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=self._connector,
+            proxy=wire.proxy.url if wire.proxy else None,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+            headers=self._headers,
+            auto_decompress=True,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._deadline.end()
+        if self._session:
+            await self._session.close()
+
+    def _proxy_headers(self) -> dict[str, str] | None:
+        """aiohttp turns Authorization into Proxy-Authorization, on the way to the proxy alone."""
+        proxy, password = self._source.transport.proxy, self._secrets.proxy_password
+        if proxy is None or not proxy.username:
+            return None
+        pair = f"{proxy.username}:{password.value if password else ''}"
+        return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+
+    async def send(self, request: Request) -> Response:
+        import aiohttp
+        from yarl import URL
+
+        answer = None
+        try:
+            with self._deadline:
+                url = URL(request.url, encoded=True)
+                if self._direct and request.body is None and "@" not in request.url:
+                    answer = await self._ask(request, url)
+                else:
+                    assert self._session is not None
+                    answer = await self._session.request(
+                        request.method,
+                        url,
+                        headers=request.headers,
+                        data=request.body,
+                        allow_redirects=False,
+                        proxy_headers=self._via,
+                    )
+                names = self._names
+                headers = {
+                    names.get(name) or self._name(name): value.decode("utf-8", "replace")
+                    for name, value in answer.raw_headers
+                }
+                if len(headers) < len(answer.raw_headers):
+                    told = [(self._name(n), v.decode("utf-8", "replace")) for n, v in answer.raw_headers]
+                    headers = joined(headers, told)
+                body = await self._body(answer, headers)
+            return Response(answer.status, headers, body)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise ConnectFailed(f"cannot connect: {_said(error)}") from error
+        except asyncio.TimeoutError as error:  # noqa: UP041  aiohttp's own timeouts are subclasses of both
+            raise TimedOut(
+                f"no answer within {self._source.transport.timeouts.total_seconds:g} s"
+                if not isinstance(error, aiohttp.SocketTimeoutError)
+                else f"silent for {self._source.transport.timeouts.read_seconds or 0:g} s"
+            ) from error
+        except ValueError as error:  # aiohttp's InvalidURL is one too
+            raise Unsendable(f"the request cannot be sent: {_said(error)}") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise TransportError(f"{type(error).__name__}: {_said(error)}") from error
+        finally:
+            if answer is not None and not answer.closed:
+                answer.release()  # closes the connection, for the body was not read to its end
+
+    async def _ask(self, request: Request, url: URL) -> aiohttp.ClientResponse:
+        """What `ClientSession.request` does for a request without body, on aiohttp's own connections: nothing
+        of cookies, redirects, proxies and tracing is looked for, which is a third of its cost.
+        """
+        import aiohttp
+
+        if url.scheme not in ("http", "https"):
+            raise aiohttp.NonHttpUrlClientError(url)
+        headers = self._headers.copy()
+        headers.update(request.headers)
+        asked = aiohttp.ClientRequest(
+            request.method, url, headers=headers, loop=self._loop, session=self._session
+        )
+        again = request.method in _SAFE
+        while True:
+            try:
+                connection = await self._connector.connect(asked, [], self._timeout)
+            except asyncio.TimeoutError as error:  # noqa: UP041  also where only the socket's is meant
+                raise aiohttp.ConnectionTimeoutError(f"no connection to {url.host}") from error
+            try:
+                assert connection.protocol is not None
+                connection.protocol.set_response_params(
+                    skip_payload=request.method == "HEAD",
+                    read_until_eof=True,
+                    read_timeout=self._timeout.sock_read,
+                )
+                answer = await asked.send(connection)
+                try:
+                    return await answer.start(connection)
+                except BaseException:
+                    answer.close()
+                    raise
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+                connection.close()
+                # A kept connection that the server had closed; the next one is tried once.
+                if not again:
+                    raise
+                again = False
+            except BaseException:
+                connection.close()
+                raise
+
+    def _name(self, raw: bytes) -> str:
+        """A header's name in lower case; the usual ones are decoded once."""
+        name = raw.decode("latin-1").lower()
+        if len(self._names) < _KNOWN_NAMES:
+            self._names[raw] = name
+        return name
+
+    async def _body(self, answer: aiohttp.ClientResponse, headers: Mapping[str, str]) -> bytes:
+        """The body, or BodyTooLarge as soon as it grows past the cap: a packed bomb is never unpacked."""
+        cap, told = self._cap, headers.get("content-length", "")
+        if "content-encoding" not in headers and told.isdecimal():
+            if int(told) > cap and answer.method != "HEAD":
+                raise BodyTooLarge(f"the body has {told} bytes, allowed are {cap}")
+            return await answer.read()
+        chunks, size = [], 0
+        async for chunk in answer.content.iter_any():
+            size += len(chunk)
+            if size > cap:
+                raise BodyTooLarge(f"the body has more than {cap} bytes unpacked")
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+
+def _said(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,114 @@
+"""What of an answer becomes columns: the body as text, a payload as text or typed, an item's key."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from asgard_assets.ingest.api.lists.pagination import at
+from asgard_assets.ingest.api.source.forms import PullForm, column_of
+from asgard_assets.ingest.api.source.models import ApiSource
+from asgard_assets.ingest.api.source.payload import Misfits, Schema, fit, merge, shape
+from asgard_assets.ingest.api.source.secrets import Redactor
+
+_MOST_PATHS = 100
+
+
+class Content:
+    """Makes columns of bodies and items. `schema` is the typed payload's; None while it is being told.
+
+    `shape` is what the payloads look like so far, `drift` counts what did not fit, by path and kind, `fields`
+    are those of the schema that came.
+    """
+
+    def __init__(self, source: ApiSource, redactor: Redactor, schema: Schema | None):
+        self._redactor, self._schema = redactor, schema
+        self._payload = source.sink.payload
+        self._keep_body = source.sink.body == "text"
+        form = source.form
+        self._key = (
+            {path: (column_of(path), kind) for path, kind in form.key.items()}
+            if isinstance(form, PullForm)
+            else {}
+        )
+        self.shape: Schema | None = None
+        self.drift: Counter[str] = Counter()
+        self.fields: set[str] = set()
+
+    @property
+    def _typed(self) -> bool:
+        return self._payload is not None and self._payload.type == "struct"
+
+    def of_body(self, text: str | None, success: bool) -> dict[str, Any]:
+        """Columns of a row-driven answer, whose text has no secret in it any more."""
+        kept = {"body": text if self._keep_body else None}
+        if self._payload is None:
+            return kept
+        if text is None or not success:
+            return kept | self._columns(None)
+        import orjson
+
+        try:
+            body = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            self._count("", "type")
+            rescued = {"payload_rescued": orjson.dumps({"": text}).decode()} if self._typed else {}
+            return kept | {"payload": None} | rescued
+        return kept | self._columns(at(body, self._payload.path))
+
+    def of_item(self, item: Any) -> dict[str, Any]:
+        """Columns of a list's item."""
+        import orjson
+
+        text = orjson.dumps(item).decode()
+        clean = self._redactor.text(text)
+        if clean != text:
+            item = orjson.loads(clean)
+        keys = {column: _as(kind, at(item, path)) for path, (column, kind) in self._key.items()}
+        if self._payload is None:
+            return keys | {"payload": clean}
+        return keys | self._columns(at(item, self._payload.path) if self._payload.path else item)
+
+    def _columns(self, value: Any) -> dict[str, Any]:
+        import orjson
+
+        text = None if value is None else orjson.dumps(value).decode()
+        if not self._typed:
+            return {"payload": text}
+        if self._schema is None:
+            self.shape = merge(self.shape, shape(value))
+            return {"payload": text}
+        if (
+            isinstance(value, dict)
+            and isinstance(self._schema, dict)
+            and len(self.fields) < len(self._schema)
+        ):
+            self.fields |= self._schema.keys() & value.keys()
+        misfits = Misfits()
+        fitted = fit(value, self._schema, misfits)
+        for path, kind in misfits.kinds.items():
+            self._count(path, kind)
+        rescued = orjson.dumps(misfits.values).decode() if misfits.values else None
+        return {"payload": fitted, "payload_rescued": rescued}
+
+    def _count(self, path: str, kind: str) -> None:
+        name = f"{kind} {path}".strip()
+        if name in self.drift or len(self.drift) < _MOST_PATHS:
+            self.drift[name] += 1
+
+
+def _as(kind: str, value: Any) -> Any:
+    """A key's value as its column holds it; None where it does not fit."""
+    if value is None or isinstance(value, dict | list):
+        return None
+    if kind == "string":
+        return (
+            value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+        )
+    if kind == "boolean":
+        return value if isinstance(value, bool) else None
+    try:
+        number = float(value) if kind == "double" else int(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if kind == "double" or abs(number) < 1 << (31 if kind == "integer" else 63) else None

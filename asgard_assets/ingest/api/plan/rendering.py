@@ -1,0 +1,101 @@
+"""From template and row to a request; and request ids."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from asgard_assets.ingest.api.http.messages import Request
+from asgard_assets.ingest.api.lists.pagination import Page
+from asgard_assets.ingest.api.source.models import ApiSource
+from asgard_assets.ingest.api.source.templates import RenderError, Template, Values, render_json
+
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+
+def partition_values(day: str) -> dict[str, str]:
+    """What templates know about a daily partition; start and end are UTC, the end excluded."""
+    start = date.fromisoformat(day)
+    return {
+        "key": day,
+        "start": f"{start.isoformat()}T00:00:00Z",
+        "end": f"{(start + timedelta(days=1)).isoformat()}T00:00:00Z",
+    }
+
+
+def fingerprint(source: ApiSource) -> str:
+    """Hash of what all requests of the source have in common; part of every request id."""
+    return hashlib.sha256(json.dumps(source.identity, sort_keys=True).encode()).hexdigest()
+
+
+def page_id(common: str, day: str, page: Page) -> str:
+    """Request id of a page of a pull source (row-driven ids are made by the ledger, the same way)."""
+    marker = page.url or json.dumps({**page.query, **page.body}, sort_keys=True)
+    return hashlib.sha256(f"{common}\n{day}\n{marker}".encode()).hexdigest()
+
+
+class Renderer:
+    """Makes requests of rows and pages. `base_url` has its references filled in."""
+
+    def __init__(self, source: ApiSource, base_url: str):
+        endpoint = source.endpoint
+        self._method, self._base = endpoint.method, base_url.rstrip("/")
+        self._path = Template.parse(endpoint.path)
+        self._query = {name: Template.parse(text) for name, text in endpoint.query.items()}
+        self._headers = {name: Template.parse(text) for name, text in endpoint.headers.items()}
+        self._body = endpoint.body
+        self._required = source.rows.required if source.rows else ()
+
+    def request(
+        self,
+        request_id: str,
+        day: Mapping[str, str],
+        row: Mapping[str, Any],
+        page: Page | None = None,
+        cursor: Mapping[str, Any] | None = None,
+    ) -> tuple[Request, dict[str, str]]:
+        """The request and its query parameters. Raises RenderError where the row has a null that is needed."""
+        if missing := [name for name in self._required if row.get(name) in (None, "")]:
+            raise RenderError(
+                f"the row has no {', '.join(missing)}, which form.rows.required asks for",
+                field=("row", missing[0]),
+            )
+        values: Values = {"row": row, "partition": day, "cursor": cursor or {}}
+        headers = {n: t.render(values) for n, t in self._headers.items() if not t.absent(values)}
+        params = {n: t.render(values) for n, t in self._query.items() if not t.absent(values)}
+        params |= page.query if page else {}
+        url = page.url if page else None
+        if url is None:
+            url = self._base + self._path.render(values, _quoted)
+            if params:
+                url = f"{url}{'&' if '?' in url else '?'}{urlencode(params)}"
+        body = None
+        if self._body is not None or (page and page.body):
+            filled = render_json(self._body, values)
+            for path, value in page.body.items() if page else ():
+                filled = _placed(filled, path.split("."), value)
+            body = json.dumps(filled).encode()
+            headers.setdefault("Content-Type", "application/json")
+        if self._method not in _SAFE_METHODS:
+            # At-least-once delivery: the receiver can tell a repeated request by this.
+            headers.setdefault("Idempotency-Key", request_id)
+        return Request(request_id, self._method, url, headers, body), params
+
+
+def _quoted(text: str) -> str:
+    # A value may not leave its place in the path: "..", "?" and "/" included.
+    if text.isascii() and text.isalnum():
+        return text
+    return quote(text, safe="").replace("..", "%2E%2E")
+
+
+def _placed(body: Any, path: list[str], value: Any) -> Any:
+    """A copy of the JSON body with `value` at the path."""
+    if not path:
+        return value
+    inner = body if isinstance(body, dict) else {}
+    return {**inner, path[0]: _placed(inner.get(path[0]), path[1:], value)}

@@ -1,0 +1,144 @@
+"""How far a walk through a list got: written beside its result files, so that a walk that was cut short goes on from there.
+
+A waymark stands between two pages. All items of the pages before it lie in the files that it names; what was
+written later is asked for again. So no item is lost and none comes twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from asgard_assets.ingest.api.lists.pagination import Page
+from asgard_assets.ingest.api.lists.walk import Walk
+from asgard_assets.ingest.api.plan.resume import WAYMARKS, Note, folder_of, usable_files
+from asgard_assets.ingest.api.source.forms import (
+    CursorPagination,
+    LinkPagination,
+    NextUrlPagination,
+    Pagination,
+)
+from asgard_assets.ingest.api.source.models import ApiSource
+from asgard_assets.lake import DS, Lake, Staging
+
+_PAGINATION: TypeAdapter[Any] = TypeAdapter(Pagination)
+
+
+@dataclass(frozen=True)
+class Waymark:
+    """`page` is asked for next, None where the walk has ended; `start` is the cursor that the walk began with.
+
+    `files` are relative to the staging folder and hold `rows` items.
+    """
+
+    page: dict[str, Any] | None
+    pagination: dict[str, Any]
+    path: str | None
+    items: int
+    cursor: Any
+    start: Any
+    files: list[str]
+    rows: int
+
+    @classmethod
+    def of(cls, walk: Walk, page: Page | None, start: Any, files: Sequence[str], rows: int) -> Waymark:
+        told = walk.pagination.model_dump(mode="json")
+        asked = None if page is None else asdict(page)
+        return cls(asked, told, walk.path, walk.items, walk.cursor, start, list(files), rows)
+
+    def resume(self, walk: Walk) -> Page | None:
+        """Bring `walk` to this place; gives back the page that comes next."""
+        walk.pagination = _PAGINATION.validate_python(self.pagination)
+        walk.path, walk.items, walk.cursor = self.path, self.items, self.cursor
+        return None if self.page is None else Page(**self.page)
+
+
+def keep(lake: Lake, staging_path: str, day: str, mark: Waymark) -> None:
+    """Write the day's waymark in place of the last one."""
+    folder = f"{staging_path.removeprefix('s3://')}/{WAYMARKS}"
+    lake.filesystem.create_dir(folder, recursive=True)
+    # On S3 a file appears as a whole; on a disk only a rename makes it so.
+    target = f"{folder}/{day}.json" if lake.remote else f"{folder}/.{day}.json"
+    with lake.filesystem.open_output_stream(target) as stream:
+        stream.write(json.dumps(asdict(mark)).encode())
+    if not lake.remote:
+        lake.filesystem.move(target, f"{folder}/{day}.json")
+
+
+def found(lake: Lake, staging_path: str, day: str) -> Waymark | None:
+    """The day's waymark; None where there is none that can be read."""
+    try:
+        with lake.filesystem.open_input_stream(
+            f"{staging_path.removeprefix('s3://')}/{WAYMARKS}/{day}.json"
+        ) as stream:
+            mark = Waymark(**json.loads(stream.read()))
+        _PAGINATION.validate_python(mark.pagination)
+        return mark
+    except (FileNotFoundError, ValueError, TypeError, ValidationError):
+        return None
+
+
+def outlasts(source: ApiSource, mark: Waymark) -> bool:
+    """Whether the place still means the same in a later run.
+
+    A token or an address that the API gave does. A count (`page`, `offset`) does where the list is that of a
+    day's events; in a list of how things are now, items have moved since.
+    """
+    pagination = _PAGINATION.validate_python(mark.pagination)
+    told = isinstance(pagination, CursorPagination | NextUrlPagination | LinkPagination)
+    return mark.page is None or told or source.kind == "events"
+
+
+def settle(lake: Lake, staging: Staging, broken: Collection[str]) -> None:
+    """Set aside what walks that the API broke off had got: their days are not published, and their staged files go.
+
+    The waymarks of all others have served.
+    """
+    base = staging.path.removeprefix("s3://")
+    for day in staging.days:
+        mark = found(lake, staging.path, day)
+        if mark is None:
+            continue
+        if day not in broken:
+            lake.filesystem.delete_file(f"{base}/{WAYMARKS}/{day}.json")
+            continue
+        lake.filesystem.create_dir(f"{base}/{WAYMARKS}/{DS}={day}", recursive=True)
+        for name in mark.files:
+            lake.filesystem.copy_file(f"{base}/{name}", f"{base}/{WAYMARKS}/{name}")
+
+
+def take_over(
+    lake: Lake,
+    source: ApiSource,
+    staging: Staging,
+    left: Sequence[Note],
+    day: str,
+    epoch: int,
+    start: Any,
+) -> None:
+    """Copy the furthest waymark of earlier runs, and its files, into this run's staging folder."""
+    best: tuple[Waymark, list[str]] | None = None
+    for note in left:
+        mark = found(lake, folder_of(staging, note.token), day)
+        if mark is None or mark.start != start or not outlasts(source, mark):
+            continue
+        places = {}
+        for inside in ("", f"{WAYMARKS}/"):
+            for path in usable_files(lake, staging, [note], day, epoch, inside):
+                places[path.rsplit("/", 1)[1]] = path.removeprefix("s3://")
+        names = [name.rsplit("/", 1)[1] for name in mark.files]
+        if places.keys() >= {*names} and (best is None or mark.items >= best[0].items):
+            best = mark, [places[name] for name in names]
+    if best is None:
+        return
+    mark, old = best
+    base = staging.path.removeprefix("s3://")
+    lake.filesystem.create_dir(f"{base}/{DS}={day}", recursive=True)
+    files = [f"{DS}={day}/part-left-{number:05d}.parquet" for number in range(len(mark.files))]
+    for name, new in zip(old, files, strict=True):
+        lake.filesystem.copy_file(name, f"{base}/{new}")
+    keep(lake, staging.path, day, replace(mark, files=files))

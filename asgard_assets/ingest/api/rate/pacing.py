@@ -1,0 +1,213 @@
+"""When a request of one task may leave: a throttled pool waits, and a budget is used turn by turn."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection
+from typing import TYPE_CHECKING
+
+from asgard_assets.ingest.api.http.messages import Request, Response, Send, TransportError
+from asgard_assets.ingest.api.rate.quota import Quota, quota, retry_after
+
+if TYPE_CHECKING:
+    from asgard_assets.ingest.api.rate.budget import Lessor, Seen
+
+Clock = Callable[[], float]
+Sleep = Callable[[float], Awaitable[None]]
+
+_WINDOW = 32
+_LATE = 0.025  # seconds that a request may leave after its turn; later it would add to others' turns
+_TELL_SECONDS = 0.1
+
+
+class Pause:
+    """A gate for all workers of one pool.
+
+    One throttled answer among many good ones means that resource, not the whole client: it delays only its
+    own request. Where at least `share` of the last answers were throttled, the whole pool waits.
+    """
+
+    def __init__(self, share: float = 0.0, clock: Clock = time.monotonic, sleep: Sleep = asyncio.sleep):
+        self._share, self._clock, self._sleep = share, clock, sleep
+        self._until = 0.0
+        self._answers: deque[tuple[float, bool]] = deque()
+        self._refused = 0
+
+    def answered(self) -> None:
+        """Count an answer that was not throttled."""
+        self._count(False)
+
+    def throttled(self, seconds: float) -> None:
+        """Count a throttled answer that asks to wait for `seconds`."""
+        self._count(True)
+        if self._refused >= self._share * len(self._answers):
+            self._until = max(self._until, self._clock() + seconds)
+
+    def _count(self, refused: bool) -> None:
+        """Of the last second's answers, or of the last few where those are more."""
+        now, answers = self._clock(), self._answers
+        answers.append((now, refused))
+        self._refused += refused
+        while len(answers) > _WINDOW and answers[0][0] < now - 1.0:
+            self._refused -= answers.popleft()[1]
+
+    @property
+    def holds(self) -> bool:
+        return self._until > self._clock()
+
+    async def over(self) -> None:
+        """Wait until no pause holds; one that is prolonged meanwhile counts too."""
+        while (left := self._until - self._clock()) > 0:
+            await self._sleep(left)
+
+
+class Gate:
+    """Lets requests through at the turns that it leases for them, in the order in which they came.
+
+    `free` until the lessor says otherwise: then nothing is asked, and what the API says about its limits is
+    told as it comes. Raises TransportError where the lessor is gone.
+    """
+
+    def __init__(
+        self,
+        lessor: Lessor,
+        *,
+        free: bool,
+        throttle_statuses: Collection[int] = (429,),
+        longest_hold: float = 120.0,
+        clock: Clock = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+        wall: Clock = time.time,
+    ):
+        self._lessor, self._free, self._statuses, self._longest = (
+            lessor,
+            free,
+            throttle_statuses,
+            longest_hold,
+        )
+        self._clock, self._sleep, self._wall = clock, sleep, wall
+        self._waiting: deque[asyncio.Future[float]] = deque()
+        self._busy: asyncio.Task[None] | None = None
+        self._in_flight = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._answered = self._throttled = self._before = self._missed = 0
+        self._second = self._clock()
+        self._refused_sent, self._hold = 0.0, 0.0
+        self._quota: Quota | None = None
+        self._quota_sent = 0.0
+
+    async def turn(self) -> None:
+        """Returns when this request may leave."""
+        while not self._free:
+            mine = asyncio.get_running_loop().create_future()
+            self._waiting.append(mine)
+            self._work()
+            at = await mine
+            if (left := at - self._clock()) > 0:
+                await self._sleep(left)
+            if self._clock() - at <= _LATE:
+                break
+            self._missed += 1
+        self._in_flight += 1
+
+    def left(self, sent: float, response: Response | None) -> None:
+        """The request that left at `sent` is done; an answer is looked at for what it says about limits."""
+        self._in_flight -= 1
+        if response is None:
+            return
+        if response.status in self._statuses:
+            self._throttled += 1
+            self._refused_sent = max(self._refused_sent, sent)
+            self._hold = max(self._hold, min(retry_after(response.headers, self._wall) or 0.0, self._longest))
+        else:
+            self._count_answer()
+        if told := quota(response.headers, self._wall):
+            self._quota, self._quota_sent = told, sent
+        if self._free and (self._throttled or self._quota):
+            self._work()
+
+    def _count_answer(self) -> None:
+        # Of a long time in which nothing was told, only the last second or two count.
+        if self._free and self._clock() - self._second >= 1:
+            self._before, self._answered, self._second = self._answered, 0, self._clock()
+        self._answered += 1
+
+    def _work(self) -> None:
+        if self._busy is None:
+            self._busy = asyncio.create_task(self._lease())
+            self._busy.add_done_callback(self._idle)
+
+    def _idle(self, _: asyncio.Task[None]) -> None:
+        self._busy = None
+        if self._waiting:
+            self._work()
+
+    async def _lease(self) -> None:
+        """Lease for those who wait; where everything is free, tell what was seen."""
+        try:
+            while True:
+                while self._waiting and self._waiting[0].cancelled():
+                    self._waiting.popleft()
+                lease = await self._lessor.lease(len(self._waiting), self._seen())
+                now, self._free = self._clock(), lease.free
+                for turn in range(len(self._waiting) if lease.free else lease.count):
+                    if not self._waiting:
+                        break
+                    first = self._waiting.popleft()
+                    if not first.done():
+                        first.set_result(now + lease.start + turn * lease.gap)
+                if not self._waiting:
+                    break
+            if self._free:
+                await self._sleep(_TELL_SECONDS)
+        except TransportError as error:
+            while self._waiting:
+                first = self._waiting.popleft()
+                if not first.done():
+                    first.set_exception(error)
+
+    def _seen(self) -> Seen | None:
+        from asgard_assets.ingest.api.rate.budget import Seen
+
+        if not (self._answered or self._throttled or self._quota or self._missed):
+            return None
+        now, told = self._clock(), self._quota or Quota()
+        seen = Seen(
+            max(self._answered, self._before),
+            self._throttled,
+            now - self._refused_sent if self._throttled else 0.0,
+            self._hold,
+            told.remaining,
+            told.reset,
+            told.limit,
+            told.window,
+            now - self._quota_sent if self._quota else 0.0,
+            self._in_flight,
+            self._missed,
+        )
+        self._forget()
+        return seen
+
+
+class Limiting:
+    """The middleware: every try waits for the pause to be over and for its turn."""
+
+    def __init__(self, pause: Pause, gate: Gate | None, clock: Clock = time.monotonic):
+        self._pause, self._gate, self._clock = pause, gate, clock
+
+    async def __call__(self, request: Request, send: Send) -> Response:
+        if self._pause.holds:
+            await self._pause.over()
+        if self._gate is None:
+            return await send(request)
+        await self._gate.turn()
+        sent, response = self._clock(), None
+        try:
+            response = await send(request)
+            return response
+        finally:
+            self._gate.left(sent, response)

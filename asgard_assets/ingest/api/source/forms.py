@@ -1,0 +1,221 @@
+"""The two forms of an API source: a request for each row, or a list endpoint walked by its pagination."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from asgard_assets.ingest.api.source.parameters import misfit
+from asgard_assets.quality.tables import Model
+
+KeyType = Literal["bigint", "integer", "double", "boolean", "string"]
+
+
+class Rows(Model):
+    """Where the rows of a row-driven source come from: a lake table, SQL over lake tables, or, where neither
+    is named, a frame that the caller of `run_pipeline` gives."""
+
+    table: str | None = Field(
+        default=None, pattern=r"^[a-z0-9_]+/[a-z0-9_]+$", description="stage/table, its `ds`."
+    )
+    query: str | None = Field(
+        default=None, description="One SELECT (DuckDB SQL) over `stage.table`; `$ds` is the partition."
+    )
+    reads: tuple[str, ...] = Field(default=(), description="Tables (stage/table) that the query reads.")
+    key: dict[str, KeyType] = Field(
+        min_length=1, description="Key columns and their types; they become Bronze columns."
+    )
+    columns: tuple[str, ...] = Field(default=(), description="Further columns that templates use.")
+    required: tuple[str, ...] = Field(
+        default=(),
+        description="Columns without which no request is made: the row becomes a failed row with the reason.",
+    )
+
+    @model_validator(mode="after")
+    def _names_are_plain(self) -> Rows:
+        if odd := [
+            name for name in (*self.key, *self.columns, *self.required) if not re.fullmatch(r"\w+", name)
+        ]:
+            raise ValueError(
+                f"{', '.join(odd)}: columns are named with letters, digits and _; rename in the query"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Rows:
+        if self.table and self.query:
+            raise misfit("query", "give rows.table or rows.query, not both")
+        if self.query and not self.reads:
+            raise misfit("reads", "rows.reads must name the tables that rows.query reads, as stage/table")
+        return self
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """Columns that requests need besides the key."""
+        return tuple(dict.fromkeys(n for n in (*self.columns, *self.required) if n not in self.key))
+
+    @property
+    def upstreams(self) -> tuple[str, ...]:
+        return (self.table,) if self.table else self.reads
+
+
+class RowForm(Model):
+    """Each row of a table, query or frame becomes one request."""
+
+    type: Literal["row"]
+    rows: Rows = Field(description="Where the rows come from.")
+
+
+# Pagination ------------------------------------------------------------------------------------------------
+
+Place = Annotated[
+    Literal["query", "body"],
+    Field(description="Where the parameters go: the query, or dotted paths in the JSON body."),
+]
+
+
+class AutoPagination(Model):
+    """Told from the first answer: a Link header, a next URL, a cursor, page numbers or an offset.
+
+    Where an answer says that there is more, but not plainly how to get it, the walk fails and says so.
+    """
+
+    type: Literal["auto"]
+
+
+class PagePagination(Model):
+    """Pages counted up."""
+
+    type: Literal["page"]
+    param: str = Field(default="page", description="Parameter with the page's number.")
+    start: int = Field(default=1, description="Number of the first page.")
+    size_param: str | None = Field(default="per_page", description="Parameter with the size; null: none.")
+    size: int = Field(default=100, ge=1, description="Items a page.")
+    pages: str | None = Field(
+        default=None,
+        description="Path of the page count in the body, such as `meta.pages`; without it a page with fewer "
+        "than `size` items is the last.",
+    )
+    place: Place = "query"
+
+
+class OffsetPagination(Model):
+    """Items skipped."""
+
+    type: Literal["offset"]
+    param: str = Field(default="offset", description="Parameter with the number of items to skip.")
+    size_param: str = Field(default="limit", description="Parameter with the size.")
+    size: int = Field(default=100, ge=1, description="Items a page.")
+    total: str | None = Field(
+        default=None,
+        description="Path of the number of all items in the body; without it a page with fewer than `size` "
+        "items is the last.",
+    )
+    place: Place = "query"
+
+
+class CursorPagination(Model):
+    """Each page names the token of the next."""
+
+    type: Literal["cursor"]
+    param: str = Field(default="cursor", description="Parameter with the token.")
+    cursor: str = Field(
+        default="next_cursor", description="Path of the next token in the body; null or absent ends."
+    )
+    last_item: str | None = Field(
+        default=None, description="Path in the page's last item; used in place of `cursor`, as in `id`."
+    )
+    more: str | None = Field(
+        default=None, description="Path of a flag in the body, such as `has_more`; false ends the walk."
+    )
+    place: Place = "query"
+
+    @model_validator(mode="after")
+    def _ends(self) -> CursorPagination:
+        if self.last_item and not self.more:
+            raise misfit("more", "a cursor made of the last item needs `more`, the flag that ends the walk")
+        return self
+
+
+class NextUrlPagination(Model):
+    """Each page's body holds the address of the next."""
+
+    type: Literal["next_url"]
+    url: str = Field(default="next", description="Path of the next page's URL in the body; null ends.")
+
+
+class LinkPagination(Model):
+    """Each answer's Link header holds the address of the next (RFC 8288)."""
+
+    type: Literal["link"]
+
+
+class NoPagination(Model):
+    """One answer holds everything."""
+
+    type: Literal["none"] = "none"
+
+
+Pagination = Annotated[
+    NoPagination
+    | AutoPagination
+    | PagePagination
+    | OffsetPagination
+    | CursorPagination
+    | NextUrlPagination
+    | LinkPagination,
+    Field(discriminator="type"),
+]
+
+
+class Incremental(Model):
+    """`{cursor.value}` is where the last published run ended; it is kept beside the table."""
+
+    field: str | None = Field(
+        default=None, description="Path in each item, such as `updated_at`; the greatest value is the cursor."
+    )
+    body: str | None = Field(
+        default=None, description="Path in the last page's body, such as `meta.sync_token`."
+    )
+    start: str = Field(default="", description="`{cursor.value}` of the very first run.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Incremental:
+        if (self.field is None) == (self.body is None):
+            raise misfit("field", "give incremental.field or incremental.body: where the cursor is found")
+        return self
+
+
+class PullForm(Model):
+    """A list endpoint, walked page by page once a partition."""
+
+    type: Literal["pull"]
+    items: str = Field(
+        default="",
+        description="Path of the list in the body, such as `data`; empty: the body (with pagination auto: found).",
+    )
+    pagination: Pagination = Field(default=NoPagination(), description="How to get from page to page.")
+    max_pages: int = Field(default=10_000, ge=1, description="A walk that never ends is an error.")
+    key: dict[str, KeyType] = Field(
+        default_factory=dict,
+        description="Key of an item: paths in it and their types. They become columns, and of several items "
+        "with one key in a partition the last is kept.",
+    )
+    incremental: Incremental | None = Field(default=None, description="Go on where the last run ended.")
+
+    @model_validator(mode="after")
+    def _key_columns_are_free(self) -> PullForm:
+        for path in self.key:
+            if column_of(path) in {"request_id", "row_key", "item_index", "payload", "body", "ds", "url"}:
+                raise misfit(f"key.{path}", f"the table has a column {column_of(path)} of its own")
+        return self
+
+
+def column_of(path: str) -> str:
+    """The column that a path in an item becomes: `user.id` is user_id."""
+    return re.sub(r"\W+", "_", path)
+
+
+Form = Annotated[RowForm | PullForm, Field(discriminator="type")]

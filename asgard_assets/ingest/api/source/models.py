@@ -1,0 +1,238 @@
+"""What a team writes about an API: one frozen model, validated before any Spark starts.
+
+Two forms. *Row-driven*: every row of a table or query fills the request template and becomes one request.
+*Pull*: a list endpoint is walked page by page, once a partition. Templates know `{row.<column>}` and
+`{partition.key}`, `{partition.start}`, `{partition.end}`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from asgard_assets.ingest.api.source.forms import Form, Incremental, PullForm, RowForm, Rows
+from asgard_assets.ingest.api.source.parameters import ParameterText, TemplateBody, TemplateText, misfit
+from asgard_assets.ingest.api.source.schemes import Auth, NoAuth, veil
+from asgard_assets.ingest.api.source.secrets import SENSITIVE_HEADERS
+from asgard_assets.ingest.api.source.sink import Quality, Sink
+from asgard_assets.ingest.api.source.templates import fields_of
+from asgard_assets.ingest.api.source.wire import Wire
+from asgard_assets.quality.tables import Model
+
+Mode = Literal["auto", "resume", "refresh"]
+_NO_IDENTITY = {"conditional", "redirects"}  # how a request travels is no part of what it asks
+
+
+class Endpoint(Model):
+    """The request template."""
+
+    base_url: str = Field(
+        description="Scheme, host and base path. `${NAME}` is taken from the environment or the settings."
+    )
+    path: TemplateText = Field(default="", description="Appended to base_url; placeholders are URL-encoded.")
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = Field(
+        default="GET", description="All but GET and HEAD carry an Idempotency-Key."
+    )
+    query: dict[str, ParameterText] = Field(
+        default_factory=dict,
+        description="Query parameters: a template text, or `{column: …, transform: […], default: …}`.",
+    )
+    headers: dict[str, ParameterText] = Field(
+        default_factory=dict, description="Headers that are no secret; written like `query`."
+    )
+    body: TemplateBody = Field(
+        default=None, description="JSON body; a string that is one placeholder keeps the value's type."
+    )
+
+    conditional: bool = Field(
+        default=True,
+        description="A refresh sends the ETag and Last-Modified of each row; an answer 304 keeps the row.",
+    )
+    redirects: int = Field(
+        default=5, ge=0, le=20, description="Redirects to follow; credentials go to `base_url` alone."
+    )
+
+    @model_validator(mode="after")
+    def _no_credentials(self) -> Self:
+        if re.search(r"://[^/?#]*@", self.base_url):
+            raise ValueError("base_url carries credentials; give them in `auth`, by reference")
+        if found := [name for name in self.headers if name.lower() in SENSITIVE_HEADERS]:
+            raise ValueError(f"the header {found[0]} carries credentials; give them in `auth`, by reference")
+        return self
+
+    def fields(self) -> dict[tuple[str, str], str]:
+        """Every placeholder in use, as (`row`, `partition` or `cursor`, name), with a field that uses it."""
+        texts: dict[str, JsonValue] = {"path": self.path, "body": self.body}
+        texts |= {f"query.{name}": text for name, text in self.query.items()}
+        texts |= {f"headers.{name}": text for name, text in self.headers.items()}
+        return {found: f"endpoint.{at}" for at, text in texts.items() for found in fields_of(text)}
+
+
+# How requests are sent -------------------------------------------------------------------------------------
+
+
+class Retry(Model):
+    """When and how often a request is tried again."""
+
+    attempts: int = Field(
+        default=5, ge=1, description="Tries after errors, the first included. Throttling is free."
+    )
+    backoff_seconds: float = Field(
+        default=0.2, ge=0, description="Upper bound of the first wait; doubles each time."
+    )
+    max_backoff_seconds: float = Field(
+        default=10, ge=0, description="No wait is longer, unless the API asks for it."
+    )
+    statuses: frozenset[int] = Field(
+        default=frozenset({408, 425, 429, 500, 502, 503, 504}), description="Status codes worth another try."
+    )
+    throttle_statuses: frozenset[int] = Field(
+        default=frozenset({429}), description="Status codes that mean: slow down. They use up no attempt."
+    )
+    deadline_seconds: float = Field(default=120, gt=0, description="No retry of a request starts after this.")
+
+
+class Limits(Model):
+    """How much is sent at once, and how fast."""
+
+    max_in_flight: int = Field(
+        default=64, ge=1, le=2000, description="Requests in flight in each Spark task."
+    )
+    max_per_host: int | None = Field(
+        default=None, ge=1, le=2000, description="Of these to one host and port; default: all of them."
+    )
+    late_factor: float = Field(
+        default=2.0,
+        gt=1,
+        description="A host that takes so many times as long as it usually does gets fewer requests at once …",
+    )
+    bad_share: float = Field(
+        default=0.2,
+        gt=0,
+        le=1,
+        description="… and so does one that answers this share with a server error or not at all.",
+    )
+    requests_per_second: float | None = Field(
+        default=None, gt=0, description="Budget of the whole job; split over its tasks and paced."
+    )
+    pause_share: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="A throttled answer always delays its own request; it pauses the whole pool where at "
+        "least this share of the last answers were throttled (0: always).",
+    )
+
+
+class Execution(Model):
+    """How Spark sends, and how much a worker holds before it writes."""
+
+    tasks: int | None = Field(
+        default=None, ge=1, description="Spark tasks that send; default: the cores there are."
+    )
+    flush_rows: int = Field(
+        default=10_000,
+        ge=1,
+        description="So many rows at most wait in a worker's memory, which is what a kill loses; a result file "
+        "holds half of them. It is written after so many rows …",
+    )
+    flush_bytes: int = Field(default=16 << 20, ge=1, description="… or body bytes …")
+    flush_seconds: float = Field(default=30, gt=0, description="… or seconds.")
+    resume_hours: float = Field(
+        default=24,
+        ge=0,
+        description="What a killed run had got is taken over by the next one, unless it is older than this. "
+        "A refresh takes over nothing.",
+    )
+    environment: tuple[str, ...] = Field(
+        default=(),
+        description="Environment variables that own middleware reads in a local worker. All but the system's, "
+        "those of Python and Spark, AWS_… and ASGARD_… are kept from it: they may hold other sources' secrets.",
+    )
+    breaker: int = Field(
+        default=50,
+        ge=1,
+        description="Give up where so many tries in a row got no usable answer, and none did.",
+    )
+
+
+class ApiSource(Model):
+    """One API source: where the requests come from, how they are sent, where the answers go."""
+
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*$", description="Name of the source, and of its pool `api:<name>`."
+    )
+    kind: Literal["events", "snapshot", "changes"] = Field(
+        default="events",
+        description="events: the API knows every day. snapshot: it knows only how things are now; a past day "
+        "is refused. changes: it tells what changed since a cursor; days come in order.",
+    )
+    lookback_days: int = Field(
+        default=0,
+        ge=0,
+        description="Events may come so many days late: a run that names no day asks for these days too.",
+    )
+    form: Form = Field(description="Row-driven or pull.")
+    endpoint: Endpoint = Field(description="What a request looks like.")
+    auth: Auth = Field(default=NoAuth(), description="How the API knows us.")
+    middleware: tuple[str, ...] = Field(
+        default=(), description="Own middleware by import path `module:name`; runs at each try, before auth."
+    )
+    retry: Retry = Field(default=Retry(), description="When and how often a request is tried again.")
+    limits: Limits = Field(default=Limits(), description="How much is sent at once, and how fast.")
+    transport: Wire = Field(default=Wire(), description="The HTTP client, its timeouts and connections.")
+    execution: Execution = Field(default=Execution(), description="How Spark sends and writes.")
+    sink: Sink = Field(description="Where the answers go.")
+    quality: Quality = Field(description="What the table promises.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auth_is_veiled(cls, data: Any) -> Any:
+        # Also an error beside the auth section, such as a missing field, shows the whole input.
+        return data | {"auth": veil(data["auth"])} if isinstance(data, dict) and "auth" in data else data
+
+    @model_validator(mode="after")
+    def _templates_fit(self) -> ApiSource:
+        used = self.endpoint.fields()
+        known = {*self.form.rows.key, *self.form.rows.carried} if isinstance(self.form, RowForm) else set()
+        for (root, name), at in used.items():
+            shown = f"{{{root}.{name}}}"
+            if root == "row" and isinstance(self.form, PullForm):
+                raise misfit(at, f"a pull source has no rows, but its template uses {shown}")
+            if root == "row" and name not in known:
+                raise misfit(
+                    at, f"the template uses {shown}; declare it in form.rows.key or form.rows.columns"
+                )
+            if root == "cursor" and not self.incremental:
+                raise misfit(at, f"the template uses {shown}; say in form.incremental where it comes from")
+        return self
+
+    @model_validator(mode="after")
+    def _kind_fits(self) -> ApiSource:
+        if self.incremental and self.kind != "changes":
+            raise misfit("kind", "a source with form.incremental is one of kind: changes")
+        if self.lookback_days and self.kind != "events":
+            raise misfit("lookback_days", f"only events come late; this source's kind is {self.kind}")
+        return self
+
+    @property
+    def conditional(self) -> bool:
+        return self.endpoint.conditional and self.endpoint.method in ("GET", "HEAD")
+
+    @property
+    def rows(self) -> Rows | None:
+        return self.form.rows if isinstance(self.form, RowForm) else None
+
+    @property
+    def incremental(self) -> Incremental | None:
+        return self.form.incremental if isinstance(self.form, PullForm) else None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes two requests of this source the same, besides the row and the partition.
+
+        The template, not the rendered URL: an API that moves to another host keeps its request ids.
+        """
+        return {"source": self.name, "endpoint": self.endpoint.model_dump(mode="json", exclude=_NO_IDENTITY)}

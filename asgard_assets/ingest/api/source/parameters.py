@@ -1,0 +1,89 @@
+"""Texts of a request template, in short (`"{row.email|lower}"`) or spelled out column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    JsonValue,
+    ValidationError,
+    field_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import PydanticCustomError
+from pydantic_core.core_schema import CoreSchema
+
+from asgard_assets.ingest.api.source.filters import OPTIONAL
+from asgard_assets.ingest.api.source.templates import Template, fields_of
+from asgard_assets.quality.tables import Model
+
+
+class Parameter(Model):
+    """A column as a query parameter or header: the long way to write `{row.<column>|<transform>|…}`."""
+
+    column: str = Field(pattern=r"^\w+$", description="Column of the source row.")
+    transform: tuple[str, ...] = Field(
+        default=(), description="Applied in order, such as [trim, lower] or [date:%Y-%m-%d]."
+    )
+    default: str | None = Field(default=None, description="Sent where the column is null.")
+    optional: bool = Field(default=False, description="Leave the parameter out where the column is null.")
+
+    @field_validator("transform", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @property
+    def template(self) -> str:
+        default = () if self.default is None else (f"default:{self.default}",)
+        parts = (f"row.{self.column}", *default, *self.transform, *((OPTIONAL,) if self.optional else ()))
+        if odd := [part for part in parts if set(part) & set("{}|")]:
+            raise ValueError(f"{odd[0]!r}: braces and | cannot stand in a column, transform or default")
+        return "{" + "|".join(parts) + "}"
+
+
+class _BothSpellings:
+    """Tells editors that a text or a mapping is welcome."""
+
+    def __get_pydantic_json_schema__(
+        self, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [handler(core), handler(Parameter.__pydantic_core_schema__)]}
+
+
+def misfit(at: str, message: str) -> PydanticCustomError:
+    """An error of a whole model that still names the field that it is about."""
+    return PydanticCustomError("misfit", "{message}", {"message": message, "at": at})
+
+
+def _in_short(value: Any) -> Any:
+    if not isinstance(value, Mapping | str):
+        # 007, 1.10, on and 2026-10-05 are no texts to YAML, and what was written is not known any more.
+        raise misfit("", f"put it in quotes: without them it is read as {value!r}")
+    if isinstance(value, str):
+        return value
+    try:
+        return Parameter.model_validate(value).template
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise misfit(".".join(map(str, first["loc"])), first["msg"]) from None
+
+
+def _parsed(text: str) -> str:
+    Template.parse(text)
+    return text
+
+
+def _parsed_body(body: JsonValue) -> JsonValue:
+    fields_of(body)
+    return body
+
+
+TemplateText = Annotated[str, AfterValidator(_parsed)]
+ParameterText = Annotated[str, _BothSpellings(), BeforeValidator(_in_short), AfterValidator(_parsed)]
+TemplateBody = Annotated[JsonValue, AfterValidator(_parsed_body)]

@@ -1,0 +1,126 @@
+"""How an API wants its clients to prove who they are: the `auth` section of a source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BeforeValidator, Field, field_validator
+
+from asgard_assets.ingest.api.source.secrets import MASK
+from asgard_assets.quality.tables import Model
+
+_REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$"
+# What an auth section may say aloud. All else is taken for a secret until it proves to be a reference.
+_PLAIN = frozenset(
+    {"type", "username", "place", "name", "token_url", "client_id", "client_auth", "scope", "scopes", "audience"}
+    | {"refresh_margin", "refresh_margin_seconds"}
+)  # fmt: skip
+
+
+def _veiled(value: Any) -> Any:
+    """What is no reference may be the secret itself: the error about it must not repeat it."""
+    return value if isinstance(value, str) and re.match(_REFERENCE, value) else MASK
+
+
+def veil(section: Any) -> Any:
+    """An auth section as an error may show it: whatever its type, and however its fields are misspelt."""
+    if isinstance(section, Mapping):
+        return {
+            key: value if key in _PLAIN and not isinstance(value, Mapping) else _veiled(value)
+            for key, value in section.items()
+        }
+    return section if section is None or isinstance(section, Model) else MASK
+
+
+SecretRef = Annotated[
+    str,
+    Field(
+        pattern=_REFERENCE,
+        description="Reference to a secret: env:NAME or file:/path. Never the secret itself.",
+    ),
+    BeforeValidator(_veiled),
+]
+
+
+class NoAuth(Model):
+    """The API asks for nothing."""
+
+    type: Literal["none"] = "none"
+
+
+class BasicAuth(Model):
+    """HTTP Basic (RFC 7617)."""
+
+    type: Literal["basic"]
+    username: str = Field(description="Name, which is no secret.")
+    password: SecretRef
+
+
+class BearerAuth(Model):
+    """A fixed token in the Authorization header."""
+
+    type: Literal["bearer"]
+    token: SecretRef
+
+
+class ApiKeyAuth(Model):
+    """A key in a header or a query parameter."""
+
+    type: Literal["api_key"]
+    key: SecretRef
+    place: Literal["header", "query"] = Field(default="header", description="Where the key is sent.")
+    name: str = Field(default="X-API-Key", description="Name of the header or query parameter.")
+
+
+class OAuth2(Model):
+    """What both grants share. Only the driver talks to the token endpoint; workers get access tokens."""
+
+    token_url: str = Field(description="The token endpoint. `${NAME}` is taken from the environment.")
+    client_id: str = Field(description="Name of the client, which is no secret.")
+    client_auth: Literal["basic", "body"] = Field(
+        default="basic", description="Where the client's id and secret stand in the token request."
+    )
+    scopes: tuple[str, ...] = Field(
+        default=(),
+        validation_alias=AliasChoices("scopes", "scope"),
+        description="Scopes to ask for; one text with spaces will do.",
+    )
+    audience: str | None = Field(default=None, description="For whom the token is meant, where asked for.")
+    refresh_margin_seconds: float = Field(
+        default=60,
+        ge=0,
+        validation_alias=AliasChoices("refresh_margin_seconds", "refresh_margin"),
+        description="A token is renewed so long before it expires; at most half of its life.",
+    )
+
+    @field_validator("scopes", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(value.split()) if isinstance(value, str) else value
+
+
+class OAuth2Client(OAuth2):
+    """OAuth2 client credentials (RFC 6749, 4.4)."""
+
+    type: Literal["oauth2_client_credentials"]
+    client_secret: SecretRef
+
+
+class OAuth2Password(OAuth2):
+    """OAuth2 resource owner password credentials (RFC 6749, 4.3)."""
+
+    type: Literal["oauth2_password"]
+    username: str = Field(description="Name of the user, which is no secret.")
+    password: SecretRef
+    client_secret: SecretRef | None = Field(default=None, description="Only where the client has one.")
+
+
+Auth = Annotated[
+    Annotated[
+        NoAuth | BasicAuth | BearerAuth | ApiKeyAuth | OAuth2Client | OAuth2Password,
+        Field(discriminator="type"),
+    ],
+    BeforeValidator(veil),
+]

@@ -1,0 +1,89 @@
+"""Where an API source's answers go, and what their table promises."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, JsonValue
+
+from asgard_assets.ingest.api.source.payload import checked
+from asgard_assets.quality.tables import Check, Model
+
+
+class Payload(Model):
+    """The answer parsed: a column `payload`, of a row-driven source beside the body."""
+
+    type: Literal["struct", "text"] = Field(
+        default="struct", description="struct: typed columns. text: JSON text, as a variant."
+    )
+    path: str = Field(default="", description="Where it stands in the body (of a pull source: in the item).")
+    columns: Annotated[JsonValue, AfterValidator(lambda v: v if v is None else checked(v))] = Field(
+        default=None,
+        description="Its schema, such as `{id: bigint, address: {city: string}, tags: [string]}`; scalars are "
+        "bigint, double, boolean, string, timestamp, date and json. Left out: told from the first run's answers.",
+    )
+    on_drift: Literal["report", "fail"] = Field(
+        default="report",
+        description="What does not fit the schema is kept in `payload_rescued`; the check `schema_drift` "
+        "reports it, or keeps the partition from being published.",
+    )
+
+
+class Sink(Model):
+    """The table, and what of an answer it keeps."""
+
+    table: str = Field(
+        pattern=r"^[a-z0-9_]+/[a-z][a-z0-9_]*$", description="stage/table, such as bronze/usage."
+    )
+    body: Literal["text", "none"] = Field(
+        default="text", description="Keep response bodies, or only their figures."
+    )
+    max_body_bytes: int = Field(
+        default=10 << 20, ge=1, description="A longer body, unpacked, is a failed row."
+    )
+    offload_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="A longer body becomes a file beside the table; `body_path` names it, `body` is null.",
+    )
+    payload: Payload | None = Field(default=None, description="Parse the answer, as text or typed.")
+    partition_by: tuple[Literal["ds"], ...] = Field(
+        default=("ds",), min_length=1, description="Tables are partitioned by the day that was asked for."
+    )
+    properties: dict[str, str] = Field(
+        default_factory=dict, description="Delta table properties, such as delta.logRetentionDuration."
+    )
+    volatile_headers: frozenset[str] = Field(
+        default=frozenset(
+            {"date", "age", "expires", "connection", "keep-alive", "server-timing", "x-request-id", "via"}
+        ),
+        description="Response headers that change without the record changing: not kept. Lower case.",
+    )
+
+    @property
+    def stage(self) -> str:
+        return self.table.split("/")[0]
+
+    @property
+    def name(self) -> str:
+        return self.table.split("/")[1]
+
+
+class Quality(Model):
+    """The part of the table's contract that the engine cannot know."""
+
+    description: str = Field(description="What the table holds, for the catalog.")
+    owners: tuple[str, ...] = Field(
+        default=(), description="Owners as Dagster writes them; else the default."
+    )
+    tags: dict[str, str] = Field(default_factory=dict, description="Tags of the asset.")
+    kinds: tuple[str, ...] = Field(default=("api", "spark", "delta"), description="Kinds of the asset.")
+    checks: tuple[Check, ...] = Field(default=(), description="Further checks.")
+    fresh_hours: float = Field(default=26, gt=0, description="A table older than this is shown as stale.")
+    min_success: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Blocks the partition below this share; default: 0.5, or 1 for pull.",
+    )
+    usual_success: float = Field(default=0.95, ge=0, le=1, description="Warns below this share of successes.")

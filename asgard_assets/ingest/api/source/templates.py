@@ -1,0 +1,152 @@
+"""Request templates: `{row.user_id}`, `{row.day|date:%Y%m%d}`, `{partition.key}`; `{{` and `}}` are literal."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from asgard_assets.errors import SourceError, Terminal
+from asgard_assets.ingest.api.source.filters import OPTIONAL, Filter, parse_filter
+
+_TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_PARTITION = frozenset({"key", "start", "end"})
+
+Field = tuple[str, str]
+Values = Mapping[str, Mapping[str, Any]]
+
+
+class RenderError(Terminal, SourceError):
+    """A row does not fill its request template. Carries `field`."""
+
+
+class Slot(NamedTuple):
+    """A placeholder: where its value comes from, and what is done to it."""
+
+    root: str
+    name: str
+    filters: tuple[tuple[str, Filter], ...] = ()
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A parsed text: literal strings and placeholders in turn."""
+
+    parts: tuple[str | Slot, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Template:
+        """Raises ValueError, which names the placeholder, where the text is no template."""
+        return _parse(text)
+
+    @property
+    def fields(self) -> set[Field]:
+        return {(part.root, part.name) for part in self.parts if isinstance(part, Slot)}
+
+    def absent(self, values: Values) -> bool:
+        """Whether the whole is to be left out: an optional placeholder has no value."""
+        for part in self.parts:
+            if part.__class__ is Slot and part.optional and values[part.root].get(part.name) is None:  # type: ignore[union-attr]
+                return True
+        return False
+
+    def render(self, values: Values, quote: Callable[[str], str] = str) -> str:
+        """Fill the placeholders; `quote` is applied to the values only. Raises RenderError on a null."""
+        texts = [p if p.__class__ is str else quote(_text(value_of(p, values))) for p in self.parts]  # type: ignore[arg-type]
+        return "".join(texts)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=1024)
+def _parse(text: str) -> Template:
+    parts: list[str | Slot] = []
+    end = 0
+    for match in _TOKEN.finditer(text):
+        parts.append(text[end : match.start()])
+        end = match.end()
+        token = match.group()
+        if token in ("{{", "}}"):
+            parts.append(token[0])
+        elif match.group(1) is None:
+            raise ValueError(f"a brace in {text!r} is not closed; a literal brace is written twice")
+        else:
+            parts.append(_slot(match.group(1)))
+    parts.append(text[end:])
+    return Template(tuple(part for part in parts if part != ""))
+
+
+def _slot(inside: str) -> Slot:
+    path, *texts = inside.split("|")
+    root, _, name = path.strip().partition(".")
+    known = (root == "row" and name) or (root == "partition" and name in _PARTITION)
+    if not known and (root, name) != ("cursor", "value"):
+        raise ValueError(
+            f"unknown placeholder {{{inside}}}; there are {{row.<column>}}, {{partition.key}}, "
+            "{partition.start}, {partition.end} and {cursor.value}"
+        )
+    filters = tuple((text.strip(), parse_filter(text)) for text in texts if text.strip() != OPTIONAL)
+    return Slot(root, name, filters, optional=any(text.strip() == OPTIONAL for text in texts))
+
+
+def value_of(slot: Slot, values: Values) -> Any:
+    """The placeholder's value, its transforms applied. Raises RenderError where there is none."""
+    value = values[slot.root].get(slot.name)
+    for text, transform in slot.filters:
+        if value is None and not hasattr(transform, "takes_null"):
+            continue
+        try:
+            value = transform(value)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise RenderError(
+                f"{slot.root}.{slot.name} cannot be transformed by {text}: {error}",
+                field=(slot.root, slot.name),
+            ) from error
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RenderError(
+            f"{slot.root}.{slot.name} is {value}: no request can be made of this row",
+            field=(slot.root, slot.name),
+        )
+    if value is None:
+        raise RenderError(
+            f"{slot.root}.{slot.name} is null: no request can be made of this row",
+            field=(slot.root, slot.name),
+        )
+    return value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def fields_of(value: Any) -> set[Field]:
+    """Every placeholder in a text, list or mapping. Raises ValueError as `Template.parse`."""
+    if isinstance(value, str):
+        return Template.parse(value).fields
+    if isinstance(value, Mapping):
+        return set().union(*(fields_of(inner) for inner in value.values()))
+    if isinstance(value, list | tuple):
+        return set().union(*(fields_of(inner) for inner in value))
+    return set()
+
+
+def render_json(value: Any, values: Values) -> Any:
+    """A JSON value with its texts filled in; a text that is one placeholder keeps the value's type."""
+    if isinstance(value, str):
+        template = Template.parse(value)
+        if len(template.parts) == 1 and isinstance(template.parts[0], Slot):
+            return value_of(template.parts[0], values)
+        return template.render(values)
+    if isinstance(value, Mapping):
+        return {
+            key: render_json(inner, values)
+            for key, inner in value.items()
+            if not (isinstance(inner, str) and Template.parse(inner).absent(values))
+        }
+    if isinstance(value, list | tuple):
+        return [render_json(inner, values) for inner in value]
+    return value

@@ -1,0 +1,92 @@
+"""How bytes travel: which client, how long each phase may take, how connections are kept."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from asgard_assets.ingest.api.source.schemes import SecretRef
+from asgard_assets.quality.tables import Model
+
+
+class Timeouts(Model):
+    """Of one try; none of them bounds the tries together, which is `retry.deadline_seconds`."""
+
+    connect_seconds: float = Field(default=10, gt=0, description="Name lookup, TCP and TLS.")
+    read_seconds: float | None = Field(
+        default=None, ge=1, description="Longest silence while an answer is awaited; default: no bound."
+    )
+    total_seconds: float = Field(default=30, gt=0, description="From connect to the last byte.")
+
+
+class Connections(Model):
+    """TCP connections of each Spark task."""
+
+    most: int | None = Field(
+        default=None, ge=1, description="Open at once; default: as many as requests are in flight."
+    )
+    idle_seconds: int = Field(default=60, ge=1, description="An unused connection is closed after this.")
+    dns_cache_seconds: int = Field(default=300, ge=0, description="How long a looked-up name is trusted.")
+
+
+class Tls(Model):
+    """Whom to trust, and how to prove who we are. Files are paths on the driver and on the workers."""
+
+    verify: bool = Field(
+        default=True, description="Check the server's certificate. `false` is for development alone."
+    )
+    ca_bundle: str | None = Field(
+        default=None, description="Certificates to trust, PEM; default: those of the system."
+    )
+    certificate: str | None = Field(default=None, description="Our certificate and its chain, PEM (mTLS).")
+    key: str | None = Field(
+        default=None, description="Its key, PEM; default: in the file of the certificate."
+    )
+    key_passphrase: SecretRef | None = Field(default=None, description="What the key is encrypted with.")
+
+    @model_validator(mode="after")
+    def _key_has_certificate(self) -> Self:
+        if (self.key or self.key_passphrase) and not self.certificate:
+            raise ValueError("a key needs its certificate: set transport.tls.certificate")
+        return self
+
+
+class Proxy(Model):
+    """An HTTP proxy for all requests; what the environment says of proxies is not asked."""
+
+    url: str = Field(pattern=r"^http://[^/@\s]+/?$", description="http://host:port, without credentials.")
+    username: str | None = Field(default=None, description="Name for the proxy, where it asks for one.")
+    password: SecretRef | None = Field(default=None, description="Password for the proxy.")
+
+
+class Wire(Model):
+    """The section `transport` of a source."""
+
+    type: Literal["aiohttp", "native"] = Field(
+        default="aiohttp",
+        description="The HTTP client: `aiohttp`, or `native` (libcurl), which needs less than half its CPU time.",
+    )
+    timeouts: Timeouts = Timeouts()
+    connections: Connections = Connections()
+    tls: Tls = Field(default=Tls(), description="Certificates: whom to trust, and our own.")
+    proxy: Proxy | None = Field(default=None, description="The proxy to send through.")
+
+    record: str | None = Field(
+        default=None,
+        description="Folder in which every answer is kept, sanitised; on a cluster one that all workers share.",
+    )
+    replay: str | None = Field(
+        default=None,
+        description="Folder of a recording that answers in place of the API: no network, no secret.",
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Wire:
+        if self.record and self.replay:
+            raise ValueError("give transport.record or transport.replay, not both")
+        return self
+
+    @property
+    def has_secrets(self) -> bool:
+        return bool(self.tls.key_passphrase or (self.proxy and self.proxy.password))

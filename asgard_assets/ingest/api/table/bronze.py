@@ -1,0 +1,269 @@
+"""The Bronze table of an API source: its columns, and the files that workers write."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from asgard_assets.ingest.api.source.forms import PullForm, column_of
+from asgard_assets.ingest.api.source.models import ApiSource
+from asgard_assets.ingest.api.source.payload import Schema, arrow_type, sql_type
+from asgard_assets.lake import DS, Lake
+from asgard_assets.quality.tables import Check, Column, TableSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SUCCESS, RETRYABLE, PERMANENT = "success", "retryable", "permanent"
+
+VOLATILE = frozenset({"attempts", "started_at", "finished_at", "duration_seconds", "epoch", "run_id"})
+"""Columns that tell about one run. All others are business columns: equal where the upstream is."""
+
+_BEFORE = {
+    "request_id": Column(type="string", description="Stable hash of source, row and request template."),
+    "row_key": Column(type="string", description="Key of the source row, as JSON."),
+}
+_ITEM = {
+    "item_index": Column(type="integer", description="Place on the page; -1: the page itself failed."),
+    "payload": Column(type="string", description="The item, as JSON."),
+}
+_AFTER = {
+    "url": Column(type="string", description="Address without credentials."),
+    "method": Column(type="string"),
+    "request_headers": Column(type="string", description="JSON, redacted."),
+    "request_params": Column(type="string", description="Query parameters as JSON."),
+    "request_body": Column(type="string"),
+    "status_code": Column(type="integer", description="Null where no answer came."),
+    "response_headers": Column(type="string", description="JSON, without those that change by themselves."),
+    "body": Column(type="string", description="Body as text; of a list endpoint only where the page failed."),
+    "success": Column(type="boolean"),
+    "outcome": Column(type="string", description="success, retryable (a resume sends it again), permanent."),
+    "error_class": Column(type="string"),
+    "error_message": Column(type="string", description="Why it failed."),
+    "attempts": Column(type="integer", description="Tries, throttled ones included."),
+    "started_at": Column(type="timestamp"),
+    "finished_at": Column(type="timestamp"),
+    "duration_seconds": Column(type="double"),
+    "epoch": Column(type="bigint", description="Grows by one with each refresh of the partition."),
+    "run_id": Column(type="string", description="The run that got this answer."),
+    DS: Column(type="string", description="The day that was asked for."),
+}
+
+
+def columns(source: ApiSource) -> dict[str, Column]:
+    """Bronze columns in order; a row-driven source has its key columns, a pull source its items."""
+    payload, extra = source.sink.payload, {}
+    if payload and payload.type == "struct":
+        told = sql_type(payload.columns) if payload.columns is not None else "struct"
+        extra["payload"] = Column(type=told, description="The answer, typed.")
+        extra["payload_rescued"] = Column(type="string", description="JSON of what did not fit, by path.")
+    elif payload:
+        extra["payload"] = Column(type="string", description="The answer as JSON text.")
+    if source.sink.offload_bytes is not None:
+        extra["body_path"] = Column(
+            type="string", description="File of a huge body, inside the table's folder."
+        )
+    if isinstance(source.form, PullForm):
+        items = {
+            column_of(path): Column(type=kind, description="Key of the item.")
+            for path, kind in source.form.key.items()
+        }
+        return _BEFORE | items | _ITEM | extra | _AFTER
+    keys = {
+        name: Column(type=kind, description="Key of the source row.")
+        for name, kind in source.form.rows.key.items()
+    }
+    return _BEFORE | keys | extra | _AFTER
+
+
+def arrow_schema(source: ApiSource, payload: Schema | None = None) -> pa.Schema:
+    """The table's schema as staged files carry it (`ds` stands in their folder's name).
+
+    `payload` is the typed payload's schema; without it the payload is text.
+    """
+    import pyarrow as pa
+
+    kinds = {
+        "string": pa.string(),
+        "bigint": pa.int64(),
+        "integer": pa.int32(),
+        "double": pa.float64(),
+        "boolean": pa.bool_(),
+        "timestamp": pa.timestamp("us", "UTC"),
+    }
+    typed = {} if payload is None else {"payload": arrow_type(payload)}
+    return pa.schema(
+        [
+            (name, typed.get(name) or kinds.get(column.type, pa.string()))
+            for name, column in columns(source).items()
+        ]
+    )
+
+
+def table_spec(source: ApiSource) -> TableSpec:
+    """The table's contract: key, columns and checks that follow from the form, and the source's own."""
+    pull = isinstance(source.form, PullForm)
+    quality = source.quality
+    least = quality.min_success if quality.min_success is not None else (1.0 if pull else 0.5)
+    share = "count(*) filter (where success) >= {} * count(*)"
+    return TableSpec(
+        stage=source.sink.stage,
+        name=source.sink.name,
+        description=quality.description,
+        key=("request_id", "item_index") if pull else ("request_id",),
+        columns=columns(source),
+        checks=(
+            Check(
+                name="success_rate",
+                sql=share.format(least),
+                aggregate=True,
+                severity="error",
+                description=f"At least {least:.0%} of the partition's requests succeeded.",
+            ),
+            Check(
+                name="success_rate_is_usual",
+                sql=share.format(quality.usual_success),
+                aggregate=True,
+                severity="warn",
+                description=f"At least {quality.usual_success:.0%} of the partition's requests succeeded.",
+            ),
+            *_content_checks(source),
+            *quality.checks,
+        ),
+        owners=quality.owners,
+        tags=quality.tags,
+        kinds=quality.kinds,
+        fresh_hours=quality.fresh_hours,
+    )
+
+
+def _content_checks(source: ApiSource) -> Iterator[Check]:
+    payload = source.sink.payload
+    if payload and payload.type == "struct":
+        yield Check(
+            name="schema_drift",
+            sql="payload_rescued is null",
+            severity="error" if payload.on_drift == "fail" else "warn",
+            description="Every payload fits its schema; what does not is in payload_rescued.",
+        )
+    if isinstance(source.form, PullForm) and source.form.key:
+        keys = [f'"{column_of(path)}"' for path in source.form.key]
+        yield Check(
+            name="item_keys_are_unique",
+            sql=f"count(*) filter (success) = count(distinct ({', '.join(keys)})) filter "
+            f"(success and {' and '.join(f'{key} is not null' for key in keys)})",
+            aggregate=True,
+            description="Every item has its key, and no key comes twice in a partition.",
+        )
+
+
+@dataclass
+class _Buffer:
+    rows: list[Mapping[str, Any]] = field(default_factory=list)
+    bytes: int = 0
+    since: float = field(default_factory=time.monotonic)
+
+
+class Results(Protocol):
+    """Where a task's rows go. `written` are the files that the driver is told of."""
+
+    written: list[str]
+
+    async def add(self, day: str, row: Mapping[str, Any], size: int) -> None: ...
+
+    async def flush_old(self) -> None: ...
+
+    async def flush(self, *days: str) -> None: ...
+
+
+class ResultFiles:
+    """Rows on their way into immutable Parquet files, one buffer a day; bounded by rows, bytes and age.
+
+    No more than `flush_rows` rows and about `flush_bytes` wait in memory, those being written included: that
+    is what a killed worker loses. A file holds half of it, so that sending goes on while one is written.
+    """
+
+    def __init__(self, source: ApiSource, lake: Lake, staging_path: str, schema: pa.Schema, label: str):
+        self._flush_seconds = source.execution.flush_seconds
+        self._lake, self._path, self._label = lake, staging_path, label
+        self._schema = schema.remove(schema.get_field_index(DS))
+        self._buffers: dict[str, _Buffer] = {}
+        self._lock = asyncio.Lock()
+        # Half of what may wait: the other half is being written.
+        self._most_rows = max(1, source.execution.flush_rows // 2)
+        self._most_bytes = source.execution.flush_bytes // 2
+        self._rows = self._bytes = 0
+        self.written: list[str] = []
+
+    async def add(self, day: str, row: Mapping[str, Any], size: int) -> None:
+        """Take one row; whoever fills a buffer writes it, and meanwhile the others go on."""
+        buffer = self._buffers.get(day) or self._buffers.setdefault(day, _Buffer())
+        buffer.rows.append(row)
+        buffer.bytes += size
+        self._rows += 1
+        self._bytes += size
+        if self._full:
+            async with self._lock:
+                # Of those who waited for the last file, the first writes the next one.
+                if self._full:
+                    await self._take_out(tuple(self._buffers))
+
+    async def flush_old(self) -> None:
+        """Write what waits for longer than `flush_seconds`."""
+        limit = time.monotonic() - self._flush_seconds
+        old = [day for day, buffer in self._buffers.items() if buffer.since <= limit]
+        if old:
+            await self.flush(*old)
+
+    async def flush(self, *days: str) -> None:
+        """Write the buffers of `days`, all of them where none is named. Not to be cancelled half way."""
+        # One file at a time bounds what is in memory besides the buffers.
+        async with self._lock:
+            await self._take_out(days or tuple(self._buffers))
+
+    @property
+    def _full(self) -> bool:
+        return self._rows >= self._most_rows or self._bytes >= self._most_bytes
+
+    async def _take_out(self, days: tuple[str, ...]) -> None:
+        taken = {day: self._buffers.pop(day) for day in days if day in self._buffers}
+        for buffer in taken.values():
+            self._rows -= len(buffer.rows)
+            self._bytes -= buffer.bytes
+        for day, buffer in taken.items():
+            self.written.append(await asyncio.to_thread(self._write, day, buffer.rows))
+
+    def _write(self, day: str, rows: list[Mapping[str, Any]]) -> str:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.Table.from_pylist(rows, schema=self._schema)
+        filesystem = self._lake.filesystem
+        folder = f"{self._path.removeprefix('s3://')}/{DS}={day}"
+        name = f"part-{self._label}-{uuid.uuid4().hex}.parquet"
+        filesystem.create_dir(folder, recursive=True)
+        # On S3 a file appears as a whole; on a disk only a rename makes it so.
+        target = f"{folder}/{name}" if self._lake.remote else f"{folder}/.{name}"
+        pq.write_table(table, target, filesystem=filesystem, compression="zstd")
+        if not self._lake.remote:
+            filesystem.move(target, f"{folder}/{name}")
+        return f"{DS}={day}/{name}"
+
+
+def written_by(lake: Lake, staging_path: str, task: int) -> Iterator[tuple[str, str, pa.Table]]:
+    """Whole files of a task's earlier tries: day, address inside the staging folder, ids and outcomes."""
+    import pyarrow.parquet as pq
+    from pyarrow import fs as pafs
+
+    base = staging_path.removeprefix("s3://")
+    for info in lake.filesystem.get_file_info(pafs.FileSelector(base, recursive=True)):
+        inside = info.path[len(base) + 1 :]
+        folder, _, name = inside.partition("/")
+        if folder.startswith(f"{DS}=") and name.startswith(f"part-{task:05d}-"):
+            with pq.ParquetFile(info.path, filesystem=lake.filesystem) as file:
+                table = file.read(columns=["request_id", "outcome"])
+            yield folder.removeprefix(f"{DS}="), inside, table

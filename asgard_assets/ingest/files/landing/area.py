@@ -1,0 +1,295 @@
+"""The landing area: the root under which every source has its folder, local or on S3.
+
+One walk for both, in the order of the full names' UTF-8 bytes, as S3 lists keys: so a listing can stop anywhere,
+go on from there, and be merged with what is known without holding either in memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from stat import S_ISREG
+from typing import TYPE_CHECKING, Any
+
+from asgard_assets.errors import ConfigError, SourceError
+from asgard_assets.ingest.files.source.models import ByFolder, FileSource
+from asgard_assets.lake import Lake
+from asgard_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from pyarrow import fs as pafs
+
+_NOT_YET = {
+    "abfs": "Azure Blob",
+    "abfss": "Azure Blob",
+    "wasbs": "Azure Blob",
+    "az": "Azure Blob",
+    "gs": "GCS",
+}
+"""Stores that go through this same seam once the suite runs on them."""
+
+
+_NAMES_BYTES, _NAME_BYTES = 12 << 20, 57
+"""Names of one folder held at once, and what each of them is besides its letters."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class File:
+    """A file as a listing saw it. Path is relative to the landing root; times are microseconds UTC.
+
+    `etag` is the object store's; a local file has none, its size and time of change stand for it.
+    """
+
+    path: str
+    size: int
+    modified_us: int
+    etag: str = ""
+
+    @property
+    def modified(self) -> datetime:
+        return datetime.fromtimestamp(self.modified_us / 1e6, UTC)
+
+    @property
+    def version(self) -> str:
+        """Names this content: another one means that the file was replaced."""
+        return self.etag or f"{self.modified_us:x}-{self.size:x}"
+
+
+@dataclass(frozen=True)
+class Landing:
+    """The root of all sources' folders: a local folder or `s3://bucket/prefix`."""
+
+    root: str
+    endpoint: str | None = None
+    region: str = "us-east-1"
+
+    def __post_init__(self) -> None:
+        scheme, separator, _ = self.root.partition("://")
+        if separator and scheme != "s3":
+            where = _NOT_YET.get(scheme, scheme)
+            raise ConfigError(
+                f"{self.root}: files are read from a local folder or s3://, not yet from {where}; correct the "
+                "setting ASGARD_LANDING"
+            )
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None) -> Landing:
+        settings = settings or Settings()
+        return cls(settings.landing_root, settings.s3_endpoint, settings.s3_region)
+
+    @property
+    def remote(self) -> bool:
+        return self.root.startswith("s3://")
+
+    @property
+    def filesystem(self) -> pafs.FileSystem:
+        return Lake(self.root, self.endpoint, self.region).filesystem
+
+    def full(self, path: str) -> str:
+        """A path as `filesystem` takes it."""
+        return f"{self.root.removeprefix('s3://').rstrip('/')}/{path}"
+
+    def look(self, path: str) -> File | None:
+        """The file as it is now; None where it is gone."""
+        if self.remote:
+            return self._head(path)
+        try:
+            stat = os.stat(self.full(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return File(path, stat.st_size, stat.st_mtime_ns // 1000)
+
+    def _head(self, path: str) -> File | None:
+        from botocore.exceptions import ClientError
+
+        bucket, _, key = self.full(path).partition("/")
+        try:
+            found = s3_client(self.endpoint, self.region).head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
+                return None
+            raise SourceError(f"{path}: the object store refuses to show it: {error}", source=path) from error
+        return _object(path, found["ContentLength"], found["LastModified"], found["ETag"])
+
+
+def s3_client(endpoint: str | None, region: str) -> Any:
+    """A client whose keys come from the environment or the machine's role."""
+    return aws_client("s3", endpoint, region)
+
+
+@functools.lru_cache
+def aws_client(service: str, endpoint: str | None, region: str) -> Any:
+    """As `s3_client`, of any service."""
+    import boto3
+    from botocore.config import Config
+
+    # A sensor's tick waits for its queue: where that is gone there is the listing.
+    patience: Any = {"connect_timeout": 3, "read_timeout": 10} if service == "sqs" else {}
+    config = Config(
+        s3={"addressing_style": "path" if endpoint else "auto"},
+        retries={"mode": "standard", "max_attempts": 2 if patience else 5},
+        **patience,
+    )
+    return boto3.client(service, endpoint_url=endpoint, region_name=region, config=config)
+
+
+def walk(
+    landing: Landing, source: FileSource, after: str | None = None, days: Set[str] | None = None
+) -> Iterator[File]:
+    """The source's files in name order, from behind `after` on. Hidden names (`.x`, `_x`) are left out.
+
+    `days` is a hint: folders that the source's rule says belong to none of them are not opened. Raises
+    SourceError where the source's folder does not exist or the store refuses.
+    """
+    prune = days if isinstance(source.ds, ByFolder) else None
+    mark = f"{source.ds.name}=" if isinstance(source.ds, ByFolder) else ""
+    if landing.remote:
+        yield from _walk_remote(landing, source.path, after or "", prune, mark)
+    else:
+        yield from _walk_local(landing.root, source.path, after or "", prune, mark, top=True)
+
+
+def _wanted(name: str, days: Set[str] | None, mark: str) -> bool:
+    """False for a folder `ds=<day>` of a day that was not asked for."""
+    return days is None or not name.startswith(mark) or name[len(mark) :] in days
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "_"))
+
+
+def _walk_local(
+    root: str, folder: str, after: str, days: Set[str] | None, mark: str, top: bool = False
+) -> Iterator[File]:
+    here, more = f"{folder}/", True
+    inside = after[len(here) :] if after.startswith(here) else "" if after < here else None
+    while more and inside is not None:
+        try:
+            names, more = _next_names(f"{root}/{folder}", inside)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if not top:
+                return  # removed while we walked, as a listing a moment later would find
+            raise missing(root, folder) from error
+        except OSError as error:
+            raise SourceError(f"{root}/{folder} cannot be listed: {error}", source=folder) from error
+        for name in names:
+            if name == inside:
+                continue  # a folder that the look before ended with
+            if name.endswith("/"):
+                if _wanted(name[:-1], days, mark):
+                    yield from _walk_local(root, here + name[:-1], after, days, mark)
+                continue
+            try:
+                stat = os.stat(f"{root}/{here}{name}")
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ELOOP):
+                    continue  # gone, or a link to nowhere or to itself
+                raise SourceError(
+                    f"{root}/{here}{name} cannot be looked at: {error}", source=folder
+                ) from error
+            if S_ISREG(stat.st_mode):
+                yield File(here + name, stat.st_size, stat.st_mtime_ns // 1000)
+        inside = names[-1] if names else None
+
+
+def _next_names(folder: str, after: str) -> tuple[list[str], bool]:
+    """The first names in order that are or hold something behind `after`, and whether there are more.
+
+    A folder's name ends with its slash, so that it sorts as its files do. A million names are 90 MB: those that
+    come late in the order are left for the next look.
+    """
+    names: list[str] = []
+    size, last, more = 0, "", False
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name + "/" if _is_folder(entry) else entry.name
+            if last and name > last:
+                more = True
+            elif not _hidden(name) and _reaches(name, after) and not _leads_back(entry):
+                names.append(name)
+                size += len(name) + _NAME_BYTES
+                if size > _NAMES_BYTES:
+                    names.sort()
+                    del names[len(names) // 2 :]
+                    size, last, more = sum(map(len, names)) + len(names) * _NAME_BYTES, names[-1], True
+    names.sort()
+    return names, more
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """False for a link that leads to itself, too."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+
+
+def _leads_back(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a link to a folder that it lies in: everything would be listed again and again."""
+    if not entry.is_symlink() or not _is_folder(entry):
+        return False
+    here = os.path.realpath(os.path.dirname(entry.path))
+    return f"{here}/".startswith(f"{os.path.realpath(entry.path)}/")
+
+
+def _reaches(path: str, after: str) -> bool:
+    """Whether the file, or anything in the folder, comes behind `after`."""
+    return path > after or (path.endswith("/") and after.startswith(path))
+
+
+def _walk_remote(
+    landing: Landing, folder: str, after: str, days: Set[str] | None, mark: str
+) -> Iterator[File]:
+    seen = False
+    for file in _keys(landing, f"{folder}/", after, days, mark):
+        seen = True
+        if not any(_hidden(part) for part in file.path[len(folder) + 1 :].split("/")):
+            yield file
+    if not seen and not after and days is None:
+        raise missing(landing.root, folder)
+
+
+def _keys(landing: Landing, prefix: str, after: str, days: Set[str] | None, mark: str) -> Iterator[File]:
+    """Objects under a prefix in key order; folder by folder where folders can be passed over."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    bucket, _, base = landing.full("").partition("/")
+    asked: dict[str, Any] = {"Bucket": bucket, "Prefix": base + prefix}
+    if after:
+        asked["StartAfter"] = base + after
+    if days is not None:
+        asked["Delimiter"] = "/"
+    pages = s3_client(landing.endpoint, landing.region).get_paginator("list_objects_v2").paginate(**asked)
+    try:
+        for page in pages:
+            inside: list[File | str] = [
+                _object(o["Key"][len(base) :], o["Size"], o["LastModified"], o["ETag"])
+                for o in page.get("Contents", ())
+                if not o["Key"].endswith("/")
+            ]
+            inside += [p["Prefix"][len(base) :] for p in page.get("CommonPrefixes", ())]
+            for found in sorted(inside, key=lambda each: each if isinstance(each, str) else each.path):
+                if isinstance(found, File):
+                    yield found
+                elif _wanted(found[len(prefix) : -1], days, mark) and _reaches(found, after):
+                    yield from _keys(landing, found, after, days, mark)
+    except (BotoCoreError, ClientError) as error:
+        raise SourceError(f"{landing.root}/{prefix} cannot be listed: {error}", source=prefix) from error
+
+
+def _object(path: str, size: int, modified: datetime, etag: str) -> File:
+    return File(path, size, int(modified.timestamp() * 1e6), etag.strip('"'))
+
+
+def missing(landing_root: str, path: str) -> SourceError:
+    return SourceError(
+        f"{landing_root}/{path} does not exist, so there is nothing to load from; create the folder or correct "
+        "`path` in the source's defs.yaml (the landing root is the setting ASGARD_LANDING)",
+        source=path,
+    )

@@ -1,0 +1,408 @@
+"""What a file source is: where its files lie, which day each belongs to, and the table they become."""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from datetime import date, datetime
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, field_validator, model_validator
+
+from asgard_assets.ingest.files.source.formats import Auto, Compression, Format
+from asgard_assets.ingest.files.source.query import QueryError, check_query, outputs
+from asgard_assets.ingest.files.source.types import TypeNameError, check_type
+from asgard_assets.quality.tables import Check, Column, Model, TableSpec
+from asgard_assets.settings import Settings
+
+SchemaMode = Literal["addNewColumns", "rescue", "failOnNewColumns", "none"]
+FilesMode = Literal["add", "snapshot"]
+
+TECHNICAL = {
+    "_rescued_data": Column(
+        type="string",
+        description="JSON of what did not fit: values of another type, unexpected columns; else null.",
+    ),
+    "_file": Column(type="string", description="Source file, relative to the landing root."),
+    "_row": Column(type="bigint", description="Position of the record within its file, from 0."),
+    "_metadata": Column(
+        type="struct<path: string, size: bigint, etag: string, modified: timestamp, row: bigint>",
+        description="The source file: path, size, etag (or time and size), time of change; the record's position.",
+    ),
+    "_ingested_at": Column(type="timestamp", description="When this load began."),
+    "ds": Column(type="string", description="Day to which the file belongs."),
+}
+"""Columns that the loader adds to every table; a source's own columns of these names go to `_rescued_data`."""
+
+
+class _PatternRule(Model):
+    @property
+    @abstractmethod
+    def regex(self) -> str:
+        """Where in a path the day stands."""
+
+    def day(self, path: str, modified: datetime) -> str | None:
+        """The day that the path names; None where it names none."""
+        match = re.search(self.regex, path)
+        if match is None:
+            return None
+        try:
+            return date(int(match["year"]), int(match["month"]), int(match["day"])).isoformat()
+        except ValueError:
+            return None
+
+
+class ByFolder(_PatternRule):
+    """A folder `ds=2026-10-05` names the day."""
+
+    type: Literal["folder"]
+    name: str = Field(default="ds", description="Name before the equals sign.")
+
+    @property
+    def regex(self) -> str:
+        return rf"(?:^|/){re.escape(self.name)}=(?P<year>\d{{4}})-(?P<month>\d{{2}})-(?P<day>\d{{2}})/"
+
+
+class ByFilename(_PatternRule):
+    """The file's name begins with the day, `2026_10_05_…`, as Airbyte's S3 destination writes it."""
+
+    type: Literal["filename"]
+
+    @property
+    def regex(self) -> str:
+        return r"(?:^|/)(?P<year>\d{4})[_-](?P<month>\d{2})[_-](?P<day>\d{2})[^/]*$"
+
+
+class ByPath(_PatternRule):
+    """A regular expression over the path, with the named groups `year`, `month` and `day`."""
+
+    type: Literal["path"]
+    pattern: str
+
+    @field_validator("pattern")
+    @classmethod
+    def _names_a_day(cls, pattern: str) -> str:
+        try:
+            groups = set(re.compile(pattern).groupindex)
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from error
+        if missing := {"year", "month", "day"} - groups:
+            raise ValueError(f"lacks the named group {', '.join(sorted(missing))}, as in (?P<year>\\d{{4}})")
+        return pattern
+
+    @property
+    def regex(self) -> str:
+        return self.pattern
+
+
+class _InZone(Model):
+    time_zone: str = Field(
+        default_factory=lambda: Settings().time_zone,
+        description="Zone whose day counts, as Europe/Berlin; default: that of the calendar, ASGARD_TIME_ZONE.",
+    )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_known(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (ValueError, LookupError, OSError) as error:
+            raise ValueError(f"{zone!r} is no time zone; write one as Europe/Berlin or UTC") from error
+        return zone
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+    def day(self, path: str, modified: datetime) -> str | None:
+        """The day on which the file arrived."""
+        return modified.astimezone(self.zone).date().isoformat()
+
+
+class ByArrival(_InZone):
+    """The day on which the file was last modified; a file that changes later moves to that day."""
+
+    type: Literal["arrival"]
+
+
+class ByColumn(_InZone):
+    """A column of each row names the day of that row; the run that loads the file is that of its arrival.
+
+    A day, or a time, whose day in the zone counts; a time that names no zone is UTC's. Rows whose column names no day
+    go to quarantine. The column may be called `ds`.
+    """
+
+    type: Literal["column"]
+    name: str = Field(min_length=1, description="The column.")
+
+
+DsRule = Annotated[ByFolder | ByFilename | ByPath | ByArrival | ByColumn, Field(discriminator="type")]
+
+
+class Append(Model):
+    """Rows of new files are added; those of a changed file replace its earlier ones."""
+
+    type: Literal["append"] = "append"
+
+
+class Overwrite(Model):
+    """Each load of a day reads all files that lie there and replaces the day."""
+
+    type: Literal["overwrite"] = "overwrite"
+
+
+class Upsert(Model):
+    """The table has one row for each key: the newest, whichever file or day it came with. A record without a value
+    for the whole key goes to quarantine."""
+
+    type: Literal["upsert"] = "upsert"
+    key: tuple[str, ...] = Field(min_length=1, description="Columns that name the thing a row is about.")
+    newest_by: tuple[str, ...] = Field(
+        default=(),
+        description="Columns whose greatest value is the newest row of a key. Default: the file's time, its "
+        "path, the row's position.",
+    )
+
+
+Write = Annotated[Append | Overwrite | Upsert, Field(discriminator="type")]
+
+
+class Limits(Model):
+    """How much may go to quarantine before a day is not published. What is above fails the day."""
+
+    bad_files: int = Field(
+        default=0, ge=0, description="Files of a day that may fail. The run is not green in any case."
+    )
+    bad_rows: int | None = Field(default=None, ge=0, description="Rows of a day; empty: any number.")
+    bad_share: float | None = Field(
+        default=None, ge=0, le=1, description="Share of a day's rows, from 0 to 1; empty: any."
+    )
+
+
+class Merge(Model):
+    """Which of several versions of a record stays: one row a key, the newest."""
+
+    key: tuple[str, ...] = Field(min_length=1, description="Primary key. A row without it always stays.")
+    cursor: str | None = Field(
+        default=None,
+        description="Column that tells the newest version: a number, an instant or text that sorts.",
+    )
+    read_at: str | None = Field(
+        default="_airbyte_extracted_at", description="Column that decides where the cursor does not."
+    )
+    deleted: str | None = Field(
+        default=None, description="Column that is not null where the record was deleted at its source."
+    )
+
+
+def hidden_folder(path: str) -> str:
+    """A folder under the landing root that no source reads. Raises ValueError for any other."""
+    clean = path.strip("/")
+    if not clean.startswith(("_", ".")) or ".." in clean.split("/") or "://" in path:
+        raise ValueError("must begin with an underscore or a dot, so that no source reads it")
+    return clean
+
+
+class Clean(Model):
+    """What becomes of loaded files after a while. Their rows stay."""
+
+    action: Literal["move", "delete"] = Field(
+        description="move: to `to`, under the landing root. delete: for good."
+    )
+    after_days: float = Field(default=30, gt=0, description="Days since the file was last changed.")
+    to: str = Field(
+        default="_cleaned", description="Folder under the landing root, with the files' own paths below."
+    )
+
+    @field_validator("to")
+    @classmethod
+    def _no_source_reads_it(cls, to: str) -> str:
+        return hidden_folder(to)
+
+
+class FromQueue(Model):
+    """An SQS queue, or one that speaks its protocol, that the bucket sends its events to. The source's own: its
+    messages are taken off. Keys come from the environment or the machine's role, as for S3."""
+
+    type: Literal["sqs"]
+    queue_url: str = Field(description="https://sqs.eu-central-1.amazonaws.com/123456789012/invoices.")
+    region: str | None = Field(default=None, description="Default: that of S3.")
+    relist_minutes: float = Field(
+        default=60, gt=0, description="A full listing so often finds what no message told."
+    )
+
+
+class FromFolder(Model):
+    """A folder into which whatever receives the store's webhook writes each message as a file."""
+
+    type: Literal["folder"]
+    path: str = Field(
+        description="Folder under the landing root; its name begins with an underscore or a dot."
+    )
+    relist_minutes: float = Field(
+        default=60, gt=0, description="A full listing so often finds what no message told."
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _no_source_reads_it(cls, path: str) -> str:
+        return hidden_folder(path)
+
+
+Notify = Annotated[FromQueue | FromFolder, Field(discriminator="type")]
+
+
+class FileSource(Model):
+    """One source of files and the Bronze table that they become.
+
+    By default every column is kept as text, nested JSON as JSON text: Bronze is the original, typing is Silver's
+    job, and so no file can change a column's type. A column declared with another type, and every column where
+    `types: inferred`, is typed; what does not fit is kept in `_rescued_data`, never dropped.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the Bronze table and of the source.")
+    path: str = Field(description="Folder under the landing root.")
+    glob: str = Field(default="*", description="Which files, by path below `path`; `*` also crosses folders.")
+    ds: DsRule = Field(description="Which day a file belongs to.")
+    ordered: bool = Field(
+        default=False,
+        description="The producer promises that each new file's path sorts behind all earlier ones (UTF-8 bytes): "
+        "listings begin behind what is loaded, so a changed or late file is seen only by a full listing.",
+    )
+    full_listing_hours: float = Field(
+        default=24, gt=0, description="How often the sensor of an `ordered` source walks through every name."
+    )
+    notify: Notify | None = Field(
+        default=None,
+        description="Where the store's events arrive: the sensor reads them and lists only every `relist_minutes`.",
+    )
+    schema_mode: SchemaMode = Field(
+        default="addNewColumns",
+        description="What to do with a column the table does not have: add it, keep it in _rescued_data "
+        "(rescue), fail that day (failOnNewColumns), or ignore it (none).",
+    )
+    files: FilesMode = Field(
+        default="add",
+        description="What the files of one day are to each other. add: parts of the day; the rows of a loaded "
+        "file stay when the file is removed. snapshot: each load of the folder replaces the earlier one, as "
+        "Airbyte's full refresh does; a day's rows are those of the files that lie there, and of files named "
+        "`<day>_<epoch ms>_<part>` only those with the newest epoch. A day without any file keeps its rows.",
+    )
+    merge: Merge | None = Field(
+        default=None,
+        description="Keep one row a key: in the whole table, or in each day of a snapshot. Default: every record.",
+    )
+    unwrap: str | None = Field(
+        default=None,
+        description="Column with a JSON object whose fields are the record's own, such as _airbyte_data where "
+        "Airbyte's S3 destination does not flatten.",
+    )
+    clean: Clean | None = Field(
+        default=None, description="Clear loaded files away after some days; default: never."
+    )
+    format: Format = Field(default_factory=Auto, description="Default: by each file's extension.")
+    compression: Compression = Field(
+        default="auto", description="auto: by the extension .gz, .bz2, .xz, .zst or .lz4."
+    )
+    types: Literal["text", "inferred"] = Field(
+        default="text",
+        description="Columns that are not declared: text as written, or inferred from a sample and widened later.",
+    )
+    sample_files: int = Field(default=20, ge=1, description="Files from which types are first inferred.")
+    sample_rows: int = Field(default=10_000, ge=1, description="Rows of each of them.")
+    sql: str = Field(
+        default="",
+        description="Light SQL on the way in: one SELECT from `files` that computes or leaves out columns and rows. "
+        "A column that a file lacks is null; `_row` is the record's position.",
+    )
+    write: Write = Field(default_factory=Append, description="How rows enter the table.")
+    bad_rows: Literal["quarantine", "rescue"] = Field(
+        default="quarantine",
+        description="A record that cannot be read: into quarantine/<name>, or as a row whose text is rescued.",
+    )
+    limits: Limits = Field(default_factory=Limits, description="How much may go wrong before a day fails.")
+    deps: tuple[tuple[str, ...], ...] = Field(default=(), description="Asset keys of what writes the files.")
+    description: str
+    columns: dict[str, Column] = Field(
+        default_factory=dict[str, Column],
+        description="Known columns: always in the table, with these spellings.",
+    )
+    checks: tuple[Check, ...] = ()
+    owners: tuple[str, ...] = ()
+    tags: dict[str, str] = Field(default_factory=dict)
+    kinds: tuple[str, ...] = ("file", "spark", "delta")
+    fresh_hours: float = Field(default=26, gt=0)
+
+    @field_validator("path")
+    @classmethod
+    def _inside_landing(cls, path: str) -> str:
+        clean = path.strip("/")
+        if not clean or ".." in clean.split("/") or "://" in path:
+            raise ValueError("must be a folder under the landing root, such as `invoices`")
+        return clean
+
+    @field_validator("columns")
+    @classmethod
+    def _no_technical_names(cls, columns: dict[str, Column]) -> dict[str, Column]:
+        if taken := [name for name in columns if name.lower() in TECHNICAL]:
+            raise ValueError(f"{', '.join(taken)}: the loader adds these itself")
+        for name, column in columns.items():
+            try:
+                check_type(column.type)
+            except TypeNameError as error:
+                raise ValueError(f"{name}: {error}") from error
+        return columns
+
+    @field_validator("sql")
+    @classmethod
+    def _is_light(cls, sql: str) -> str:
+        try:
+            return check_query(sql) if sql else sql
+        except QueryError as error:
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> FileSource:
+        if self.files == "snapshot" and self.clean is not None:
+            raise ValueError("`files: snapshot` reads what lies there, so `clean` would change its table")
+        if self.files == "snapshot" and isinstance(self.write, Upsert):
+            raise ValueError("`files: snapshot` replaces whole days, so it cannot go with `write: upsert`")
+        if self.bad_rows == "rescue" and isinstance(self.write, Upsert):
+            raise ValueError(
+                "`bad_rows: rescue` makes rows without a key, so it cannot go with `write: upsert`"
+            )
+        if self.merge is not None and (isinstance(self.write, Upsert) or self.types == "inferred"):
+            raise ValueError(
+                "`merge` keeps one row a key of text columns; it goes with neither upsert nor types"
+            )
+        by_column = self.ds.name.lower() if isinstance(self.ds, ByColumn) else None
+        made = outputs(self.sql) if self.sql else []
+        if taken := [name for name in made if name.lower() in TECHNICAL and name.lower() != by_column]:
+            raise ValueError(
+                f"`sql` makes {', '.join(taken)}, which the loader adds itself; leave it out or name it otherwise"
+            )
+        if by_column is not None and self.overwrites:
+            raise ValueError("a day taken from a column cannot be overwritten by files; use append or upsert")
+        return self
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether a load replaces its whole day."""
+        return self.files == "snapshot" or self.merge is not None or isinstance(self.write, Overwrite)
+
+    @property
+    def spec(self) -> TableSpec:
+        """The Bronze table's contract."""
+        return TableSpec(
+            stage="bronze",
+            name=self.name,
+            description=self.description,
+            key=self.write.key if isinstance(self.write, Upsert) else ("_file", "_row"),
+            columns=self.columns | TECHNICAL,
+            checks=self.checks,
+            owners=self.owners,
+            tags=self.tags,
+            kinds=self.kinds,
+            fresh_hours=self.fresh_hours,
+        )

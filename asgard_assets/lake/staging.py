@@ -1,0 +1,154 @@
+"""Where new rows wait before anybody sees them: a folder inside the table that no Delta reader looks at."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+from asgard_assets.errors import LakeError
+from asgard_assets.lake.reader import DS, LakeReader
+from asgard_assets.lake.statistics import without_floats
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Staging:
+    """Files on their way into one table. Write Parquet under `path`, in folders `ds=<day>` if partitioned.
+
+    `schema` is the table's full schema, `ds` included; `seen` is each day's transaction number when staging
+    began (0: never published).
+    """
+
+    table: str
+    stage: str
+    name: str
+    path: str
+    schema: pa.Schema
+    days: tuple[str, ...]
+    seen: Mapping[str, int]
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def partitioned(self) -> bool:
+        return bool(self.days)
+
+
+@dataclass(frozen=True)
+class LakeStaging(LakeReader):
+    """The lake's tables with room beside them for files on their way in. `Lake` also makes them visible."""
+
+    def stage(
+        self,
+        stage: str,
+        name: str,
+        schema: pa.Schema,
+        days: Sequence[str] = (),
+        seen: Mapping[str, int] | None = None,
+        properties: Mapping[str, str] | None = None,
+        whole: bool = False,
+    ) -> Staging:
+        """Open a staging folder for `days` (none: the whole, unpartitioned table is replaced).
+
+        A writer that reads its inputs before it can stage takes `epochs` first and hands them in as `seen`:
+        else one that read later, yet published earlier, would be overwritten with what is older. `whole`: the
+        table is no partitioned one although it has a column `ds`.
+        """
+        days = tuple(dict.fromkeys(days))
+        _refuse_no_days(f"{stage}/{name}", days)
+        if not whole and (DS in schema.names) != bool(days):
+            raise LakeError(
+                f"{stage}/{name}: a table with a `{DS}` column is written by days, one without it as a whole",
+                table=f"{stage}/{name}",
+            )
+        token = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
+        path = f"{self.path(stage, name)}/{token}"
+        self.filesystem.create_dir(self._bare(path), recursive=True)
+        known = self.epochs(stage, name, days or ("",)) if seen is None else dict(seen)
+        return Staging(f"{stage}/{name}", stage, name, path, schema, days, known, dict(properties or {}))
+
+    def write(self, staging: Staging, rows: pa.Table, rows_per_file: int = 1_000_000) -> None:
+        """Write an Arrow table into the staging folder, for engines that have no Parquet writer of their own.
+
+        Raises LakeError where a row belongs to none of the staged days: it would be lost.
+        """
+        import pyarrow.parquet as pq
+
+        rows = rows.select(staging.schema.names).cast(staging.schema)
+        if staging.partitioned:
+            _refuse_strays(staging, rows)
+        for day in staging.days or ("",):
+            part, folder = rows, staging.path
+            if day:
+                import pyarrow.compute as pc
+
+                part = rows.filter(pc.field(DS) == day).drop_columns([DS])
+                folder = f"{staging.path}/{DS}={day}"
+            if not part.num_rows:
+                continue
+            self.filesystem.create_dir(self._bare(folder), recursive=True)
+            for start in range(0, part.num_rows, rows_per_file):
+                target = f"{self._bare(folder)}/part-{uuid.uuid4().hex}.parquet"
+                pq.write_table(
+                    part.slice(start, rows_per_file),
+                    target,
+                    filesystem=self.filesystem,
+                    compression="zstd",
+                    write_statistics=without_floats(part.schema),  # pyright: ignore[reportArgumentType]
+                )
+
+    def staged_files(self, staging: Staging) -> dict[str, list[str]]:
+        """Staged Parquet files by day, as addresses; files still being written by Spark are left out."""
+        from pyarrow import fs as pafs
+
+        found: dict[str, list[str]] = {day: [] for day in staging.days or ("",)}
+        base = self._bare(staging.path)
+        for info in self.filesystem.get_file_info(pafs.FileSelector(base, recursive=True)):
+            inside = info.path[len(base) + 1 :]
+            parts = inside.split("/")
+            if not inside.endswith(".parquet") or any(part.startswith(("_", ".")) for part in parts):
+                continue
+            day = parts[0].removeprefix(f"{DS}=") if staging.partitioned else ""
+            if day not in found:
+                raise LakeError(
+                    f"{staging.table}: a staged file belongs to {day!r}, which was not asked for "
+                    f"({', '.join(staging.days) or 'the whole table'})",
+                    table=staging.table,
+                )
+            found[day].append(f"{staging.path}/{inside}")
+        return found
+
+    def discard(self, staging: Staging, days: Sequence[str] | None = None) -> None:
+        """Remove staged files, of all days or of some. Never of days that `publish` was called for."""
+        if days is None:
+            self.filesystem.delete_dir(self._bare(staging.path))
+            return
+        staged = self.staged_files(staging)
+        for uri in (uri for day in days for uri in staged[day]):
+            self.filesystem.delete_file(self._bare(uri))
+
+
+def _refuse_no_days(table: str, days: Sequence[str]) -> None:
+    for day in days:
+        try:
+            known = date.fromisoformat(day).isoformat() == day
+        except ValueError:
+            known = False
+        if not known:
+            raise LakeError(f"{table}: {day!r} is no day; days are written 2026-10-05", table=table)
+
+
+def _refuse_strays(staging: Staging, rows: pa.Table) -> None:
+    import pyarrow.compute as pc
+
+    if strays := rows.filter(~pc.field(DS).isin(list(staging.days)) | pc.field(DS).is_null()):
+        named = sorted({str(day) for day in strays[DS].to_pylist()})
+        raise LakeError(
+            f"{staging.table}: {strays.num_rows} rows belong to {', '.join(named[:5])}, which was not asked for "
+            f"({', '.join(staging.days[:5])}{' …' if len(staging.days) > 5 else ''})",
+            table=staging.table,
+        )
