@@ -40,10 +40,10 @@ def test_every_direct_dependency_is_locked_within_its_bounds():
 
 USES = {
     "dagster": ("asgard_assets/definitions.py", "import dagster"),
-    "dagster-webserver": ("asgard_assets/cli.py", '"workspace.yaml"'),
+    "dagster-webserver": ("asgard_assets/cli/main.py", '"workspace.yaml"'),
     "dagster-k8s": ("asgard_assets/resources/production.py", "dagster_k8s"),
-    "dagster-airbyte": ("asgard_assets/components/airbyte.py", "dagster_airbyte"),
-    "dagster-dbt": ("asgard_assets/components/dbt.py", "dagster_dbt"),
+    "dagster-airbyte": ("asgard_assets/components/airbyte", "dagster_airbyte"),
+    "dagster-dbt": ("asgard_assets/components/dbt", "dagster_dbt"),
     "dagster-pyspark": ("asgard_assets/resources/spark.py", "dagster_pyspark"),
     "dagster-aws": ("asgard_assets/resources/production.py", "dagster_aws"),
     "delta-spark": ("asgard_assets/spark/session.py", "io.delta.sql.DeltaSparkSessionExtension"),

@@ -79,12 +79,14 @@ def plan(
 ) -> None:
     """What a run would read, take and cost, and what it touches downstream. Exit code 2 where over budget."""
     from asgard_assets.cli import plan_report
-    from asgard_assets.operations.plan import Budget, make_plan
+    from asgard_assets.operations.plan import PlanBudget, make_plan
 
     _known_output(output)
     _share_history()
     made = make_plan(selected(selection), _days(partitions))
-    broken = Budget(max_cost, max_files, max_bytes, max_requests, max_seconds, max_partitions).broken(made)
+    broken = PlanBudget(max_cost, max_files, max_bytes, max_requests, max_seconds, max_partitions).broken(
+        made
+    )
     report = {"text": plan_report.as_text, "json": plan_report.as_json, "markdown": plan_report.as_markdown}
     typer.echo(report[output](made, broken))
     if broken:

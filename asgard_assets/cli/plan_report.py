@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from asgard_assets.operations.plan import AssetPlan, Plan
+from asgard_assets.operations.plan import AssetPlan, RunPlan
 
 _COLUMNS = (
     "asset",
@@ -22,13 +22,13 @@ _COLUMNS = (
 )
 
 
-def as_json(plan: Plan, broken: Sequence[str]) -> str:
+def as_json(plan: RunPlan, broken: Sequence[str]) -> str:
     """Everything that the plan holds, its totals, and the limits that it breaks. Unknown figures are null."""
     totals = {name: plan.total(name) for name in ("files", "bytes", "requests", "rows", "seconds", "compute_cost", "storage_cost_per_month")}  # fmt: skip
     return json.dumps(asdict(plan) | {"totals": totals, "over_budget": list(broken)}, indent=1)
 
 
-def as_text(plan: Plan, broken: Sequence[str]) -> str:
+def as_text(plan: RunPlan, broken: Sequence[str]) -> str:
     """A table, then what would change and what is touched downstream."""
     rows = [_COLUMNS, *(_cells(asset) for asset in plan.assets), _total(plan)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
@@ -38,7 +38,7 @@ def as_text(plan: Plan, broken: Sequence[str]) -> str:
     return "\n".join([*lines, "", *_remarks(plan, broken, "")])
 
 
-def as_markdown(plan: Plan, broken: Sequence[str]) -> str:
+def as_markdown(plan: RunPlan, broken: Sequence[str]) -> str:
     """The same as a comment for a pull request."""
     head = "## Plan: " + ("over budget" if broken else "within budget")
     rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(_cells(asset) for asset in plan.assets), _total(plan)]
@@ -46,7 +46,7 @@ def as_markdown(plan: Plan, broken: Sequence[str]) -> str:
     return "\n".join([head, "", *table, "", *_remarks(plan, broken, "- ")])
 
 
-def _remarks(plan: Plan, broken: Sequence[str], bullet: str) -> list[str]:
+def _remarks(plan: RunPlan, broken: Sequence[str], bullet: str) -> list[str]:
     lines = []
     for asset in plan.assets:
         for change in asset.schema:
@@ -79,7 +79,7 @@ def _cells(asset: AssetPlan) -> tuple[str, ...]:
     )
 
 
-def _total(plan: Plan) -> tuple[str, ...]:
+def _total(plan: RunPlan) -> tuple[str, ...]:
     def total(name: str) -> float | None:
         return plan.total(name)
 

@@ -48,7 +48,7 @@ class AssetPlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """All selected assets, and the partitions downstream that automation will touch after them."""
 
     assets: tuple[AssetPlan, ...]
@@ -65,7 +65,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Budget:
+class PlanBudget:
     """What a plan may come to; None: any amount."""
 
     cost: float | None = None
@@ -75,7 +75,7 @@ class Budget:
     seconds: float | None = None
     partitions: int | None = field(default=None, metadata={"help": "Partitions, downstream ones included."})
 
-    def broken(self, plan: Plan) -> list[str]:
+    def broken(self, plan: RunPlan) -> list[str]:
         """One sentence for each limit that the plan exceeds, or of which it cannot be said."""
         told = {
             "cost": plan.total("compute_cost"),
@@ -104,7 +104,7 @@ def make_plan(
     instance: dg.DagsterInstance | None = None,
     definitions: dg.Definitions | None = None,
     now: datetime | None = None,
-) -> Plan:
+) -> RunPlan:
     """Plan a run of the selected assets: for `partitions`, or what is outstanding.
 
     Outstanding are the days of new and changed files for a file source, missing ones for other assets. Raises
@@ -136,7 +136,7 @@ def make_plan(
         else:
             plans.append(_of_table(graph, instance, key, partitions, past, settings))
     touched = {dg.AssetKey(plan.asset.split("/")): set(plan.partitions) for plan in plans}
-    return Plan(
+    return RunPlan(
         tuple(plans),
         _downstream(graph, touched),
         settings.cost_per_dbu_hour,

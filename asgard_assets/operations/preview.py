@@ -50,7 +50,7 @@ def preview(
     from asgard_assets.ingest.files.load import known_columns, present_columns
     from asgard_assets.ingest.files.plan.schedule import sample
     from asgard_assets.ingest.files.readers import how_to_read, read_file
-    from asgard_assets.ingest.files.shape.conform import Conformer, Seen, Shape
+    from asgard_assets.ingest.files.shape.conform import Conformer, ObservedTypes, Shape
     from asgard_assets.ingest.files.shape.schema import differences, evolve
     from asgard_assets.ingest.files.source.query import QueryError
     from asgard_assets.ingest.files.source.types import type_name
@@ -63,9 +63,9 @@ def preview(
     if not present and source.types == "inferred":
         known = sample(landing, source, known, newest, now)
     conformer = Conformer(source, Shape(known), now)
-    seen, tables, bad, unreadable = list[Seen](), list[pa.Table](), list[str](), dict[str, str]()
+    seen, tables, bad, unreadable = list[ObservedTypes](), list[pa.Table](), list[str](), dict[str, str]()
     for file in newest:
-        seen.append(Seen())
+        seen.append(ObservedTypes())
         taken = 0
         try:
             how = how_to_read(file.path, source.format, source.compression, source.types == "text")

@@ -26,7 +26,7 @@ from asgard_assets.spark.application import (
     merged,
     with_container,
 )
-from asgard_assets.spark.diagnosis import Limits
+from asgard_assets.spark.diagnosis import Deadlines
 from asgard_assets.spark.kube import Api
 from asgard_assets.spark.kubernetes import RUN_LABEL, KubernetesSubmitter
 from asgard_assets.spark.s3 import S3Transport
@@ -113,7 +113,7 @@ class KubernetesStepLauncher(SparkStepLauncher):
             secrets=self.secrets,
             labels=labels,
             annotations={"asgard/step-key": step_context.step.key},
-            limits=Limits(
+            limits=Deadlines(
                 self.operator_seconds, self.image_seconds, self.start_seconds, self.executor_seconds
             ),
             poll_seconds=self.look_seconds,

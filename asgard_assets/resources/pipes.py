@@ -21,7 +21,7 @@ import dagster as dg
 from asgard_assets.errors import SparkJobError
 from asgard_assets.resources.kubernetes import TAG, KubernetesStepLauncher
 from asgard_assets.settings import Settings
-from asgard_assets.spark.diagnosis import Limits
+from asgard_assets.spark.diagnosis import Deadlines
 from asgard_assets.spark.kube import Api
 from asgard_assets.spark.kubernetes import RUN_LABEL, KubernetesSubmitter
 from asgard_assets.spark.s3 import S3Transport
@@ -72,7 +72,7 @@ class PipesSparkApplicationClient(dg.PipesClient):
                 env=launcher.pod_environment(),
                 secrets=launcher.secrets,
                 labels={RUN_LABEL: context.run.run_id, "asgard/step": context.op.name},
-                limits=Limits(
+                limits=Deadlines(
                     launcher.operator_seconds,
                     launcher.image_seconds,
                     launcher.start_seconds,

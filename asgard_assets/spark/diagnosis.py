@@ -18,7 +18,7 @@ ENDED = {"COMPLETED", "FAILED", "SUBMISSION_FAILED"}
 
 
 @dataclass(frozen=True)
-class Limits:
+class Deadlines:
     """Seconds that each part of a start may take."""
 
     submit: float = 300
@@ -105,7 +105,7 @@ def submission_failed(message: str) -> State:
 
 
 def not_starting(
-    app: Mapping[str, Any], pod: Mapping[str, Any] | None, seconds: float, limits: Limits
+    app: Mapping[str, Any], pod: Mapping[str, Any] | None, seconds: float, limits: Deadlines
 ) -> State | None:
     """What keeps a driver from starting, once it has waited `seconds`; None where it may still start."""
     if pod is None:

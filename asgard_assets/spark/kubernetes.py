@@ -26,7 +26,7 @@ from asgard_assets.spark.application import (
     shaped,
     with_container,
 )
-from asgard_assets.spark.diagnosis import Limits
+from asgard_assets.spark.diagnosis import Deadlines
 from asgard_assets.spark.kube import Api, ApiRefused, ApiUnreachable
 from asgard_assets.spark.pod_log import PodLog
 from asgard_assets.spark.submit import Driver, Handle, State
@@ -82,7 +82,7 @@ class KubernetesSubmitter:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     application_folder: str = "local:///opt/asgard"
-    limits: Limits = Limits()
+    limits: Deadlines = Deadlines()
     poll_seconds: float = 5.0
     unreachable_seconds: float = 180.0
     bounds_start: bool = True

@@ -19,12 +19,13 @@ from asgard_assets.ingest.api.access.service import JobService
 from asgard_assets.ingest.api.http.messages import Refused, Unreachable
 from asgard_assets.ingest.api.http.recording import begin, recorded_base_url
 from asgard_assets.ingest.api.http.tls import WireSecrets, wire_secrets
+from asgard_assets.ingest.api.job import Job
 from asgard_assets.ingest.api.plan.calendar import refuse_days, today, usual_days
 from asgard_assets.ingest.api.plan.checkpoint import app_id, close_plan, open_plan
-from asgard_assets.ingest.api.plan.ledger import Plan, modes, plan_rows, refuse_cut
+from asgard_assets.ingest.api.plan.ledger import RequestPlan, modes, plan_rows, refuse_cut
 from asgard_assets.ingest.api.plan.requests import PLAN_COLUMNS, PlanFiles
-from asgard_assets.ingest.api.plan.resume import Note, announce, leftovers
-from asgard_assets.ingest.api.plan.walk_state import settle, take_over
+from asgard_assets.ingest.api.plan.resume import EarlierRun, announce, earlier_runs
+from asgard_assets.ingest.api.plan.walk_state import set_aside_broken, take_over
 from asgard_assets.ingest.api.rate.budget import Budget
 from asgard_assets.ingest.api.source.config import load, located
 from asgard_assets.ingest.api.source.models import ApiSource, Mode
@@ -35,7 +36,7 @@ from asgard_assets.ingest.api.table.conditional import KEPT, keep
 from asgard_assets.ingest.api.table.figures import Figures, Summary, slowest
 from asgard_assets.ingest.api.table.postprocess import drop_repeated, known_schema, removed, type_payloads
 from asgard_assets.ingest.api.table.progress import FOLDER, Progress, Watch, watching
-from asgard_assets.ingest.api.worker import Job, load_middleware, sender
+from asgard_assets.ingest.api.worker import load_middleware, sender
 from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.quality.audit import audit
 
@@ -136,15 +137,15 @@ def stage_source(
     )
     walk = None
     try:
-        left = leftovers(lake, source, staging, run_id, mode)
+        earlier = earlier_runs(lake, source, staging, run_id, mode)
         tasks = source.execution.tasks or spark.sparkContext.defaultParallelism
-        plan = _plan(lake, source, staging, mode, rows, limit, tasks, left)
+        plan = _plan(lake, source, staging, mode, rows, limit, tasks, earlier)
         if source.incremental:
             walk = open_plan(lake, source, staging.days[0])
         if source.rows is None and limit is None:
             for day in staging.days:
                 begins = walk.cursor if walk else None
-                take_over(lake, source, staging, left, day, plan.epochs[day], begins)
+                take_over(lake, source, staging, earlier, day, plan.epochs[day], begins)
         announce(lake, source, staging, plan.epochs, run_id)
     except BaseException:
         lake.discard(staging)
@@ -171,7 +172,7 @@ def stage_source(
         figures.files += keep(lake, source, staging, figures.kept)
     _drop_strays(lake, staging, plan, figures)
     if source.rows is None:
-        settle(lake, staging, {day for day, by in figures.outcomes.items() if RETRYABLE in by})
+        set_aside_broken(lake, staging, {day for day, by in figures.outcomes.items() if RETRYABLE in by})
     figures.drift |= removed(payload, figures)
     summary = _summary(source, plan, figures)
     _prove_complete(lake, source, staging, plan, summary)
@@ -249,23 +250,23 @@ def _plan(
     rows: DataFrame | None,
     limit: int | None,
     tasks: int,
-    left: Sequence[Note],
-) -> Plan:
+    earlier: Sequence[EarlierRun],
+) -> RequestPlan:
     if source.rows is None:
         return _plan_walks(lake, source, staging, mode, limit, tasks)
     if rows is None:
-        plan = plan_rows(lake, source, staging, mode, None, limit, tasks, left)
+        plan = plan_rows(lake, source, staging, mode, None, limit, tasks, earlier)
     else:
         target = f"{staging.path}/{_ROWS}/frame"
         rows.write.parquet(target.replace("s3://", "s3a://", 1))
-        plan = plan_rows(lake, source, staging, mode, f"{target}/*.parquet", limit, tasks, left)
+        plan = plan_rows(lake, source, staging, mode, f"{target}/*.parquet", limit, tasks, earlier)
     refuse_cut(source, plan.modes, limit)
     return plan
 
 
 def _plan_walks(
     lake: Lake, source: ApiSource, staging: Staging, mode: Mode, limit: int | None, tasks: int
-) -> Plan:
+) -> RequestPlan:
     """One walk a day."""
     import pyarrow as pa
 
@@ -281,7 +282,7 @@ def _plan_walks(
                 ]
             )
         count = files.tasks
-    return Plan(dict.fromkeys(staging.days, 1), dict.fromkeys(staging.days, 0), chosen, epochs, count)
+    return RequestPlan(dict.fromkeys(staging.days, 1), dict.fromkeys(staging.days, 0), chosen, epochs, count)
 
 
 @contextmanager
@@ -321,7 +322,7 @@ def _raise_useless(source: ApiSource, figures: Figures) -> None:
         raise Unreachable(figures.unreachable, source=source.name)
 
 
-def _drop_strays(lake: Lake, staging: Staging, plan: Plan, figures: Figures) -> None:
+def _drop_strays(lake: Lake, staging: Staging, plan: RequestPlan, figures: Figures) -> None:
     """Remove the plan, and files of task attempts that Spark gave up: their rows were sent again."""
     wanted = {*figures.files} | {
         f"{DS}={day}/part-{name}.parquet" for day in plan.send for name in ("carried", "left")
@@ -340,7 +341,9 @@ def _drop_strays(lake: Lake, staging: Staging, plan: Plan, figures: Figures) -> 
             shutil.rmtree(f"{base}/{folder}", ignore_errors=True)
 
 
-def _prove_complete(lake: Lake, source: ApiSource, staging: Staging, plan: Plan, summary: Summary) -> None:
+def _prove_complete(
+    lake: Lake, source: ApiSource, staging: Staging, plan: RequestPlan, summary: Summary
+) -> None:
     """Every planned request has an outcome, and every outcome lies in a file; else nothing is published."""
     import pyarrow.parquet as pq
 
@@ -359,7 +362,7 @@ def _prove_complete(lake: Lake, source: ApiSource, staging: Staging, plan: Plan,
             )
 
 
-def _summary(source: ApiSource, plan: Plan, figures: Figures) -> Summary:
+def _summary(source: ApiSource, plan: RequestPlan, figures: Figures) -> Summary:
     for day, rows in plan.carried.items():
         if rows:
             figures.count(day, SUCCESS, rows)

@@ -13,11 +13,12 @@ from typing import Any
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.access.service import JobService
 from asgard_assets.ingest.api.http.messages import Request
+from asgard_assets.ingest.api.job import Job
 from asgard_assets.ingest.api.lists.pagination import at
 from asgard_assets.ingest.api.lists.walk import Walk
 from asgard_assets.ingest.api.pipeline import connected
 from asgard_assets.ingest.api.plan.calendar import refuse_days, today
-from asgard_assets.ingest.api.plan.ledger import Plan, modes, plan_rows, refuse_cut
+from asgard_assets.ingest.api.plan.ledger import RequestPlan, modes, plan_rows, refuse_cut
 from asgard_assets.ingest.api.plan.rendering import Renderer, partition_values
 from asgard_assets.ingest.api.plan.requests import PLAN, PLAN_COLUMNS
 from asgard_assets.ingest.api.rate.budget import Budget
@@ -27,7 +28,7 @@ from asgard_assets.ingest.api.source.templates import RenderError
 from asgard_assets.ingest.api.table.bronze import arrow_schema
 from asgard_assets.ingest.api.table.figures import Figures
 from asgard_assets.ingest.api.table.postprocess import known_schema
-from asgard_assets.ingest.api.worker import Job, Task
+from asgard_assets.ingest.api.worker import Task
 from asgard_assets.lake import Lake, Staging
 
 
@@ -35,7 +36,7 @@ from asgard_assets.lake import Lake, Staging
 class DryRun:
     """What a run would send: by day its mode and requests, and the first requests themselves (or why not)."""
 
-    plan: Plan
+    plan: RequestPlan
     requests: tuple[Request | str, ...]
 
 
@@ -139,7 +140,7 @@ async def _run(job: Job, chosen: list[tuple[Any, ...]], keep: _Keep) -> Figures:
 @contextmanager
 def _planned(
     lake: Lake, source: ApiSource, days: Sequence[str], mode: Mode, rows: str | None, limit: int | None
-) -> Iterator[tuple[Plan, Staging]]:
+) -> Iterator[tuple[RequestPlan, Staging]]:
     """The plan, with its files in a folder that goes away again."""
     sink = source.sink
     with tempfile.TemporaryDirectory(prefix="asgard-preview-") as folder:
@@ -147,7 +148,7 @@ def _planned(
         staging = Staging(sink.table, sink.stage, sink.name, folder, schema, tuple(days), {})
         if source.rows is None:
             chosen, epochs = modes(lake, source, days, "refresh" if mode == "auto" else mode)
-            yield Plan(dict.fromkeys(days, 1), dict.fromkeys(days, 0), chosen, epochs), staging
+            yield RequestPlan(dict.fromkeys(days, 1), dict.fromkeys(days, 0), chosen, epochs), staging
             return
         if rows is None and not (source.rows.table or source.rows.query):
             raise ConfigError(
@@ -157,7 +158,7 @@ def _planned(
         yield plan_rows(lake, source, staging, mode, rows, limit), staging
 
 
-def _first(staging: Staging, source: ApiSource, plan: Plan, count: int) -> list[tuple[Any, ...]]:
+def _first(staging: Staging, source: ApiSource, plan: RequestPlan, count: int) -> list[tuple[Any, ...]]:
     """The first rows of the plan."""
     if source.rows is None:
         return [(day, "", "{}", "{}", None) for day in list(plan.send)[:1]]

@@ -1,4 +1,4 @@
-"""The pull form of a task: one walk a day, its items to rows, and a waymark whenever rows have reached a file."""
+"""The pull form of a task: one walk a day, its items to rows, and a walk state whenever rows have reached a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from asgard_assets.ingest.api.lists.content import Content
 from asgard_assets.ingest.api.lists.pagination import MalformedPage, Page
 from asgard_assets.ingest.api.lists.walk import Walk
 from asgard_assets.ingest.api.plan.rendering import fingerprint, page_id
-from asgard_assets.ingest.api.plan.walk_state import Waymark, found, keep
+from asgard_assets.ingest.api.plan.walk_state import WalkState, read_walk, write_walk
 from asgard_assets.ingest.api.source.forms import PullForm
 from asgard_assets.ingest.api.source.secrets import Redactor
 from asgard_assets.ingest.api.table.bronze import PERMANENT, SUCCESS, Results
@@ -21,7 +21,7 @@ from asgard_assets.ingest.api.table.figures import Figures
 from asgard_assets.lake import DS
 
 if TYPE_CHECKING:
-    from asgard_assets.ingest.api.worker import Job
+    from asgard_assets.ingest.api.job import Job
 
 Send = Callable[[str, str, dict[str, Any], Page], Awaitable[Exchange]]
 """Day, request id, row and page to what became of the request."""
@@ -43,12 +43,12 @@ class Walking:
         self._marks = job.limit is None and job.pages is None
 
     async def day(self, day: str, row_key: str, row: dict[str, Any]) -> None:
-        """Walk the list of one day, from the last waymark on where there is one."""
+        """Walk the list of one day, from the last walk state on where there is one."""
         job, form = self._job, self._job.source.form
         assert isinstance(form, PullForm)
         walk = Walk(form, job.limit, job.pages)
         page: Page | None = walk.first
-        mark = await asyncio.to_thread(found, job.lake, job.staging_path, day) if self._marks else None
+        mark = await asyncio.to_thread(read_walk, job.lake, job.staging_path, day) if self._marks else None
         if mark is not None:
             page = mark.resume(walk)
         files, marked = list(mark.files if mark else ()), 0
@@ -82,7 +82,7 @@ class Walking:
         self._figures.cursors[day] = walk.cursor
         self._figures.pagination = self._figures.pagination or walk.found
 
-    def _took_over(self, day: str, mark: Waymark | None) -> None:
+    def _took_over(self, day: str, mark: WalkState | None) -> None:
         if mark is not None:
             self._figures.files += mark.files
             self._figures.count(day, SUCCESS, mark.rows)
@@ -91,12 +91,12 @@ class Walking:
         return [name for name in self._files.written if name.startswith(f"{DS}={day}/")]
 
     async def _mark(self, day: str, walk: Walk, page: Page | None, files: list[str]) -> int:
-        """Write what waits and then the waymark; gives back how many files it names of this task."""
+        """Write what waits and then the walk state; gives back how many files it names of this task."""
         await self._files.flush(day)
         written = self._written(day)
         rows = self._figures.outcomes.get(day, {}).get(SUCCESS, 0)
-        mark = Waymark.of(walk, page, self._job.cursors.get(day), [*files, *written], rows)
+        mark = WalkState.of(walk, page, self._job.cursors.get(day), [*files, *written], rows)
         told = json.dumps(asdict(mark))
         if self._redactor.text(told) == told:  # else the next page's address has a secret in it
-            await asyncio.to_thread(keep, self._job.lake, self._job.staging_path, day, mark)
+            await asyncio.to_thread(write_walk, self._job.lake, self._job.staging_path, day, mark)
         return len(written)

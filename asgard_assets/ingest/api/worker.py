@@ -14,8 +14,8 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import astuple, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import astuple
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,9 @@ from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.access.auth import Authenticator, Fixed
 from asgard_assets.ingest.api.access.breaker import Breaker
 from asgard_assets.ingest.api.access.redirects import BadRedirect, Redirecting
-from asgard_assets.ingest.api.access.service import Address, ServiceClient
+from asgard_assets.ingest.api.access.service import ServiceClient
 from asgard_assets.ingest.api.http import bodies
+from asgard_assets.ingest.api.http.client import transport
 from asgard_assets.ingest.api.http.messages import (
     BodyTooLarge,
     ConnectFailed,
@@ -39,7 +40,8 @@ from asgard_assets.ingest.api.http.messages import (
     chain,
 )
 from asgard_assets.ingest.api.http.recording import NotRecorded, Recorder, Replayer
-from asgard_assets.ingest.api.http.transport import Transport, transport
+from asgard_assets.ingest.api.http.transport import Transport
+from asgard_assets.ingest.api.job import Job
 from asgard_assets.ingest.api.lists.content import Content
 from asgard_assets.ingest.api.lists.pagination import Page
 from asgard_assets.ingest.api.plan.intake import Intake
@@ -51,7 +53,6 @@ from asgard_assets.ingest.api.rate.pressure import Pressure
 from asgard_assets.ingest.api.rate.retry import Retrying
 from asgard_assets.ingest.api.source.forms import PullForm
 from asgard_assets.ingest.api.source.models import ApiSource
-from asgard_assets.ingest.api.source.payload import Schema
 from asgard_assets.ingest.api.source.schemes import NoAuth, OAuth2
 from asgard_assets.ingest.api.source.secrets import Redactor
 from asgard_assets.ingest.api.source.templates import RenderError
@@ -68,7 +69,6 @@ from asgard_assets.ingest.api.table.exchange import Describing, Exchange, judge
 from asgard_assets.ingest.api.table.figures import Figures
 from asgard_assets.ingest.api.table.progress import ProgressFile
 from asgard_assets.ingest.api.walking import Walking
-from asgard_assets.lake import Lake
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,26 +77,6 @@ if TYPE_CHECKING:
 _COLLECT_AFTER = (50_000, 50, 100)  # objects, and collections of the younger generation
 _HOSTS = 100  # of which figures are told
 _KEPT_BYTES = 200  # of the row that a 304 leaves
-
-
-@dataclass(frozen=True)
-class Job:
-    """All that a task needs; pickled to it."""
-
-    source: ApiSource
-    lake: Lake
-    staging_path: str
-    schema: pa.Schema
-    base_url: str
-    service: Address | None
-    epochs: Mapping[str, int]
-    run_id: str
-    tasks: int
-    payload: Schema | None = None  # the typed payload's schema, where it is known
-    cursors: Mapping[str, Any] = field(default_factory=dict)  # by day, where an incremental walk begins
-    limit: int | None = None  # of a list's items, by day
-    pages: int | None = None  # of a list, by day
-    progress: bool = False  # whether somebody wants to know how far the tasks are
 
 
 def sender(job: Job) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:

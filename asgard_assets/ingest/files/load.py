@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.files.landing import File, Landing
 from asgard_assets.ingest.files.plan.batch import batch_of
-from asgard_assets.ingest.files.plan.load_plan import Plan, app_id, write_plan
+from asgard_assets.ingest.files.plan.load_plan import LoadPlan, app_id, write_plan
 from asgard_assets.ingest.files.plan.manifest import open_manifest
 from asgard_assets.ingest.files.plan.quarantine import STAGE, BadFile, quarantine_schema, store, without_files
-from asgard_assets.ingest.files.plan.read_task import Outcome, Part, Piece, Task
+from asgard_assets.ingest.files.plan.read_task import Outcome, Part, Piece, ReadTask
 from asgard_assets.ingest.files.plan.schedule import DRIVER_FILES, read_pieces, sample
 from asgard_assets.ingest.files.shape.conform import Shape, technical_fields
 from asgard_assets.ingest.files.shape.fitting import retyped
@@ -28,7 +28,7 @@ from asgard_assets.ingest.files.shape.schema import Change, differences, record
 from asgard_assets.ingest.files.source.models import TECHNICAL, ByColumn, FileSource, Upsert
 from asgard_assets.ingest.files.source.types import arrow_type, type_name, unify
 from asgard_assets.ingest.files.table.merge import Merged, merge, seen_days
-from asgard_assets.ingest.files.table.upsert import Settled, settle
+from asgard_assets.ingest.files.table.upsert import Upserted, replace_older
 from asgard_assets.lake import DS, Lake, Published, Staging
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Loaded:
 
     source: FileSource
     staging: Staging
-    plan: Plan | None
+    plan: LoadPlan | None
     days: Mapping[str, DayFigures]
     failed: Mapping[str, str]
     bad_files: tuple[BadFile, ...] = ()
@@ -73,7 +73,7 @@ class Loaded:
     replaced_in: frozenset[str] | None = frozenset()
     parts: tuple[Part, ...] = field(default=(), repr=False)
     retype: bool = False
-    settled: Settled | None = None
+    upserted: Upserted | None = None
     merged: Merged | None = None
     absent: tuple[str, ...] = ()
 
@@ -161,7 +161,7 @@ def load(
     pieces = [Piece(day, file) for day in open_days for file in batch.todo[day]]
     if not present and source.types == "inferred":
         fields = sample(landing, source, fields, [piece.file for piece in pieces], now)
-    task = Task(landing, lake, staging.path, quarantine.path, source, Shape(fields), now)
+    task = ReadTask(landing, lake, staging.path, quarantine.path, source, Shape(fields), now)
     outcomes, parts, fields = read_pieces(spark, task, pieces, driver_files)
 
     failed, bad_files = _judged(source, outcomes, pieces, open_days)
@@ -217,7 +217,7 @@ def load(
         return loaded
     if loaded.retype:
         _retype(lake, loaded)
-    return replace(loaded, settled=settle(lake, staging, source.write, replaced))
+    return replace(loaded, upserted=replace_older(lake, staging, source.write, replaced))
 
 
 def commit(
@@ -251,7 +251,7 @@ def commit(
     else:
         loaded_paths = {f.path for d in numbers for f in plan.files.get(d, ())}
         gone = loaded.replaced & loaded_paths
-        rewrite: Any = loaded.settled
+        rewrite: Any = loaded.upserted
         if rewrite is None:
             rewrite = without_files(lake, staging, "_file", gone, loaded.replaced_in)
         published = lake.amend(staging, rewrite, plans, days, metadata)

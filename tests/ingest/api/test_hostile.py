@@ -16,10 +16,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from asgard_assets.ingest.api.job import Job
 from asgard_assets.ingest.api.lists.pagination import MalformedPage, Page, following
 from asgard_assets.ingest.api.rate.quota import quota, retry_after
 from asgard_assets.ingest.api.table.bronze import arrow_schema
-from asgard_assets.ingest.api.worker import Job, Task
+from asgard_assets.ingest.api.worker import Task
 from tests.ingest.api.sources import TICKETS, USAGE, source
 
 DAY = "2026-10-05"

@@ -14,7 +14,8 @@ import pytest
 from asgard_assets.ingest.api.access.auth import Credentials, Fixed
 from asgard_assets.ingest.api.access.service import JobService, ServiceClient
 from asgard_assets.ingest.api.http.messages import Refused, TransportError
-from asgard_assets.ingest.api.rate.budget import Budget, Seen
+from asgard_assets.ingest.api.rate.budget import Budget
+from asgard_assets.ingest.api.rate.lease import Observed
 from asgard_assets.ingest.api.source.secrets import Secret
 
 KNOWN = Credentials(
@@ -33,7 +34,7 @@ def ask(address, work):
 def test_a_worker_gets_credentials_and_turns():
     with JobService(Fixed(KNOWN), Budget(100)) as address:
         assert ask(address, lambda client: client.credentials()) == KNOWN
-        lease = ask(address, lambda client: client.lease(3, Seen(answered=1)))
+        lease = ask(address, lambda client: client.lease(3, Observed(answered=1)))
     assert (lease.free, lease.count) == (False, 3)
     assert lease.gap == pytest.approx(1 / 98.5)
 

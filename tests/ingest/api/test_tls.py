@@ -9,9 +9,9 @@ import ssl
 import pytest
 
 from asgard_assets.errors import ConfigError
+from asgard_assets.ingest.api.http.client import transport
 from asgard_assets.ingest.api.http.messages import Request, TransportError
 from asgard_assets.ingest.api.http.tls import wire_secrets
-from asgard_assets.ingest.api.http.transport import transport
 from tests.fakes.authority import Authority
 from tests.ingest.api.sources import USAGE, source
 

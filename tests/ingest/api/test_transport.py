@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from asgard_assets.ingest.api.http.client import transport
 from asgard_assets.ingest.api.http.messages import (
     BodyTooLarge,
     ConnectFailed,
@@ -19,7 +20,7 @@ from asgard_assets.ingest.api.http.messages import (
     TransportError,
     Unsendable,
 )
-from asgard_assets.ingest.api.http.transport import Deadline, Transport, transport
+from asgard_assets.ingest.api.http.transport import Deadline, Transport
 from tests.ingest.api.sources import USAGE, source
 
 Answer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]

@@ -17,17 +17,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from asgard_assets.ingest.api.http.messages import Request
+from asgard_assets.ingest.api.job import Job
 from asgard_assets.ingest.api.lists.content import Content
 from asgard_assets.ingest.api.lists.pagination import Page
-from asgard_assets.ingest.api.plan.resume import announce, leftovers
-from asgard_assets.ingest.api.plan.walk_state import found, settle, take_over
+from asgard_assets.ingest.api.plan.resume import announce, earlier_runs
+from asgard_assets.ingest.api.plan.walk_state import read_walk, set_aside_broken, take_over
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.secrets import Redactor
 from asgard_assets.ingest.api.table.bronze import PERMANENT, RETRYABLE, SUCCESS, ResultFiles, arrow_schema
 from asgard_assets.ingest.api.table.exchange import Exchange
 from asgard_assets.ingest.api.table.figures import Figures
 from asgard_assets.ingest.api.walking import Walking
-from asgard_assets.ingest.api.worker import Job
 from asgard_assets.lake import DS, Lake, Staging
 from tests.ingest.api.driver import Driver
 from tests.ingest.api.sources import TICKETS, source
@@ -136,7 +136,7 @@ def test_where_the_api_forgot_the_place_the_walk_begins_anew(lake):
     config = tickets()
     staging = stage(lake, config)
     walk(lake, config, staging, "00000-a", dies=15)
-    mark = found(lake, staging.path, DAY)
+    mark = read_walk(lake, staging.path, DAY)
     assert mark is not None and mark.page is not None
     place = int(mark.page["query"]["cursor"])
     figures, asked = walk(lake, config, staging, "00000-b", forgotten=place)
@@ -148,8 +148,8 @@ def test_where_the_api_forgot_the_place_the_walk_begins_anew(lake):
 def next_run(lake: Lake, config: ApiSource, first: Staging, epoch: int = 1, start: Any = None) -> Staging:
     announce(lake, config, first, {DAY: epoch}, first.path)
     second = stage(lake, config)
-    left = leftovers(lake, config, second, "second", "auto")
-    take_over(lake, config, second, left, DAY, 1, start)
+    earlier = earlier_runs(lake, config, second, "second", "auto")
+    take_over(lake, config, second, earlier, DAY, 1, start)
     return second
 
 
@@ -180,7 +180,7 @@ def test_a_walk_that_the_api_broke_off_is_gone_on_with_by_later_runs(lake):
         figures, pages = walk(lake, config, staging, f"00000-{turn}", breaks=page)
         asked.update(pages)
         assert figures.outcomes[DAY][RETRYABLE] == 1
-        settle(lake, staging, [DAY])
+        set_aside_broken(lake, staging, [DAY])
         lake.discard(staging, [DAY])
         staging = next_run(lake, config, staging)
     figures, pages = walk(lake, config, staging, "00000-z")
@@ -215,14 +215,14 @@ def test_a_part_of_a_list_leaves_no_waymark(lake):
     config = tickets()
     staging = stage(lake, config)
     walk(lake, config, staging, "00000-a", limit=10)
-    assert found(lake, staging.path, DAY) is None
+    assert read_walk(lake, staging.path, DAY) is None
 
 
 def test_a_missing_file_means_from_the_beginning(lake):
     config = tickets()
     first = stage(lake, config)
     walk(lake, config, first, "00000-a", dies=15)
-    mark = found(lake, first.path, DAY)
+    mark = read_walk(lake, first.path, DAY)
     assert mark is not None
     lake.filesystem.delete_file(f"{first.path}/{mark.files[0]}")
     assert walk(lake, config, next_run(lake, config, first), "00000-b")[1][0] == 1

@@ -12,7 +12,7 @@ import pytest
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.readers import how_to_read, read_file
-from asgard_assets.ingest.files.shape.conform import Conformer, Seen, Shape
+from asgard_assets.ingest.files.shape.conform import Conformer, ObservedTypes, Shape
 from asgard_assets.ingest.files.source.formats import Auto, Text, Xml
 from asgard_assets.ingest.files.source.models import FileSource
 from tests.ingest.files.samples import (
@@ -75,7 +75,7 @@ def positions(root: Path, name: str, types: str = "text") -> tuple[list[int], li
     conformer, rows, bad = Conformer(source, Shape({}), datetime.now(UTC)), list[int](), list[int]()
     declared: Any = Xml(row_tag="order") if name.endswith(".xml") else Auto()
     for records in read_file(landing, name, how_to_read(name, declared, "auto", types == "text")):
-        found = conformer.conform(records, file, Seen())
+        found = conformer.conform(records, file, ObservedTypes())
         rows += found.table["_row"].to_pylist()
         bad += [each.row for each in found.bad]
     return rows, bad

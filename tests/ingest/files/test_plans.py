@@ -12,7 +12,7 @@ import pytest
 from asgard_assets.ingest.files.landing import File, objects
 from asgard_assets.ingest.files.plan import load_plan as plans
 from asgard_assets.ingest.files.plan import manifest as module
-from asgard_assets.ingest.files.plan.load_plan import Plan, read_plan, write_plan
+from asgard_assets.ingest.files.plan.load_plan import LoadPlan, read_plan, write_plan
 from asgard_assets.ingest.files.plan.manifest import Known, Manifest, open_manifest
 from asgard_assets.lake import Lake
 
@@ -21,14 +21,14 @@ A, B, C = File("s/a.csv", 1, 10), File("s/b.csv", 2, 20), File("s/c.csv", 3, 30,
 SCHEMA = pa.schema([("x", pa.int64()), ("ds", pa.string())])
 
 
-def plan(lake: Lake, replaces: bool = False, **days: list[File]) -> Plan:
+def plan(lake: Lake, replaces: bool = False, **days: list[File]) -> LoadPlan:
     """The next plan, as a load makes it: over what the manifest says of the days."""
     files = {day.replace("_", "-")[1:]: listed for day, listed in days.items()}
     numbers = open_manifest(lake, "s").numbers
     return write_plan(lake, "s", {day: numbers.get(day, 0) for day in files}, files, replaces)
 
 
-def commit(lake: Lake, plan: Plan, *days: str) -> None:
+def commit(lake: Lake, plan: LoadPlan, *days: str) -> None:
     days = days or tuple(plan.previous)
     staging = lake.stage("bronze", "s", SCHEMA, days)
     lake.publish(staging, plans={app: n for app, n in plan.transactions.items() if app[2:] in days})
@@ -40,7 +40,7 @@ def known(manifest: Manifest) -> dict[str, str]:
 
 def test_a_plan_is_read_as_it_was_written(lake: Lake) -> None:
     written = plan(lake, _2026_10_05=[A, C], _2026_10_06=[])
-    assert read_plan(lake, "s", 1) == Plan("s", 1, {DAY: 0, NEXT: 0}, {DAY: (A, C)})
+    assert read_plan(lake, "s", 1) == LoadPlan("s", 1, {DAY: 0, NEXT: 0}, {DAY: (A, C)})
     assert written.transactions == {f"s/{DAY}": 1, f"s/{NEXT}": 1}
     assert plan(lake, _2026_10_05=[A]).number == 2
 
@@ -54,7 +54,7 @@ def test_of_a_big_plan_that_nobody_committed_only_the_beginning_is_read(
     assert read_plan(lake, "s", 1) == written
     files = [File(f"s/{hashlib.sha256(str(n).encode()).hexdigest()}", n, n) for n in range(3_000)]
     listed = plan(lake, _2026_10_05=files)
-    assert read_plan(lake, "s", 2) == Plan("s", 2, {DAY: 0}, {DAY: tuple(sorted(files))})
+    assert read_plan(lake, "s", 2) == LoadPlan("s", 2, {DAY: 0}, {DAY: tuple(sorted(files))})
     monkeypatch.setattr(plans.PlanFile, "plan", lambda _: pytest.fail("all of it is read"))
     assert known(open_manifest(lake, "s")) == {}
     monkeypatch.undo()

@@ -14,7 +14,7 @@ import pytest
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.readers import how_to_read, read_file
-from asgard_assets.ingest.files.shape.conform import Conformer, Seen, Shape
+from asgard_assets.ingest.files.shape.conform import Conformer, ObservedTypes, Shape
 from asgard_assets.ingest.files.source.formats import Auto, Csv
 from asgard_assets.ingest.files.source.models import TECHNICAL, FileSource
 
@@ -29,7 +29,7 @@ def read(root: Path, name: str, options: Any = None) -> dict[int, dict | str]:
     conformer = Conformer(SOURCE, Shape({}), datetime.now(UTC))
     found: dict[int, dict | str] = {}
     for records in read_file(landing, name, how_to_read(name, options or Auto(), "auto")):
-        conformed = conformer.conform(records, file, Seen())
+        conformed = conformer.conform(records, file, ObservedTypes())
         for row in conformed.table.to_pylist():
             assert row["_row"] not in found
             found[row["_row"]] = {n: v for n, v in row.items() if n not in TECHNICAL}
@@ -189,7 +189,11 @@ def test_of_a_name_that_comes_twice_the_last_value_counts_and_the_others_are_res
     file = landing.look("a.jsonl")
     assert file is not None
     [records] = read_file(landing, "a.jsonl", how_to_read("a.jsonl", Auto(), "auto"))
-    rows = Conformer(SOURCE, Shape({}), datetime.now(UTC)).conform(records, file, Seen()).table.to_pylist()
+    rows = (
+        Conformer(SOURCE, Shape({}), datetime.now(UTC))
+        .conform(records, file, ObservedTypes())
+        .table.to_pylist()
+    )
     assert [row["a"] for row in rows] == ["3", "4"]
     assert rows[0]["b"] == '{"x":2,"x#1":1}'
     assert [row["_rescued_data"] for row in rows] == ['{"a": "1", "a#2": "2"}', None]

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 from asgard_assets.ingest.api.http.messages import Request, Response, Send
-from asgard_assets.ingest.api.rate.pacing import Clock
+from asgard_assets.ingest.api.rate.lease import Clock
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.schemes import ApiKeyAuth, BasicAuth, BearerAuth, OAuth2
 from asgard_assets.ingest.api.source.secrets import Redactor, Secret, resolve

@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 from asgard_assets.ingest.api.access.auth import Credentials, Fixed, Issuer, credentials
+from asgard_assets.ingest.api.http.client import transport
 from asgard_assets.ingest.api.http.messages import Refused, Request, Response, TransportError, Unreachable
-from asgard_assets.ingest.api.http.transport import transport
-from asgard_assets.ingest.api.rate.pacing import Clock, Sleep
+from asgard_assets.ingest.api.rate.lease import Clock, Sleep
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.schemes import OAuth2, OAuth2Password
 from asgard_assets.ingest.api.source.secrets import Redactor, Secret, expand, resolve

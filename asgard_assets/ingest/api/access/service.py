@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from asgard_assets.ingest.api.access.auth import Credentials, Issuer
 from asgard_assets.ingest.api.http.messages import Refused, TransportError, Unreachable
 from asgard_assets.ingest.api.http.tls import WireSecrets
-from asgard_assets.ingest.api.rate.budget import Budget, Lease, Seen
+from asgard_assets.ingest.api.rate.budget import Budget
+from asgard_assets.ingest.api.rate.lease import Lease, Observed
 from asgard_assets.ingest.api.source.secrets import Secret
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class JobService:
         if not self._known(request):
             return web.Response(status=403)
         asked = json.loads(await request.read())
-        lease = await self._budget.lease(asked["want"], Seen(**asked["seen"]) if asked["seen"] else None)
+        lease = await self._budget.lease(asked["want"], Observed(**asked["seen"]) if asked["seen"] else None)
         return web.json_response(lease.__dict__)
 
 
@@ -183,7 +184,7 @@ class ServiceClient:
     async def wire(self) -> WireSecrets:
         return WireSecrets.from_wire(await self._post("wire", {}))
 
-    async def lease(self, want: int, seen: Seen | None) -> Lease:
+    async def lease(self, want: int, seen: Observed | None) -> Lease:
         return Lease(**await self._post("lease", {"want": want, "seen": seen.__dict__ if seen else None}))
 
     async def _post(self, path: str, question: dict[str, Any]) -> dict[str, Any]:

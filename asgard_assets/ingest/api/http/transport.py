@@ -19,7 +19,7 @@ from asgard_assets.ingest.api.http.messages import (
     Unsendable,
     joined,
 )
-from asgard_assets.ingest.api.http.tls import WireSecrets, context, wire_secrets
+from asgard_assets.ingest.api.http.tls import WireSecrets, context
 from asgard_assets.ingest.api.source.models import ApiSource
 
 if TYPE_CHECKING:
@@ -43,16 +43,6 @@ class Transport(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-
-
-def transport(source: ApiSource, secrets: WireSecrets | None = None) -> Transport:
-    """The client that the source's `transport.type` names. Without `secrets`, they are resolved here."""
-    secrets = wire_secrets(source) if secrets is None else secrets
-    if source.transport.type == "native":
-        from asgard_assets.ingest.api.http.native import NativeTransport
-
-        return NativeTransport(source, secrets)
-    return AiohttpTransport(source, secrets)
 
 
 def own_headers() -> dict[str, str]:

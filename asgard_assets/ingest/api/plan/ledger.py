@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.ingest.api.plan.rendering import fingerprint
 from asgard_assets.ingest.api.plan.requests import PLAN_COLUMNS, PlanFiles
-from asgard_assets.ingest.api.plan.resume import Note, usable_files
+from asgard_assets.ingest.api.plan.resume import EarlierRun, usable_files
 from asgard_assets.ingest.api.source.forms import Rows
 from asgard_assets.ingest.api.source.models import ApiSource, Mode
 from asgard_assets.ingest.api.table.bronze import RETRYABLE
@@ -39,7 +39,7 @@ _DOUBLE_DIGITS = 15
 
 
 @dataclass(frozen=True)
-class Plan:
+class RequestPlan:
     """Requests to send by day, rows carried over by day, and each day's mode and epoch."""
 
     send: Mapping[str, int]
@@ -103,12 +103,12 @@ def plan_rows(
     rows_from: str | None = None,
     limit: int | None = None,
     tasks: int = 1,
-    left: Sequence[Note] = (),
-) -> Plan:
+    earlier: Sequence[EarlierRun] = (),
+) -> RequestPlan:
     """Write the plan's Parquet files into the staging folder, and carry over what need not be sent.
 
     `limit`: no more requests a day. `rows_from`: Parquet files (a glob) that stand in for the source's own rows,
-    with or without `ds`. `left`: killed runs whose successes count. At most `tasks` tasks get requests.
+    with or without `ds`. `earlier`: killed runs whose successes count. At most `tasks` tasks get requests.
     Raises SourceError where a table that is read does not exist, ConfigError where the query is wrong.
     """
     assert source.rows is not None
@@ -126,7 +126,7 @@ def plan_rows(
                 table = lake.table(source.sink.stage, source.sink.name)
                 there = {field.name for field in table.schema().fields} if table else set()
                 carried[day] += _carry(connection, staging, day, published, there, "carried")
-            if found := usable_files(lake, staging, left, day, epochs[day]):
+            if found := usable_files(lake, staging, earlier, day, epochs[day]):
                 listed = f"read_parquet([{', '.join(map(quoted, found))}], hive_partitioning = true)"
                 carried[day] += _carry(connection, staging, day, listed, staging.schema.names, "left")
             if chosen[day] == "refresh" and source.conditional:
@@ -139,7 +139,7 @@ def plan_rows(
             send[day] = _one(connection, "select count(*) from todo")
             query = f"select {', '.join(PLAN_COLUMNS)} from todo order by length(row_key), row_key"
             files.add(connection.execute(query).to_arrow_reader(files.batch_rows(send[day])))
-        return Plan(send, carried, chosen, epochs, files.tasks)
+        return RequestPlan(send, carried, chosen, epochs, files.tasks)
 
 
 def _keeper(lake: Lake, staging: Staging) -> Lake:

@@ -17,13 +17,13 @@ from dataclasses import asdict, dataclass
 from asgard_assets.ingest.api.source.models import ApiSource, Mode
 from asgard_assets.lake import DS, Lake, Staging
 
-WAYMARKS = "_walks"  # inside the staging folder: how far walks got
+WALKS = "_walks"  # inside the staging folder: how far walks got
 _NOTES = "_runs"
 _NOT_WHAT_IS_SENT = {"execution", "limits", "retry", "transport", "quality"}
 
 
 @dataclass(frozen=True)
-class Note:
+class EarlierRun:
     """A run that began: `seen` is each day's transaction number, `identity` what it sends and keeps."""
 
     token: str
@@ -45,7 +45,7 @@ def identity(source: ApiSource, staging: Staging) -> str:
 def announce(lake: Lake, source: ApiSource, staging: Staging, epochs: Mapping[str, int], run_id: str) -> None:
     """Leave a note for whoever comes after this run, should it be killed."""
     token = staging.path.rsplit("/", 1)[1]
-    note = Note(token, run_id, time.time(), identity(source, staging), dict(staging.seen), dict(epochs))
+    note = EarlierRun(token, run_id, time.time(), identity(source, staging), dict(staging.seen), dict(epochs))
     folder = _notes(lake, staging)
     lake.filesystem.create_dir(folder, recursive=True)
     # Where the write is cut short, the run has sent nothing yet: a note that cannot be read is dropped.
@@ -53,7 +53,9 @@ def announce(lake: Lake, source: ApiSource, staging: Staging, epochs: Mapping[st
         file.write(json.dumps(asdict(note)).encode())
 
 
-def leftovers(lake: Lake, source: ApiSource, staging: Staging, run_id: str, mode: Mode) -> list[Note]:
+def earlier_runs(
+    lake: Lake, source: ApiSource, staging: Staging, run_id: str, mode: Mode
+) -> list[EarlierRun]:
     """Runs whose successes this one may take over, day by day as `usable_files` says. Tidies up on the way.
 
     Call it once `staging` has taken its transaction numbers: then a run that published after this look is
@@ -72,7 +74,7 @@ def leftovers(lake: Lake, source: ApiSource, staging: Staging, run_id: str, mode
 
 
 def usable_files(
-    lake: Lake, staging: Staging, notes: Sequence[Note], day: str, epoch: int, inside: str = ""
+    lake: Lake, staging: Staging, notes: Sequence[EarlierRun], day: str, epoch: int, inside: str = ""
 ) -> list[str]:
     """Result files of `day` that build on the same state of it, and belong to the same epoch.
 
@@ -99,7 +101,7 @@ def _fits(lake: Lake, staging: Staging, path: str) -> bool:
     return {field.name: field.type for field in schema} == wanted
 
 
-def _tidied(lake: Lake, staging: Staging, note: Note, published: set[str]) -> bool:
+def _tidied(lake: Lake, staging: Staging, note: EarlierRun, published: set[str]) -> bool:
     """Remove what is settled: the note of a run that published, the files of a run that never can."""
     own = folder_of(staging, note.token).removeprefix("s3://")
     if note.token not in published:
@@ -111,19 +113,19 @@ def _tidied(lake: Lake, staging: Staging, note: Note, published: set[str]) -> bo
             return False
         if _exists(lake, own):
             lake.filesystem.delete_dir(own)
-    elif _exists(lake, f"{own}/{WAYMARKS}"):
-        lake.filesystem.delete_dir(f"{own}/{WAYMARKS}")
+    elif _exists(lake, f"{own}/{WALKS}"):
+        lake.filesystem.delete_dir(f"{own}/{WALKS}")
     lake.filesystem.delete_file(f"{_notes(lake, staging)}/{note.token}.json")
     return True
 
 
-def _read(lake: Lake, staging: Staging) -> list[Note | None]:
+def _read(lake: Lake, staging: Staging) -> list[EarlierRun | None]:
     folder, notes = _notes(lake, staging), []
     for name in _names(lake, folder, ".json"):
         with lake.filesystem.open_input_stream(f"{folder}/{name}") as file:
             text = file.read()
         try:
-            notes.append(Note(**json.loads(text)))
+            notes.append(EarlierRun(**json.loads(text)))
         except (ValueError, TypeError):
             lake.filesystem.delete_file(f"{folder}/{name}")
     return notes

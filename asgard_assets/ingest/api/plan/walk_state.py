@@ -1,6 +1,6 @@
 """How far a walk through a list got: written beside its result files, so that a walk that was cut short goes on from there.
 
-A waymark stands between two pages. All items of the pages before it lie in the files that it names; what was
+A walk state stands between two pages. All items of the pages before it lie in the files that it names; what was
 written later is asked for again. So no item is lost and none comes twice.
 """
 
@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from asgard_assets.ingest.api.lists.pagination import Page
 from asgard_assets.ingest.api.lists.walk import Walk
-from asgard_assets.ingest.api.plan.resume import WAYMARKS, Note, folder_of, usable_files
+from asgard_assets.ingest.api.plan.resume import WALKS, EarlierRun, folder_of, usable_files
 from asgard_assets.ingest.api.source.forms import (
     CursorPagination,
     LinkPagination,
@@ -29,7 +29,7 @@ _PAGINATION: TypeAdapter[Any] = TypeAdapter(Pagination)
 
 
 @dataclass(frozen=True)
-class Waymark:
+class WalkState:
     """`page` is asked for next, None where the walk has ended; `start` is the cursor that the walk began with.
 
     `files` are relative to the staging folder and hold `rows` items.
@@ -45,7 +45,7 @@ class Waymark:
     rows: int
 
     @classmethod
-    def of(cls, walk: Walk, page: Page | None, start: Any, files: Sequence[str], rows: int) -> Waymark:
+    def of(cls, walk: Walk, page: Page | None, start: Any, files: Sequence[str], rows: int) -> WalkState:
         told = walk.pagination.model_dump(mode="json")
         asked = None if page is None else asdict(page)
         return cls(asked, told, walk.path, walk.items, walk.cursor, start, list(files), rows)
@@ -57,9 +57,9 @@ class Waymark:
         return None if self.page is None else Page(**self.page)
 
 
-def keep(lake: Lake, staging_path: str, day: str, mark: Waymark) -> None:
-    """Write the day's waymark in place of the last one."""
-    folder = f"{staging_path.removeprefix('s3://')}/{WAYMARKS}"
+def write_walk(lake: Lake, staging_path: str, day: str, mark: WalkState) -> None:
+    """Write the day's walk state in place of the last one."""
+    folder = f"{staging_path.removeprefix('s3://')}/{WALKS}"
     lake.filesystem.create_dir(folder, recursive=True)
     # On S3 a file appears as a whole; on a disk only a rename makes it so.
     target = f"{folder}/{day}.json" if lake.remote else f"{folder}/.{day}.json"
@@ -69,20 +69,20 @@ def keep(lake: Lake, staging_path: str, day: str, mark: Waymark) -> None:
         lake.filesystem.move(target, f"{folder}/{day}.json")
 
 
-def found(lake: Lake, staging_path: str, day: str) -> Waymark | None:
-    """The day's waymark; None where there is none that can be read."""
+def read_walk(lake: Lake, staging_path: str, day: str) -> WalkState | None:
+    """The day's walk state; None where there is none that can be read."""
     try:
         with lake.filesystem.open_input_stream(
-            f"{staging_path.removeprefix('s3://')}/{WAYMARKS}/{day}.json"
+            f"{staging_path.removeprefix('s3://')}/{WALKS}/{day}.json"
         ) as stream:
-            mark = Waymark(**json.loads(stream.read()))
+            mark = WalkState(**json.loads(stream.read()))
         _PAGINATION.validate_python(mark.pagination)
         return mark
     except (FileNotFoundError, ValueError, TypeError, ValidationError):
         return None
 
 
-def outlasts(source: ApiSource, mark: Waymark) -> bool:
+def outlasts(source: ApiSource, mark: WalkState) -> bool:
     """Whether the place still means the same in a later run.
 
     A token or an address that the API gave does. A count (`page`, `offset`) does where the list is that of a
@@ -93,41 +93,41 @@ def outlasts(source: ApiSource, mark: Waymark) -> bool:
     return mark.page is None or told or source.kind == "events"
 
 
-def settle(lake: Lake, staging: Staging, broken: Collection[str]) -> None:
+def set_aside_broken(lake: Lake, staging: Staging, broken: Collection[str]) -> None:
     """Set aside what walks that the API broke off had got: their days are not published, and their staged files go.
 
-    The waymarks of all others have served.
+    The walk states of all others have served.
     """
     base = staging.path.removeprefix("s3://")
     for day in staging.days:
-        mark = found(lake, staging.path, day)
+        mark = read_walk(lake, staging.path, day)
         if mark is None:
             continue
         if day not in broken:
-            lake.filesystem.delete_file(f"{base}/{WAYMARKS}/{day}.json")
+            lake.filesystem.delete_file(f"{base}/{WALKS}/{day}.json")
             continue
-        lake.filesystem.create_dir(f"{base}/{WAYMARKS}/{DS}={day}", recursive=True)
+        lake.filesystem.create_dir(f"{base}/{WALKS}/{DS}={day}", recursive=True)
         for name in mark.files:
-            lake.filesystem.copy_file(f"{base}/{name}", f"{base}/{WAYMARKS}/{name}")
+            lake.filesystem.copy_file(f"{base}/{name}", f"{base}/{WALKS}/{name}")
 
 
 def take_over(
     lake: Lake,
     source: ApiSource,
     staging: Staging,
-    left: Sequence[Note],
+    earlier: Sequence[EarlierRun],
     day: str,
     epoch: int,
     start: Any,
 ) -> None:
-    """Copy the furthest waymark of earlier runs, and its files, into this run's staging folder."""
-    best: tuple[Waymark, list[str]] | None = None
-    for note in left:
-        mark = found(lake, folder_of(staging, note.token), day)
+    """Copy the furthest walk state of earlier runs, and its files, into this run's staging folder."""
+    best: tuple[WalkState, list[str]] | None = None
+    for note in earlier:
+        mark = read_walk(lake, folder_of(staging, note.token), day)
         if mark is None or mark.start != start or not outlasts(source, mark):
             continue
         places = {}
-        for inside in ("", f"{WAYMARKS}/"):
+        for inside in ("", f"{WALKS}/"):
             for path in usable_files(lake, staging, [note], day, epoch, inside):
                 places[path.rsplit("/", 1)[1]] = path.removeprefix("s3://")
         names = [name.rsplit("/", 1)[1] for name in mark.files]
@@ -141,4 +141,4 @@ def take_over(
     files = [f"{DS}={day}/part-left-{number:05d}.parquet" for number in range(len(mark.files))]
     for name, new in zip(old, files, strict=True):
         lake.filesystem.copy_file(name, f"{base}/{new}")
-    keep(lake, staging.path, day, replace(mark, files=files))
+    write_walk(lake, staging.path, day, replace(mark, files=files))

@@ -11,10 +11,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
-from asgard_assets.ingest.api.rate.pacing import Clock, Sleep
+from asgard_assets.ingest.api.rate.lease import Clock, Lease, Observed, Sleep
 from asgard_assets.ingest.api.rate.quota import Quota
 
 HEADROOM = 0.985
@@ -34,40 +32,6 @@ _STEADY = 5.0  # seconds over which is counted what the API bears, once it does 
 _SLOW = 8.0  # requests a second that are tried without proof
 _EVEN_WINDOW = 10.0  # a quota over at most so many seconds is spread evenly, a longer one counted down
 _UNPACED = 10_000.0  # turns a second where nothing but a count limits
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What one worker saw since it last said so. `age` is how long ago the newest refused request was sent,
-    `hold` the longest Retry-After; the quota is that of the newest answer that told one, `quota_age` its age; `missed` turns came when the worker was busy."""
-
-    answered: int = 0
-    throttled: int = 0
-    age: float = 0.0
-    hold: float = 0.0
-    remaining: float | None = None
-    reset: float | None = None
-    limit: float | None = None
-    window: float | None = None
-    quota_age: float = 0.0
-    in_flight: int = 0
-    missed: int = 0
-
-
-@dataclass(frozen=True)
-class Lease:
-    """`count` turns, the first in `start` seconds, `gap` seconds apart; `free` where nothing limits yet."""
-
-    free: bool = False
-    start: float = 0.0
-    gap: float = 0.0
-    count: int = 0
-
-
-class Lessor(Protocol):
-    """Leases up to `want` turns; waits where they lie far ahead. `want` 0 only tells what was seen."""
-
-    async def lease(self, want: int, seen: Seen | None) -> Lease: ...
 
 
 class Budget:
@@ -95,7 +59,7 @@ class Budget:
         self._settled_at = float("-inf")
         self._count = _Countdown()
 
-    async def lease(self, want: int, seen: Seen | None) -> Lease:
+    async def lease(self, want: int, seen: Observed | None) -> Lease:
         if seen is not None:
             self._learn(seen)
         if self._rate() is None and self._count.left is None:
@@ -135,7 +99,7 @@ class Budget:
         ]
         return min((limit for limit in limits if limit is not None), default=None)
 
-    def _learn(self, seen: Seen) -> None:
+    def _learn(self, seen: Observed) -> None:
         now = self._clock()
         self._owed = min(self._owed + seen.missed, rate) if (rate := self._rate()) else 0.0
         self._answers.append((now, seen.answered, seen.throttled))
@@ -167,7 +131,7 @@ class Budget:
             good, refused = good + answered, refused + throttled
         return refused, refused / max(1, good + refused)
 
-    def _heed(self, now: float, seen: Seen) -> None:
+    def _heed(self, now: float, seen: Observed) -> None:
         quota = Quota(seen.remaining, seen.reset, seen.limit, seen.window)
         if quota.limit and quota.window and (quota.window <= _EVEN_WINDOW or quota.remaining is None):
             if self._told is None:

@@ -5,17 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 from asgard_assets.ingest.api.http.messages import Request, Response, Send, TransportError
+from asgard_assets.ingest.api.rate.lease import Clock, Lessor, Observed, Sleep
 from asgard_assets.ingest.api.rate.quota import Quota, quota, retry_after
-
-if TYPE_CHECKING:
-    from asgard_assets.ingest.api.rate.budget import Lessor, Seen
-
-Clock = Callable[[], float]
-Sleep = Callable[[float], Awaitable[None]]
 
 _WINDOW = 32
 _LATE = 0.025  # seconds that a request may leave after its turn; later it would add to others' turns
@@ -170,13 +164,11 @@ class Gate:
                 if not first.done():
                     first.set_exception(error)
 
-    def _seen(self) -> Seen | None:
-        from asgard_assets.ingest.api.rate.budget import Seen
-
+    def _seen(self) -> Observed | None:
         if not (self._answered or self._throttled or self._quota or self._missed):
             return None
         now, told = self._clock(), self._quota or Quota()
-        seen = Seen(
+        seen = Observed(
             max(self._answered, self._before),
             self._throttled,
             now - self._refused_sent if self._throttled else 0.0,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from asgard_assets.ingest.api.http.messages import Request, Response, Send, TransportError
-from asgard_assets.ingest.api.rate.pacing import Clock
+from asgard_assets.ingest.api.rate.lease import Clock
 
 _WINDOW = 20  # answers at least before anything changes
 _SHRINK, _GROW = 0.7, 1.1
@@ -23,7 +23,7 @@ _NOTICEABLE_SECONDS = 0.1
 
 
 @dataclass(slots=True)
-class Seen:
+class HostCounts:
     """How a host answered, over a whole task: tries, those without a usable answer, seconds of all and of the
     slowest."""
 
@@ -55,7 +55,7 @@ class Host:
         self._usual: float | None = None
         self._answers = self._bad = 0
         self._seconds = 0.0
-        self.seen = Seen()
+        self.seen = HostCounts()
 
     async def enter(self) -> None:
         """Wait for a place."""
@@ -125,7 +125,7 @@ class Pressure:
         name = urlsplit(url).netloc
         return self._hosts.get(name) or self._hosts.setdefault(name, self._new())
 
-    def seen(self) -> Iterator[tuple[str, Seen]]:
+    def seen(self) -> Iterator[tuple[str, HostCounts]]:
         """The hosts that were asked, the slowest first."""
         asked = [(name, host.seen) for name, host in self._hosts.items() if host.seen.tries]
         yield from sorted(asked, key=lambda pair: -pair[1].seconds / pair[1].tries)

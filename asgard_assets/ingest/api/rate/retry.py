@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 
 from asgard_assets.ingest.api.http.messages import Request, Response, Send, TransportError
-from asgard_assets.ingest.api.rate.pacing import Clock, Pause, Sleep
+from asgard_assets.ingest.api.rate.lease import Clock, Sleep
+from asgard_assets.ingest.api.rate.pacing import Pause
 from asgard_assets.ingest.api.rate.quota import retry_after
 from asgard_assets.ingest.api.source.models import Retry
 

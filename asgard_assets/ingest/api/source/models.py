@@ -94,7 +94,7 @@ class Retry(Model):
     deadline_seconds: float = Field(default=120, gt=0, description="No retry of a request starts after this.")
 
 
-class Limits(Model):
+class RateLimits(Model):
     """How much is sent at once, and how fast."""
 
     max_in_flight: int = Field(
@@ -181,7 +181,7 @@ class ApiSource(Model):
         default=(), description="Own middleware by import path `module:name`; runs at each try, before auth."
     )
     retry: Retry = Field(default=Retry(), description="When and how often a request is tried again.")
-    limits: Limits = Field(default=Limits(), description="How much is sent at once, and how fast.")
+    limits: RateLimits = Field(default=RateLimits(), description="How much is sent at once, and how fast.")
     transport: Wire = Field(default=Wire(), description="The HTTP client, its timeouts and connections.")
     execution: Execution = Field(default=Execution(), description="How Spark sends and writes.")
     sink: Sink = Field(description="Where the answers go.")

@@ -1,6 +1,6 @@
 """Batch plans: what a load will read, written down before it reads.
 
-Plan N of a source is an immutable file of JSON lines, gzipped: what it is, then each file as
+LoadPlan N of a source is an immutable file of JSON lines, gzipped: what it is, then each file as
 `[path, size, time, etag, ds]`. The commit that publishes a day
 carries N as the transaction number of `source/day`, and the plan says which number that day had before. So the
 plans that were committed for a day are exactly those on the chain that begins at the day's transaction number:
@@ -27,7 +27,7 @@ _HEAD_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoadPlan:
     """The files that load number `number` of a source reads, by day.
 
     `previous` is each day's transaction number when the plan was made (0: none): the commit may only follow
@@ -57,13 +57,13 @@ def write_plan(
     previous: Mapping[str, int],
     files: Mapping[str, Iterable[File]],
     replaces: bool = False,
-) -> Plan:
+) -> LoadPlan:
     """Write the source's next plan, atomically, under a number that no other plan has."""
     number = max([*plan_numbers(lake, source), *previous.values()], default=0)
     listed = {day: tuple(sorted(found)) for day, found in files.items()}
     while True:
         number += 1
-        plan = Plan(source, number, dict(previous), listed, replaces)
+        plan = LoadPlan(source, number, dict(previous), listed, replaces)
         if objects.write_once(lake, _path(source, number), _content(plan)):
             return plan
 
@@ -79,7 +79,7 @@ class PlanFile:
     replaces: bool
     _whole: bytes | None
 
-    def plan(self) -> Plan:
+    def plan(self) -> LoadPlan:
         """All of it."""
         content = self._whole
         if content is None:
@@ -88,7 +88,7 @@ class PlanFile:
         for path, size, modified_us, etag, day in rows_of(gzip.decompress(content).partition(b"\n")[2]):
             files.setdefault(day, []).append(File(path, size, modified_us, etag))
         listed = {day: tuple(found) for day, found in files.items()}
-        return Plan(self.source, self.number, self.previous, listed, self.replaces)
+        return LoadPlan(self.source, self.number, self.previous, listed, self.replaces)
 
 
 def open_plan(lake: Lake, source: str, number: int) -> PlanFile | None:
@@ -104,7 +104,7 @@ def open_plan(lake: Lake, source: str, number: int) -> PlanFile | None:
     return PlanFile(lake, source, number, told["previous"], told["replaces"], whole)
 
 
-def read_plan(lake: Lake, source: str, number: int) -> Plan | None:
+def read_plan(lake: Lake, source: str, number: int) -> LoadPlan | None:
     """Plan `number` with its files; None where its file is gone."""
     found = open_plan(lake, source, number)
     return found.plan() if found else None
@@ -135,7 +135,7 @@ def _path(source: str, number: int) -> str:
     return f"{folder(source)}/{number:08d}{_SUFFIX}"
 
 
-def _content(plan: Plan) -> bytes:
+def _content(plan: LoadPlan) -> bytes:
     told = {
         "previous": dict(plan.previous),
         "replaces": plan.replaces,

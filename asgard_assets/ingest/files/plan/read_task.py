@@ -17,7 +17,7 @@ from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.landing import File, Landing
 from asgard_assets.ingest.files.plan.quarantine import as_table, rows_of
 from asgard_assets.ingest.files.readers import Bad, Range, how_to_read, read_file
-from asgard_assets.ingest.files.shape.conform import Conformer, QueryError, Seen, Shape
+from asgard_assets.ingest.files.shape.conform import Conformer, ObservedTypes, QueryError, Shape
 from asgard_assets.ingest.files.source.models import ByColumn, FileSource
 from asgard_assets.lake import DS, Lake
 from asgard_assets.lake.statistics import without_floats
@@ -29,7 +29,7 @@ _PART_BYTES = 96 << 20
 
 
 @dataclass(frozen=True)
-class Task:
+class ReadTask:
     """What every Spark task is told."""
 
     landing: Landing
@@ -96,7 +96,7 @@ class Part:
 class Worker:
     """Handles pieces one after the other and gathers their rows into parts."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: ReadTask) -> None:
         self._task = task
         self._conformer = Conformer(task.source, task.shape, task.ingested_at)
         self._buffer: list[pa.Table] = []
@@ -115,7 +115,7 @@ class Worker:
             self._load_day = piece.ds
         task, file = self._task, piece.file
         outcome = Outcome(file.path, piece.ds, piece.part.start if piece.part else None)
-        seen, tables, bad, size = Seen(), list[Any](), list[Bad](), 0
+        seen, tables, bad, size = ObservedTypes(), list[Any](), list[Bad](), 0
         own: list[Part] = []
         try:
             how = how_to_read(
@@ -239,7 +239,7 @@ def _numbers(bad: list[Bad]) -> Any:
     return np.array([b.row for b in bad], "int64")
 
 
-def run_task(pieces: Iterable[str], task: Task) -> Iterator[str]:
+def run_task(pieces: Iterable[str], task: ReadTask) -> Iterator[str]:
     """Handle the pieces, each as `Piece.row` writes it, and yield outcomes and parts as JSON."""
     worker = Worker(task)
     for text in pieces:

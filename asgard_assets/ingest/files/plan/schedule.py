@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.landing import File, Landing
-from asgard_assets.ingest.files.plan.read_task import Outcome, Part, Piece, Task, run_task
+from asgard_assets.ingest.files.plan.read_task import Outcome, Part, Piece, ReadTask, run_task
 from asgard_assets.ingest.files.plan.splits import split
 from asgard_assets.ingest.files.readers import how_to_read, read_file
-from asgard_assets.ingest.files.shape.conform import Conformer, Seen, Shape
+from asgard_assets.ingest.files.shape.conform import Conformer, ObservedTypes, Shape
 from asgard_assets.ingest.files.shape.schema import evolve
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.ingest.files.source.query import QueryError
@@ -47,11 +47,11 @@ def sample(
     """Columns of a table that does not exist yet: declared ones, and what some rows of some files show, spread over
     all of them, each of a type that fits those files."""
     step = max(1, len(files) // source.sample_files)
-    sampled: list[Seen] = []
+    sampled: list[ObservedTypes] = []
     for file in files[::step][: source.sample_files]:
         # Each file by itself: what the first holds says nothing of the others.
         conformer, rows = Conformer(source, Shape(declared), now), 0
-        sampled.append(Seen())
+        sampled.append(ObservedTypes())
         try:
             how = how_to_read(file.path, source.format, source.compression, source.types == "text")
             for records in read_file(landing, file.path, how):
@@ -66,7 +66,7 @@ def sample(
 
 
 def read_pieces(
-    spark: Callable[[], SparkSession], task: Task, pieces: Sequence[Piece], driver_files: int
+    spark: Callable[[], SparkSession], task: ReadTask, pieces: Sequence[Piece], driver_files: int
 ) -> tuple[list[Outcome], list[Part], dict[str, pa.DataType]]:
     """All pieces, those again whose columns need another type or whose parts do not add up; and the columns then."""
     source, before = task.source, task.shape.fields
@@ -116,7 +116,7 @@ def read_pieces(
 
 
 def _read(
-    spark: Callable[[], SparkSession], task: Task, pieces: Sequence[Piece], driver_files: int
+    spark: Callable[[], SparkSession], task: ReadTask, pieces: Sequence[Piece], driver_files: int
 ) -> tuple[list[Outcome], list[Part]]:
     if not pieces:
         return [], []
@@ -132,7 +132,7 @@ def _read(
     return sorted(outcomes, key=lambda o: (o.ds, o.path, o.start or 0)), parts
 
 
-def _spark_job(spark: SparkSession, task: Task, pieces: Sequence[Piece]) -> Iterator[str]:
+def _spark_job(spark: SparkSession, task: ReadTask, pieces: Sequence[Piece]) -> Iterator[str]:
     rows, size, files, number = [], 0, 0, 0
     for piece in pieces:
         weight = piece.part.end - piece.part.start if piece.part else piece.file.size

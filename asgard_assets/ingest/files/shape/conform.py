@@ -49,7 +49,7 @@ class Conformed:
 
 
 @dataclass
-class Seen:
+class ObservedTypes:
     """What a file has: the type that each column was written with, the wider one that it would need, and the type of
     values that did not fit."""
 
@@ -68,7 +68,7 @@ class Conformer:
         self._began = bool(shape.fields)
         self._typed = source.types == "inferred" or source.format.type == "binary"
 
-    def conform(self, records: Records, file: File, seen: Seen) -> Conformed:
+    def conform(self, records: Records, file: File, seen: ObservedTypes) -> Conformed:
         """The records as rows of the table. Raises SourceError where the source fails on a new column or type, and
         where they cannot be brought into the table at all: one such file must not hold up the others."""
         import pyarrow as pa
@@ -90,7 +90,7 @@ class Conformer:
                 f"{file.path} cannot be brought into the table: {error}", source=file.path
             ) from error
 
-    def _conformed(self, records: Records, file: File, seen: Seen) -> Conformed:
+    def _conformed(self, records: Records, file: File, seen: ObservedTypes) -> Conformed:
         rescued: list[str | None] = [None] * len(records.rows)
         if self._source.sql:
             records, rescued = self._queried(records)
@@ -105,7 +105,7 @@ class Conformer:
         records: Records,
         rescued: list[str | None],
         file: File,
-        seen: Seen,
+        seen: ObservedTypes,
         unreadable: list[Bad] | None = None,
     ) -> Conformed:
         import pyarrow as pa
@@ -172,7 +172,7 @@ class Conformer:
         values: Any,
         rescued: list[str | None],
         file: File,
-        seen: Seen,
+        seen: ObservedTypes,
     ) -> pa.ChunkedArray | None:
         import pyarrow as pa
 
@@ -414,4 +414,4 @@ def _kept(records: Records, bad: list[Bad]) -> list[int]:
     return [i for i, row in enumerate(records.rows) if int(row) not in lost]
 
 
-__all__ = ["Conformed", "Conformer", "QueryError", "Seen", "Shape", "technical_fields"]
+__all__ = ["Conformed", "Conformer", "ObservedTypes", "QueryError", "Shape", "technical_fields"]

@@ -168,7 +168,7 @@ class Upsert(Model):
 Write = Annotated[Append | Overwrite | Upsert, Field(discriminator="type")]
 
 
-class Limits(Model):
+class BadDataLimits(Model):
     """How much may go to quarantine before a day is not published. What is above fails the day."""
 
     bad_files: int = Field(
@@ -321,7 +321,9 @@ class FileSource(Model):
         default="quarantine",
         description="A record that cannot be read: into quarantine/<name>, or as a row whose text is rescued.",
     )
-    limits: Limits = Field(default_factory=Limits, description="How much may go wrong before a day fails.")
+    limits: BadDataLimits = Field(
+        default_factory=BadDataLimits, description="How much may go wrong before a day fails."
+    )
     deps: tuple[tuple[str, ...], ...] = Field(default=(), description="Asset keys of what writes the files.")
     description: str
     columns: dict[str, Column] = Field(

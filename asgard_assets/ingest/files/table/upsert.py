@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settled:
+class Upserted:
     """A rewrite for `Lake.amend`: the live files that it was decided on, and what takes the place of some.
 
     Raises FencedError where another load changed the table since: which row is the newest must be decided anew.
@@ -39,7 +39,7 @@ class Settled:
         return self.instead
 
 
-def settle(lake: Lake, staging: Staging, write: Upsert, replaced: Set[str]) -> Settled:
+def replace_older(lake: Lake, staging: Staging, write: Upsert, replaced: Set[str]) -> Upserted:
     """Leave one staged row for each key, none where the table has a newer one; and say what the commit must rewrite.
 
     Rows of the files `replaced` leave the table in any case: the changed file says what is true now. Raises
@@ -72,7 +72,7 @@ def settle(lake: Lake, staging: Staging, write: Upsert, replaced: Set[str]) -> S
             _restage(db, lake, staging, staged)
             if live:
                 instead = _without_keys(db, lake, staging, write, live)
-    return Settled(staging.table, frozenset(part.path for part in live), instead)
+    return Upserted(staging.table, frozenset(part.path for part in live), instead)
 
 
 def _keys(write: Upsert, table: str) -> str:

@@ -1,0 +1,35 @@
+"""A job as each of its tasks gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from asgard_assets.ingest.api.access.service import Address
+from asgard_assets.ingest.api.source.models import ApiSource
+from asgard_assets.ingest.api.source.payload import Schema
+from asgard_assets.lake import Lake
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a task needs; pickled to it."""
+
+    source: ApiSource
+    lake: Lake
+    staging_path: str
+    schema: pa.Schema
+    base_url: str
+    service: Address | None
+    epochs: Mapping[str, int]
+    run_id: str
+    tasks: int
+    payload: Schema | None = None  # the typed payload's schema, where it is known
+    cursors: Mapping[str, Any] = field(default_factory=dict)  # by day, where an incremental walk begins
+    limit: int | None = None  # of a list's items, by day
+    pages: int | None = None  # of a list, by day
+    progress: bool = False  # whether somebody wants to know how far the tasks are
