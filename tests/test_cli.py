@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from asgard_assets.cli import app, dev, sql
+from asgard_assets.cli.main import app, dev, sql
 from asgard_assets.demo import alone, forget
 from asgard_assets.doctor import Finding, examine
 from asgard_assets.errors import ConfigError

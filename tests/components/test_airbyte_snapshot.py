@@ -96,7 +96,7 @@ def test_the_command_shows_the_difference_and_refuses_a_stale_snapshot_in_ci(fak
 
     syncs = fake.open(streams=("users", "orders"))
     folder = write_instance(fake.folder / "airbyte", syncs.registry.id)
-    monkeypatch.setattr("asgard_assets.components.airbyte.snapshot_folders", lambda: [folder])
+    monkeypatch.setattr("asgard_assets.components.airbyte.component.snapshot_folders", lambda: [folder])
     with serving(syncs) as url:
         monkeypatch.setenv("ASGARD_AIRBYTE_URL", url)
         stale = asgard("--check")

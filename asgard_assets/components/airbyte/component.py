@@ -305,7 +305,7 @@ def refresh_snapshot(folder: Path | None = None, *, write: bool = True) -> str:
 
 def snapshot_folders(root: Path = ROOT / "asgard_assets" / "defs") -> list[Path]:
     """Folders below `root` whose defs.yaml is an instance of this component."""
-    wanted = f"type: {AirbyteSyncs.__module__}.{AirbyteSyncs.__name__}"
+    wanted = f"type: {__package__}.{AirbyteSyncs.__name__}"
     return [path.parent for path in sorted(root.rglob("defs.yaml")) if wanted in path.read_text()]
 
 
