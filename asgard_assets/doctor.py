@@ -50,6 +50,9 @@ def examine() -> Iterator[Finding]:
         problem = "; ".join(f"ASGARD_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
         yield Finding("settings", problem, "correct the environment variable or the line in .env")
         return
+    except ConfigError as error:
+        yield Finding("settings", "a setting is wrong", str(error))
+        return
     yield Finding("settings", f"{settings.env}, lake at {settings.lake_root}")
     yield _calendar(settings)
     yield _java()

@@ -10,6 +10,7 @@ from pydantic import AliasChoices, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from asgard_assets.errors import ConfigError
+from asgard_assets.roots import checked_root
 
 ROOT = Path(__file__).resolve().parent.parent
 _LOCAL_START = date(2026, 10, 5)
@@ -84,6 +85,11 @@ class Settings(BaseSettings):
         return values
 
     @model_validator(mode="after")
+    def _every_engine_can_reach_the_data(self) -> Settings:
+        _ = self.lake_root, self.landing_root
+        return self
+
+    @model_validator(mode="after")
     def _some_day_is_in_the_calendar(self) -> Settings:
         start = self.partition_start or _LOCAL_START
         if self.partition_end is not None and self.partition_end <= start:
@@ -105,11 +111,15 @@ class Settings(BaseSettings):
 
     @property
     def lake_root(self) -> str:
-        return self.lake or str(self.home.absolute() / "lake")
+        """Where the tables are, as every engine takes it."""
+        return checked_root(self.lake or str(self.home.absolute() / "lake"), "ASGARD_LAKE")
 
     @property
     def landing_root(self) -> str:
-        return self.landing or str(self.home.absolute() / "landing")
+        """Where sources drop their files, as every engine takes it."""
+        return checked_root(
+            self.landing or str(self.home.absolute() / "landing"), "ASGARD_LANDING", "files are read from"
+        )
 
     @property
     def mlflow_tracking_uri(self) -> str:

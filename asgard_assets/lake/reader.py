@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urlparse
 
 from asgard_assets.errors import LakeError
+from asgard_assets.roots import checked_root
 from asgard_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ class LakeReader:
     root: str
     endpoint: str | None = None
     region: str = "us-east-1"
+
+    def __post_init__(self) -> None:
+        checked_root(self.root, "ASGARD_LAKE")
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Self:

@@ -97,9 +97,12 @@ def kubernetes_launcher(settings: Settings, cluster: Cluster | None = None) -> K
     cluster = cluster or Cluster.from_environment()
     exchange = cluster.exchange or f"{settings.lake_root}/_launcher"
     if not exchange.startswith("s3://"):
+        name, value = (
+            ("ASGARD_EXCHANGE", exchange) if cluster.exchange else ("ASGARD_LAKE", settings.lake_root)
+        )
         raise ConfigError(
-            f"ASGARD_LAUNCHER=kubernetes needs a lake that pods reach, but ASGARD_LAKE is {settings.lake_root!r}; "
-            "set ASGARD_LAKE=s3://bucket/prefix"
+            f"ASGARD_LAUNCHER=kubernetes needs a lake that pods reach, but {name} is {value!r}; "
+            f"set {name}=s3://bucket/prefix"
         )
     wanted = _names(cluster.pod_variables)
     if secret := [name for name in wanted if _SECRET.search(name)]:

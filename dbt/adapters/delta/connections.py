@@ -15,6 +15,7 @@ from dbt.config.profile import Profile
 
 from asgard_assets.lake import Lake
 from asgard_assets.lake.reader import load_duckdb_extensions, quoted
+from asgard_assets.roots import checked_root
 from asgard_assets.settings import Settings
 
 
@@ -39,10 +40,8 @@ class DeltaCredentials(DuckDBCredentials):
     def opened(self) -> Lake:
         """The lake of this profile; where it names none, that of the settings (ASGARD_LAKE)."""
         settings = Settings()
-        root = self.lake or settings.lake_root
-        if not root.startswith("s3://"):
-            root = os.path.abspath(os.path.expanduser(root))
-        return Lake(root.rstrip("/"), settings.s3_endpoint, settings.s3_region)
+        root = checked_root(self.lake, "lake of the dbt profile") if self.lake else settings.lake_root
+        return Lake(root, settings.s3_endpoint, settings.s3_region)
 
 
 class DeltaConnectionManager(DuckDBConnectionManager):

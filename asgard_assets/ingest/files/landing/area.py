@@ -15,23 +15,14 @@ from datetime import UTC, datetime
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
-from asgard_assets.errors import ConfigError, SourceError
+from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.source.models import ByFolder, FileSource
 from asgard_assets.lake import Lake
+from asgard_assets.roots import checked_root
 from asgard_assets.settings import Settings
 
 if TYPE_CHECKING:
     from pyarrow import fs as pafs
-
-_NOT_YET = {
-    "abfs": "Azure Blob",
-    "abfss": "Azure Blob",
-    "wasbs": "Azure Blob",
-    "az": "Azure Blob",
-    "gs": "GCS",
-}
-"""Stores that go through this same seam once the suite runs on them."""
-
 
 _NAMES_BYTES, _NAME_BYTES = 12 << 20, 57
 """Names of one folder held at once, and what each of them is besides its letters."""
@@ -68,13 +59,7 @@ class Landing:
     region: str = "us-east-1"
 
     def __post_init__(self) -> None:
-        scheme, separator, _ = self.root.partition("://")
-        if separator and scheme != "s3":
-            where = _NOT_YET.get(scheme, scheme)
-            raise ConfigError(
-                f"{self.root}: files are read from a local folder or s3://, not yet from {where}; correct the "
-                "setting ASGARD_LANDING"
-            )
+        checked_root(self.root, "ASGARD_LANDING", "files are read from")
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Landing:
