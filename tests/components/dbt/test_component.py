@@ -73,7 +73,7 @@ def test_a_load_with_a_current_manifest_runs_no_dbt():
     prepare(PROJECT)
     code = (
         "import sys\n"
-        "from tests.components.test_dbt import definitions, PROJECT\n"
+        "from tests.components.dbt.test_component import definitions, PROJECT\n"
         "import subprocess; subprocess.run = None\n"
         "definitions(PROJECT)\n"
         "print(sorted({'dbt.cli', 'dbt.parser', 'duckdb', 'deltalake'} & set(sys.modules)))\n"

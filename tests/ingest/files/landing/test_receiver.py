@@ -19,8 +19,8 @@ from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.landing.notices import notices_of, read_notices
 from asgard_assets.ingest.files.landing.receiver import MESSAGE_BYTES, Receiver, application
 from asgard_assets.settings import Settings
-from tests.ingest.files.test_notices import DAYS, event, source
-from tests.ingest.files.test_s3 import store
+from tests.ingest.files.landing.test_notices import DAYS, event, source
+from tests.ingest.files.landing.test_s3 import store
 from tests.servers.builds import free_port
 
 TOKEN = "0123456789abcdef"
