@@ -12,8 +12,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from asgard_assets.errors import ConfigError, SourceError
+from asgard_assets.ingest.files.landing import area as landing
 from asgard_assets.ingest.files.landing.area import Landing, walk
-from asgard_assets.ingest.files.landing.area import area as landing
 from asgard_assets.ingest.files.plan.listing import batch_hash, file_states, scan, watermark
 from asgard_assets.ingest.files.plan.load_plan import write_plan
 from asgard_assets.ingest.files.plan.manifest import open_manifest
