@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,6 +15,7 @@ from asgard_assets.roots import checked_root
 
 ROOT = Path(__file__).resolve().parent.parent
 _LOCAL_START = date(2026, 10, 5)
+LOCAL_AIRBYTE_USER = "asgard"
 
 
 class Settings(BaseSettings):
@@ -120,6 +122,13 @@ class Settings(BaseSettings):
         return checked_root(
             self.landing or str(self.home.absolute() / "landing"), "ASGARD_LANDING", "files are read from"
         )
+
+    def local_airbyte_token(self, url: str) -> Path | None:
+        """File in which the local Airbyte server at this address keeps its token; None for other machines."""
+        place = urlsplit(url)
+        if place.hostname not in ("127.0.0.1", "localhost", "::1"):
+            return None
+        return self.cache / "airbyte" / f"token-{place.port or 80}"
 
     @property
     def mlflow_tracking_uri(self) -> str:

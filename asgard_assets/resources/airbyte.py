@@ -10,7 +10,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from dagster_airbyte.resources import (
 from pydantic import Field
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.settings import Settings
+from asgard_assets.settings import LOCAL_AIRBYTE_USER, Settings
 
 CLOUD_UI = "https://cloud.airbyte.com"
 ACTIVE = ("pending", "running", "incomplete")
@@ -49,6 +49,8 @@ class Client(AirbyteClient):
 
     patience_seconds: float = 600
     ui_url: str = ""
+    token_file: Path | None = None
+    """Where the local development server keeps its token, which is a new one after each start."""
 
     def get_attempt(self, job_id: int) -> Mapping[str, Any]:
         """The job's last attempt, with figures by stream, failures and log. Raises dg.Failure without it."""
@@ -153,6 +155,13 @@ class Client(AirbyteClient):
             if status not in ACTIVE:
                 raise JobEnded(f"Airbyte job {job_id} {status}", details)
 
+    def _get_session(self, include_additional_request_headers: bool) -> requests.Session:
+        session = super()._get_session(include_additional_request_headers)
+        if self.token_file:
+            with suppress(FileNotFoundError):  # no local server runs: the address is another Airbyte's
+                session.auth = (LOCAL_AIRBYTE_USER, self.token_file.read_text())
+        return session
+
     def _single_request(
         self,
         method: str,
@@ -176,11 +185,11 @@ class Client(AirbyteClient):
                 continue
             if (
                 response.status_code == 401
-                and self.client_id
+                and (self.client_id or self.token_file)
                 and include_additional_request_headers
                 and not renewed
             ):
-                # A restarted server may have forgotten the token that it gave.
+                # A restarted server may have forgotten the token that it gave, or made a new one.
                 self._access_token_value, renewed = None, True
                 continue
             if response.status_code in _AGAIN:
@@ -229,6 +238,12 @@ class Workspace(AirbyteWorkspace):
         given["rest_api_base_url"] = self.rest_api_base_url or public
         given["configuration_api_base_url"] = self.configuration_api_base_url or config
         given["ui_url"] = ui
+        if not (self.cloud or self.client_id or self.username):
+            files = {
+                Settings().local_airbyte_token(given[f"{api}_api_base_url"])
+                for api in ("rest", "configuration")
+            }
+            given["token_file"] = files.pop() if len(files) == 1 else None
         for name in ("client_id", "client_secret", "username", "password"):
             given[name] = _secret(name, given[name])
         with beta_accepted():

@@ -198,7 +198,7 @@ def test_a_low_code_source_is_defined_connected_and_synced_incrementally_through
         return finished(airbyte, airbyte.jobs.create_job(request=wanted).job_response.job_id)
 
     with running(tmp_path, *arguments) as server:
-        airbyte = client(server.url)
+        airbyte = client(server.url, bearer_auth=server.token())
         (workspace,) = airbyte.workspaces.list_workspaces(
             request=api.ListWorkspacesRequest()
         ).workspaces_response.data
@@ -271,7 +271,7 @@ def test_a_low_code_source_is_defined_connected_and_synced_incrementally_through
         assert {(str(row["date"]), row["ticket_id"]) for row in first} == tickets(demo_api, days)
     # Another process: what was made is still there, and so is the state.
     with running(tmp_path, *arguments) as server:
-        airbyte = client(server.url)
+        airbyte = client(server.url, bearer_auth=server.token())
         again = sync(airbyte, connection.connection_id)
         assert again.status == models.JobStatusEnum.SUCCEEDED
         assert 0 <= again.rows_synced < len(first), (
@@ -291,7 +291,7 @@ def test_a_low_code_source_is_defined_connected_and_synced_incrementally_through
 def test_faker_is_made_with_the_clients_own_model_of_its_configuration(tmp_path):
     (tmp_path / "empty.yaml").write_text("name: empty\nconnections: []\n")
     with running(tmp_path, "--workspace", str(tmp_path / "empty.yaml")) as server:
-        airbyte = client(server.url)
+        airbyte = client(server.url, bearer_auth=server.token())
         source = airbyte.sources.create_source(
             request=models.SourceCreateRequest(
                 name="people",

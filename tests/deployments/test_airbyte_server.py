@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.settings import ROOT
+from asgard_assets.settings import ROOT, Settings
 from deployments.local.airbyte.install import CONNECTORS, command, environment, install
 from tests.fakes.airbyte import Fake, load
 
@@ -53,9 +53,17 @@ class Server:
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, method=method)
+        request = urllib.request.Request(self.url + path, data, self.bearer(), method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
+
+    def token(self) -> str:
+        path = Settings().local_airbyte_token(self.url)
+        assert path is not None
+        return path.read_text() if path.exists() else ""
+
+    def bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token()}"}
 
     def job(self, job_id: int) -> dict[str, Any]:
         return self.call("GET", f"{PUBLIC}/jobs/{job_id}")
@@ -76,8 +84,8 @@ class Server:
 
 
 @contextmanager
-def running(folder: Path, *arguments: str) -> Iterator[Server]:
-    server = Server(folder, *arguments)
+def running(folder: Path, *arguments: str, url: str = "") -> Iterator[Server]:
+    server = Server(folder, *arguments, url=url)
     try:
         yield server
     finally:

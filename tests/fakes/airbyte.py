@@ -115,7 +115,7 @@ def run(syncs: Syncs) -> Job:
 @contextmanager
 def serving(syncs: Syncs, port: int = 0, login: Login | None = None) -> Iterator[str]:
     """The server's address, for as long as the block runs."""
-    server = listen(syncs, port, login)
+    server = listen(syncs, port, login or Login())
     syncs.resume()
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

@@ -13,34 +13,28 @@ from urllib.parse import urlencode
 from pydantic import ValidationError
 
 from deployments.local.airbyte import shapes
+from deployments.local.airbyte.door import Refused
 from deployments.local.airbyte.jobs import Job
 from deployments.local.airbyte.login import Login
+from deployments.local.airbyte.manifest import INJECTED, LOW_CODE, UnsafeManifest
 from deployments.local.airbyte.protocol import ConnectorError
-from deployments.local.airbyte.registry import LOW_CODE, Declared, Destination, Link, Source
+from deployments.local.airbyte.registry import Declared, Destination, Link, Source
 from deployments.local.airbyte.syncs import Conflict, Paused, Syncs
-from deployments.local.airbyte.workspace import INJECTED, Stream, identity
+from deployments.local.airbyte.workspace import Stream, identity
 
 NOTICE = "Asgard's development server: it answers as Airbyte does, but it is not Airbyte."
 PUBLIC, CONFIG = "/api/public/v1", "/api/v1"
 MOST_LOG_LINES = 1000
 
 
-class Refused(Exception):
-    """An answer that is not 2xx."""
-
-    def __init__(self, status: HTTPStatus, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-
-
 class Api:
     """`answer` is the whole interface: a request in, a JSON value (None: no content) out; raises Refused."""
 
-    def __init__(self, syncs: Syncs, base_url: str, login: Login | None = None) -> None:
+    def __init__(self, syncs: Syncs, base_url: str, login: Login) -> None:
         self._syncs = syncs
         self._registry = syncs.registry
         self._base_url = base_url
-        self._login = login or Login()
+        self._login = login
         lowcode = f"{PUBLIC}/workspaces/([^/]+)/definitions/declarative_sources"
         self._open = {"/", "/health", f"{CONFIG}/health", f"{PUBLIC}/health", f"{PUBLIC}/applications/token"}
         self._routes: list[tuple[str, re.Pattern[str], Callable[..., Any]]] = [
@@ -85,7 +79,11 @@ class Api:
         self, method: str, path: str, query: Mapping[str, Sequence[str]], body: Any, authorization: str = ""
     ) -> Any:
         if path not in self._open and not self._login.admits(authorization):
-            raise Refused(HTTPStatus.UNAUTHORIZED, "no valid login was sent with the request")
+            raise Refused(
+                HTTPStatus.UNAUTHORIZED,
+                "no valid login: who started this server finds its token in ~/.cache/asgard/airbyte/token-PORT; "
+                "send it as password of the user asgard",
+            )
         known = False
         for allowed, pattern, handler in self._routes:
             if match := pattern.match(path):
@@ -143,7 +141,10 @@ class Api:
             raise Refused(
                 HTTPStatus.UNPROCESSABLE_ENTITY, f"the configuration does not fit {command}: {problem}"
             )
-        made = self._registry.add_source(str(_field(body, "name")), command, config, definition)
+        try:
+            made = self._registry.add_source(str(_field(body, "name")), command, config, definition)
+        except UnsafeManifest as error:
+            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
         return shapes.source(made, self._registry.id)
 
     def _delete_source(self, query: Any, body: Any, source_id: str) -> None:
@@ -183,7 +184,11 @@ class Api:
         manifest = _field(body, "manifest")
         if not isinstance(manifest, dict) or not manifest.get("streams"):
             raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "manifest must be an object that has streams")
-        return shapes.definition(self._registry.add_definition(str(_field(body, "name")), manifest))
+        try:
+            made = self._registry.add_definition(str(_field(body, "name")), manifest)
+        except UnsafeManifest as error:
+            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+        return shapes.definition(made)
 
     # Connections -----------------------------------------------------------------------------------------
 

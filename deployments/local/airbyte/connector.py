@@ -17,9 +17,16 @@ from typing import IO, Any
 
 from deployments.local.airbyte import protocol
 from deployments.local.airbyte.files import Log, write_private
+from deployments.local.airbyte.manifest import LOW_CODE
 from deployments.local.airbyte.protocol import ConnectorError, Message
 
-LEASH, CLOCK = (Path(__file__).with_name(name) for name in ("leash.py", "clock.py"))
+LEASH, CLOCK, GUARD = (Path(__file__).with_name(name) for name in ("leash.py", "clock.py", "guard.py"))
+INHERITED = frozenset(
+    ("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
+    + ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    + ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+)
+"""What a connector gets of the server's environment, `LC_*` too: no secrets of the lake or of other sources."""
 Keep = Callable[[Mapping[str, Any]], None]
 """Keeps the configuration that a connector sends back: one whose token serves once tells the next one so."""
 _CHUNK = 1 << 16
@@ -59,19 +66,13 @@ class Connector:
         self._cut = False
         self._ending = threading.Lock()
         self._limits = limits or Limits()
-        python = command.with_name("python")
-        if now and not python.exists():
-            raise ConnectorError(
-                f"{self.name}: no `python` beside it that could hold its clock: leave out `now`"
-            )
-        clock = [str(python), "-P", str(CLOCK), now.isoformat()] if now else []
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(LEASH), *clock, str(command), *arguments],
+            [sys.executable, "-I", "-S", str(LEASH), *_wrapped(command, now), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=folder,
-            env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"} | ({"TZ": "UTC"} if now else {}),
+            env=_environment() | ({"TZ": "UTC"} if now else {}),
             start_new_session=True,
         )
         self.pid = self._process.pid
@@ -221,6 +222,23 @@ def _one(
     if len(found) != 1:
         raise ConnectorError(f"{command.name}: `{arguments[0]}` gave {len(found)} answers instead of one")
     return found[0]
+
+
+def _wrapped(command: Path, now: datetime | None) -> list[str]:
+    """The command, under the guard if it is the low-code connector, and under a clock if it has one."""
+    guarded = command.name == LOW_CODE
+    python = command.with_name("python")
+    if (now or guarded) and not python.exists():
+        cure = "leave out `now`" if now else "use the one of connectors.lock"
+        raise ConnectorError(f"{command.name}: no `python` beside it that could run it: {cure}")
+    clock = [str(CLOCK), now.isoformat()] if now else []
+    guard = [str(GUARD)] if guarded else []
+    return [*([str(python), "-P"] if clock or guard else []), *clock, *guard, str(command)]
+
+
+def _environment() -> dict[str, str]:
+    kept = {n: v for n, v in os.environ.items() if n.upper() in INHERITED or n.startswith("LC_")}
+    return {**kept, "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def _signal(number: int) -> str:

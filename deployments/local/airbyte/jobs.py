@@ -54,6 +54,9 @@ class Store:
 
     def __init__(self, folder: Path, landing: Path) -> None:
         self._folder = folder
+        folder.mkdir(
+            mode=0o700, parents=True, exist_ok=True
+        )  # configurations, states and logs may hold secrets
         for name in ("jobs", "connections", "commits", "logs", "catalogs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         self.recover()

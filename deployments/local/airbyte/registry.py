@@ -19,9 +19,8 @@ import orjson
 
 from deployments.local.airbyte.files import write
 from deployments.local.airbyte.formats import Format
-from deployments.local.airbyte.workspace import INJECTED, LANDING, Stream, Workspace, identity
-
-LOW_CODE = "source-declarative-manifest"
+from deployments.local.airbyte.manifest import INJECTED, LOW_CODE, check
+from deployments.local.airbyte.workspace import LANDING, Stream, Workspace, identity
 
 
 class Declared(Exception):
@@ -106,6 +105,8 @@ class Registry:
         return dict(self.connections)
 
     def add_source(self, name: str, command: str, config: Mapping[str, Any], definition_id: str) -> Source:
+        """Raises UnsafeManifest."""
+        check(command, config)
         source = Source(_new(), name, command, dict(config), definition_id, int(time.time()))
         return self._add("sources", self.sources, source)
 
@@ -116,6 +117,8 @@ class Registry:
         return self._add("destinations", self.destinations, made)
 
     def add_definition(self, name: str, manifest: Mapping[str, Any]) -> Definition:
+        """Raises UnsafeManifest."""
+        check(LOW_CODE, {INJECTED: manifest})
         return self._add("definitions", self.definitions, Definition(_new(), name, dict(manifest)))
 
     def add_connection(self, connection: Link) -> Link:
@@ -161,11 +164,12 @@ class Registry:
                 write(self._folder / "sources" / f"{source_id}.json", _plain(changed))
 
     def command_of(self, source_id: str) -> tuple[str, dict[str, Any]]:
-        """(connector, configuration) of a source."""
+        """(connector, configuration) of a source. Raises UnsafeManifest: all that is run passes here."""
         source = self.sources[source_id]
         config = source.config
         if made := self.definitions.get(source.definition_id):
             config = {**config, INJECTED: made.manifest}
+        check(Path(source.command).name, config)
         return source.command, config
 
     def _add(self, kind: str, known: dict[str, Any], made: Any) -> Any:

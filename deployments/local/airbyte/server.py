@@ -2,8 +2,8 @@
 
     python -m deployments.local.airbyte.server --port 8001 --landing DIR --state DIR --date 2026-10-05
 
-It listens on 127.0.0.1 alone, lets everybody in unless it is given a login, and ends with the process named by
-`--parent`. Killed at any moment it leaves the landing files of finished syncs and of checkpoints, whole, and
+It listens on 127.0.0.1 alone, lets in who has the token that it makes at its start, and ends with the process
+named by `--parent`. Killed at any moment it leaves the landing files of finished syncs and of checkpoints, whole, and
 nothing else; started again it takes up the jobs that were running, each from its last checkpoint.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -28,11 +29,13 @@ import orjson
 
 from asgard_assets.errors import AsgardError
 from asgard_assets.settings import Settings
-from deployments.local.airbyte.api import NOTICE, Api, Refused
+from deployments.local.airbyte import door
+from deployments.local.airbyte.api import NOTICE, Api
 from deployments.local.airbyte.connector import ConnectorError, Limits
+from deployments.local.airbyte.door import Refused
 from deployments.local.airbyte.install import command
 from deployments.local.airbyte.jobs import Store
-from deployments.local.airbyte.login import Login
+from deployments.local.airbyte.login import Login, shown
 from deployments.local.airbyte.registry import Registry
 from deployments.local.airbyte.syncs import Syncs
 from deployments.local.airbyte.workspace import DEFAULT, Workspace
@@ -47,14 +50,14 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server_version = "asgard-airbyte-development"
+    timeout = 60  # seconds between two bytes of a request, and of an idle connection
     api: Api
 
     def _answer(self) -> None:
         url = urlsplit(self.path)
-        size = int(self.headers.get("Content-Length") or 0)
-        content = self.rfile.read(size)
         status, value = HTTPStatus.OK, None
         try:
+            content = self._content(url.path)
             body = _body(self.headers.get("Content-Type") or "", content)
             login = self.headers.get("Authorization") or ""
             value = self.api.answer(self.command, url.path, parse_qs(url.query), body, login)
@@ -71,8 +74,23 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))
+        if status == HTTPStatus.UNAUTHORIZED:  # a browser that follows a link to a job asks for the token
+            self.send_header(
+                "WWW-Authenticate", 'Basic realm="local Airbyte: user asgard, password its token"'
+            )
         self.end_headers()
         self.wfile.write(answer)
+
+    def _content(self, path: str) -> bytes:
+        """The request's body. Raises Refused, and ends the connection, where the request is not listened to."""
+        try:
+            size = door.length(self.headers)
+            content = self.rfile.read(size)
+            door.check(self.command, path, self.headers)
+        except (Refused, OSError):
+            self.close_connection = True
+            raise
+        return content
 
     do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _answer  # noqa: N815
 
@@ -91,7 +109,7 @@ def _problem(status: HTTPStatus, detail: str) -> dict[str, Any]:
     return {"status": int(status), "title": status.phrase, "detail": detail, "message": detail}
 
 
-def listen(syncs: Syncs, port: int = 0, login: Login | None = None) -> ThreadingHTTPServer:
+def listen(syncs: Syncs, port: int, login: Login) -> ThreadingHTTPServer:
     """A server that is bound but does not serve yet; port 0 takes a free one."""
     handler = type("BoundHandler", (Handler,), {})
     server = ThreadingHTTPServer((HOST, port), handler)
@@ -100,9 +118,13 @@ def listen(syncs: Syncs, port: int = 0, login: Login | None = None) -> Threading
     return server
 
 
-def serve(syncs: Syncs, port: int, parent: int | None = None, login: Login | None = None) -> None:
+def serve(syncs: Syncs, port: int, parent: int | None = None) -> None:
     """Serve until a signal, or until the parent process is gone."""
-    server = listen(syncs, port, login)
+    token = secrets.token_urlsafe(32)
+    server = listen(syncs, port, Login.of(token))
+    url = f"http://{HOST}:{server.server_address[1]}"
+    token_file = Settings().local_airbyte_token(url)
+    assert token_file
 
     def stop(*_: object) -> None:
         # shutdown() waits for the loop, which this handler has interrupted: so from another thread.
@@ -114,9 +136,10 @@ def serve(syncs: Syncs, port: int, parent: int | None = None, login: Login | Non
         threading.Thread(target=_follow, args=(parent, stop), daemon=True).start()
     syncs.resume()
     threading.Thread(target=_discover, args=(syncs,), daemon=True).start()
-    log.info("http://%s:%d: %s", HOST, server.server_address[1], NOTICE)
+    log.info("%s, token in %s: %s", url, token_file, NOTICE)
     try:
-        server.serve_forever(poll_interval=0.1)
+        with shown(token, token_file):  # the port is taken already, so no other server's token is overwritten
+            server.serve_forever(poll_interval=0.1)
     finally:
         syncs.stop()
         server.server_close()
@@ -172,8 +195,6 @@ def main() -> int:
     parser.add_argument(
         "--connectors", type=Path, action="append", default=[], help="folder with more `source-*` commands"
     )
-    for name in ("username", "password", "client-id", "client-secret"):
-        parser.add_argument(f"--{name}", default="", help="let in only who shows it; default: everybody")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="airbyte: %(message)s", stream=sys.stdout)
     try:
@@ -182,7 +203,8 @@ def main() -> int:
 
         @cache
         def resolve(source: str) -> Path:
-            return folder / source if "/" in source else command(source, folders=tuple(arguments.connectors))
+            declared = "/" in source and any(source == c.source for c in workspace.connections)
+            return folder / source if declared else command(source, folders=tuple(arguments.connectors))
 
         store = Store(arguments.state, arguments.landing)
         limits = Limits(arguments.timeout_seconds, arguments.most_bytes)
@@ -190,8 +212,7 @@ def main() -> int:
         syncs = Syncs(
             registry, store, arguments.landing, resolve, arguments.date, limits, arguments.checkpoint_seconds
         )
-        login = Login(arguments.username, arguments.password, arguments.client_id, arguments.client_secret)
-        serve(syncs, arguments.port, arguments.parent, login)
+        serve(syncs, arguments.port, arguments.parent)
     except (AsgardError, OSError) as error:
         log.error("%s", error)
         return 1

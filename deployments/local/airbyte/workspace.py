@@ -10,9 +10,7 @@ import yaml
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from asgard_assets.errors import ConfigError
-
-INJECTED = "__injected_declarative_manifest"
-"""Where the low-code connector expects its manifest in the configuration."""
+from deployments.local.airbyte.manifest import INJECTED, UnsafeManifest, check
 
 DEFAULT = Path(__file__).with_name("workspace.yaml")
 SyncMode = Literal["full_refresh_overwrite", "full_refresh_append", "incremental_append"]
@@ -96,6 +94,11 @@ class Workspace(Model):
             c.model_copy(update={"config": {**c.config, INJECTED: manifests[c.name]}}) if c.manifest else c
             for c in workspace.connections
         ]
+        for connection in connections:
+            try:
+                check(Path(connection.source).name, connection.config)
+            except UnsafeManifest as error:
+                raise ConfigError(f"{path}: connection {connection.name}: {error}", file=str(path)) from error
         return workspace.model_copy(update={"connections": tuple(connections)})
 
     @property
