@@ -229,8 +229,8 @@ def _wrapped(command: Path, now: datetime | None) -> list[str]:
     guarded = command.name == LOW_CODE
     python = command.with_name("python")
     if (now or guarded) and not python.exists():
-        cure = "leave out `now`" if now else "use the one of connectors.lock"
-        raise ConnectorError(f"{command.name}: no `python` beside it that could run it: {cure}")
+        lack = "hold its clock: leave out `now`" if now else "guard it: use the one of connectors.lock"
+        raise ConnectorError(f"{command.name}: no `python` beside it that could {lack}")
     clock = [str(CLOCK), now.isoformat()] if now else []
     guard = [str(GUARD)] if guarded else []
     return [*([str(python), "-P"] if clock or guard else []), *clock, *guard, str(command)]
