@@ -194,6 +194,8 @@ def _without(summary: Summary, duplicates: Mapping[str, int]) -> Summary:
 
 def _base_url(source: ApiSource) -> str:
     url = expand(source.endpoint.base_url, source.name)
+    if source.endpoint.by_row:
+        return url  # looked at for each row
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(

@@ -55,9 +55,17 @@ class Walking:
         while page is not None:
             exchange = await self._send(day, page_id(self._common, day, page), row, page)
             items, after = None, None
-            if exchange.outcome == SUCCESS:
+            if exchange.empty:
+                items = []
+            elif exchange.outcome == SUCCESS:
                 try:
-                    items, after = walk.read(page, exchange.request.url, exchange.headers, exchange.body)
+                    items, after = walk.read(
+                        page,
+                        exchange.url or exchange.request.url,
+                        exchange.headers,
+                        exchange.body,
+                        exchange.parsed,
+                    )
                 except MalformedPage as error:
                     exchange.failed(PERMANENT, error)
             if items is None and mark is not None and exchange.outcome == PERMANENT:

@@ -16,17 +16,19 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import astuple
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.access.auth import Authenticator, Fixed
-from asgard_assets.ingest.api.access.breaker import Breaker
+from asgard_assets.ingest.api.access.breaker import REFUSED_STATUSES, Breaker
 from asgard_assets.ingest.api.access.redirects import BadRedirect, Redirecting
 from asgard_assets.ingest.api.access.service import ServiceClient
 from asgard_assets.ingest.api.http import bodies
 from asgard_assets.ingest.api.http.client import transport
+from asgard_assets.ingest.api.http.decoding import decode
 from asgard_assets.ingest.api.http.messages import (
     BodyTooLarge,
     ConnectFailed,
@@ -41,6 +43,7 @@ from asgard_assets.ingest.api.http.messages import (
 )
 from asgard_assets.ingest.api.http.recording import NotRecorded, Recorder, Replayer
 from asgard_assets.ingest.api.http.transport import Transport
+from asgard_assets.ingest.api.http.verdict import Judge
 from asgard_assets.ingest.api.job import Job
 from asgard_assets.ingest.api.lists.content import Content
 from asgard_assets.ingest.api.lists.pagination import Page
@@ -65,7 +68,7 @@ from asgard_assets.ingest.api.table.bronze import (
     written_by,
 )
 from asgard_assets.ingest.api.table.conditional import KEPT, conditional, kept_row, kept_schema
-from asgard_assets.ingest.api.table.exchange import Describing, Exchange, judge
+from asgard_assets.ingest.api.table.exchange import Describing, Exchange, outcome_of
 from asgard_assets.ingest.api.table.figures import Figures
 from asgard_assets.ingest.api.table.progress import ProgressFile
 from asgard_assets.ingest.api.walking import Walking
@@ -190,21 +193,24 @@ class Task:
             job, self.figures, self._files, self._content, self._redactor, self._exchange, self._add
         )
         pause = Pause(source.limits.pause_share)
+        self._judge = judge_of(source)
         rate = source.limits.requests_per_second
         gate = Gate(
             self._service or Budget(rate, source.limits.pause_share),
             free=rate is None,
-            throttle_statuses=source.retry.throttle_statuses,
+            judge=self._judge,
             longest_hold=source.retry.deadline_seconds,
         )
-        auth = Authenticator(self._service or Fixed(), job.base_url, self._redactor)
+        auth = Authenticator(
+            self._service or Fixed(), job.base_url, self._redactor, hosts=source.endpoint.hosts
+        )
         limits = source.limits
         self._pressure = Pressure(
             limits.max_per_host or limits.max_in_flight, job.base_url, limits.late_factor, limits.bad_share
         )
         self._send = chain(
             [
-                Retrying(source.retry, pause),
+                Retrying(source.retry, pause, judge=self._judge),
                 Redirecting(source.endpoint.redirects, source.transport.tls.certificate is not None),
                 *([auth.renew] if isinstance(source.auth, OAuth2) else []),
                 Limiting(pause, gate),
@@ -329,9 +335,13 @@ class Task:
         try:
             response = await self._send(conditional(request, known))
             exchange.unchanged = known is not None and response.status == 304
-            outcome, error = (SUCCESS, None) if exchange.unchanged else judge(self._source, response)
-            text = self._redactor.text(response.body.decode("utf-8", "replace"))
+            outcome, error = SUCCESS, None
+            if not exchange.unchanged:
+                outcome, error = outcome_of(self._judge.of(response), response.status)
+            text, unread = self._content.text_of(response.headers, response.body)
             exchange.answered(response, outcome, error, text)
+            if unread and error is None and self._source.rows is not None:
+                exchange.unread(unread)
             self.figures.bytes += len(response.body)
         except TransportError as error:
             exchange.failed(RETRYABLE, error)
@@ -357,7 +367,8 @@ class Task:
             raise
         finally:
             self._in_flight -= 1
-        self._breaker.answered(response)
+        if response.status not in REFUSED_STATUSES or self._judge.of(response).means == "fail":
+            self._breaker.answered(response)
         return response
 
     async def _add(self, day: str, exchange: Exchange, values: dict[str, Any]) -> None:
@@ -393,6 +404,22 @@ def _parsed(row: str) -> dict[str, Any]:
         return orjson.loads(row)
     except orjson.JSONDecodeError:
         return json.loads(row)
+
+
+def judge_of(source: ApiSource) -> Judge:
+    """What the source's answers mean. A list's page must be readable, and a body that is parsed as well."""
+    retry, form, decoder = source.retry, source.form, None
+    if isinstance(form, PullForm):
+        decoder = partial(decode, how=form.decode, most=source.sink.max_body_bytes)
+    safe = source.endpoint.method in ("GET", "HEAD")
+    return Judge(
+        source.answers.all_rules,
+        retry.statuses,
+        retry.throttle_statuses,
+        decoder,
+        safe,
+        source.sink.payload is not None,
+    )
 
 
 def _recording(source: ApiSource, label: str, redactor: Redactor) -> list[Middleware]:

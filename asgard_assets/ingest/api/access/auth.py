@@ -8,10 +8,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote_plus, urlsplit
 
 from asgard_assets.ingest.api.http.messages import Request, Response, Send
 from asgard_assets.ingest.api.rate.lease import Clock
+from asgard_assets.ingest.api.source.addresses import allowed
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.schemes import ApiKeyAuth, BasicAuth, BearerAuth, OAuth2
 from asgard_assets.ingest.api.source.secrets import Redactor, Secret, resolve
@@ -94,9 +95,12 @@ def authorize(request: Request, known: Credentials) -> Request:
     if known.place == "header":
         return request.changed(headers={**request.headers, known.name: known.secret.value})
     if known.place == "query":
-        joint = "&" if "?" in request.url else "?"
         pair = f"{quote(known.name, safe='')}={quote(known.secret.value, safe='')}"
-        return request.changed(url=f"{request.url}{joint}{pair}")
+        address, question, query = request.url.partition("?")
+        if question and known.name in query:
+            # Servers build the next address from the request's own, key included.
+            query = "&".join(p for p in query.split("&") if unquote_plus(p.partition("=")[0]) != known.name)
+        return request.changed(url=f"{address}?{query}&{pair}" if query else f"{address}?{pair}")
     return request
 
 
@@ -114,8 +118,16 @@ class Authenticator:
     `base_url` and nowhere else. Each set is told to the redactor before it is used.
     """
 
-    def __init__(self, issuer: Issuer, base_url: str, redactor: Redactor, clock: Clock = time.monotonic):
+    def __init__(
+        self,
+        issuer: Issuer,
+        base_url: str,
+        redactor: Redactor,
+        clock: Clock = time.monotonic,
+        hosts: tuple[str, ...] = (),
+    ):
         self._issuer, self._origin, self._redactor, self._clock = issuer, origin(base_url), redactor, clock
+        self._hosts = hosts if "{" in base_url else ()
         self._base = f"{base_url.rstrip('/')}/"
         self._known: Credentials | None = None
         self._stale_at = 0.0
@@ -128,10 +140,18 @@ class Authenticator:
             known = await self._ask(None)
         if known.place == "none":
             return await send(request)
-        if not request.url.startswith(self._base) and origin(request.url) != self._origin:
+        if not request.url.startswith(self._base) and not self._ours(request.url):
             return await send(request)
         request.trace.generation = known.generation
         return await send(authorize(request, known))
+
+    def _ours(self, url: str) -> bool:
+        """Whether credentials may go there: the origin of `base_url`, or a host that the source allows."""
+        found = origin(url)
+        if self._hosts:
+            scheme = self._origin[0] if self._origin[0] in ("http", "https") else "https"
+            return found[0] == scheme and allowed(url, self._hosts)
+        return found == self._origin
 
     async def renew(self, request: Request, send: Send) -> Response:
         response = await send(request)

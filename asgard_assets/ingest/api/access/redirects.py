@@ -36,6 +36,7 @@ class Redirecting:
             sent = self._next(sent, response)
             response = await send(sent)
             if response.status not in _FOLLOWED or "location" not in response.headers:
+                response.url = response.url or sent.url
                 return response
         raise BadRedirect(
             f"more than {self._most} redirects (endpoint.redirects); the last was {response.status}"

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import SourceError, Terminal, Transient
+
+if TYPE_CHECKING:
+    from asgard_assets.ingest.api.http.verdict import Verdict
 
 
 @dataclass(slots=True)
@@ -44,6 +48,9 @@ class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    url: str = field(default="", compare=False)  # what was asked last, after redirects
+    verdict: Verdict | None = field(default=None, compare=False)  # what it means; see `Judge`
+    parsed: Any = field(default=None, compare=False)  # its value, where somebody has read it
 
 
 LISTS = frozenset({"link", "ratelimit", "ratelimit-policy"})

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
+from asgard_assets.ingest.api.http.charsets import charset_of, decoded
+from asgard_assets.ingest.api.http.decoding import Oversized, Undecodable, read_json, unpacked
 from asgard_assets.ingest.api.lists.pagination import at
 from asgard_assets.ingest.api.source.forms import PullForm, column_of
 from asgard_assets.ingest.api.source.models import ApiSource
@@ -24,6 +28,7 @@ class Content:
     def __init__(self, source: ApiSource, redactor: Redactor, schema: Schema | None):
         self._redactor, self._schema = redactor, schema
         self._payload = source.sink.payload
+        self._most = source.sink.max_body_bytes
         self._keep_body = source.sink.body == "text"
         form = source.form
         self._key = (
@@ -31,6 +36,7 @@ class Content:
             if isinstance(form, PullForm)
             else {}
         )
+        self._deleted = form.deleted if isinstance(form, PullForm) else None
         self.shape: Schema | None = None
         self.drift: Counter[str] = Counter()
         self.fields: set[str] = set()
@@ -38,6 +44,21 @@ class Content:
     @property
     def _typed(self) -> bool:
         return self._payload is not None and self._payload.type == "struct"
+
+    def text_of(self, headers: Mapping[str, str], body: bytes) -> tuple[str, int]:
+        """A body as text without secrets, and how many of its characters could not be read."""
+        if body[:2] in (b"\x1f\x8b", b"PK"):
+            # A packed list is kept only where it failed.
+            with contextlib.suppress(Undecodable, Oversized):
+                found = [content for _, content in unpacked(body, None, self._most)]
+                body = found[0] if len(found) == 1 else body
+        try:
+            text, unread = body.decode(), 0
+            if "charset" in headers.get("content-type", "").lower():
+                text, unread = decoded(body, charset_of(headers, body))
+        except UnicodeDecodeError:
+            text, unread = decoded(body, charset_of(headers, body))
+        return self._redactor.text(text), unread
 
     def of_body(self, text: str | None, success: bool) -> dict[str, Any]:
         """Columns of a row-driven answer, whose text has no secret in it any more."""
@@ -49,8 +70,8 @@ class Content:
         import orjson
 
         try:
-            body = orjson.loads(text)
-        except orjson.JSONDecodeError:
+            body = read_json(text)
+        except Undecodable:
             self._count("", "type")
             rescued = {"payload_rescued": orjson.dumps({"": text}).decode()} if self._typed else {}
             return kept | {"payload": None} | rescued
@@ -65,6 +86,10 @@ class Content:
         if clean != text:
             item = orjson.loads(clean)
         keys = {column: _as(kind, at(item, path)) for path, (column, kind) in self._key.items()}
+        if self._deleted is not None:
+            found = at(item, self._deleted.field)
+            gone = self._deleted.value
+            keys["deleted"] = found not in (None, False, "") if gone is None else found == gone
         if self._payload is None:
             return keys | {"payload": clean}
         return keys | self._columns(at(item, self._payload.path) if self._payload.path else item)

@@ -36,7 +36,8 @@ _AROUND = (
 )
 _AROUND_TWICE = ("meta.pagination.", "meta.page.", "meta.links.", "response_metadata.", "data.", "result.")
 _NEXT_URL = (
-    "next next_url nextUrl next_page nextPage next_page_url nextPageUrl next_link nextLink next.href".split()
+    "next next_url nextUrl next_page nextPage next_page_url nextPageUrl next_link nextLink next.href "
+    "next_page.uri next_page.url next_page.href next.url next.uri nextPage.url nextPage.uri".split()
 )
 _CURSOR = {
     "next_cursor": "cursor",

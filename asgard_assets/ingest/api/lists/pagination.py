@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from asgard_assets.errors import SourceError, Terminal
+from asgard_assets.ingest.api.source.addresses import encoded
 from asgard_assets.ingest.api.source.forms import (
     AutoPagination,
     CursorPagination,
@@ -19,6 +20,9 @@ from asgard_assets.ingest.api.source.forms import (
     PagePagination,
     Pagination,
 )
+from asgard_assets.ingest.api.source.paths import at
+
+__all__ = ["MalformedPage", "Page", "at", "first", "following", "next_link"]
 
 _LINK = re.compile(r"<([^>]*)>((?:[^,\"]|\"(?:[^\"\\]|\\.)*\")*)")
 _REL = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s;,\"]+))", re.IGNORECASE)
@@ -36,6 +40,7 @@ class Page:
     query: Mapping[str, str] = field(default_factory=dict)
     url: str | None = None
     body: Mapping[str, Any] = field(default_factory=dict)  # dotted paths over the template's JSON body
+    values: Mapping[str, Any] = field(default_factory=dict)  # what `{page.…}` stands for
 
 
 def first(pagination: Pagination) -> Page:
@@ -55,6 +60,7 @@ def following(
     body: Any,
     items: int,
     last: Any = None,
+    same_origin: str = "strict",
 ) -> Page | None:
     """The page after `page`, or None at the end. `url` is the one that `page` was read from, `last` its
     last item.
@@ -91,9 +97,9 @@ def following(
             )
             return None if cursor in (None, "") else _asked(pagination, number, cursor)
         case NextUrlPagination():
-            return _linked(number, at(body, pagination.url), url)
+            return _linked(number, at(body, pagination.url), url, same_origin)
         case LinkPagination():
-            return _linked(number, next_link(headers.get("link", "")), url)
+            return _linked(number, next_link(headers.get("link", "")), url, same_origin)
 
 
 def next_link(header: str) -> str | None:
@@ -105,46 +111,36 @@ def next_link(header: str) -> str | None:
     return None
 
 
-def at(body: Any, path: str) -> Any:
-    """The value at a dotted path; None where it is missing. An empty path is the body itself.
-
-    A number is a place in a list; a key that itself has dots (`@odata.nextLink`) is found too.
-    """
-    if not path:
-        return body
-    if isinstance(body, Mapping) and path in body:
-        return body[path]
-    name, _, rest = path.partition(".")
-    if isinstance(body, Mapping):
-        return at(body.get(name), rest) if name in body else None
-    if isinstance(body, list) and name.isdigit() and int(name) < len(body):
-        return at(body[int(name)], rest)
-    return None
-
-
 def _asked(pagination: PagePagination | OffsetPagination | CursorPagination, number: int, value: Any) -> Page:
     size = {}
     if not isinstance(pagination, CursorPagination) and pagination.size_param:
         size = {pagination.size_param: pagination.size}
     values = {pagination.param: value, **size}
+    name = {"page": "number", "offset": "offset", "cursor": "token"}[pagination.type]
+    shown = {name: value, "size": None if isinstance(pagination, CursorPagination) else pagination.size}
     if pagination.place == "body":
-        return Page(number, body=values)
-    return Page(number, {name: str(one) for name, one in values.items()})
+        return Page(number, body=values, values=shown)
+    return Page(number, {name: str(one) for name, one in values.items()}, values=shown)
 
 
-def _linked(number: int, target: Any, url: str) -> Page | None:
+def _linked(number: int, target: Any, url: str, same_origin: str = "strict") -> Page | None:
     if target in (None, ""):
         return None
     if not isinstance(target, str):
         raise MalformedPage(f"the next page's address is no text: {target!r:.100}")
     try:
-        absolute = urljoin(url, target)
+        absolute = urljoin(url, encoded(target)).partition("#")[0]
         old, new = urlsplit(url), urlsplit(absolute)
     except ValueError as error:
         raise MalformedPage(f"the next page's address is none: {target!r:.100}") from error
-    if (old.scheme, old.netloc) != (new.scheme, new.netloc):
+    behind_tls = (old.scheme, new.scheme) == ("https", "http") and old.hostname == new.hostname
+    if same_origin == "path" or (behind_tls and new.port in (None, 80, old.port)):
+        # A server behind a proxy does not know its own outer name.
+        absolute = new._replace(scheme=old.scheme, netloc=old.netloc).geturl()
+    elif (old.scheme, old.netloc) != (new.scheme, new.netloc):
         raise MalformedPage(
             f"the next page lies on another origin ({new.scheme}://{new.netloc}); it is not followed, "
-            "because the credentials would go there"
+            "because the credentials would go there. If it is the same server by another name, say "
+            "form.same_origin: path"
         )
     return Page(number, {}, absolute)

@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from asgard_assets.ingest.api.http.decoding import Undecodable, decode
 from asgard_assets.ingest.api.lists.detection import detect, find_items, shown
 from asgard_assets.ingest.api.lists.pagination import MalformedPage, Page, at, first, following
 from asgard_assets.ingest.api.source.forms import AutoPagination, PullForm
+from asgard_assets.ingest.api.source.paths import has
 
 
 class Walk:
@@ -30,25 +32,29 @@ class Walk:
         return first(self.pagination)
 
     def read(
-        self, page: Page, url: str, headers: Mapping[str, str], body: bytes
+        self, page: Page, url: str, headers: Mapping[str, str], body: bytes, parsed: Any = None
     ) -> tuple[list[Any], Page | None]:
-        """The page's items, and the next page. Raises MalformedPage."""
-        import orjson
-
+        """The page's items, and the next page. `parsed`: the body's value, where it is known. Raises MalformedPage."""
         form = self._form
-        try:
-            parsed = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise MalformedPage(f"the page is no JSON: {error}") from error
+        if parsed is None:
+            try:
+                parsed = decode(headers, body, form.decode)
+            except Undecodable as error:
+                raise MalformedPage(error.message) from error
         if self.path is None:
             self.path = find_items(parsed)
-        items = at(parsed, self.path)
-        if not isinstance(items, list):
-            raise MalformedPage(f"there is no list at `{self.path or 'the body'}` of the page")
+        items = self._items(parsed, self.path)
         if isinstance(self.pagination, AutoPagination):
             self.pagination = detect(url, headers, parsed, len(items))
         after = following(
-            self.pagination, page, url, headers, parsed, len(items), items[-1] if items else None
+            self.pagination,
+            page,
+            url,
+            headers,
+            parsed,
+            len(items),
+            items[-1] if items else None,
+            form.same_origin,
         )
         if after is not None and after.number >= form.max_pages:
             raise MalformedPage(f"the walk did not end after {form.max_pages} pages (form.max_pages)")
@@ -64,6 +70,31 @@ class Walk:
         if after is not None and after.number == self._pages:
             after = None
         return items, after
+
+    def _items(self, parsed: Any, path: str) -> list[Any]:
+        """The list at `path`. null is an empty list; one that is not there only where that was declared."""
+        form = self._form
+        found = at(parsed, path)
+        if isinstance(found, list) and form.map_key is None:
+            return found
+        if found is None and (form.absent == "empty" or (path and has(parsed, path))):
+            return []
+        if isinstance(found, Mapping):
+            if form.map_key is not None:
+                return [
+                    {form.map_key: name, **value}
+                    if isinstance(value, Mapping)
+                    else {form.map_key: name, "value": value}
+                    for name, value in found.items()
+                ]
+            if isinstance(parsed, Mapping) and path and form.decode.format == "xml":
+                return [found]  # one element does not show that there could be several
+        told = f"there is no list at `{path or 'the body'}` of the page"
+        if isinstance(found, Mapping):
+            told += " but an object; if its values are the items, name the field for their keys: form.map_key"
+        elif found is None and path:
+            told += "; if that means an empty list, say form.absent: empty"
+        raise MalformedPage(told)
 
     @property
     def found(self) -> str:

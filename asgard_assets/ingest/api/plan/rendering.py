@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 from asgard_assets.ingest.api.http.messages import Request
 from asgard_assets.ingest.api.lists.pagination import Page
+from asgard_assets.ingest.api.source.addresses import checked_base, host_part
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.templates import RenderError, Template, Values, render_json
 
@@ -45,7 +46,15 @@ class Renderer:
         endpoint = source.endpoint
         self._method, self._base = endpoint.method, base_url.rstrip("/")
         self._path = Template.parse(endpoint.path)
-        self._query = {name: Template.parse(text) for name, text in endpoint.query.items()}
+        self._by_row = Template.parse(self._base) if endpoint.by_row else None
+        self._hosts = endpoint.hosts
+        self._query = [
+            (name, Template.parse(text))
+            for name, texts in endpoint.query.items()
+            for text in ((texts,) if isinstance(texts, str) else texts)
+        ]
+        # Where the template itself says where page parameters stand, they stand nowhere else.
+        self._paged = any(root == "page" for root, _ in endpoint.fields())
         self._headers = {name: Template.parse(text) for name, text in endpoint.headers.items()}
         self._body = endpoint.body
         self._required = source.rows.required if source.rows else ()
@@ -57,26 +66,31 @@ class Renderer:
         row: Mapping[str, Any],
         page: Page | None = None,
         cursor: Mapping[str, Any] | None = None,
-    ) -> tuple[Request, dict[str, str]]:
+    ) -> tuple[Request, dict[str, str | list[str]]]:
         """The request and its query parameters. Raises RenderError where the row has a null that is needed."""
         if missing := [name for name in self._required if row.get(name) in (None, "")]:
             raise RenderError(
                 f"the row has no {', '.join(missing)}, which form.rows.required asks for",
                 field=("row", missing[0]),
             )
-        values: Values = {"row": row, "partition": day, "cursor": cursor or {}}
+        values: Values = {
+            "row": row, "partition": day, "cursor": cursor or {}, "page": page.values if page else {},
+        }  # fmt: skip
         headers = {n: t.render(values) for n, t in self._headers.items() if not t.absent(values)}
-        params = {n: t.render(values) for n, t in self._query.items() if not t.absent(values)}
-        params |= page.query if page else {}
+        params = self._params(values)
+        placed = page if page and not self._paged else Page()
+        params |= placed.query
         url = page.url if page else None
         if url is None:
-            url = self._base + self._path.render(values, _quoted)
+            url = (self._base if self._by_row is None else self._base_of(values)) + self._path.render(
+                values, _quoted
+            )
             if params:
-                url = f"{url}{'&' if '?' in url else '?'}{urlencode(params)}"
+                url = f"{url}{'&' if '?' in url else '?'}{urlencode(params, doseq=True)}"
         body = None
-        if self._body is not None or (page and page.body):
+        if self._body is not None or placed.body:
             filled = render_json(self._body, values)
-            for path, value in page.body.items() if page else ():
+            for path, value in placed.body.items():
                 filled = _placed(filled, path.split("."), value)
             body = json.dumps(filled).encode()
             headers.setdefault("Content-Type", "application/json")
@@ -84,6 +98,33 @@ class Renderer:
             # At-least-once delivery: the receiver can tell a repeated request by this.
             headers.setdefault("Idempotency-Key", request_id)
         return Request(request_id, self._method, url, headers, body), params
+
+    def _params(self, values: Values) -> dict[str, str | list[str]]:
+        """Query parameters by name; a list where one comes more than once."""
+        params: dict[str, str | list[str]] = {}
+        for name, template in self._query:
+            if template.absent(values):
+                continue
+            several = template.values(values)
+            text = template.render(values) if several is None else several
+            if name in params:
+                before = params[name]
+                params[name] = [
+                    *([before] if isinstance(before, str) else before),
+                    *([text] if isinstance(text, str) else text),
+                ]
+            else:
+                params[name] = text
+        return params
+
+    def _base_of(self, values: Values) -> str:
+        """The base address that a row names. Raises RenderError where it is none that is allowed."""
+        assert self._by_row is not None
+        whole = not isinstance(self._by_row.parts[0], str)  # the row names all of it, not only a host
+        try:
+            return checked_base(self._by_row.render(values, str if whole else host_part), self._hosts)
+        except ValueError as error:
+            raise RenderError(f"endpoint.base_url: {error}", field=("row", "base_url")) from error
 
 
 def _quoted(text: str) -> str:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Collection
 
 from asgard_assets.ingest.api.http.messages import Request, Response, Send, TransportError
+from asgard_assets.ingest.api.http.verdict import Judge
 from asgard_assets.ingest.api.rate.lease import Clock, Lessor, Observed, Sleep
 from asgard_assets.ingest.api.rate.quota import Quota, quota, retry_after
 
@@ -70,17 +71,14 @@ class Gate:
         *,
         free: bool,
         throttle_statuses: Collection[int] = (429,),
+        judge: Judge | None = None,
         longest_hold: float = 120.0,
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
         wall: Clock = time.time,
     ):
-        self._lessor, self._free, self._statuses, self._longest = (
-            lessor,
-            free,
-            throttle_statuses,
-            longest_hold,
-        )
+        self._lessor, self._free, self._longest = lessor, free, longest_hold
+        self._judge = judge or Judge(throttle=frozenset(throttle_statuses))
         self._clock, self._sleep, self._wall = clock, sleep, wall
         self._waiting: deque[asyncio.Future[float]] = deque()
         self._busy: asyncio.Task[None] | None = None
@@ -113,7 +111,7 @@ class Gate:
         self._in_flight -= 1
         if response is None:
             return
-        if response.status in self._statuses:
+        if self._judge.of(response).means == "throttle":
             self._throttled += 1
             self._refused_sent = max(self._refused_sent, sent)
             self._hold = max(self._hold, min(retry_after(response.headers, self._wall) or 0.0, self._longest))

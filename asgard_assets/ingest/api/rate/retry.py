@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from asgard_assets.ingest.api.http.messages import Request, Response, Send, TransportError
+from asgard_assets.ingest.api.http.verdict import Judge
 from asgard_assets.ingest.api.rate.lease import Clock, Sleep
 from asgard_assets.ingest.api.rate.pacing import Pause
 from asgard_assets.ingest.api.rate.quota import retry_after
@@ -17,7 +18,7 @@ from asgard_assets.ingest.api.source.models import Retry
 class Retrying:
     """The middleware. Gives back the last answer, or raises the last error, when it gives up.
 
-    Throttled answers use up no attempt; the deadline bounds them. A wait beyond the deadline is not begun.
+    Throttled answers, and those that are not ready yet, use up no attempt; the deadline bounds them. A wait beyond the deadline is not begun.
     """
 
     def __init__(
@@ -28,14 +29,16 @@ class Retrying:
         sleep: Sleep = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
         wall: Clock = time.time,
+        judge: Judge | None = None,
     ):
         self._policy, self._pause = policy, pause
+        self._judge = judge or Judge(retry=policy.statuses, throttle=policy.throttle_statuses)
         self._clock, self._sleep, self._jitter, self._wall = clock, sleep, jitter, wall
 
     async def __call__(self, request: Request, send: Send) -> Response:
         policy, trace = self._policy, request.trace
         deadline = self._clock() + policy.deadline_seconds
-        errors = throttles = 0
+        errors = throttles = later = 0
         while True:
             trace.attempts += 1
             failure: TransportError | None = None
@@ -45,19 +48,25 @@ class Retrying:
                 response = await send(request)
             except TransportError as error:
                 failure = error
-            if response is not None:
-                if response.status not in policy.throttle_statuses:
+            verdict = None if response is None else self._judge.of(response)
+            if response is not None and verdict is not None:
+                if verdict.means != "throttle":
                     self._pause.answered()
-                    if response.status not in policy.statuses:
+                    if verdict.means not in ("retry", "not_yet"):
                         return response
                 asked = retry_after(response.headers, self._wall)
-            if response is not None and response.status in policy.throttle_statuses:
+                if asked is None:
+                    asked = verdict.wait_seconds
+            give_up = False
+            if verdict is not None and verdict.means == "throttle":
                 throttles += 1
                 trace.throttles += 1
                 # A wait of nothing, or a date that is past, would be asked and asked again.
                 wait = asked or self._backoff(throttles)
                 self._pause.throttled(min(wait, max(0.0, deadline - self._clock())))
-                give_up = False
+            elif verdict is not None and verdict.means == "not_yet":
+                later += 1
+                wait = asked or self._backoff(later)
             else:
                 errors += 1
                 wait = max(asked or 0.0, self._backoff(errors))

@@ -62,6 +62,12 @@ def _default(text: str) -> Filter:
     return default
 
 
+def _join(separator: str) -> Filter:
+    return lambda value: (
+        separator.join(map(_text, value)) if isinstance(value, list | tuple) else _text(value)
+    )
+
+
 def _integer(value: Any) -> int:
     number = float(value)
     if number != int(number):
@@ -85,11 +91,13 @@ _WITH_ARGUMENT: dict[str, Callable[[str], Filter]] = {
     "date": _date,
     "parse_date": _parse_date,
     "default": _default,
+    "join": _join,
 }
 _EXAMPLES = {
     "date": "date:%Y-%m-%d",
     "parse_date": "parse_date:%d.%m.%Y",
     "default": "default:none",
+    "join": "join:,",
 }
 OPTIONAL = "optional"
 KNOWN = (*_PLAIN, *_WITH_ARGUMENT, OPTIONAL)
@@ -107,5 +115,6 @@ DESCRIPTIONS = {
     "date": "a date or time in strftime form: `date:%Y-%m-%d`",
     "parse_date": "read text of that form as a date: `parse_date:%d.%m.%Y`",
     "default": "this where the column is null: `default:none`",
+    "join": "the values of a list as one text: `join:,`",
     OPTIONAL: "leave the query parameter or header out where the column is null",
 }

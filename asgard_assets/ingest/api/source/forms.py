@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
+from asgard_assets.ingest.api.source.decoders import Decode
 from asgard_assets.ingest.api.source.parameters import misfit
 from asgard_assets.quality.tables import Model
 
@@ -188,6 +189,15 @@ class Incremental(Model):
         return self
 
 
+class Deleted(Model):
+    """How an item says that it was deleted (a tombstone)."""
+
+    field: str = Field(description="Path in the item, such as `status` or `meta.removed_at`.")
+    value: JsonValue = Field(
+        default=None, description="What stands there; left out: anything but null, false and an empty text."
+    )
+
+
 class PullForm(Model):
     """A list endpoint, walked page by page once a partition."""
 
@@ -196,7 +206,24 @@ class PullForm(Model):
         default="",
         description="Path of the list in the body, such as `data`; empty: the body (with pagination auto: found).",
     )
+    map_key: str | None = Field(
+        default=None,
+        description="`items` is an object: each of its values is an item, with its name under this key.",
+    )
+    absent: Literal["error", "empty"] = Field(
+        default="error",
+        description="A body without anything at `items`: an error, or an empty list. (null is an empty list.)",
+    )
+    decode: Decode = Field(default=Decode(), description="How the body is written: JSON, NDJSON, CSV, XML.")
     pagination: Pagination = Field(default=NoPagination(), description="How to get from page to page.")
+    same_origin: Literal["strict", "path"] = Field(
+        default="strict",
+        description="Next addresses on another origin: an error, or (path) only their path and query count, as of "
+        "servers that do not know their own outer name. Credentials never go elsewhere.",
+    )
+    deleted: Deleted | None = Field(
+        default=None, description="How an item says that it was deleted; the table gets a column `deleted`."
+    )
     max_pages: int = Field(default=10_000, ge=1, description="A walk that never ends is an error.")
     key: dict[str, KeyType] = Field(
         default_factory=dict,
@@ -208,7 +235,16 @@ class PullForm(Model):
     @model_validator(mode="after")
     def _key_columns_are_free(self) -> PullForm:
         for path in self.key:
-            if column_of(path) in {"request_id", "row_key", "item_index", "payload", "body", "ds", "url"}:
+            if column_of(path) in {
+                "request_id",
+                "row_key",
+                "item_index",
+                "payload",
+                "body",
+                "ds",
+                "url",
+                "deleted",
+            }:
                 raise misfit(f"key.{path}", f"the table has a column {column_of(path)} of its own")
         return self
 

@@ -10,10 +10,17 @@ from __future__ import annotations
 import re
 from typing import Any, Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
+from asgard_assets.ingest.api.source.answers import Answers
 from asgard_assets.ingest.api.source.forms import Form, Incremental, PullForm, RowForm, Rows
-from asgard_assets.ingest.api.source.parameters import ParameterText, TemplateBody, TemplateText, misfit
+from asgard_assets.ingest.api.source.parameters import (
+    ParameterText,
+    QueryText,
+    TemplateBody,
+    TemplateText,
+    misfit,
+)
 from asgard_assets.ingest.api.source.schemes import Auth, NoAuth, veil
 from asgard_assets.ingest.api.source.secrets import SENSITIVE_HEADERS
 from asgard_assets.ingest.api.source.sink import Quality, Sink
@@ -21,23 +28,39 @@ from asgard_assets.ingest.api.source.templates import fields_of
 from asgard_assets.ingest.api.source.wire import Wire
 from asgard_assets.quality.tables import Model
 
+_VARIABLE = re.compile(r"\$\{\w*\}")
 Mode = Literal["auto", "resume", "refresh"]
-_NO_IDENTITY = {"conditional", "redirects"}  # how a request travels is no part of what it asks
+_NO_IDENTITY = {
+    "conditional",
+    "redirects",
+    "hosts",
+    "cookies",
+}  # how a request travels is no part of what it asks
+
+
+def _plain(text: str | tuple[str, ...]) -> JsonValue:
+    return text if isinstance(text, str) else list(text)
 
 
 class Endpoint(Model):
     """The request template."""
 
     base_url: str = Field(
-        description="Scheme, host and base path. `${NAME}` is taken from the environment or the settings."
+        description="Scheme, host and base path. `${NAME}` is taken from the environment or the settings; "
+        "`https://{row.shop}.example.com` is another host for each row (see `hosts`)."
     )
     path: TemplateText = Field(default="", description="Appended to base_url; placeholders are URL-encoded.")
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = Field(
         default="GET", description="All but GET and HEAD carry an Idempotency-Key."
     )
-    query: dict[str, ParameterText] = Field(
+    hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Hosts that a base_url made of a row may name, such as `*.example.com`; credentials go to these.",
+    )
+    query: dict[str, QueryText] = Field(
         default_factory=dict,
-        description="Query parameters: a template text, or `{column: …, transform: […], default: …}`.",
+        description="Query parameters: a template text, `{column: …, transform: […], default: …}`, or a list of "
+        "them, which sends the parameter once for each.",
     )
     headers: dict[str, ParameterText] = Field(
         default_factory=dict, description="Headers that are no secret; written like `query`."
@@ -62,10 +85,22 @@ class Endpoint(Model):
             raise ValueError(f"the header {found[0]} carries credentials; give them in `auth`, by reference")
         return self
 
+    @field_validator("base_url")
+    @classmethod
+    def _is_template(cls, text: str) -> str:
+        fields_of(_VARIABLE.sub("", text))
+        return text
+
+    @property
+    def by_row(self) -> bool:
+        """Whether each row has an address of its own."""
+        return bool(fields_of(_VARIABLE.sub("", self.base_url)))
+
     def fields(self) -> dict[tuple[str, str], str]:
         """Every placeholder in use, as (`row`, `partition` or `cursor`, name), with a field that uses it."""
         texts: dict[str, JsonValue] = {"path": self.path, "body": self.body}
-        texts |= {f"query.{name}": text for name, text in self.query.items()}
+        texts["base_url"] = _VARIABLE.sub("", self.base_url)
+        texts |= {f"query.{name}": fields for name, text in self.query.items() for fields in [_plain(text)]}
         texts |= {f"headers.{name}": text for name, text in self.headers.items()}
         return {found: f"endpoint.{at}" for at, text in texts.items() for found in fields_of(text)}
 
@@ -181,6 +216,9 @@ class ApiSource(Model):
         default=(), description="Own middleware by import path `module:name`; runs at each try, before auth."
     )
     retry: Retry = Field(default=Retry(), description="When and how often a request is tried again.")
+    answers: Answers = Field(
+        default=Answers(), description="What an answer means, where its status does not say so."
+    )
     limits: RateLimits = Field(default=RateLimits(), description="How much is sent at once, and how fast.")
     transport: Wire = Field(default=Wire(), description="The HTTP client, its timeouts and connections.")
     execution: Execution = Field(default=Execution(), description="How Spark sends and writes.")
@@ -205,8 +243,22 @@ class ApiSource(Model):
                 raise misfit(
                     at, f"the template uses {shown}; declare it in form.rows.key or form.rows.columns"
                 )
+            if root == "page" and not isinstance(self.form, PullForm):
+                raise misfit(at, f"the template uses {shown}, but a row-driven source has no pages")
+            if at == "endpoint.base_url" and root != "row":
+                raise misfit(at, f"base_url uses {shown}; it may use columns of the row alone")
             if root == "cursor" and not self.incremental:
                 raise misfit(at, f"the template uses {shown}; say in form.incremental where it comes from")
+        return self
+
+    @model_validator(mode="after")
+    def _hosts_are_named(self) -> ApiSource:
+        if self.endpoint.by_row and not isinstance(self.auth, NoAuth) and not self.endpoint.hosts:
+            raise misfit(
+                "endpoint.hosts",
+                "base_url is made of a row, and the source has credentials; say in endpoint.hosts which hosts "
+                "may get them, such as ['*.example.com']",
+            )
         return self
 
     @model_validator(mode="after")

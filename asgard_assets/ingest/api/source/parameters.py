@@ -61,6 +61,13 @@ def misfit(at: str, message: str) -> PydanticCustomError:
     return PydanticCustomError("misfit", "{message}", {"message": message, "at": at})
 
 
+def _listed(value: Any) -> Any:
+    """A parameter that comes more than once; whole numbers need no quotes."""
+    if not isinstance(value, list | tuple):
+        return value
+    return tuple(str(one) if isinstance(one, int) and not isinstance(one, bool) else one for one in value)
+
+
 def _in_short(value: Any) -> Any:
     if not isinstance(value, Mapping | str):
         # 007, 1.10, on and 2026-10-05 are no texts to YAML, and what was written is not known any more.
@@ -86,4 +93,5 @@ def _parsed_body(body: JsonValue) -> JsonValue:
 
 TemplateText = Annotated[str, AfterValidator(_parsed)]
 ParameterText = Annotated[str, _BothSpellings(), BeforeValidator(_in_short), AfterValidator(_parsed)]
+QueryText = Annotated[ParameterText | tuple[ParameterText, ...], BeforeValidator(_listed)]
 TemplateBody = Annotated[JsonValue, AfterValidator(_parsed_body)]

@@ -14,6 +14,7 @@ from asgard_assets.ingest.api.source.filters import OPTIONAL, Filter, parse_filt
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _PARTITION = frozenset({"key", "start", "end"})
+_PAGE = frozenset({"number", "offset", "token", "size"})
 
 Field = tuple[str, str]
 Values = Mapping[str, Mapping[str, Any]]
@@ -54,6 +55,13 @@ class Template:
                 return True
         return False
 
+    def values(self, values: Values) -> list[str] | None:
+        """The texts of a list, where the whole is one placeholder with a list as its value."""
+        if len(self.parts) != 1 or isinstance(self.parts[0], str):
+            return None
+        found = value_of(self.parts[0], values)
+        return [_text(one) for one in found] if isinstance(found, list | tuple) else None
+
     def render(self, values: Values, quote: Callable[[str], str] = str) -> str:
         """Fill the placeholders; `quote` is applied to the values only. Raises RenderError on a null."""
         texts = [p if p.__class__ is str else quote(_text(value_of(p, values))) for p in self.parts]  # type: ignore[arg-type]
@@ -81,11 +89,16 @@ def _parse(text: str) -> Template:
 def _slot(inside: str) -> Slot:
     path, *texts = inside.split("|")
     root, _, name = path.strip().partition(".")
-    known = (root == "row" and name) or (root == "partition" and name in _PARTITION)
+    known = (
+        (root == "row" and name)
+        or (root == "partition" and name in _PARTITION)
+        or (root == "page" and name in _PAGE)
+    )
     if not known and (root, name) != ("cursor", "value"):
         raise ValueError(
             f"unknown placeholder {{{inside}}}; there are {{row.<column>}}, {{partition.key}}, "
-            "{partition.start}, {partition.end} and {cursor.value}"
+            "{partition.start}, {partition.end}, {cursor.value}, and of a list {page.number}, {page.offset}, "
+            "{page.token} and {page.size}; a literal brace, as in GraphQL, is written twice"
         )
     filters = tuple((text.strip(), parse_filter(text)) for text in texts if text.strip() != OPTIONAL)
     return Slot(root, name, filters, optional=any(text.strip() == OPTIONAL for text in texts))

@@ -72,6 +72,8 @@ def columns(source: ApiSource) -> dict[str, Column]:
             column_of(path): Column(type=kind, description="Key of the item.")
             for path, kind in source.form.key.items()
         }
+        if source.form.deleted is not None:
+            items["deleted"] = Column(type="boolean", description="Whether the API says that it was deleted.")
         return _BEFORE | items | _ITEM | extra | _AFTER
     keys = {
         name: Column(type=kind, description="Key of the source row.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asgard_assets.ingest.api.http.messages import Request, Response
+from asgard_assets.ingest.api.http.verdict import Verdict
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.secrets import MASK, SENSITIVE_HEADERS, Redactor
 from asgard_assets.ingest.api.table.bronze import PERMANENT, RETRYABLE, SUCCESS
@@ -21,7 +22,7 @@ class Exchange:
 
     request: Request
     started: float
-    params: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -31,15 +32,24 @@ class Exchange:
     error_class: str | None = None
     error_message: str | None = None
     unchanged: bool = False
+    empty: bool = False  # a success with nothing in it
+    parsed: Any = None  # its value, where it was read
+    url: str = ""  # what answered, after redirects
 
     def answered(self, response: Response, outcome: str, error: str | None, text: str) -> None:
         self.status, self.headers, self.body = response.status, response.headers, response.body
+        self.parsed, self.url = response.parsed, response.url or self.request.url
+        self.empty = response.verdict is not None and response.verdict.means == "empty"
         self.text, self.outcome = text, outcome
         if error:
             self.error_class, self.error_message = "HttpStatus", error
 
     def failed(self, outcome: str, error: Exception) -> None:
         self.outcome, self.error_class, self.error_message = outcome, type(error).__name__, str(error)
+
+    def unread(self, letters: int) -> None:
+        self.error_class = "Charset"
+        self.error_message = f"{letters} characters of the body are not in its charset; they are U+FFFD"
 
 
 class Describing:
@@ -87,22 +97,15 @@ class Describing:
         return found
 
 
-def judge(source: ApiSource, response: Response) -> tuple[str, str | None]:
+def outcome_of(verdict: Verdict, status: int) -> tuple[str, str | None]:
     """Outcome of an answer, and what to say where it is no success."""
-    status = response.status
-    if 200 <= status < 300:
+    if verdict.means in ("success", "empty"):
         return SUCCESS, None
-    if status in source.retry.statuses or status in _OPEN_STATUSES:
-        return RETRYABLE, f"status {status}"
-    if 300 <= status < 400:
-        return (
-            PERMANENT,
-            f"status {status}: it was not followed; set endpoint.redirects, or endpoint.base_url to the target",
-        )
-    return PERMANENT, f"status {status}"
+    permanent = verdict.means == "fail" and status not in _OPEN_STATUSES
+    return PERMANENT if permanent else RETRYABLE, verdict.message
 
 
-def dumped(mapping: Mapping[str, str]) -> str:
+def dumped(mapping: Mapping[str, Any]) -> str:
     """JSON with sorted keys; what is secret by its header's name is masked."""
     if not mapping:
         return "{}"
@@ -111,6 +114,6 @@ def dumped(mapping: Mapping[str, str]) -> str:
     return orjson.dumps(redacted_headers(mapping), option=orjson.OPT_SORT_KEYS).decode()
 
 
-def redacted_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def redacted_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
     """The same headers with stars in place of what is a secret by its name."""
     return {k: MASK if k.lower() in SENSITIVE_HEADERS else v for k, v in headers.items()}

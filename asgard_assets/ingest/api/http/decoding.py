@@ -1,0 +1,279 @@
+"""Bodies to values: JSON, NDJSON, CSV and XML, also packed as gzip, zip or tar. Pure, no I/O."""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from asgard_assets.errors import SourceError, Terminal
+from asgard_assets.ingest.api.http.charsets import charset_of, decoded
+from asgard_assets.ingest.api.source.decoders import Decode
+
+_JSON_LINES = re.compile(r"ndjson|jsonl|json-?lines|json-seq|x-json-stream", re.IGNORECASE)
+_SPREADSHEET = re.compile(r"\b(csv|comma-separated|tab-separated)", re.IGNORECASE)
+_HTML = re.compile(r"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
+_PLAIN = Decode()
+
+
+class Undecodable(Terminal, SourceError):
+    """A body is not what it should be: cut short, an error page, another format."""
+
+
+class Oversized(Terminal, SourceError):
+    """Unpacked, a body is longer than `sink.max_body_bytes`."""
+
+
+def decode(headers: Mapping[str, str], body: bytes, how: Decode = _PLAIN, most: int = 1 << 30) -> Any:
+    """The body's value: what JSON holds, or the list of records of the other formats.
+
+    Raises Undecodable, or Oversized where it unpacks to more than `most` bytes.
+    """
+    if body[:2] in (b"\x1f\x8b", b"PK") or body[257:262] == b"ustar":
+        files = list(unpacked(body, how.member, most))
+        if not files and body[:2] != b"\x1f\x8b":
+            raise Undecodable(f"the archive has no file{f' named {how.member}' if how.member else ''}")
+        if len(files) == 1:
+            return _value(headers, files[0][1], how, files[0][0])
+        records: list[Any] = []
+        for name, content in files:
+            value = _value({}, content, how, name)
+            records += value if isinstance(value, list) else [value]
+        return records
+    return _value(headers, body, how, "")
+
+
+def _value(headers: Mapping[str, str], body: bytes, how: Decode, name: str) -> Any:
+    kind = how.format
+    told = headers.get("content-type", "")
+    if kind == "auto" and told.startswith("application/json") and told[16:17] in ("", ";", " "):
+        kind = "json"
+    if kind == "json" and how.charset is None and "charset" not in told:
+        return read_json(body)  # the usual case: no text is made of it
+    text, unread = decoded(body, how.charset or charset_of(headers, body))
+    if unread:
+        # A list's values would be spoilt for good.
+        raise Undecodable(f"the page is not in the charset that it names: {unread} characters cannot be read")
+    if kind == "auto":
+        kind = _format(told, name, text)
+    if kind == "json":
+        return read_json(text)
+    if kind == "ndjson":
+        return [read_json(line.strip("\x1e \t\r")) for line in text.split("\n") if line.strip("\x1e \t\r")]
+    if kind == "csv":
+        delimiter = how.delimiter or ("\t" if "tab-separated" in told or name.endswith(".tsv") else None)
+        return list(_csv(text, delimiter, how.header))
+    return _xml(text)
+
+
+def _format(told: str, name: str, text: str) -> str:
+    """By Content-Type and the file's name, else by how it begins."""
+    if _HTML.match(text):
+        raise Undecodable(f"the page is no JSON but HTML: {_begin(re.sub('<[^>]*>', ' ', text))}")
+    if _JSON_LINES.search(told) or name.endswith((".ndjson", ".jsonl")):
+        return "ndjson"
+    if _SPREADSHEET.search(told) or name.endswith((".csv", ".tsv")):
+        return "csv"
+    begins = text.lstrip("\ufeff \t\r\n")[:1]
+    if begins == "<":
+        return "xml"
+    lines = text.split("\n", 2)
+    if begins == "{" and len(lines) > 1 and lines[0].rstrip().endswith("}") and lines[1].startswith("{"):
+        return "ndjson"
+    return "json"
+
+
+def read_json(body: bytes | str) -> Any:
+    """A JSON value. Half of a surrogate pair becomes U+FFFD, NaN and Infinity become text; raises Undecodable."""
+    import orjson
+
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        return _lenient(body, error)
+
+
+def _lenient(body: bytes | str, found: ValueError) -> Any:
+    import json
+
+    text = body if isinstance(body, str) else body.decode("utf-8-sig", "surrogateescape")
+    try:
+        value = json.loads(text.lstrip("\ufeff"), parse_constant=str)
+        return _mended(value)
+    except (ValueError, RecursionError):
+        pass
+    if not text.strip():
+        raise Undecodable("the page is no JSON: it is empty") from found
+    if _HTML.match(text):
+        raise Undecodable(f"the page is no JSON but HTML: {_begin(re.sub('<[^>]*>', ' ', text))}") from found
+    raise Undecodable(f"the page is no JSON: {found}; it begins with {_begin(text)}") from found
+
+
+def _mended(value: Any) -> Any:
+    """The same without halves of surrogate pairs, which no table can hold."""
+    if isinstance(value, str):
+        if value.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in value):
+            return value
+        if any("\udc80" <= sign <= "\udcff" for sign in value):
+            raise ValueError("not UTF-8")  # bytes, not letters
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_mended(name): _mended(inner) for name, inner in value.items()}
+    return [_mended(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _begin(text: str) -> str:
+    return repr(" ".join(text.split())[:80])
+
+
+# Records that are no JSON ----------------------------------------------------------------------------------
+
+
+def _csv(text: str, delimiter: str | None, header: bool) -> Iterator[dict[str, str | None]]:
+    import csv
+
+    text = text.removeprefix("\ufeff")
+    first = text.split("\n", 1)[0]
+    delimiter = delimiter or max(",;\t|", key=first.count)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    names: list[str] = []
+    try:
+        for number, row in enumerate(rows, 1):
+            if not row:
+                continue
+            if not names:
+                names = _distinct(row) if header else [f"c{at}" for at in range(1, len(row) + 1)]
+                if header:
+                    continue
+            if len(row) != len(names):
+                raise Undecodable(f"record {number} of the CSV has {len(row)} fields, not {len(names)}")
+            yield dict(zip(names, row, strict=True))
+    except csv.Error as error:
+        raise Undecodable(f"the page is no CSV: {error}") from error
+
+
+def _distinct(row: list[str]) -> list[str]:
+    names = [name.strip() for name in row]
+    if len(set(names)) < len(names):
+        raise Undecodable("the CSV names a column twice; set form.decode.header to false, or the delimiter")
+    return names
+
+
+def _xml(text: str) -> Any:
+    """Elements as objects: children by name (several: a list), attributes as `@name`, text as `#text`."""
+    from xml.parsers import expat
+
+    parser = expat.ParserCreate()
+    root: dict[str, Any] = {}
+    above: list[tuple[dict[str, Any], list[str]]] = [(root, [])]
+
+    def begins(name: str, attributes: Mapping[str, str]) -> None:
+        above.append(({f"@{key}": value for key, value in attributes.items()}, []))
+
+    def ends(name: str) -> None:
+        node, parts = above.pop()
+        said = "".join(parts).strip()
+        value: Any = node
+        if not node:
+            value = said or None
+        elif said:
+            node["#text"] = said
+        parent = above[-1][0]
+        if name not in parent:
+            parent[name] = value
+        elif isinstance(parent[name], list):
+            parent[name].append(value)
+        else:
+            parent[name] = [parent[name], value]
+
+    def entity(*_: Any) -> None:
+        raise Undecodable("the XML declares entities, which are not read")
+
+    parser.StartElementHandler, parser.EndElementHandler = begins, ends
+    parser.CharacterDataHandler = lambda data: above[-1][1].append(data)
+    parser.EntityDeclHandler = entity
+    try:
+        parser.Parse(re.sub(r"^\s*<\?xml[^>]*\?>", "", text.removeprefix("\ufeff")), True)
+    except expat.ExpatError as error:
+        raise Undecodable(f"the page is no XML: {error}") from error
+    return root
+
+
+# Packed bodies ---------------------------------------------------------------------------------------------
+
+
+def unpacked(body: bytes, member: str | None, most: int) -> Iterator[tuple[str, bytes]]:
+    """The files of a gzip, zip or tar, one in the other too; never more than `most` bytes in all."""
+    left = [most]
+    yield from _files("", body, member, left, 0)
+
+
+def _files(
+    name: str, body: bytes, member: str | None, left: list[int], depth: int
+) -> Iterator[tuple[str, bytes]]:
+    import tarfile
+    import zipfile
+
+    if depth > 3:
+        raise Undecodable("the archive has archives in it, more than three deep")
+    try:
+        if body[:2] == b"\x1f\x8b":
+            yield from _files(re.sub(r"\.gz$", "", name), _gunzip(body, left), member, left, depth + 1)
+        elif body[:4] == b"PK\x03\x04" or body[:4] == b"PK\x05\x06":
+            with zipfile.ZipFile(io.BytesIO(body)) as archive:
+                for info in archive.infolist():
+                    if not info.is_dir() and _wanted(info.filename, member):
+                        with archive.open(info) as stream:
+                            content = _bounded(stream, left)
+                        yield from _files(info.filename, content, None, left, depth + 1)
+        elif body[257:262] == b"ustar":
+            with tarfile.open(fileobj=io.BytesIO(body), mode="r:") as archive:
+                for entry in archive:
+                    stream = archive.extractfile(entry) if entry.isfile() else None
+                    if stream is not None and _wanted(entry.name, member):
+                        yield from _files(entry.name, _bounded(stream, left), None, left, depth + 1)
+        else:
+            yield name, body
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
+        raise Undecodable(f"the archive cannot be unpacked: {error}") from error
+
+
+def _wanted(name: str, member: str | None) -> bool:
+    hidden = name.startswith("__MACOSX/") or name.rsplit("/", 1)[-1].startswith(".")
+    return fnmatch.fnmatch(name, member) if member else not hidden
+
+
+def _bounded(stream: Any, left: list[int]) -> bytes:
+    content = stream.read(left[0] + 1)
+    _take(left, len(content))
+    return content
+
+
+def _gunzip(body: bytes, left: list[int]) -> bytes:
+    """All members of a gzip file, never unpacked past what is `left`."""
+    parts: list[bytes] = []
+    while body:
+        inflate = zlib.decompressobj(31)
+        part = inflate.decompress(body, left[0] + 1)
+        _take(left, len(part))
+        parts.append(part)
+        if not inflate.eof:
+            raise EOFError("it is cut short")
+        body = inflate.unused_data.lstrip(b"\0")
+    return b"".join(parts)
+
+
+def _take(left: list[int], size: int) -> None:
+    left[0] -= size
+    if left[0] < 0:
+        raise Oversized("unpacked, the body is longer than sink.max_body_bytes allows")
