@@ -4,7 +4,8 @@ AsgardError
 ├── ConfigError        a setting, YAML file or specification is wrong: fix it and start again
 ├── SourceError        a source cannot be read: unreachable, refused, malformed
 ├── LakeError          a table cannot be read or written as asked
-│   └── FencedError    another writer published the same partition first; this commit changed nothing
+│   ├── FencedError    another writer published the same partition first; this commit changed nothing
+│   └── UnknownCommitError   the store lost the answer to a commit, and the log does not tell whether it landed
 ├── QualityError       a blocking check failed: the named partitions were not published
 ├── SparkJobError      a Spark driver ended without its step's own success
 └── ModelError         training, promotion or prediction cannot go on
@@ -62,6 +63,10 @@ class LakeError(AsgardError):
 
 class FencedError(Terminal, LakeError):
     """Another writer published the same partition first. Carries `table` and `days`."""
+
+
+class UnknownCommitError(Transient, LakeError):
+    """Nobody can tell whether a commit landed: its staged files must stay. Carries `table`."""
 
 
 class QualityError(Terminal, AsgardError):

@@ -21,6 +21,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import FencedError, LakeError
+from asgard_assets.lake.commit import Change, PropertyChange, commit
 from asgard_assets.lake.reader import DS as DS
 from asgard_assets.lake.reader import app_id
 from asgard_assets.lake.staging import LakeStaging
@@ -30,9 +31,6 @@ from asgard_assets.lake.statistics import delta_type, file_statistics, without_f
 if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
-
-_COMMIT_TRIES = 20
-_COMMIT_ID = "asgard_commit"
 
 
 @dataclass(frozen=True)
@@ -78,78 +76,24 @@ class Lake(LakeStaging):
         added. Raises FencedError where another writer published one of the days since `stage`, LakeError
         where a column changed its type or the table its partitioning.
         """
-        from deltalake import CommitProperties, DeltaTable, Schema, Transaction
-        from deltalake.exceptions import CommitFailedError, DeltaError
-
         chosen = tuple(dict.fromkeys(staging.days if days is None else days)) or ("",)
-        adds, rows = [], {}
-        staged = self.staged_files(staging)
-        for day in chosen:
-            actions = [self._add_action(staging, day, uri) for uri in staged[day]]
-            rows[day] = sum(json.loads(action.stats)["numRecords"] for action in actions)
-            adds += actions
-        token = uuid.uuid4().hex
-        transactions = [Transaction(app_id(day), staging.seen[day] + 1) for day in chosen]
-        transactions += [Transaction(app, number) for app, number in (plans or {}).items()]
-        properties = CommitProperties(
-            custom_metadata={**(metadata or {}), _COMMIT_ID: token},
-            app_transactions=transactions,
-            max_commit_retries=_COMMIT_TRIES,
-        )
+        adds, rows = self._add_actions(staging, chosen)
+        numbers = {app_id(day): staging.seen[day] + 1 for day in chosen} | dict(plans or {})
         partition_by = [DS] if staging.partitioned else None
-        path = self.path(staging.stage, staging.name)
-        self._create(staging)
-        replaced = 0
-        for attempt in range(_COMMIT_TRIES):
-            table = DeltaTable(path, storage_options=self.storage_options)
-            self._refuse_fenced(staging, chosen, table)
+        filters = [(DS, "in", list(chosen))] if staging.partitioned else None
+        replaced: list[str] = []
+
+        def change(table: DeltaTable) -> Change:
+            _refuse_fenced(staging, chosen, table)
             _refuse_other_partitioning(staging, table)
-            schema = staging.schema if replace_schema else self._merged_schema(staging, table)
-            filters = [(DS, "in", list(chosen))] if partition_by else None
-            replaced = len(table.file_uris(file_pruning_predicate=filters))
-            try:
-                table.create_write_transaction(
-                    adds,
-                    "overwrite",
-                    Schema.from_arrow(schema),
-                    partition_by,
-                    partition_filters=filters,
-                    commit_properties=properties,
-                )
-            except (DeltaError, OSError) as error:
-                if self._landed(path, token):
-                    break  # the store lost its answer, not the commit
-                if not isinstance(error, CommitFailedError):
-                    raise
-                # A real conflict (same day) is named by _refuse_fenced on the next turn; any other one,
-                # such as a column added by a neighbour, goes through on a fresh snapshot.
-                if attempt == _COMMIT_TRIES - 1:
-                    raise
-                time.sleep(0.05 * (attempt + 1))
-                continue
-            break
-        return Published(
-            staging.table,
-            DeltaTable(path, storage_options=self.storage_options).version(),
-            rows,
-            len(adds),
-            sum(action.size for action in adds),
-            replaced,
-        )
+            replaced[:] = table.file_uris(file_pruning_predicate=filters)
+            schema = staging.schema if replace_schema else _merged_schema(staging, table)
+            return Change(adds, "overwrite", schema, partition_by, filters, numbers, metadata or {})
 
-    def _landed(self, path: str, token: str) -> bool:
-        """Whether a commit that seemed to fail is in the log: its answer may have been lost on the way."""
-        from deltalake import DeltaTable
-
-        log = DeltaTable(path, storage_options=self.storage_options).history(_COMMIT_TRIES)
-        return any(commit.get(_COMMIT_ID) == token for commit in log)
-
-    def _set_properties(self, staging: Staging, table: DeltaTable) -> None:
-        """Bring the properties of a table that was there before up to date, in a commit of their own."""
-        present = table.metadata().configuration
-        changed = {name: value for name, value in staging.properties.items() if present.get(name) != value}
-        if changed:
-            table.alter.set_table_properties(changed)
+        self._create(staging)
+        version = self._commit(staging.stage, staging.name, change)
+        size = sum(action.size for action in adds)
+        return Published(staging.table, version, rows, len(adds), size, len(replaced))
 
     def amend(
         self,
@@ -167,92 +111,156 @@ class Lake(LakeStaging):
         must have and the one that it gets. Raises FencedError where it has another one, LakeError where a
         column changed its type.
         """
-        from deltalake import CommitProperties, DeltaTable, Transaction
-        from deltalake.exceptions import CommitFailedError
-        from deltalake.transaction import RemoveAction
+        import pyarrow as pa
 
         staged = self.staged_files(staging)
         chosen = [day for day in (staging.days if days is None else days) if day in staged]
-        adds = [self._add_action(staging, day, uri) for day in chosen for uri in staged[day]]
-        rows = {day: 0 for day in chosen}
-        for action in adds:
-            rows[action.partition_values[DS]] += json.loads(action.stats)["numRecords"]
-        self._create(staging)
-        for attempt in range(_COMMIT_TRIES):
-            table = self._evolved(staging)
-            late = [app for app, (seen, _) in plans.items() if (table.transaction_version(app) or 0) != seen]
-            if late:
-                raise FencedError(
-                    f"{staging.table}: another run loaded {', '.join(sorted(late)[:5])} while this one was working; "
-                    "nothing of this run was written. Run it again: it takes what is left.",
-                    table=staging.table,
-                    days=[app.rpartition("/")[2] for app in late],
-                )
+        adds, rows = self._add_actions(staging, chosen)
+        again: list[Any] = []
+        removes: list[Any] = []
+
+        def change(table: DeltaTable) -> Change:
+            self._add_columns(staging, table)
+            _refuse_loaded(staging, plans, table)
             live = {part.path: part for part in self._live(table)}
             instead = rewrite(list(live.values()))
-            moment = int(time.time() * 1000)
-            removes = [
-                RemoveAction(path, True, moment, live[path].size, {DS: live[path].day}) for path in instead
-            ]
-            again = [
+            removes[:] = [_remove_action(live[path]) for path in instead]
+            again[:] = [
                 self._add_action(staging, live[path].day, uri)
                 for path, uris in instead.items()
                 for uri in uris
             ]
-            touched = sorted({*chosen, *(live[path].day for path in instead)})
-            transactions = [
-                Transaction(app_id(d), (table.transaction_version(app_id(d)) or 0) + 1) for d in touched
-            ]
-            transactions += [Transaction(app, number) for app, (_, number) in plans.items()]
-            try:
-                table.create_write_transaction(
-                    [*removes, *again, *adds],
-                    "append",
-                    table.schema(),
-                    [DS],
-                    commit_properties=CommitProperties(
-                        custom_metadata=dict(metadata or {}),
-                        app_transactions=transactions,
-                        max_commit_retries=_COMMIT_TRIES,
-                    ),
-                )
-            except CommitFailedError:
-                if attempt == _COMMIT_TRIES - 1:
-                    raise
-                time.sleep(0.05 * (attempt + 1))
-                continue
-            version = DeltaTable(table.table_uri, storage_options=self.storage_options).version()
-            size = sum(action.size for action in [*adds, *again])
-            return Published(staging.table, version, rows, len(adds) + len(again), size, len(removes))
-        raise AssertionError("unreachable")
+            fences = [app_id(day) for day in sorted({*chosen, *(live[path].day for path in instead)})]
+            numbers = {app: (table.transaction_version(app) or 0) + 1 for app in fences}
+            numbers |= {app: number for app, (_, number) in plans.items()}
+            schema = pa.schema(table.schema().to_arrow())
+            return Change(
+                [*removes, *again, *adds],
+                "append",
+                schema,
+                [DS],
+                transactions=numbers,
+                metadata=metadata or {},
+            )
+
+        self._create(staging)
+        version = self._commit(staging.stage, staging.name, change)
+        written = [*adds, *again]
+        size = sum(action.size for action in written)
+        return Published(staging.table, version, rows, len(written), size, len(removes))
+
+    def retype(
+        self,
+        stage: str,
+        name: str,
+        widened: Callable[[pa.Schema], pa.Schema],
+        cast: Callable[[pa.Table, pa.Schema], pa.Table],
+    ) -> int:
+        """Give the table the schema that `widened` makes of its own, every live file rewritten by `cast`, in one
+        commit. Returns its version. Both are asked again where another commit came in between.
+
+        For columns whose type widened: no row changes its meaning. Readers need no table feature.
+        """
+        import pyarrow as pa
+
+        token = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
+        path = f"{self.path(stage, name)}/{token}"
+
+        def change(table: DeltaTable) -> Change | None:
+            present = pa.schema(table.schema().to_arrow())
+            schema = widened(present)
+            if schema == present:
+                return None
+            staging = Staging(f"{stage}/{name}", stage, name, path, schema, (), {})
+            adds = [self._cast(staging, part, cast) for part in self._live(table)]
+            return Change(adds, "overwrite", schema, [DS], rebase=False)
+
+        return self._commit(stage, name, change)
+
+    def _cast(self, staging: Staging, part: LivePart, cast: Callable[[pa.Table, pa.Schema], pa.Table]) -> Any:
+        """Write a live file again in the schema of `staging`; returns the action that adds it."""
+        import pyarrow.parquet as pq
+
+        inner = staging.schema.remove(staging.schema.get_field_index(DS))
+        target = f"{staging.path}/{DS}={part.day}/part-{uuid.uuid4().hex}.parquet"
+        self.filesystem.create_dir(self._bare(target).rpartition("/")[0], recursive=True)
+        with (
+            pq.ParquetFile(self._bare(part.uri), filesystem=self.filesystem) as source,
+            pq.ParquetWriter(
+                self._bare(target),
+                inner,
+                filesystem=self.filesystem,
+                compression="zstd",
+                write_statistics=without_floats(inner),  # pyright: ignore[reportArgumentType]
+            ) as writer,
+        ):
+            for group in range(source.num_row_groups):
+                rows = cast(source.read_row_group(group), staging.schema)
+                writer.write_table(rows.select(inner.names))
+        return self._add_action(staging, part.day, target)
+
+    def _commit(
+        self,
+        stage: str,
+        name: str,
+        change: Callable[[DeltaTable], Change | PropertyChange | None],
+        table: DeltaTable | None = None,
+    ) -> int:
+        from deltalake import DeltaTable
+
+        path = self.path(stage, name)
+        table = table or DeltaTable(path, storage_options=self.storage_options)
+        return commit(table, f"{stage}/{name}", change, lambda version: self._log_entry(path, version))
+
+    def _log_entry(self, path: str, version: int) -> str | None:
+        """The text of an entry of the table's log; None where it is not there yet, or not any more."""
+        address = self._bare(f"{path}/_delta_log/{version:020}.json")
+        try:
+            with self.filesystem.open_input_stream(address) as entry:
+                return entry.read().decode()
+        except FileNotFoundError:
+            return None
 
     def _create(self, staging: Staging) -> None:
+        """Make the table where it is missing, and bring the properties of one that is there up to date."""
         from deltalake import DeltaTable, Schema
+        from deltalake.exceptions import DeltaError
 
         path = self.path(staging.stage, staging.name)
-        DeltaTable.create(
-            path,
-            Schema.from_arrow(staging.schema),
-            mode="ignore",
-            partition_by=[DS] if staging.partitioned else None,
-            storage_options=self.storage_options,
-            configuration=dict(staging.properties) or None,
-        )
-        self._set_properties(staging, DeltaTable(path, storage_options=self.storage_options))
-
-    def _evolved(self, staging: Staging) -> DeltaTable:
-        """The table as it is, after columns that it lacks were added: a commit of its own that changes no row."""
-        from deltalake import DeltaTable, Schema
-
-        path = self.path(staging.stage, staging.name)
-        table = DeltaTable(path, storage_options=self.storage_options)
-        merged = self._merged_schema(staging, table)
-        if len(merged) > len(table.schema().fields):
-            table.create_write_transaction(
-                [], "overwrite", Schema.from_arrow(merged), [DS], partition_filters=[(DS, "=", "")]
+        try:
+            DeltaTable.create(
+                path,
+                Schema.from_arrow(staging.schema),
+                mode="ignore",
+                partition_by=[DS] if staging.partitioned else None,
+                storage_options=self.storage_options,
+                configuration=dict(staging.properties) or None,
             )
-            table = DeltaTable(path, storage_options=self.storage_options)
-        return table
+        except (DeltaError, OSError):
+            # It is there all the same where another writer was faster, or the store lost its answer.
+            if not DeltaTable.is_deltatable(path, storage_options=self.storage_options):
+                raise
+
+        def properties(table: DeltaTable) -> PropertyChange | None:
+            present = table.metadata().configuration
+            changed = {key: value for key, value in staging.properties.items() if present.get(key) != value}
+            return PropertyChange(changed) if changed else None
+
+        if staging.properties:
+            self._commit(staging.stage, staging.name, properties)
+
+    def _add_columns(self, staging: Staging, table: DeltaTable) -> None:
+        """Add the columns that the table lacks, in a commit of its own that changes no row."""
+
+        def columns(table: DeltaTable) -> Change | None:
+            merged = _merged_schema(staging, table)
+            if len(merged) == len(table.schema().fields):
+                return None
+            return Change([], "overwrite", merged, [DS], [(DS, "=", "")])
+
+        before = table.version()
+        if self._commit(staging.stage, staging.name, columns, table) != before:
+            table.update_incremental()
 
     def live(self, stage: str, name: str) -> list[LivePart]:
         """The Parquet files that readers see now."""
@@ -271,77 +279,14 @@ class Lake(LakeStaging):
             for path, day, size, rows in zip(*columns, strict=True)
         ]
 
-    def retype(self, stage: str, name: str, schema: pa.Schema, cast: Callable[[pa.Table], pa.Table]) -> int:
-        """Give the table `schema`, every live file rewritten by `cast`, in one commit. Returns its version.
-
-        For columns whose type widened: no row changes its meaning. Readers need no table feature.
-        """
-        import pyarrow.parquet as pq
-        from deltalake import CommitProperties, DeltaTable, Schema
-        from deltalake.exceptions import CommitFailedError
-
-        token = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
-        path = self.path(stage, name)
-        staging = Staging(f"{stage}/{name}", stage, name, f"{path}/{token}", schema, (), {})
-        inner = schema.remove(schema.get_field_index(DS))
-        for attempt in range(_COMMIT_TRIES):
-            table = DeltaTable(path, storage_options=self.storage_options)
-            adds = []
-            for part in self._live(table):
-                target = f"{staging.path}/{DS}={part.day}/part-{uuid.uuid4().hex}.parquet"
-                self.filesystem.create_dir(self._bare(target).rpartition("/")[0], recursive=True)
-                with pq.ParquetFile(self._bare(part.uri), filesystem=self.filesystem) as source:
-                    with pq.ParquetWriter(
-                        self._bare(target),
-                        inner,
-                        filesystem=self.filesystem,
-                        compression="zstd",
-                        write_statistics=without_floats(inner),  # pyright: ignore[reportArgumentType]
-                    ) as writer:
-                        for group in range(source.num_row_groups):
-                            writer.write_table(cast(source.read_row_group(group)).select(inner.names))
-                adds.append(self._add_action(staging, part.day, target))
-            try:
-                table.create_write_transaction(
-                    adds,
-                    "overwrite",
-                    Schema.from_arrow(schema),
-                    [DS],
-                    commit_properties=CommitProperties(max_commit_retries=0),
-                )
-            except CommitFailedError:
-                if attempt == _COMMIT_TRIES - 1:
-                    raise
-                time.sleep(0.05 * (attempt + 1))
-                continue
-            return DeltaTable(path, storage_options=self.storage_options).version()
-        raise AssertionError("unreachable")
-
-    def _refuse_fenced(self, staging: Staging, days: Sequence[str], table: DeltaTable) -> None:
-        late = [d for d in days if (table.transaction_version(app_id(d)) or 0) != staging.seen[d]]
-        if late:
-            raise FencedError(
-                f"{staging.table}: another run published {', '.join(filter(None, late)) or 'the table'} while "
-                "this one was working; nothing of this run was written. Run it again if it should win.",
-                table=staging.table,
-                days=late,
-            )
-
-    def _merged_schema(self, staging: Staging, table: DeltaTable) -> pa.Schema:
-        import pyarrow as pa
-
-        present = pa.schema(table.schema().to_arrow())
-        merged = {f.name: f for f in present}
-        for new in staging.schema:
-            old = merged.get(new.name)
-            if old is not None and delta_type(old.type) != delta_type(new.type):
-                raise LakeError(
-                    f"{staging.table}: column {new.name} is {old.type} in the table and {new.type} in the new "
-                    "data; cast it in the transformation, or rename it",
-                    table=staging.table,
-                )
-            merged.setdefault(new.name, new)
-        return pa.schema(list(merged.values()))
+    def _add_actions(self, staging: Staging, days: Sequence[str]) -> tuple[list[Any], dict[str, int]]:
+        """The actions that add what is staged of `days`, and the rows of each day."""
+        staged, adds, rows = self.staged_files(staging), [], {}
+        for day in days:
+            actions = [self._add_action(staging, day, uri) for uri in staged[day]]
+            rows[day] = sum(json.loads(action.stats)["numRecords"] for action in actions)
+            adds += actions
+        return adds, rows
 
     def _add_action(self, staging: Staging, day: str, uri: str) -> Any:
         import pyarrow.parquet as pq
@@ -358,6 +303,50 @@ class Lake(LakeStaging):
             data_change=True,
             stats=json.dumps(file_statistics(footer)),
         )
+
+
+def _remove_action(part: LivePart) -> Any:
+    from deltalake.transaction import RemoveAction
+
+    return RemoveAction(part.path, True, int(time.time() * 1000), part.size, {DS: part.day})
+
+
+def _refuse_fenced(staging: Staging, days: Sequence[str], table: DeltaTable) -> None:
+    late = [d for d in days if (table.transaction_version(app_id(d)) or 0) != staging.seen[d]]
+    if late:
+        raise FencedError(
+            f"{staging.table}: another run published {', '.join(filter(None, late)) or 'the table'} while "
+            "this one was working; nothing of this run was written. Run it again if it should win.",
+            table=staging.table,
+            days=late,
+        )
+
+
+def _refuse_loaded(staging: Staging, plans: Mapping[str, tuple[int, int]], table: DeltaTable) -> None:
+    late = [app for app, (seen, _) in plans.items() if (table.transaction_version(app) or 0) != seen]
+    if late:
+        raise FencedError(
+            f"{staging.table}: another run loaded {', '.join(sorted(late)[:5])} while this one was working; "
+            "nothing of this run was written. Run it again: it takes what is left.",
+            table=staging.table,
+            days=[app.rpartition("/")[2] for app in late],
+        )
+
+
+def _merged_schema(staging: Staging, table: DeltaTable) -> pa.Schema:
+    """The table's columns with those that `staging` adds."""
+    import pyarrow as pa
+
+    merged = {f.name: f for f in pa.schema(table.schema().to_arrow())}
+    for new in staging.schema:
+        old = merged.setdefault(new.name, new)
+        if delta_type(old.type) != delta_type(new.type):
+            raise LakeError(
+                f"{staging.table}: column {new.name} is {old.type} in the table and {new.type} in the new "
+                "data; cast it in the transformation, or rename it",
+                table=staging.table,
+            )
+    return pa.schema(list(merged.values()))
 
 
 def _refuse_other_partitioning(staging: Staging, table: DeltaTable) -> None:

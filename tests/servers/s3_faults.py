@@ -7,11 +7,20 @@ answered with 412 though nothing was written, and one in ten is written and its 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import aiohttp
 from aiohttp import web
+
+from asgard_assets.settings import ROOT
+from tests.servers.builds import answers, free_port
 
 HOP = {"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "content-length"}
 counts = {"refused": 0, "lost": 0, "passed": 0}
@@ -69,6 +78,29 @@ async def serve(upstream: str, port: int, seed: int) -> None:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     await asyncio.Event().wait()
+
+
+@contextmanager
+def faulty(upstream: str, seed: int) -> Iterator[tuple[str, Callable[[], dict[str, int]]]]:
+    """The proxy as a process of its own: its address, and what it did so far."""
+    port = free_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "tests.servers.s3_faults", upstream, str(port), str(seed)]
+    print(f"faults of seed {seed}")
+    process = subprocess.Popen(command, cwd=ROOT)
+
+    def faults() -> dict[str, int]:
+        with urllib.request.urlopen(f"{endpoint}/-/faults") as answer:
+            return json.load(answer)
+
+    try:
+        while not answers(f"{endpoint}/-/faults"):
+            assert process.poll() is None, "the proxy ended"
+            time.sleep(0.1)
+        yield endpoint, faults
+    finally:
+        process.kill()
+        process.wait()
 
 
 if __name__ == "__main__":

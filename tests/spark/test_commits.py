@@ -6,15 +6,14 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 from asgard_assets.lake import Lake
 from asgard_assets.settings import ROOT
-from tests.servers.builds import answers, free_port
 from tests.servers.s3 import s3
+from tests.servers.s3_faults import faulty
 from tests.spark.committer import NAME
 
 DRIVERS = 4
@@ -26,23 +25,12 @@ DRIVERS = 4
 )
 @pytest.mark.timeout(3600)
 def test_no_commit_is_lost_or_doubled(tmp_path: Path, commits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    import json
-
     import pyarrow as pa
 
     each = commits // (DRIVERS + 1)
-    with s3(tmp_path / "s3", "lake") as server:
-        port = free_port()
-        proxy = subprocess.Popen(
-            [sys.executable, "-m", "tests.servers.s3_faults", server.endpoint, str(port), "7"], cwd=ROOT
-        )
+    with s3(tmp_path / "s3", "lake") as server, faulty(server.endpoint, seed=7) as (endpoint, counts):
         processes: list[subprocess.Popen[bytes]] = []
         try:
-            endpoint = f"http://127.0.0.1:{port}"
-            deadline = time.monotonic() + 60
-            while not answers(f"{endpoint}/-/faults"):
-                assert proxy.poll() is None and time.monotonic() < deadline
-                time.sleep(0.1)
             for key, value in {**server.environment, "ASGARD_S3_ENDPOINT": server.endpoint}.items():
                 monkeypatch.setenv(key, value)
             lake = Lake("s3://lake", server.endpoint)
@@ -71,10 +59,9 @@ def test_no_commit_is_lost_or_doubled(tmp_path: Path, commits: int, monkeypatch:
                 time.sleep(0.2)
             gate.touch()
             assert [process.wait(3000) for process in processes] == [0] * (DRIVERS + 1)
-            with urllib.request.urlopen(f"{endpoint}/-/faults") as answer:
-                faults = json.load(answer)
+            faults = counts()
         finally:
-            for process in (*processes, proxy):
+            for process in processes:
                 process.kill()
                 process.wait()
         table = lake.table("bronze", NAME)

@@ -26,7 +26,7 @@ from asgard_assets.ingest.files.shape.conform import Shape, technical_fields
 from asgard_assets.ingest.files.shape.fitting import retyped
 from asgard_assets.ingest.files.shape.schema import Change, differences, record
 from asgard_assets.ingest.files.source.models import TECHNICAL, ByColumn, FileSource, Upsert
-from asgard_assets.ingest.files.source.types import arrow_type, type_name, unify
+from asgard_assets.ingest.files.source.types import arrow_type, normal, type_name, unify
 from asgard_assets.ingest.files.table.merge import Merged, merge, seen_days
 from asgard_assets.ingest.files.table.upsert import Upserted, replace_older
 from asgard_assets.lake import DS, Lake, Published, Staging
@@ -344,23 +344,21 @@ def _subset(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
 
 
 def _retype(lake: Lake, loaded: Loaded) -> None:
-    """Give the table the wider types; a load that already did so has nothing to do."""
+    """Give the table the wider types; where another load already did so there is nothing to do."""
     import pyarrow as pa
 
     staging = loaded.staging
-    table = lake.table(staging.stage, staging.name)
-    assert table is not None
-    now = pa.schema(table.schema().to_arrow())
-    wide = {f.name: f for f in staging.schema}
-    schema = pa.schema([pa.field(f.name, wide[f.name].type) if f.name in wide else f for f in now])
-    if schema != now:
-        lake.retype(staging.stage, staging.name, schema, lambda rows: retyped(rows, schema))
+    wide = {f.name: f.type for f in staging.schema}
+
+    def widened(now: pa.Schema) -> pa.Schema:
+        held = {f.name for f in now if f.name in wide and unify(normal(f.type), wide[f.name]) == wide[f.name]}
+        return pa.schema([pa.field(f.name, wide[f.name]) if f.name in held else f for f in now])
+
+    lake.retype(staging.stage, staging.name, widened, retyped)
 
 
 def present_columns(schema: pa.Schema) -> dict[str, pa.DataType]:
     """The source's columns of a table, in the types that the loader uses."""
-    from asgard_assets.ingest.files.source.types import normal
-
     return {f.name: normal(f.type) for f in schema if f.name not in TECHNICAL}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 from dbt_common.exceptions import DbtRuntimeError
 
-from asgard_assets.errors import AsgardError
+from asgard_assets.errors import AsgardError, UnknownCommitError
 from asgard_assets.lake import Lake
 from dbt.adapters.delta.show import BUILDS, Shown, _parents_first, address
 from dbt.adapters.delta.stage import Staged, _select, _types, arrow_schema, columns_of, copy
@@ -72,6 +72,8 @@ def publish(
                 said = getattr(error, "message", None) or getattr(error, "msg", None) or str(error)
                 reason = said if table in said else f"{table}: {said}"
                 errors.append(reason)
+                if isinstance(error, UnknownCommitError):
+                    ready = None  # its files may be the table's by now: they stay
             else:
                 columns[unique_id] = types or {}
                 if types is None:

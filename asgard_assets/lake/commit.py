@@ -1,0 +1,173 @@
+"""The one commit loop: publish, amend and retype all write the log through it.
+
+A commit that seems to fail may have landed: the store wrote the log entry and its answer was lost. So each commit
+carries a token, and after an error the entries since the snapshot are searched for it. A conflict with another writer
+is retried on a fresh snapshot; the caller's `change_for` raises where the conflict is a real one.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from asgard_assets.errors import UnknownCommitError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+TRIES = 20
+_COMMIT_ID = "asgard_commit"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one commit does to the snapshot that it follows. `rebase`: delta-rs may put it behind commits that
+    touched nothing of what it replaces; else each commit in between asks for a new change."""
+
+    actions: Sequence[Any]
+    mode: Literal["append", "overwrite"]
+    schema: pa.Schema
+    partition_by: list[str] | None = None
+    partition_filters: list[tuple[str, str, Any]] | None = None
+    transactions: Mapping[str, int] = field(default_factory=dict[str, int])
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    rebase: bool = True
+
+    def added_paths(self) -> set[str]:
+        from deltalake.transaction import AddAction
+
+        return {action.path for action in self.actions if isinstance(action, AddAction)}
+
+    def write(self, table: DeltaTable, token: str) -> None:
+        from deltalake import CommitProperties, Schema, Transaction
+
+        table.create_write_transaction(
+            list(self.actions),
+            self.mode,
+            Schema.from_arrow(self.schema),
+            self.partition_by,
+            partition_filters=self.partition_filters,
+            commit_properties=CommitProperties(
+                custom_metadata={**self.metadata, _COMMIT_ID: token},
+                app_transactions=[Transaction(app, number) for app, number in self.transactions.items()],
+                max_commit_retries=TRIES if self.rebase else 0,
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class PropertyChange:
+    """Properties of the table that are to be set."""
+
+    properties: Mapping[str, str]
+    transactions: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    def added_paths(self) -> set[str]:
+        return set()
+
+    def write(self, table: DeltaTable, token: str) -> None:
+        from deltalake import CommitProperties
+
+        properties = CommitProperties(custom_metadata={_COMMIT_ID: token})
+        table.alter.set_table_properties(dict(self.properties), commit_properties=properties)
+
+
+def commit(
+    table: DeltaTable,
+    name: str,
+    change_for: Callable[[DeltaTable], Change | PropertyChange | None],
+    log_entry: Callable[[int], str | None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
+    """Commit what `change_for` makes of the newest snapshot; it is asked again where another commit came in between.
+
+    Returns the version that it made, or the newest where there is nothing to change.
+    `log_entry` returns the text of a log entry, or None where there is none. Raises what `change_for` raises, the
+    store's error where nothing was committed, and UnknownCommitError where nobody can tell.
+    """
+    from deltalake.exceptions import CommitFailedError, DeltaError
+
+    for attempt in range(TRIES):
+        change = change_for(table)
+        before = table.version()
+        if change is None:
+            return before
+        token = uuid.uuid4().hex
+        try:
+            change.write(table, token)
+        except (DeltaError, OSError) as error:
+            version = _landed(table, name, change, token, before, log_entry, error)
+            if version is None and (not isinstance(error, CommitFailedError) or attempt == TRIES - 1):
+                raise
+        else:
+            version = _own_version(token, before, log_entry) or _newest(table)
+        if version is not None:
+            return version
+        sleep(0.05 * (attempt + 1))
+        table.update_incremental()
+    raise AssertionError("unreachable")
+
+
+def _landed(
+    table: DeltaTable,
+    name: str,
+    change: Change | PropertyChange,
+    token: str,
+    before: int,
+    log_entry: Callable[[int], str | None],
+    error: Exception,
+) -> int | None:
+    """The version of a commit that seemed to fail with `error`; None where it is not in the log."""
+    from deltalake.exceptions import DeltaError
+
+    unknown = UnknownCommitError(
+        f"{name}: the answer to a commit was lost ({_first_line(error)}), and the log does not tell whether its rows "
+        "are visible. Run it again: what is visible already is replaced or found done, not doubled",
+        table=name,
+    )
+    try:
+        newest = _newest(table)
+        entries = {version: log_entry(version) for version in range(before + 1, newest + 1)}
+    except (DeltaError, OSError) as broken:
+        raise unknown from broken
+    for version, entry in entries.items():
+        if entry and token in entry:
+            return version
+    if None not in entries.values():
+        return None
+    # Entries were pruned behind a checkpoint, which keeps the live files and the transaction numbers.
+    if change.added_paths() & set(_live_paths(table)):
+        return newest
+    numbers = change.transactions.items()
+    if numbers and all((table.transaction_version(app) or 0) >= number for app, number in numbers):
+        raise unknown from error
+    return None
+
+
+def _own_version(token: str, before: int, log_entry: Callable[[int], str | None]) -> int | None:
+    """The version of the first entry after `before` with the token; a pruned entry ends the search."""
+    version = before + 1
+    while (entry := log_entry(version)) is not None:
+        if token in entry:
+            return version
+        version += 1
+    return None
+
+
+def _newest(table: DeltaTable) -> int:
+    table.update_incremental()
+    return table.version()
+
+
+def _live_paths(table: DeltaTable) -> list[str]:
+    import pyarrow as pa
+
+    return pa.table(table.get_add_actions())["path"].to_pylist()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]
