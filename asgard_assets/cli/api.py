@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from rich.console import Console
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake
 from asgard_assets.lake.reader import quoted
+from asgard_assets.windows import parse_days
 
 if TYPE_CHECKING:
     from asgard_assets.ingest.api.http.messages import Request
@@ -60,7 +60,7 @@ def ingest(
         raise ConfigError("give --resume or --refresh, not both")
     mode: Mode = "resume" if resume else "refresh" if refresh else "auto"
     source = _source(config, record, replay)
-    days = _days(partition) or usual_days(source, today())
+    days = (parse_days(partition) if partition else []) or usual_days(source, today())
     with located(config), _frame(rows) as frame:
         if dry_run:
             from asgard_assets.ingest.api.preview import dry_run as plan
@@ -104,7 +104,7 @@ def preview(
     from asgard_assets.ingest.api.source.config import located
 
     source = _source(config, None, replay)
-    days = _days(partition) or [today()]
+    days = (parse_days(partition) if partition else []) or [today()]
     if len(days) > 1:
         raise ConfigError("a preview is of one day")
     with located(config), _frame(rows) as frame:
@@ -126,27 +126,6 @@ def _source(config: Path, record: Path | None, replay: Path | None) -> ApiSource
         folders = {"record": record and str(record), "replay": replay and str(replay)}
         source = source.model_copy(update={"transport": source.transport.model_copy(update=folders)})
     return source
-
-
-def _days(partition: str | None) -> list[str]:
-    from datetime import date
-
-    from asgard_assets.lake import days_between
-
-    if partition is None:
-        return []
-    first, dots, last = partition.partition("...")
-    for day in (first, last) if dots else (first,):
-        try:
-            known = re.fullmatch(r"\d{4}-\d\d-\d\d", day) and date.fromisoformat(day)
-        except ValueError:
-            known = None
-        if not known:
-            raise ConfigError(f"--partition {partition}: {day!r} is no day; days are written 2026-10-05")
-    days = days_between(first, last or first)
-    if not days:
-        raise ConfigError(f"--partition {partition}: the range ends before it begins")
-    return days
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from asgard_assets.errors import ConfigError
+from asgard_assets.windows import parse_day, parse_days
 
 if TYPE_CHECKING:
     from asgard_assets.ingest.files.landing import Landing
@@ -83,7 +84,7 @@ def plan(
 
     _known_output(output)
     _share_history()
-    made = make_plan(selected(selection), _days(partitions))
+    made = make_plan(selected(selection), (parse_days(partitions) if partitions else []))
     broken = PlanBudget(max_cost, max_files, max_bytes, max_requests, max_seconds, max_partitions).broken(
         made
     )
@@ -203,7 +204,7 @@ def refresh(
     """Load a source now: what is new and changed, or every file again. Replaces rows, doubles none."""
     if mode not in ("new", "full"):
         raise ConfigError(f"--mode {mode}: there are new and full")
-    _load(name, _days(partitions), full=mode == "full", dry_run=dry_run)
+    _load(name, (parse_days(partitions) if partitions else []), full=mode == "full", dry_run=dry_run)
 
 
 def backfill(
@@ -217,8 +218,8 @@ def backfill(
     from asgard_assets.components.partitions import daily
 
     calendar = daily().get_partition_keys()
-    if any(_days(day) != [day] for day in (since, until) if day):
-        raise ConfigError(f"{since} {until}: days are written as 2026-10-05, one by one")
+    for day in filter(None, (since, until)):
+        parse_day(day)
     chosen = [day for day in calendar if since <= day <= (until or calendar[-1])]
     if not chosen:
         raise ConfigError(f"{since}: no day of the calendar, which goes from {calendar[0]} to {calendar[-1]}")
@@ -335,22 +336,6 @@ def _source(name: str) -> tuple[Lake, Landing, FileSource]:
     from asgard_assets.operations.sources import file_source
 
     return Lake.from_settings(), Landing.from_settings(), file_source(name)
-
-
-def _days(text: str) -> list[str]:
-    """`2026-10-05`, `2026-10-05...2026-10-11` or nothing. Raises ConfigError for anything else."""
-    from asgard_assets.lake import days_between
-
-    if not text:
-        return []
-    first, dots, last = text.partition("...")
-    try:
-        days = days_between(first, last if dots else first)
-    except ValueError:
-        days = []
-    if not days:
-        raise ConfigError(f"{text!r} is no day and no range; write 2026-10-05 or 2026-10-05...2026-10-11")
-    return days
 
 
 def selected(selection: str) -> str:

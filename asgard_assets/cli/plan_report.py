@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from asgard_assets.operations.plan import AssetPlan, RunPlan
+from asgard_assets.windows import stretches
 
 _COLUMNS = (
     "asset",
@@ -98,8 +99,6 @@ def _total(plan: RunPlan) -> tuple[str, ...]:
 
 
 def _days(days: Sequence[str]) -> str:
-    from asgard_assets.operations.sources import stretches
-
     if any(len(day) != 10 for day in days):
         return f"{len(days)} partitions"
     found = stretches(days)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, timedelta
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,6 +24,7 @@ from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.settings import Settings
 from asgard_assets.transforms.rejects import Rejects, rejects
 from asgard_assets.transforms.silver import SilverTable, conforms
+from asgard_assets.windows import days_after
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -161,7 +161,7 @@ def require(lake: Lake, table: SilverTable, days: Sequence[str]) -> None:
         if absent:
             raise _absent(entry.table, f"{entry.table} has no data for", absent)
     first = min(days)
-    before = (date.fromisoformat(first) - timedelta(days=1)).isoformat()
+    before = days_after(first, -1)
     if table.history and before >= Settings().first_day.isoformat():
         own = f"silver/{table.spec.name}"
         if not lake.epochs("silver", table.spec.name, [before])[before]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from asgard_assets.demo.sources import FIRST_DAY, LAST_DAY
 from asgard_assets.errors import AsgardError
-from asgard_assets.lake import days_between
+from asgard_assets.windows import days_between
 
 if TYPE_CHECKING:
     import dagster as dg

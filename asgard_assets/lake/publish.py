@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import FencedError, LakeError
@@ -358,9 +358,3 @@ def _refuse_other_partitioning(staging: Staging, table: DeltaTable) -> None:
             "table another name, or remove the old one first",
             table=staging.table,
         )
-
-
-def days_between(first: str, last: str) -> list[str]:
-    """All days from `first` to `last`, both included, as `YYYY-MM-DD`."""
-    start, end = date.fromisoformat(first), date.fromisoformat(last)
-    return [(start + timedelta(days=n)).isoformat() for n in range((end - start).days + 1)]

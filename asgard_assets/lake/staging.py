@@ -5,12 +5,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from asgard_assets.errors import LakeError
+from asgard_assets.errors import ConfigError, LakeError
 from asgard_assets.lake.reader import DS, LakeReader
 from asgard_assets.lake.statistics import without_floats
+from asgard_assets.windows import parse_day
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -135,11 +136,9 @@ class LakeStaging(LakeReader):
 def _refuse_no_days(table: str, days: Sequence[str]) -> None:
     for day in days:
         try:
-            known = date.fromisoformat(day).isoformat() == day
-        except ValueError:
-            known = False
-        if not known:
-            raise LakeError(f"{table}: {day!r} is no day; days are written 2026-10-05", table=table)
+            parse_day(day)
+        except ConfigError as error:
+            raise LakeError(f"{table}: {error}", table=table) from error
 
 
 def _refuse_strays(staging: Staging, rows: pa.Table) -> None:

@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ModelError
-from asgard_assets.lake import days_between
 from asgard_assets.ml.churn import (
     CHURN_VIEWS,
     GOLD,
@@ -30,6 +29,7 @@ from asgard_assets.ml.churn import (
 from asgard_assets.ml.store import SERVICE, OpenStore
 from asgard_assets.ml.views import ORIGIN
 from asgard_assets.ml.window import require_published
+from asgard_assets.windows import days_between
 
 if TYPE_CHECKING:
     import pandas as pd

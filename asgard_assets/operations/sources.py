@@ -12,6 +12,7 @@ from asgard_assets.components.files import SOURCE
 from asgard_assets.errors import ConfigError, LakeError
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.settings import ROOT
+from asgard_assets.windows import stretches
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -61,16 +62,3 @@ def materialize(asset: str, days: Sequence[str], config: Mapping[str, Any] | Non
         raise LakeError(
             f"{asset}: the run of {', '.join(failed)} failed; what it says stands above", table=asset
         )
-
-
-def stretches(days: Sequence[str]) -> list[list[str]]:
-    """The days in order, cut where one is missing."""
-    from datetime import date
-
-    found: list[list[str]] = []
-    for day in sorted(dict.fromkeys(days)):
-        if found and (date.fromisoformat(day) - date.fromisoformat(found[-1][-1])).days == 1:
-            found[-1].append(day)
-        else:
-            found.append([day])
-    return found

@@ -18,8 +18,9 @@ from dagster.components.testing import create_defs_folder_sandbox
 
 from asgard_assets.components.silver import silver_asset, tables_in
 from asgard_assets.errors import ConfigError, SourceError
-from asgard_assets.lake import Lake, days_between
+from asgard_assets.lake import Lake
 from asgard_assets.resources.lake import LakeResource
+from asgard_assets.windows import days_between
 from tests.components.bronze_frames import put, put_usage, usage_body
 
 DAYS = days_between("2026-10-05", "2026-10-07")

@@ -20,9 +20,10 @@ import yaml
 from asgard_assets.components.files import file_asset
 from asgard_assets.definitions import defs
 from asgard_assets.ingest.files.source.models import FileSource
-from asgard_assets.lake import Lake, days_between
+from asgard_assets.lake import Lake
 from asgard_assets.resources.environment import resources
 from asgard_assets.settings import ROOT
+from asgard_assets.windows import days_between
 from tests.end_to_end.homes import Home, listens, wait_until
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(1800)]

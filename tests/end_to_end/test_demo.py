@@ -13,7 +13,7 @@ import pytest
 
 from asgard_assets.components.partitions import daily, weekly
 from asgard_assets.definitions import defs
-from asgard_assets.lake import days_between
+from asgard_assets.windows import days_between
 from tests.end_to_end.homes import Demo, Home, listens, wait_until
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(1800)]

@@ -13,7 +13,7 @@ import pytest
 from deltalake import DeltaTable
 
 from asgard_assets.errors import FencedError, LakeError
-from asgard_assets.lake import Lake, days_between
+from asgard_assets.lake import Lake
 from asgard_assets.quality.audit import audit
 from asgard_assets.quality.tables import Check, TableSpec
 
@@ -147,10 +147,6 @@ def test_the_audit_names_each_bad_day_and_leaves_warnings_to_be_published(lake: 
     assert found.bad_days == {DAYS[0]: ["key_is_unique"], DAYS[1]: ["id_is_positive"]}
     assert found.rows == {DAYS[0]: 2, DAYS[1]: 3, DAYS[2]: 3}
     assert found.failing(SPEC.checks[1]) == {DAYS[1]: 1, DAYS[2]: 1}
-
-
-def test_days_between_includes_both_ends():
-    assert days_between("2026-10-31", "2026-11-01") == ["2026-10-31", "2026-11-01"]
 
 
 def test_an_aggregate_check_is_asked_of_an_empty_day_too(lake: Lake):

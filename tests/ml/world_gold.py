@@ -9,8 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from asgard_assets.lake import Lake, days_between
+from asgard_assets.lake import Lake
 from asgard_assets.ml.churn import midnight
+from asgard_assets.windows import days_between
 from deployments.local.demo.world import World
 
 DAYS = days_between("2026-10-05", "2026-11-01")

@@ -105,12 +105,6 @@ def test_backfill_takes_the_days_from_a_date_on(project: Project, started):
         project.asgard("backfill", "orders", DAY, "--until", "tomorrow")
 
 
-def test_days_with_a_gap_are_two_runs():
-    from asgard_assets.operations.sources import stretches
-
-    assert stretches([LAST, DAY, NEXT]) == [[DAY, NEXT], [LAST]]
-
-
 def test_repair_reads_files_with_something_in_quarantine_again(project: Project, lake: Lake, started):
     from asgard_assets.ingest.files.plan.quarantine import quarantine_schema
 

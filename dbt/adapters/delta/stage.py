@@ -10,8 +10,10 @@ import pyarrow as pa
 from dbt_common.exceptions import DbtRuntimeError
 from deltalake import Schema
 
-from asgard_assets.lake import DS, Lake, Staging, days_between
+from asgard_assets.errors import ConfigError
+from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.lake.reader import quoted as literal
+from asgard_assets.windows import days_between
 from dbt.adapters.delta.types import ORIGINAL, quoted, stored
 
 
@@ -166,7 +168,7 @@ def _days(table: str, asked: Mapping[str, Any]) -> list[str]:
         )
     try:
         days = days_between(str(first), str(last))
-    except ValueError as error:
+    except ConfigError as error:
         raise DbtRuntimeError(f"{table}: the window {first} to {last} is no pair of days: {error}") from error
     if not days:
         raise DbtRuntimeError(f"{table}: the window {first} to {last} holds no day")

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.settings import Settings
+from asgard_assets.windows import Calendar, days_after, days_between
 
 
 def today() -> str:
     """The day that it is in the time zone of the partitions."""
-    return f"{datetime.now(ZoneInfo(Settings().time_zone)):%Y-%m-%d}"
+    return Calendar.named(Settings().time_zone).key_at(datetime.now(UTC))
 
 
 def usual_days(source: ApiSource, now: str) -> list[str]:
     """The current day, and as many before it as events may come late."""
-    last = date.fromisoformat(now)
-    return [(last - timedelta(days=n)).isoformat() for n in range(source.lookback_days, -1, -1)]
+    return days_between(days_after(now, -source.lookback_days), now)
 
 
 def refuse_days(source: ApiSource, days: Sequence[str], now: str) -> None:

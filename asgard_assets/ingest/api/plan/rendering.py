@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import date, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -14,17 +13,18 @@ from asgard_assets.ingest.api.lists.pagination import Page
 from asgard_assets.ingest.api.source.addresses import checked_base, host_part
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.templates import RenderError, Template, Values, render_json
+from asgard_assets.windows import Calendar
 
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
 def partition_values(day: str) -> dict[str, str]:
     """What templates know about a daily partition; start and end are UTC, the end excluded."""
-    start = date.fromisoformat(day)
+    window = Calendar().window(day)
     return {
         "key": day,
-        "start": f"{start.isoformat()}T00:00:00Z",
-        "end": f"{(start + timedelta(days=1)).isoformat()}T00:00:00Z",
+        "start": f"{window.start:%Y-%m-%dT%H:%M:%SZ}",
+        "end": f"{window.end:%Y-%m-%dT%H:%M:%SZ}",
     }
 
 
