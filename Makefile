@@ -1,5 +1,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
+# Two workers; what shares a demo, a Spark session or a server stays in one (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 40
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -13,11 +15,17 @@ demo: setup  ## Churn prediction from sources to predictions on this machine, no
 dev: setup  ## Dagster UI on the demo's data and history, http://127.0.0.1:3000
 	@$(BIN)/asgard dev
 
-test: setup  ## All tests, those that start real servers included
-	@bash tests/run.sh
+test: setup  ## Every stage for real, on two cores: 8 minutes on a fast machine, 20 on a slow one
+	@$(PYTEST) -m "not full and not soak and not cluster"
 
-test-fast: setup  ## The unmarked tests: no servers, nothing slow, under three minutes
-	@$(BIN)/python -m pytest -m "not soak and not servers and not cluster and not slow"
+test-fast: setup  ## No servers, nothing slow: under three minutes
+	@$(PYTEST) -m "not full and not soak and not cluster and not servers and not slow"
+
+test-all: setup  ## And kills, foreign servers, Trino, a browser, the pages word for word: all but the cluster
+	@$(PYTEST) -m "not soak and not cluster"
+
+test-part: setup  ## One part of those, as in CI: make test-part PART=kills
+	@$(PYTEST) -m "not soak" --part $(or $(PART),$(error PART is missing; the parts are in tests/ci/parts.py))
 
 soak: setup  ## The full counts: kills of every stage, faults and a million requests (hours)
 	@$(BIN)/python -m pytest -m "soak and not cluster"
@@ -40,11 +48,15 @@ image: setup  ## The Spark image without Docker, as an OCI archive (asgard-spark
 docs: setup  ## dbt's docs site over the lake, .asgard/docs/dbt/index.html
 	@$(BIN)/python -m asgard_assets.components.dbt.manifest --docs dbt_project
 
-check: setup  ## ruff, types, layers
+check: setup  ## ruff, types, layers, the number of this landing (.ci/rotation)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/basedpyright
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m tests.ci.rotation check
+
+rotation: setup  ## Raise that number: once in each landing
+	@$(BIN)/python -m tests.ci.rotation raise
 
 lock: setup  ## Resolve pyproject.toml into requirements.lock again, and the Spark image's part of it
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
@@ -52,4 +64,4 @@ lock: setup  ## Resolve pyproject.toml into requirements.lock again, and the Spa
 	@$(BIN)/uv pip compile deployments/images/spark.in -c requirements.lock --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o deployments/images/spark.lock
 
-.PHONY: help setup demo dev test test-fast soak soak-cluster cluster cluster-down test-cluster image docs check lock
+.PHONY: help setup demo dev test test-fast test-all test-part soak soak-cluster cluster cluster-down test-cluster image docs check rotation lock

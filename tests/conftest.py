@@ -1,4 +1,4 @@
-"""Shared fixtures: a lake in a temporary folder, and one Spark session for the whole test session."""
+"""Shared fixtures, and what is true of every test: its part, its group of one worker, its time limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,61 @@ CALENDAR = {"ASGARD_PARTITION_START": "2026-10-05", "ASGARD_PARTITION_END": "202
 os.environ.update(CALENDAR)
 
 from asgard_assets.lake import Lake  # noqa: E402
-from asgard_assets.settings import Settings  # noqa: E402
+from asgard_assets.settings import ROOT, Settings  # noqa: E402
+from tests.ci.parts import PARTS, SERVERS, part_of  # noqa: E402
+from tests.patience import loop_seconds, patience  # noqa: E402
+
+# Tests with one of these fixtures share it: one worker runs them all, one after the other, beginning at once.
+SHARED = ("demo", "spark")
+DEMO_SECONDS = 1500
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    names = [part.name for part in PARTS]
+    parser.addoption("--part", choices=names, metavar="NAME", help=f"only this part: {', '.join(names)}")
+
+
+def pytest_report_header() -> str:
+    return f"loop: {loop_seconds():.2f} s (ten million additions; 0.5 s on a fast machine)"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(f"loop: {loop_seconds():.2f} s")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    chosen, others = [], []
+    for item in items:
+        path = item.path.relative_to(ROOT).as_posix()
+        marks = {mark.name for mark in item.iter_markers()}
+        part = part_of(path, item.name, marks)
+        if part is not None:
+            item.add_marker(pytest.mark.full)
+        shared = next((name for name in SHARED if name in getattr(item, "fixturenames", ())), None)
+        item.add_marker(pytest.mark.xdist_group(shared or path.replace("/", ".")))
+        limit = item.get_closest_marker("timeout")
+        # Whichever test comes first pays for the demo.
+        usual = DEMO_SECONDS if shared == "demo" else config.getini("timeout")
+        seconds = float(limit.args[0] if limit else usual)
+        item.add_marker(pytest.mark.timeout(patience(seconds)), append=False)
+        wanted = config.getoption("--part")
+        (chosen if wanted in (None, part and part.name) else others).append(item)
+    config.hook.pytest_deselected(items=others)
+    # What many share takes longest: it begins first.
+    chosen.sort(key=lambda item: not any(name in getattr(item, "fixturenames", ()) for name in SHARED))
+    items[:] = chosen
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    """Where servers are required, a test that needs one is not skipped."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("ASGARD_REQUIRE_SERVERS"):
+        if {SERVERS, "cluster"} & {mark.name for mark in item.iter_markers()}:
+            report.outcome = "failed"
+            report.longrepr = f"skipped, and ASGARD_REQUIRE_SERVERS is set: {report.longrepr}"
+    return report
 
 
 @pytest.fixture

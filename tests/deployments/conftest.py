@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from asgard_assets.settings import ROOT
-from tests.end_to_end.homes import free_port, listens, wait_until
+from tests.end_to_end.homes import free_port, listens
+from tests.patience import wait_until
 
 
 @pytest.fixture

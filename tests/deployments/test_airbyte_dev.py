@@ -18,7 +18,8 @@ import pytest
 
 from asgard_assets.resources.home import prepare_home
 from asgard_assets.settings import Settings
-from tests.end_to_end.homes import Home, free_port, wait_until
+from tests.end_to_end.homes import Home, free_port
+from tests.patience import wait_until
 
 ASSETS = "{ assetNodes { assetKey { path } } workspaceOrError { ... on Workspace { locationEntries { name loadStatus } } } }"
 RELOAD = 'mutation { reloadRepositoryLocation(repositoryLocationName: "%s") { __typename } }'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,21 +12,15 @@ from pathlib import Path
 import pytest
 
 from asgard_assets.settings import ROOT
-from tests.end_to_end.homes import BIN, Demo, Home, listens, wait_until
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whichever test comes first pays for the demo, which takes its time on a busy machine."""
-    for item in items:
-        if "demo" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(1500))
+from tests.end_to_end.homes import BIN, Demo, Home, listens
+from tests.patience import wait_until
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """`asgard demo` in an empty home, watched from outside.
 
-    With ASGARD_FINISHED_DEMO=DIR it is run once in that folder and found there by later test sessions.
+    With ASGARD_FINISHED_DEMO=DIR it is run once in that folder and found there by later test sessions, as in CI.
     """
     import psutil
 
@@ -82,7 +75,7 @@ def copy_of_demo(demo: Demo, tmp_path: Path) -> Home:
     """A home of the test's own that starts where the demo ended."""
     # The same ports: requests are business data, addresses included.
     home = Home(tmp_path / "home", api_port=demo.api_port, airbyte_port=demo.airbyte_port)
-    shutil.copytree(demo.path, home.path)
+    demo.copy_to(home.path)
     return home
 
 

@@ -10,7 +10,8 @@ import time
 import dagster as dg
 import pytest
 
-from tests.end_to_end.homes import Home, wait_until
+from tests.end_to_end.homes import Home
+from tests.patience import wait_until
 
 DAY, AFTER = "2026-10-31", "2026-11-01"
 

@@ -24,7 +24,8 @@ from asgard_assets.lake import Lake
 from asgard_assets.resources.environment import resources
 from asgard_assets.settings import ROOT
 from asgard_assets.windows import days_between
-from tests.end_to_end.homes import Home, listens, wait_until
+from tests.end_to_end.homes import Home, listens
+from tests.patience import wait_until
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(1800)]
 DAY, WEEK = "2026-10-20", "2026-10-26"

@@ -14,7 +14,8 @@ import pytest
 from asgard_assets.components.partitions import daily, weekly
 from asgard_assets.definitions import defs
 from asgard_assets.windows import days_between
-from tests.end_to_end.homes import Demo, Home, listens, wait_until
+from tests.end_to_end.homes import Demo, Home, listens
+from tests.patience import wait_until
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(1800)]
 DAYS = days_between("2026-10-05", "2026-11-01")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -76,5 +75,5 @@ def test_the_page_on_files_does_what_it_says(tmp_path: Path):
 def test_the_tutorial_does_what_it_says(demo: Demo, tmp_path: Path):
     repository = copy_of_the_repository(tmp_path / "repository")
     home = Home(repository / ".asgard", repository, demo.api_port, demo.airbyte_port)
-    shutil.copytree(demo.path, home.path)
+    demo.copy_to(home.path)
     assert follow("tutorial.md", home) > 12

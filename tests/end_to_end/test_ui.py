@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from asgard_assets.settings import ROOT
-from tests.end_to_end.homes import Home, free_port, listens, wait_until
+from tests.end_to_end.homes import Home, free_port, listens
+from tests.patience import wait_until
 
 # ASGARD_SCREENSHOTS=docs/images keeps the pictures of the docs fresh.
 PICTURES = Path(os.environ.get("ASGARD_SCREENSHOTS", ROOT / "tests" / "screenshots")).absolute()

@@ -1,0 +1,87 @@
+"""The parts that the tests are cut into: `make test-part PART=name`. What is in no part, `make test` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+SERVERS = "servers"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Tests that CI runs together, in one of three landings at least.
+
+    `turn`: in which of three landings it is due. `minutes`: how long it may take at a loop of 1.5 s.
+    `tests`: the ends of paths, with or without folders, so that a file may move. `file` stands for the tests
+    of the file that are marked `servers`, `file::name` (with wildcards) for others too.
+    `sources`: paths that, once changed, bring the part to the front.
+    """
+
+    name: str
+    turn: int
+    minutes: float
+    tests: tuple[str, ...]
+    sources: tuple[str, ...]
+    cluster: bool = False
+
+    def has(self, path: str, test: str, marks: Collection[str]) -> bool:
+        for wanted in self.tests:
+            file, _, name = wanted.partition("::")
+            if f"/{path}".endswith(f"/{file}") and (fnmatchcase(test, name) if name else SERVERS in marks):
+                return True
+        return False
+
+
+def part_of(path: str, test: str, marks: Collection[str]) -> Part | None:
+    """The part of a test (path of its file, its name with parameters); None: `make test` runs it."""
+    return next((part for part in PARTS if part.has(path, test, marks)), None)
+
+
+API = ("asgard_assets/ingest/api/", "asgard_assets/spark/", "tests/ingest/api/")
+FILES = ("asgard_assets/ingest/files/", "asgard_assets/lake/", "tests/ingest/files/")
+AIRBYTE = ("deployments/local/airbyte/", "asgard_assets/components/airbyte", "tests/fakes/airbyte")
+DBT = ("dbt/", "asgard_assets/components/dbt", "asgard_assets/lake/", "tests/dbt/")
+STEPS = ("asgard_assets/resources/", "asgard_assets/spark/", "tests/resources/")
+PODS = ("deployments/cluster/", "deployments/helm/", "deployments/images/", "tests/cluster/", *STEPS)
+DEMO = (
+    "asgard_assets/defs/",
+    "asgard_assets/definitions.py",
+    "asgard_assets/demo/",
+    "dbt_project/",
+    "tests/end_to_end/",
+)
+PAGES = ("README.md", "docs/", "examples/", *DEMO)
+
+PARTS = (
+    Part("kills-of-stages", 0, 6, ("test_kill.py::*[[]bronze]", "test_kill.py::*[[]silver]"), ("asgard_assets/lake/", *DEMO)),
+    Part("kills-of-loads", 0, 6, ("test_exactly_once.py", "test_canaries.py", "test_once.py", "test_walk_state.py"), (*API, *FILES)),
+    Part("dbt", 0, 5, ("test_drop_in.py", "test_delta.py::test_eight_*", "test_gold.py"), DBT),
+    Part("page-on-files", 0, 5, ("test_ci_materialize.py", "test_pages.py::test_the_page_on_files*", "test_docs.py::test_the_notebook*"), (*PAGES, *FILES)),
+    Part("sensors", 0, 7, ("end_to_end/test_automation.py",), ("asgard_assets/components/", *DEMO)),
+    Part("kills-of-tables", 1, 6, ("test_kill.py",), ("asgard_assets/lake/", "asgard_assets/ml/", *DEMO)),
+    Part("steps", 1, 6, ("test_launcher.py", "test_odd_steps.py", "test_leftovers.py"), STEPS),
+    Part("kills-of-airbyte", 1, 5, ("test_airbyte_kill.py",), AIRBYTE),
+    Part("trino", 1, 4, ("test_engines.py",), DBT),
+    Part("pages", 1, 6, ("test_pages.py", "test_readme.py"), PAGES),
+    Part("spark-submit", 2, 6, ("test_spark_submit.py", "test_submit.py", "test_production.py", "test_commits.py"), STEPS),
+    Part("airbyte", 2, 4, ("test_airbyte_client.py", "test_airbyte_clock.py", "test_airbyte_dev.py", "test_airbyte_server.py"), AIRBYTE),
+    Part("other-servers", 2, 4, ("test_foreign_apis.py", "test_keycloak.py", "test_receiver.py", "test_conditional.py"), API),
+    Part("screens", 2, 5, ("test_ui.py",), ("asgard_assets/components/", *DEMO)),
+    Part("refusals", 2, 8, (
+        "test_blocking.py", "test_bad_input.py", "test_model_truth.py::test_a_feature_of_later_knowledge*",
+        "test_demo.py::test_an_interrupted*",
+    ), ("asgard_assets/quality/", "asgard_assets/lake/", "asgard_assets/ml/", *DEMO)),
+    Part("cluster-chart", 0, 4, ("cluster/test_chart.py::*", "cluster/test_pipes.py::*"), PODS, cluster=True),
+    Part("cluster-ends", 0, 8, (
+        "cluster/test_stories.py::*killed_host*", "cluster/test_stories.py::*deleted*", "cluster/test_stories.py::*evicted*",
+        "cluster/test_stories.py::*memory*", "cluster/test_stories.py::*cancelled*",
+    ), PODS, cluster=True),
+    Part("cluster-contract", 1, 7, ("cluster/test_contract.py::*",), PODS, cluster=True),
+    Part("cluster-outages", 1, 7, (
+        "cluster/test_stories.py::*s3*", "cluster/test_stories.py::*away*", "cluster/test_stories.py::*operator*",
+    ), PODS, cluster=True),
+    Part("cluster-assets", 2, 7, ("cluster/test_assets.py::*", "cluster/test_platform.py::*"), PODS, cluster=True),
+    Part("cluster-refusals", 2, 7, ("cluster/test_stories.py::*",), PODS, cluster=True),
+)  # fmt: skip

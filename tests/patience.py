@@ -1,0 +1,35 @@
+"""How long a test waits: limits that grow with the time that this machine needs for a known piece of work."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+# The loop of a fast machine, and how much of the machine other work may take.
+FAST_SECONDS = 0.5
+ROOM = 3.0
+LOOP = compile("total = 0\nfor number in range(10_000_000): total += number", "loop", "exec")
+
+
+def loop_seconds() -> float:
+    """The time of a Python loop of ten million additions: 0.5 s on a fast machine. Measured once per session."""
+    if "ASGARD_LOOP_SECONDS" not in os.environ:
+        began = time.perf_counter()
+        exec(LOOP, {})  # as a script has it, with global names
+        os.environ["ASGARD_LOOP_SECONDS"] = f"{time.perf_counter() - began:.2f}"  # for workers and processes
+    return float(os.environ["ASGARD_LOOP_SECONDS"])
+
+
+def patience(seconds: float) -> float:
+    """The limit for something that takes at most `seconds` on a fast, idle machine."""
+    return seconds * ROOM * max(1.0, loop_seconds() / FAST_SECONDS)
+
+
+def wait_until(condition: Callable[[], object], seconds: float, what: str, pause: float = 0.1) -> None:
+    """Poll until `condition` holds; the test fails and names `what` after `patience(seconds)`."""
+    limit = patience(seconds)
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {limit:.0f} s in vain until {what}"
+        time.sleep(pause)
