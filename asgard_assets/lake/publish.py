@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import FencedError, LakeError
 from asgard_assets.lake.commit import Change, PropertyChange, commit
+from asgard_assets.lake.numbers import publish_id, refuse_own
 from asgard_assets.lake.reader import DS as DS
-from asgard_assets.lake.reader import app_id
 from asgard_assets.lake.staging import LakeStaging
 from asgard_assets.lake.staging import Staging as Staging
 from asgard_assets.lake.statistics import delta_type, file_statistics, without_floats
@@ -76,9 +76,10 @@ class Lake(LakeStaging):
         added. Raises FencedError where another writer published one of the days since `stage`, LakeError
         where a column changed its type or the table its partitioning.
         """
+        refuse_own(staging.table, plans or {})
         chosen = tuple(dict.fromkeys(staging.days if days is None else days)) or ("",)
         adds, rows = self._add_actions(staging, chosen)
-        numbers = {app_id(day): staging.seen[day] + 1 for day in chosen} | dict(plans or {})
+        numbers = {publish_id(day): staging.seen[day] + 1 for day in chosen} | dict(plans or {})
         partition_by = [DS] if staging.partitioned else None
         filters = [(DS, "in", list(chosen))] if staging.partitioned else None
         replaced: list[str] = []
@@ -113,6 +114,7 @@ class Lake(LakeStaging):
         """
         import pyarrow as pa
 
+        refuse_own(staging.table, plans)
         staged = self.staged_files(staging)
         chosen = [day for day in (staging.days if days is None else days) if day in staged]
         adds, rows = self._add_actions(staging, chosen)
@@ -130,7 +132,7 @@ class Lake(LakeStaging):
                 for path, uris in instead.items()
                 for uri in uris
             ]
-            fences = [app_id(day) for day in sorted({*chosen, *(live[path].day for path in instead)})]
+            fences = [publish_id(day) for day in sorted({*chosen, *(live[path].day for path in instead)})]
             numbers = {app: (table.transaction_version(app) or 0) + 1 for app in fences}
             numbers |= {app: number for app, (_, number) in plans.items()}
             schema = pa.schema(table.schema().to_arrow())
@@ -312,7 +314,7 @@ def _remove_action(part: LivePart) -> Any:
 
 
 def _refuse_fenced(staging: Staging, days: Sequence[str], table: DeltaTable) -> None:
-    late = [d for d in days if (table.transaction_version(app_id(d)) or 0) != staging.seen[d]]
+    late = [d for d in days if (table.transaction_version(publish_id(d)) or 0) != staging.seen[d]]
     if late:
         raise FencedError(
             f"{staging.table}: another run published {', '.join(filter(None, late)) or 'the table'} while "

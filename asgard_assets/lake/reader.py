@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urlparse
 
 from asgard_assets.errors import LakeError
+from asgard_assets.lake.numbers import publish_id
 from asgard_assets.roots import checked_root
 from asgard_assets.settings import Settings
 
@@ -86,7 +87,7 @@ class LakeReader:
     def epochs(self, stage: str, name: str, days: Iterable[str]) -> dict[str, int]:
         """How often each day was published; 0 where never."""
         table = self.table(stage, name)
-        return {day: (table.transaction_version(app_id(day)) or 0) if table else 0 for day in days}
+        return {day: (table.transaction_version(publish_id(day)) or 0) if table else 0 for day in days}
 
     def files(self, stage: str, name: str, days: Iterable[str] | None = None) -> list[str]:
         """Addresses of the Parquet files that readers see now, of all days or of some."""
@@ -187,11 +188,6 @@ def quoted(text: str) -> str:
 def literally(uri: str) -> str:
     """The address for DuckDB, which takes it for a pattern."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in uri)
-
-
-def app_id(day: str) -> str:
-    """The transaction identifier under which a day is published; that of an unpartitioned table for ''."""
-    return f"asgard/{day}" if day else "asgard"
 
 
 def identifier(name: str) -> str:

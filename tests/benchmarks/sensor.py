@@ -70,10 +70,11 @@ def know(home: Path, flat: bool = False) -> None:
 
     from asgard_assets.ingest.files.landing.area import File, Landing, walk
     from asgard_assets.ingest.files.plan.listing import day_of
-    from asgard_assets.ingest.files.plan.load_plan import app_id, write_plan
+    from asgard_assets.ingest.files.plan.load_plan import write_plan
     from asgard_assets.ingest.files.plan.manifest import open_manifest
     from asgard_assets.ingest.files.source.models import FileSource
     from asgard_assets.lake import Lake
+    from asgard_assets.lake.numbers import plan_id
 
     rule = {"type": "filename" if flat else "folder"}
     source = FileSource.model_validate({"name": "s", "path": "s", "ds": rule, "description": "d"})
@@ -83,7 +84,7 @@ def know(home: Path, flat: bool = False) -> None:
     for day, files in days.items():
         plan = write_plan(lake, "s", {day: 0}, {day: files}, replaces=True)
         staging = lake.stage("bronze", "s", pa.schema([("id", pa.string()), ("ds", pa.string())]), [day])
-        lake.publish(staging, plans={app_id("s", day): plan.number})
+        lake.publish(staging, plans={plan_id("s", day): plan.number})
     open_manifest(lake, "s", fold=True)
 
 

@@ -18,9 +18,10 @@ from asgard_assets.defs.platform.automation import alert_owner
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.plan import control
-from asgard_assets.ingest.files.plan.load_plan import app_id, write_plan
+from asgard_assets.ingest.files.plan.load_plan import write_plan
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
+from asgard_assets.lake.numbers import plan_id
 from asgard_assets.resources.environment import resources
 from asgard_assets.settings import Settings
 from tests.benchmarks import sensor
@@ -80,10 +81,10 @@ def loaded(lake: Lake, landing: Landing, day: str, names: list[str]) -> None:
 
     found = [landing.look(f"orders/ds={day}/{name}") for name in names]
     files = [file for file in found if file is not None]
-    number = (lake.table("bronze", "orders").transaction_version(app_id("orders", day)) or 0) if lake.table("bronze", "orders") else 0  # fmt: skip
+    number = (lake.table("bronze", "orders").transaction_version(plan_id("orders", day)) or 0) if lake.table("bronze", "orders") else 0  # fmt: skip
     plan = write_plan(lake, "orders", {day: number}, {day: files}, replaces=True)
     schema = pa.schema([("id", pa.string()), ("ds", pa.string())])
-    lake.publish(lake.stage("bronze", "orders", schema, [day]), plans={app_id("orders", day): plan.number})
+    lake.publish(lake.stage("bronze", "orders", schema, [day]), plans={plan_id("orders", day): plan.number})
 
 
 # Asking --------------------------------------------------------------------------------------------------

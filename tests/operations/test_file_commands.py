@@ -12,9 +12,10 @@ import pytest
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.files.clean import clean
 from asgard_assets.ingest.files.landing import Landing
-from asgard_assets.ingest.files.plan.load_plan import app_id, write_plan
+from asgard_assets.ingest.files.plan.load_plan import write_plan
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
+from asgard_assets.lake.numbers import plan_id
 from tests.operations.conftest import Project
 
 DAY, NEXT, LAST = "2026-10-05", "2026-10-06", "2026-10-08"
@@ -38,7 +39,7 @@ def loaded(lake: Lake, day: str, *names: str) -> None:
     plan = write_plan(lake, "orders", {day: 0}, {day: files}, replaces=True)
     staging = lake.stage("bronze", "orders", pa.schema([("id", pa.string()), ("ds", pa.string())]), [day])
     lake.write(staging, pa.table({"id": ["1"], "ds": [day]}))
-    lake.publish(staging, plans={app_id("orders", day): plan.number})
+    lake.publish(staging, plans={plan_id("orders", day): plan.number})
 
 
 def reload(asked) -> str:

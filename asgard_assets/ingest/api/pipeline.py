@@ -21,7 +21,7 @@ from asgard_assets.ingest.api.http.recording import begin, recorded_base_url
 from asgard_assets.ingest.api.http.tls import WireSecrets, wire_secrets
 from asgard_assets.ingest.api.job import Job
 from asgard_assets.ingest.api.plan.calendar import refuse_days, today, usual_days
-from asgard_assets.ingest.api.plan.checkpoint import app_id, close_plan, open_plan
+from asgard_assets.ingest.api.plan.checkpoint import close_plan, open_plan
 from asgard_assets.ingest.api.plan.ledger import RequestPlan, modes, plan_rows, refuse_cut
 from asgard_assets.ingest.api.plan.requests import PLAN_COLUMNS, PlanFiles
 from asgard_assets.ingest.api.plan.resume import EarlierRun, announce, earlier_runs
@@ -38,6 +38,7 @@ from asgard_assets.ingest.api.table.postprocess import drop_repeated, known_sche
 from asgard_assets.ingest.api.table.progress import FOLDER, Progress, Watch, watching
 from asgard_assets.ingest.api.worker import load_middleware, sender
 from asgard_assets.lake import DS, Lake, Staging
+from asgard_assets.lake.numbers import plan_id
 from asgard_assets.quality.audit import audit
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def stage_source(
     if walk is None:
         return Staged(staging, summary)
     reached = close_plan(lake, source, walk, figures.cursors.get(walk.ds))
-    return Staged(staging, replace(summary, cursor=reached), {app_id(source, walk.ds): walk.number})
+    return Staged(staging, replace(summary, cursor=reached), {plan_id(source.name, walk.ds): walk.number})
 
 
 def _without(summary: Summary, duplicates: Mapping[str, int]) -> Summary:

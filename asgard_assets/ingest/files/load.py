@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.files.landing import File, Landing
 from asgard_assets.ingest.files.plan.batch import batch_of
-from asgard_assets.ingest.files.plan.load_plan import LoadPlan, app_id, write_plan
+from asgard_assets.ingest.files.plan.load_plan import LoadPlan, write_plan
 from asgard_assets.ingest.files.plan.manifest import open_manifest
 from asgard_assets.ingest.files.plan.quarantine import STAGE, BadFile, quarantine_schema, store, without_files
 from asgard_assets.ingest.files.plan.read_task import Outcome, Part, Piece, ReadTask
@@ -30,6 +30,7 @@ from asgard_assets.ingest.files.source.types import arrow_type, normal, type_nam
 from asgard_assets.ingest.files.table.merge import Merged, merge, seen_days
 from asgard_assets.ingest.files.table.upsert import Upserted, replace_older
 from asgard_assets.lake import DS, Lake, Published, Staging
+from asgard_assets.lake.numbers import plan_id
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,7 +101,7 @@ class Loaded:
         if self.plan is None:
             return {}
         return {
-            app_id(self.source.name, d): self.plan.number for d in self.plan.previous if d not in self.failed
+            plan_id(self.source.name, d): self.plan.number for d in self.plan.previous if d not in self.failed
         }
 
 
@@ -245,7 +246,7 @@ def commit(
     if loaded.retype:
         _retype(lake, loaded)
     numbers = {d: (plan.previous[d], plan.number) for d in sorted(load_days - loaded.failed.keys())}
-    plans = {app_id(source.name, d): pair for d, pair in numbers.items()}
+    plans = {plan_id(source.name, d): pair for d, pair in numbers.items()}
     if plan.replaces:
         published = lake.publish(staging, days, {app: n for app, (_, n) in plans.items()}, metadata)
     else:

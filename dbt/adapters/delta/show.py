@@ -193,7 +193,10 @@ class Shown:
         if self.lake.filesystem.get_file_info(path).type != pafs.FileType.File:
             return False
         with self.lake.filesystem.open_input_stream(path) as stream:
-            sql = json.loads(stream.read())["sql"]
+            try:
+                sql = json.loads(stream.read())["sql"]
+            except ValueError:
+                return False  # cut short by a kill: the next run that builds the view writes it again
         cursor.execute(sql)
         return True
 

@@ -18,6 +18,7 @@ from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.lists.walk import later
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.lake import Lake
+from asgard_assets.lake.numbers import plan_id
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,6 @@ class CursorPlan:
     number: int
     ds: str
     cursor: Any
-
-
-def app_id(source: ApiSource, ds: str) -> str:
-    return f"{source.name}/{ds}"
 
 
 def open_plan(lake: Lake, source: ApiSource, ds: str) -> CursorPlan:
@@ -78,7 +75,7 @@ def _done(lake: Lake, source: ApiSource) -> Iterator[CursorPlan]:
         return
     for number in sorted(_numbers(lake, source)):
         found = _read(lake, source, f"{number:08d}.json")
-        committed = table.transaction_version(app_id(source, found["ds"])) or 0
+        committed = table.transaction_version(plan_id(source.name, found["ds"])) or 0
         # A plan with an end below the day's number was published, or came to nothing and was done again.
         if number <= committed and _read(lake, source, f"{number:08d}.end.json"):
             yield CursorPlan(number, found["ds"], found["cursor"])

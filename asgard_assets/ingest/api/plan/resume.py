@@ -93,10 +93,14 @@ def usable_files(
 
 
 def _fits(lake: Lake, staging: Staging, path: str) -> bool:
-    """Whether a file has the columns that this run writes: a payload may have been typed since."""
+    """Whether a file is whole and has the columns that this run writes: a payload may have been typed since."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pq.read_schema(path.removeprefix("s3://"), filesystem=lake.filesystem)
+    try:
+        schema = pq.read_schema(path.removeprefix("s3://"), filesystem=lake.filesystem)
+    except pa.ArrowInvalid:
+        return False  # the kill came while it was written: what is in it is asked for again
     wanted = {field.name: field.type for field in staging.schema if field.name != DS}
     return {field.name: field.type for field in schema} == wanted
 

@@ -26,6 +26,7 @@ from asgard_assets.ingest.api.source.secrets import SENSITIVE_HEADERS
 from asgard_assets.ingest.api.source.sink import Quality, Sink
 from asgard_assets.ingest.api.source.templates import fields_of
 from asgard_assets.ingest.api.source.wire import Wire
+from asgard_assets.lake.numbers import source_name
 from asgard_assets.quality.tables import Model
 
 _VARIABLE = re.compile(r"\$\{\w*\}")
@@ -224,6 +225,11 @@ class ApiSource(Model):
     execution: Execution = Field(default=Execution(), description="How Spark sends and writes.")
     sink: Sink = Field(description="Where the answers go.")
     quality: Quality = Field(description="What the table promises.")
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_free(cls, name: str) -> str:
+        return source_name(name)
 
     @model_validator(mode="before")
     @classmethod

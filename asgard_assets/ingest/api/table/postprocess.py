@@ -24,8 +24,8 @@ def known_schema(lake: Lake, source: ApiSource) -> Schema | None:
     try:
         with lake.filesystem.open_input_stream(_place(lake, source)) as stream:
             return json.loads(stream.read())
-    except FileNotFoundError:
-        return None
+    except (FileNotFoundError, ValueError):
+        return None  # none, or cut short by a kill: it is told again
 
 
 def _place(lake: Lake, source: ApiSource) -> str:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from asgard_assets.ingest.files.landing.area import File, Landing, walk
 from asgard_assets.ingest.files.plan.listing import chosen, day_of, merged, newest_generation, watermark
-from asgard_assets.ingest.files.plan.load_plan import app_id
 from asgard_assets.ingest.files.plan.manifest import open_manifest
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
+from asgard_assets.lake.numbers import plan_id
 
 
 @dataclass
@@ -33,7 +33,7 @@ def batch_of(
     """New and changed files of the days; with `full` all that lie there, and `again` these in any case."""
     table = lake.table("bronze", source.name)
     manifest = open_manifest(lake, source.name, fold=True)
-    numbers = {d: (table.transaction_version(app_id(source.name, d)) or 0) if table else 0 for d in days}
+    numbers = {d: (table.transaction_version(plan_id(source.name, d)) or 0) if table else 0 for d in days}
     # Loaded, but by plans that are gone: what lies there replaces its own rows.
     untold = {d for d in days if d in manifest.broken or numbers[d] != manifest.numbers.get(d, 0)}
     found = Batch({day: [] for day in days}, numbers, whole_days=source.overwrites)

@@ -21,6 +21,7 @@ from typing import Any
 
 from asgard_assets.ingest.files.landing import File, objects
 from asgard_assets.lake import Lake
+from asgard_assets.lake.numbers import plan_id
 
 _SUFFIX = ".jsonl.gz"
 _HEAD_BYTES = 64 << 10
@@ -43,12 +44,7 @@ class LoadPlan:
     @property
     def transactions(self) -> dict[str, int]:
         """Transaction identifier and number of each day, as the commit must carry them."""
-        return {app_id(self.source, day): self.number for day in self.previous}
-
-
-def app_id(source: str, ds: str) -> str:
-    """Transaction identifier under which the day's plans are committed."""
-    return f"{source}/{ds}"
+        return {plan_id(self.source, day): self.number for day in self.previous}
 
 
 def write_plan(

@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 from asgard_assets.ingest.files.landing import File, objects
 from asgard_assets.ingest.files.plan.load_plan import (
     PlanFile,
-    app_id,
     lines,
     open_plan,
     plan_numbers,
     rows_of,
 )
 from asgard_assets.lake import Lake
+from asgard_assets.lake.numbers import plan_id
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -163,7 +163,7 @@ def open_manifest(lake: Lake, source: str, fold: bool = False) -> Manifest:
 
 
 def _number(table: DeltaTable | None, source: str, day: str) -> int:
-    return (table.transaction_version(app_id(source, day)) or 0) if table else 0
+    return (table.transaction_version(plan_id(source, day)) or 0) if table else 0
 
 
 def _chain(

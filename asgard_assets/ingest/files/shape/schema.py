@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ChangeKind = Literal["NEW_COLUMN", "REMOVED_COLUMN", "TYPE_CHANGE"]
+
+
+_VERSION = re.compile(r"[0-9]{8}\.json")
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,9 @@ def schema_versions(lake: Lake, source: str) -> list[SchemaVersion]:
     """Every version, oldest first."""
     found = []
     for name in objects.names(lake, _folder(source)):
-        if name.endswith(".json"):
+        if _VERSION.fullmatch(
+            name
+        ):  # beside them may lie payload schemas of API sources, in a stage of that name
             told = json.loads(objects.read(lake, f"{_folder(source)}/{name}"))
             changes = tuple(Change(**change) for change in told.pop("changes"))
             found.append(SchemaVersion(changes=changes, absent=tuple(told.pop("absent")), **told))

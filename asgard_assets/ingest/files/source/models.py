@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from asgard_assets.ingest.files.source.formats import Auto, Compression, Format
 from asgard_assets.ingest.files.source.query import QueryError, check_query, outputs
 from asgard_assets.ingest.files.source.types import TypeNameError, check_type
+from asgard_assets.lake.numbers import source_name
 from asgard_assets.quality.tables import Check, Column, Model, TableSpec
 from asgard_assets.settings import Settings
 
@@ -335,6 +336,11 @@ class FileSource(Model):
     tags: dict[str, str] = Field(default_factory=dict)
     kinds: tuple[str, ...] = ("file", "spark", "delta")
     fresh_hours: float = Field(default=26, gt=0)
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_free(cls, name: str) -> str:
+        return source_name(name)
 
     @field_validator("path")
     @classmethod
