@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.access.auth import Authenticator, Fixed
 from asgard_assets.ingest.api.access.breaker import REFUSED_STATUSES, Breaker
+from asgard_assets.ingest.api.access.cookies import fresh_jar, keep_cookies
 from asgard_assets.ingest.api.access.redirects import BadRedirect, Redirecting
 from asgard_assets.ingest.api.access.service import ServiceClient
 from asgard_assets.ingest.api.http import bodies
@@ -202,7 +203,11 @@ class Task:
             longest_hold=source.retry.deadline_seconds,
         )
         auth = Authenticator(
-            self._service or Fixed(), job.base_url, self._redactor, hosts=source.endpoint.hosts
+            self._service or Fixed(),
+            job.base_url,
+            self._redactor,
+            hosts=source.endpoint.hosts,
+            auth=source.auth,
         )
         limits = source.limits
         self._pressure = Pressure(
@@ -216,6 +221,7 @@ class Task:
                 Limiting(pause, gate),
                 *(load_middleware(path, source) for path in source.middleware),
                 *_recording(source, label, self._redactor),
+                *([keep_cookies] if source.endpoint.cookies else []),
                 *([] if isinstance(source.auth, NoAuth) else [auth.authorize]),
                 self._pressure,
             ],
@@ -290,6 +296,8 @@ class Task:
         one = self._list if isinstance(self._source.form, PullForm) else self._row
         while (planned := await rows.take()) is not None:
             day, request_id, row_key, row, known = planned
+            if self._source.endpoint.cookies:
+                fresh_jar()
             await one(day, request_id, row_key, _parsed(row), known)
 
     # The two forms ---------------------------------------------------------------------------------------

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from urllib.parse import quote, unquote_plus, urlsplit
 
+from asgard_assets.ingest.api.access.signing import Digest, signed
 from asgard_assets.ingest.api.http.messages import Request, Response, Send
 from asgard_assets.ingest.api.rate.lease import Clock
 from asgard_assets.ingest.api.source.addresses import allowed
 from asgard_assets.ingest.api.source.models import ApiSource
-from asgard_assets.ingest.api.source.schemes import ApiKeyAuth, BasicAuth, BearerAuth, OAuth2
+from asgard_assets.ingest.api.source.paths import placed
+from asgard_assets.ingest.api.source.schemes import (
+    ApiKeyAuth,
+    Auth,
+    BasicAuth,
+    BearerAuth,
+    DigestAuth,
+    HmacAuth,
+    NoAuth,
+    OAuth2,
+)
 from asgard_assets.ingest.api.source.secrets import Redactor, Secret, resolve
 
 _ASK_AGAIN_SECONDS = 1.0
@@ -35,6 +47,7 @@ class Credentials:
     generation: int = 0
     expires_in: float | None = None
     renewable: bool = False
+    more: tuple[Credentials, ...] = ()  # further keys, sent beside
 
     def to_wire(self) -> dict[str, Any]:
         """Plain JSON, for the service that hands them to the workers."""
@@ -42,12 +55,14 @@ class Credentials:
             **self.__dict__,
             "secret": self.secret.value,
             "hidden": [secret.value for secret in self.hidden],
+            "more": [one.to_wire() for one in self.more],
         }
 
     @classmethod
     def from_wire(cls, fields: Mapping[str, Any]) -> Credentials:
         hidden = tuple(Secret(value) for value in fields["hidden"])
-        return cls(**{**fields, "secret": Secret(fields["secret"]), "hidden": hidden})
+        more = tuple(cls.from_wire(one) for one in fields["more"])
+        return cls(**{**fields, "secret": Secret(fields["secret"]), "hidden": hidden, "more": more})
 
 
 class Issuer(Protocol):
@@ -69,11 +84,27 @@ class Fixed:
 def references(source: ApiSource) -> tuple[str, ...]:
     """What the source's secrets are read from, such as `env:CRM_TOKEN`."""
     names = ("token", "password", "key", "client_secret")
-    found = (getattr(source.auth, name, None) for name in names)
+    found = [getattr(source.auth, name, None) for name in names]
+    found += [one.key for one in getattr(source.auth, "keys", ())]
     return tuple(reference for reference in found if reference is not None)
 
 
+def with_keys(source: ApiSource, known: Credentials) -> Credentials:
+    """The same with the source's further keys beside them."""
+    keys = () if isinstance(source.auth, NoAuth) else source.auth.keys
+    if not keys:
+        return known
+    secrets = [resolve(one.key, source.name) for one in keys]
+    more = tuple(Credentials(one.place, one.name, s) for one, s in zip(keys, secrets, strict=True))
+    return replace(known, more=more, hidden=(*known.hidden, *secrets))
+
+
 def credentials(source: ApiSource) -> Credentials:
+    """`_own` with the further keys."""
+    return with_keys(source, _own(source))
+
+
+def _own(source: ApiSource) -> Credentials:
     """The source's own credentials, of all kinds but OAuth2. Raises ConfigError where a secret is missing."""
     auth = source.auth
     if isinstance(auth, BearerAuth):
@@ -86,6 +117,12 @@ def credentials(source: ApiSource) -> Credentials:
     if isinstance(auth, ApiKeyAuth):
         key = resolve(auth.key, source.name)
         return Credentials(auth.place, auth.name, key, (key,))
+    if isinstance(auth, HmacAuth):
+        key = resolve(auth.key, source.name)
+        return Credentials("hmac", auth.name, key, (key,))
+    if isinstance(auth, DigestAuth):
+        password = resolve(auth.password, source.name)
+        return Credentials("digest", auth.username, password, (password,))
     assert not isinstance(auth, OAuth2), "asgard_assets.ingest.api.access.oauth gets its tokens"
     return Credentials()
 
@@ -101,6 +138,14 @@ def authorize(request: Request, known: Credentials) -> Request:
             # Servers build the next address from the request's own, key included.
             query = "&".join(p for p in query.split("&") if unquote_plus(p.partition("=")[0]) != known.name)
         return request.changed(url=f"{address}?{query}&{pair}" if query else f"{address}?{pair}")
+    if known.place == "cookie":
+        before = request.headers.get("Cookie", "")
+        pair = f"{known.name}={known.secret.value}"
+        return request.changed(headers={**request.headers, "Cookie": f"{before}; {pair}" if before else pair})
+    if known.place == "body":
+        body = placed(json.loads(request.body or b"{}"), known.name.split("."), known.secret.value)
+        headers = {"Content-Type": "application/json", **request.headers}
+        return request.changed(headers=headers, body=json.dumps(body).encode())
     return request
 
 
@@ -125,7 +170,11 @@ class Authenticator:
         redactor: Redactor,
         clock: Clock = time.monotonic,
         hosts: tuple[str, ...] = (),
+        auth: Auth | None = None,
+        wall: Clock = time.time,
     ):
+        self._auth, self._wall = auth, wall
+        self._digests: dict[tuple[str, str, int | None], Digest] = {}
         self._issuer, self._origin, self._redactor, self._clock = issuer, origin(base_url), redactor, clock
         self._hosts = hosts if "{" in base_url else ()
         self._base = f"{base_url.rstrip('/')}/"
@@ -138,12 +187,27 @@ class Authenticator:
         known = self._known
         if known is None or self._clock() >= self._stale_at:
             known = await self._ask(None)
-        if known.place == "none":
+        if known.place == "none" and not known.more:
             return await send(request)
         if not request.url.startswith(self._base) and not self._ours(request.url):
             return await send(request)
         request.trace.generation = known.generation
+        for one in known.more:
+            request = authorize(request, one)
+        if known.place == "hmac":
+            assert isinstance(self._auth, HmacAuth)
+            return await send(signed(request, self._auth, known.secret.value.encode(), self._wall()))
+        if known.place == "digest":
+            return await self._digested(request, send, known)
         return await send(authorize(request, known))
+
+    async def _digested(self, request: Request, send: Send, known: Credentials) -> Response:
+        """Send with the answer to the last challenge; a new challenge is answered once."""
+        digest = self._digests.setdefault(origin(request.url), Digest(known.name, known.secret.value))
+        response = await send(digest.authorize(request))
+        if response.status == 401 and digest.challenged(response.headers.get("www-authenticate", "")):
+            return await send(digest.authorize(request))
+        return response
 
     def _ours(self, url: str) -> bool:
         """Whether credentials may go there: the origin of `base_url`, or a host that the source allows."""

@@ -27,6 +27,7 @@ _BACKOFF_SECONDS = 0.25
 _LIFE_SECONDS = 300.0  # of a token whose server does not say how long it lives
 _REJECTIONS_SECONDS = 10.0  # a token that is refused so soon after a refusal is no reason for the next one
 _FAILED_SECONDS = 2.0
+_PROVING = frozenset({"mac", "dpop", "pop"})  # tokens that need more than to be shown
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class TokenSource:
         reference = getattr(auth, "client_secret", None)
         self._secret = resolve(reference, source) if reference else None
         self._password = resolve(auth.password, source) if isinstance(auth, OAuth2Password) else None
+        self._more = tuple(Credentials(k.place, k.name, resolve(k.key, source)) for k in auth.keys)
         self._references = " and ".join(filter(None, (reference, getattr(auth, "password", None))))
         self._redactor = Redactor(s.value for s in (self._secret, self._password) if s)
         self._token: _Token | None = None
@@ -89,10 +91,11 @@ class TokenSource:
             "header",
             "Authorization",
             Secret(f"Bearer {token.value.value}"),
-            (token.value,),
+            (token.value, *(one.secret for one in self._more)),
             token.generation,
             token.fresh_until - self._clock(),
             renewable=True,
+            more=self._more,
         )
 
     def _renews(self, token: _Token, now: float) -> bool:
@@ -180,13 +183,16 @@ class TokenSource:
         answer = _object(response.body)
         value = answer.get("access_token")
         kind = str(answer.get("token_type") or "bearer")
-        if not isinstance(value, str) or not value.isprintable() or not value or kind.lower() != "bearer":
+        proving = kind.lower() in _PROVING
+        if not isinstance(value, str) or not value.isprintable() or not value or proving:
             raise Refused(
                 f"{self._source}: the token endpoint {self._url} answered without a bearer token; "
                 "is auth.token_url right?",
                 source=self._source,
                 status=response.status,
             )
+        if "bearer" not in kind.lower() and self.renewals == 0:
+            log.warning("%s: the token's type is %s; it is sent as a bearer token", self._source, kind[:40])
         refresh = answer.get("refresh_token")
         self._refresh_token = refresh if isinstance(refresh, str) and refresh else None
         life = _seconds(answer.get("expires_in"))

@@ -35,9 +35,16 @@ class Request:
     body: bytes | None = None
     trace: Trace = field(default_factory=Trace, compare=False)
 
-    def changed(self, *, url: str | None = None, headers: Mapping[str, str] | None = None) -> Request:
-        """The same request with another address or other headers (`dataclasses.replace`, at half the cost)."""
-        return Request(self.id, self.method, url or self.url, headers or self.headers, self.body, self.trace)
+    def changed(
+        self,
+        *,
+        url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Request:
+        """The same request with another address, body or headers (`dataclasses.replace`, at half the cost)."""
+        kept = self.body if body is None else body
+        return Request(self.id, self.method, url or self.url, headers or self.headers, kept, self.trace)
 
 
 @dataclass(slots=True)
@@ -61,9 +68,12 @@ def joined(headers: dict[str, str], pairs: Iterable[tuple[str, str]]) -> dict[st
     """`headers` with all that `pairs` say in those that are lists."""
     parts: dict[str, list[str]] = {}
     for name, value in pairs:
-        if name in LISTS:
+        if name in LISTS or name == "set-cookie":
             parts.setdefault(name, []).append(value)
-    return headers | {name: ", ".join(values) for name, values in parts.items()}
+    # A cookie may have a comma in it.
+    return headers | {
+        name: ("\n" if name == "set-cookie" else ", ").join(values) for name, values in parts.items()
+    }
 
 
 Send = Callable[[Request], Awaitable[Response]]

@@ -12,6 +12,7 @@ from asgard_assets.ingest.api.http.messages import Request
 from asgard_assets.ingest.api.lists.pagination import Page
 from asgard_assets.ingest.api.source.addresses import checked_base, host_part
 from asgard_assets.ingest.api.source.models import ApiSource
+from asgard_assets.ingest.api.source.paths import placed
 from asgard_assets.ingest.api.source.templates import RenderError, Template, Values, render_json
 from asgard_assets.windows import Calendar
 
@@ -78,8 +79,8 @@ class Renderer:
         }  # fmt: skip
         headers = {n: t.render(values) for n, t in self._headers.items() if not t.absent(values)}
         params = self._params(values)
-        placed = page if page and not self._paged else Page()
-        params |= placed.query
+        asked = page if page and not self._paged else Page()
+        params |= asked.query
         url = page.url if page else None
         if url is None:
             url = (self._base if self._by_row is None else self._base_of(values)) + self._path.render(
@@ -88,10 +89,10 @@ class Renderer:
             if params:
                 url = f"{url}{'&' if '?' in url else '?'}{urlencode(params, doseq=True)}"
         body = None
-        if self._body is not None or placed.body:
+        if self._body is not None or asked.body:
             filled = render_json(self._body, values)
-            for path, value in placed.body.items():
-                filled = _placed(filled, path.split("."), value)
+            for path, value in asked.body.items():
+                filled = placed(filled, path.split("."), value)
             body = json.dumps(filled).encode()
             headers.setdefault("Content-Type", "application/json")
         if self._method not in _SAFE_METHODS:
@@ -132,11 +133,3 @@ def _quoted(text: str) -> str:
     if text.isascii() and text.isalnum():
         return text
     return quote(text, safe="").replace("..", "%2E%2E")
-
-
-def _placed(body: Any, path: list[str], value: Any) -> Any:
-    """A copy of the JSON body with `value` at the path."""
-    if not path:
-        return value
-    inner = body if isinstance(body, dict) else {}
-    return {**inner, path[0]: _placed(inner.get(path[0]), path[1:], value)}

@@ -74,6 +74,10 @@ class Endpoint(Model):
         default=True,
         description="A refresh sends the ETag and Last-Modified of each row; an answer 304 keeps the row.",
     )
+    cookies: bool = Field(
+        default=False,
+        description="Send back the cookies that the API sets, within one walk (or one row's request) and origin.",
+    )
     redirects: int = Field(
         default=5, ge=0, le=20, description="Redirects to follow; credentials go to `base_url` alone."
     )

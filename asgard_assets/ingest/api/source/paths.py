@@ -34,3 +34,11 @@ def has(body: Any, path: str) -> bool:
     if isinstance(node, list):
         return name.isdigit() and int(name) < len(node)
     return isinstance(node, Mapping) and name in node
+
+
+def placed(body: Any, path: list[str], value: Any) -> Any:
+    """A copy of the JSON body with `value` at the path."""
+    if not path:
+        return value
+    inner = body if isinstance(body, dict) else {}
+    return {**inner, path[0]: placed(inner.get(path[0]), path[1:], value)}

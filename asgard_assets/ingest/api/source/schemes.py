@@ -15,6 +15,7 @@ _REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$"
 # What an auth section may say aloud. All else is taken for a secret until it proves to be a reference.
 _PLAIN = frozenset(
     {"type", "username", "place", "name", "token_url", "client_id", "client_auth", "scope", "scopes", "audience"}
+    | {"algorithm", "sign", "encoding", "prefix", "timestamp_name"}
     | {"refresh_margin", "refresh_margin_seconds"}
 )  # fmt: skip
 
@@ -28,7 +29,11 @@ def veil(section: Any) -> Any:
     """An auth section as an error may show it: whatever its type, and however its fields are misspelt."""
     if isinstance(section, Mapping):
         return {
-            key: value if key in _PLAIN and not isinstance(value, Mapping) else _veiled(value)
+            key: [veil(one) for one in value]
+            if key == "keys" and isinstance(value, list | tuple)
+            else value
+            if key in _PLAIN and not isinstance(value, Mapping)
+            else _veiled(value)
             for key, value in section.items()
         }
     return section if section is None or isinstance(section, Model) else MASK
@@ -44,13 +49,66 @@ SecretRef = Annotated[
 ]
 
 
+class Key(Model):
+    """A secret by itself: where it stands in each request, and what it is."""
+
+    key: SecretRef
+    place: Literal["header", "query", "body", "cookie"] = Field(
+        default="header", description="Where the key is sent; body: a dotted path in the JSON body."
+    )
+    name: str = Field(default="X-API-Key", description="Name of the header, parameter, body field or cookie.")
+
+
+class Scheme(Model):
+    """What all logins share."""
+
+    keys: tuple[Key, ...] = Field(
+        default=(), description="Further secrets that each request carries, such as an application key."
+    )
+
+
 class NoAuth(Model):
     """The API asks for nothing."""
 
     type: Literal["none"] = "none"
 
 
-class BasicAuth(Model):
+class ApiKeysAuth(Scheme):
+    """Several keys, none of them before the others."""
+
+    type: Literal["api_keys"]
+    keys: tuple[Key, ...] = Field(min_length=1, description="The secrets that each request carries.")
+
+
+class HmacAuth(Scheme):
+    """Each request is signed with a secret (HMAC), which itself is never sent."""
+
+    type: Literal["hmac"]
+    key: SecretRef
+    algorithm: Literal["sha256", "sha1", "sha512"] = Field(default="sha256", description="The hash.")
+    sign: str = Field(
+        default="{method}\n{path}\n{query}\n{timestamp}\n{body}",
+        description="The text that is signed: `{method}`, `{url}`, `{host}`, `{path}`, `{query}`, `{timestamp}`, "
+        "`{body}` and `{body_sha256}` are filled in.",
+    )
+    encoding: Literal["hex", "base64"] = Field(default="hex", description="How the signature is written.")
+    name: str = Field(default="X-Signature", description="Header of the signature.")
+    prefix: str = Field(default="", description="Text before it, such as `HMAC-SHA256 Signature=`.")
+    timestamp_name: str | None = Field(
+        default="X-Timestamp",
+        description="Header of the time that was signed (seconds since 1970); null: none.",
+    )
+
+
+class DigestAuth(Scheme):
+    """HTTP Digest (RFC 7616): MD5 or SHA-256, qop auth."""
+
+    type: Literal["digest"]
+    username: str = Field(description="Name, which is no secret.")
+    password: SecretRef
+
+
+class BasicAuth(Scheme):
     """HTTP Basic (RFC 7617)."""
 
     type: Literal["basic"]
@@ -58,23 +116,25 @@ class BasicAuth(Model):
     password: SecretRef
 
 
-class BearerAuth(Model):
+class BearerAuth(Scheme):
     """A fixed token in the Authorization header."""
 
     type: Literal["bearer"]
     token: SecretRef
 
 
-class ApiKeyAuth(Model):
-    """A key in a header or a query parameter."""
+class ApiKeyAuth(Scheme):
+    """A key in a header, a query parameter, the body or a cookie."""
 
     type: Literal["api_key"]
     key: SecretRef
-    place: Literal["header", "query"] = Field(default="header", description="Where the key is sent.")
-    name: str = Field(default="X-API-Key", description="Name of the header or query parameter.")
+    place: Literal["header", "query", "body", "cookie"] = Field(
+        default="header", description="Where the key is sent; body: a dotted path in the JSON body."
+    )
+    name: str = Field(default="X-API-Key", description="Name of the header, parameter, body field or cookie.")
 
 
-class OAuth2(Model):
+class OAuth2(Scheme):
     """What both grants share. Only the driver talks to the token endpoint; workers get access tokens."""
 
     token_url: str = Field(description="The token endpoint. `${NAME}` is taken from the environment.")
@@ -119,7 +179,15 @@ class OAuth2Password(OAuth2):
 
 Auth = Annotated[
     Annotated[
-        NoAuth | BasicAuth | BearerAuth | ApiKeyAuth | OAuth2Client | OAuth2Password,
+        NoAuth
+        | BasicAuth
+        | BearerAuth
+        | ApiKeyAuth
+        | ApiKeysAuth
+        | HmacAuth
+        | DigestAuth
+        | OAuth2Client
+        | OAuth2Password,
         Field(discriminator="type"),
     ],
     BeforeValidator(veil),
