@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from asgard_assets.settings import ROOT, Settings
@@ -40,7 +40,17 @@ SUITE = "bookworm"
 DEBIAN = ("openjdk-17-jre-headless", "python3", "tini", "procps")
 LAYOUT = 3  # raise it when a layer is made in another way
 APP = "opt/asgard"
-CODE = ("asgard_assets", "dbt_project", "feature_repo", "pyproject.toml")
+CODE = (
+    "asgard_assets",
+    "dbt",
+    "dbt_project",
+    "deployments/local/dagster.yaml",
+    "feature_repo",
+    "pyproject.toml",
+)
+"""What of the project a pod runs, or reads while it runs. The Dockerfile copies the same."""
+PYTHON = ("asgard_assets", "dbt")
+COMMANDS = {"dbt": "from dbt.cli.main import cli; cli()"}
 SPARK_USER = "spark:x:185:0:spark:/opt/spark:/bin/bash\n"
 PLATFORM_USER = "asgard:x:10001:10001:asgard:/home/asgard:/bin/sh\n"
 ENVIRONMENT = {
@@ -215,18 +225,25 @@ def _without(lock: str, names: set[str]) -> str:
     return "\n".join(block for block in blocks if block.split("==")[0] not in names) + "\n"
 
 
-def code() -> Path:
-    """The project itself: what is tracked, and dbt's manifest."""
-    from asgard_assets.components.dbt import manifest as dbt_manifest
-
-    dbt_manifest.prepare(ROOT / "dbt_project")
-    files = sorted(
+def code_files() -> list[Path]:
+    """The project's files in both images, dbt's prepared manifest among them."""
+    return sorted(
         path
         for name in CODE
         for path in ([ROOT / name] if (ROOT / name).is_file() else (ROOT / name).rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts and "logs" not in path.relative_to(ROOT).parts
     )
-    inputs = b"".join(str(f.relative_to(ROOT)).encode() + b"\0" + f.read_bytes() for f in files)
+
+
+def code() -> Path:
+    """The project itself: what is tracked, and dbt's manifest."""
+    from asgard_assets.components.dbt import manifest as dbt_manifest
+
+    dbt_manifest.prepare(ROOT / "dbt_project")
+    files = code_files()
+    inputs = repr(COMMANDS).encode() + b"".join(
+        str(f.relative_to(ROOT)).encode() + b"\0" + f.read_bytes() for f in files
+    )
 
     def make(target: Path) -> None:
         with tarfile.open(target, "w") as tar, tempfile.TemporaryDirectory() as scratch:
@@ -234,7 +251,9 @@ def code() -> Path:
                 copy = Path(scratch) / file.relative_to(ROOT)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(file, copy)
-            _compile(Path(scratch) / "asgard_assets", f"/{APP}/asgard_assets")
+            for name in PYTHON:
+                _compile(Path(scratch) / name, f"/{APP}/{name}")
+            _commands(tar, COMMANDS)
             for name in CODE:
                 _add(tar, Path(scratch) / name, f"{APP}/{name}")
             # dbt's manifest names the project's folder by a hash of its files only.
@@ -262,9 +281,8 @@ def platform() -> Path:
             _compile(Path(scratch) / "packages", "/opt/packages")
             _add(tar, Path(scratch) / "packages", "opt/packages", leave=r"^opt/packages/(bin|\.lock)(/|$)")
             _text(tar, "etc/passwd", _passwd() + SPARK_USER + PLATFORM_USER)
-            for name, module in (("dagster", "dagster.__main__"), ("dagster-daemon", "dagster._daemon.cli")):
-                code = f"from {module} import main; main()"
-                _text(tar, f"usr/local/bin/{name}", f"#!/bin/sh\nexec python3 -c '{code}' \"$@\"\n", 0o755)
+            modules = (("dagster", "dagster.__main__"), ("dagster-daemon", "dagster._daemon.cli"))
+            _commands(tar, {name: f"from {module} import main; main()" for name, module in modules})
             for path in ("opt/dagster", "opt/dagster/dagster_home", "home/asgard"):
                 _directory(tar, path, 0o1777)
 
@@ -389,6 +407,12 @@ def _directory(tar: tarfile.TarFile, path: str, mode: int) -> None:
     info = tarfile.TarInfo(path)
     info.type, info.mode = tarfile.DIRTYPE, mode
     tar.addfile(info)
+
+
+def _commands(tar: tarfile.TarFile, commands: Mapping[str, str]) -> None:
+    """Programs on the PATH; those that pip installs name the Python that built the image."""
+    for name, code in commands.items():
+        _text(tar, f"usr/local/bin/{name}", f"#!/bin/sh\nexec python3 -c '{code}' \"$@\"\n", 0o755)
 
 
 def _text(tar: tarfile.TarFile, path: str, text: str, mode: int = 0o644) -> None:

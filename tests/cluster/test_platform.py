@@ -50,22 +50,28 @@ def chart(home: Home, port: int) -> list[dict[str, Any]]:
     return [item for item in yaml.safe_load_all(rendered.stdout) if item]
 
 
-@contextmanager
-def deployed(world: World, home: Home, port: int) -> Iterator[None]:
-    """The chart's settings, and its pod with one command that launches a run and then the daemon."""
-    objects = chart(home, port)
-    maps = [item for item in objects if item["kind"] == "ConfigMap"]
+def container_of(objects: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The code server's pod and its one container, to be given another command."""
     (code,) = [
         item for item in objects if item["kind"] == "Deployment" and item["metadata"]["name"] == "asgard-code"
     ]
     shape = code["spec"]["template"]["spec"]
     (container,) = shape["containers"]
+    for key in ("readinessProbe", "ports"):
+        del container[key]
+    return shape, container
+
+
+@contextmanager
+def deployed(world: World, home: Home, port: int) -> Iterator[None]:
+    """The chart's settings, and its pod with one command that launches a run and then the daemon."""
+    objects = chart(home, port)
+    maps = [item for item in objects if item["kind"] == "ConfigMap"]
+    shape, container = container_of(objects)
     given = container["args"][container["args"].index("--container-context") + 1]
     container["args"] = ["sh", "-c", LAUNCH]
     container["env"].append({"name": "DAGSTER_CONTAINER_CONTEXT", "value": given})
     container["resources"]["requests"] = {"cpu": "100m", "memory": "512Mi"}
-    for key in ("readinessProbe", "ports"):
-        del container[key]
     pod = {
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": POD}, "spec": {**shape, "restartPolicy": "Never"},
     }  # fmt: skip
