@@ -17,7 +17,7 @@ from airbyte_api import AirbyteAPI, api, errors, models
 from asgard_assets.settings import ROOT
 from deployments.local.airbyte.login import Login
 from deployments.local.airbyte.workspace import Workspace
-from tests.deployments.test_airbyte_server import running, until
+from tests.deployments.test_airbyte_server import Server, running, until
 from tests.fakes.airbyte import Fake, landed, only_id, run, serving
 
 MANIFEST = ROOT / "deployments/local/airbyte/manifests/tickets.yaml"
@@ -186,101 +186,103 @@ def finished(airbyte: AirbyteAPI, job_id: int) -> models.JobResponse:
     return look()
 
 
+DAYS = ("2026-10-05", "2026-10-06", "2026-10-07", "2026-10-08")
+PARQUET = models.DestinationS3(
+    destination_type=models.DestinationS3S3.S3,
+    s3_bucket_name="lake",
+    s3_bucket_path="airbyte",
+    s3_bucket_region=models.DestinationS3S3BucketRegion.US_EAST_1,
+    **{"format": {"format_type": "Parquet", "compression_codec": "GZIP"}},
+)
+
+
+def define_tickets(airbyte: AirbyteAPI) -> tuple[str, str]:
+    """(workspace, definition) of a low-code connector that the client has made."""
+    (workspace,) = airbyte.workspaces.list_workspaces(
+        request=api.ListWorkspacesRequest()
+    ).workspaces_response.data
+    definition = airbyte.declarative_source_definitions.create_declarative_source_definition(
+        request=api.CreateDeclarativeSourceDefinitionRequest(
+            workspace_id=workspace.workspace_id,
+            create_declarative_source_definition_request=models.CreateDeclarativeSourceDefinitionRequest(
+                name="tickets", manifest=yaml.safe_load(MANIFEST.read_text())
+            ),
+        )
+    ).declarative_source_definition_response
+    return workspace.workspace_id, definition.id
+
+
+def make_source(server: Server, airbyte: AirbyteAPI, demo_api: str) -> tuple[str, str]:
+    """(workspace, source) of a source over the demo's API, made of a definition and checked."""
+    workspace, definition = define_tickets(airbyte)
+    config = {
+        "api_url": demo_api,
+        "api_token": "demo-token",
+        "start_date": "2026-10-05",
+        "end_date": "2026-10-09",
+    }
+    body = {"name": "tickets", "workspaceId": workspace, "definitionId": definition, "configuration": config}
+    source = server.call("POST", "/api/public/v1/sources", body)
+    assert source["configuration"]["api_token"] == "**********"
+    made = airbyte.sources.get_source(
+        request=api.GetSourceRequest(source_id=source["sourceId"])
+    ).source_response
+    assert made.definition_id == definition
+    checked = server.call("POST", "/api/v1/sources/check_connection", {"sourceId": source["sourceId"]})
+    assert checked == {"status": "succeeded"}
+    return workspace, source["sourceId"]
+
+
+def connect(airbyte: AirbyteAPI, workspace: str, source: str) -> str:
+    """A connection that syncs the source's tickets incrementally into Parquet."""
+    destination = airbyte.destinations.create_destination(
+        request=models.DestinationCreateRequest(name="parquet", workspace_id=workspace, configuration=PARQUET)
+    ).destination_response
+    (offered,) = airbyte.streams.get_stream_properties(
+        request=api.GetStreamPropertiesRequest(source_id=source)
+    ).stream_properties_response
+    assert offered.source_defined_primary_key == [["ticket_id"]]
+    stream = models.StreamConfiguration(
+        name="tickets", sync_mode=models.ConnectionSyncModeEnum.INCREMENTAL_APPEND
+    )
+    return airbyte.connections.create_connection(
+        request=models.ConnectionCreateRequest(
+            source_id=source,
+            destination_id=destination.destination_id,
+            name="tickets",
+            configurations=models.StreamConfigurations(streams=[stream]),
+        )
+    ).connection_response.connection_id
+
+
+def sync(airbyte: AirbyteAPI, connection_id: str) -> models.JobResponse:
+    wanted = models.JobCreateRequest(connection_id=connection_id, job_type=models.JobTypeEnum.SYNC)
+    return finished(airbyte, airbyte.jobs.create_job(request=wanted).job_response.job_id)
+
+
 @pytest.mark.servers
 def test_a_low_code_source_is_defined_connected_and_synced_incrementally_through_the_api(tmp_path, demo_api):
     """Definition, source, destination and connection are made by the client, and outlive the server."""
     (tmp_path / "empty.yaml").write_text("name: empty\nconnections: []\n")
     arguments = ["--workspace", str(tmp_path / "empty.yaml")]
-    manifest = yaml.safe_load(MANIFEST.read_text())
-
-    def sync(airbyte: AirbyteAPI, connection_id: str) -> models.JobResponse:
-        wanted = models.JobCreateRequest(connection_id=connection_id, job_type=models.JobTypeEnum.SYNC)
-        return finished(airbyte, airbyte.jobs.create_job(request=wanted).job_response.job_id)
-
     with running(tmp_path, *arguments) as server:
         airbyte = client(server.url, bearer_auth=server.token())
-        (workspace,) = airbyte.workspaces.list_workspaces(
-            request=api.ListWorkspacesRequest()
-        ).workspaces_response.data
-        definition = airbyte.declarative_source_definitions.create_declarative_source_definition(
-            request=api.CreateDeclarativeSourceDefinitionRequest(
-                workspace_id=workspace.workspace_id,
-                create_declarative_source_definition_request=models.CreateDeclarativeSourceDefinitionRequest(
-                    name="tickets", manifest=manifest
-                ),
-            )
-        ).declarative_source_definition_response
-        config = {
-            "api_url": demo_api,
-            "api_token": "demo-token",
-            "start_date": "2026-10-05",
-            "end_date": "2026-10-09",
-        }
-        source = server.call(
-            "POST",
-            "/api/public/v1/sources",
-            {
-                "name": "tickets",
-                "workspaceId": workspace.workspace_id,
-                "definitionId": definition.id,
-                "configuration": config,
-            },
-        )
-        assert source["configuration"]["api_token"] == "**********"
-        made = airbyte.sources.get_source(
-            request=api.GetSourceRequest(source_id=source["sourceId"])
-        ).source_response
-        assert made.definition_id == definition.id
-        checked = server.call("POST", "/api/v1/sources/check_connection", {"sourceId": source["sourceId"]})
-        assert checked == {"status": "succeeded"}
-        destination = airbyte.destinations.create_destination(
-            request=models.DestinationCreateRequest(
-                name="parquet",
-                workspace_id=workspace.workspace_id,
-                configuration=models.DestinationS3(
-                    destination_type=models.DestinationS3S3.S3,
-                    s3_bucket_name="lake",
-                    s3_bucket_path="airbyte",
-                    s3_bucket_region=models.DestinationS3S3BucketRegion.US_EAST_1,
-                    **{"format": {"format_type": "Parquet", "compression_codec": "GZIP"}},
-                ),
-            )
-        ).destination_response
-        (offered,) = airbyte.streams.get_stream_properties(
-            request=api.GetStreamPropertiesRequest(source_id=source["sourceId"])
-        ).stream_properties_response
-        assert offered.source_defined_primary_key == [["ticket_id"]]
-        connection = airbyte.connections.create_connection(
-            request=models.ConnectionCreateRequest(
-                source_id=source["sourceId"],
-                destination_id=destination.destination_id,
-                name="tickets",
-                configurations=models.StreamConfigurations(
-                    streams=[
-                        models.StreamConfiguration(
-                            name="tickets", sync_mode=models.ConnectionSyncModeEnum.INCREMENTAL_APPEND
-                        )
-                    ]
-                ),
-            )
-        ).connection_response
-        job = sync(airbyte, connection.connection_id)
+        workspace, source = make_source(server, airbyte, demo_api)
+        connection = connect(airbyte, workspace, source)
+        job = sync(airbyte, connection)
         assert job.status == models.JobStatusEnum.SUCCEEDED, server.log.read_text()
         first = landed(server.landing / "tickets")
-        days = ["2026-10-05", "2026-10-06", "2026-10-07", "2026-10-08"]
-        assert {(str(row["date"]), row["ticket_id"]) for row in first} == tickets(demo_api, days)
+        assert {(str(row["date"]), row["ticket_id"]) for row in first} == tickets(demo_api, list(DAYS))
     # Another process: what was made is still there, and so is the state.
     with running(tmp_path, *arguments) as server:
         airbyte = client(server.url, bearer_auth=server.token())
-        again = sync(airbyte, connection.connection_id)
+        again = sync(airbyte, connection)
         assert again.status == models.JobStatusEnum.SUCCEEDED
         assert 0 <= again.rows_synced < len(first), (
             "it went on from its state, at the last day that it had read"
         )
-        airbyte.connections.delete_connection(
-            request=api.DeleteConnectionRequest(connection_id=connection.connection_id)
-        )
-        airbyte.sources.delete_source(request=api.DeleteSourceRequest(source_id=source["sourceId"]))
+        airbyte.connections.delete_connection(request=api.DeleteConnectionRequest(connection_id=connection))
+        airbyte.sources.delete_source(request=api.DeleteSourceRequest(source_id=source))
         listed = airbyte.connections.list_connections(
             request=api.ListConnectionsRequest()
         ).connections_response
