@@ -262,6 +262,8 @@ def clean(name: Name, dry_run: DryRun = False) -> None:
     done = cleaned(lake, landing, source, dry_run)
     verb = "would go" if dry_run else "went"
     console.print(f"{name}: {done.files} files ({done.bytes} bytes) {verb}, {done.left} loaded ones stay")
+    for reason in done.refused[:20]:
+        console.print(f"refused: {reason}", highlight=False, markup=False)
 
 
 def _load(name: str, days: Sequence[str], full: bool, dry_run: bool) -> None:

@@ -218,6 +218,7 @@ def _joined(one: Scan, other: Scan) -> Scan:
         failed={**other.failed, **one.failed},
         undated=tuple(dict.fromkeys([*one.undated, *other.undated])),
         undated_count=max(one.undated_count, other.undated_count),
+        links_out=tuple(dict.fromkeys([*one.links_out, *other.links_out])),
     )
 
 
@@ -228,6 +229,7 @@ def _requests(
     days = set(daily().get_partition_keys())
     notes = [
         *_note("no day in the name of", found.undated, found.undated_count),
+        *_note("not followed, these links lead out of the landing root:", found.links_out),
         *_note("outside the calendar:", sorted(found.todo.keys() - days)),
         *_note("in quarantine:", [f"{path} ({reason})" for path, reason in found.failed.items()]),
     ]

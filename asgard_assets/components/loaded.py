@@ -76,6 +76,8 @@ def publish_loaded(
         "undated_files": len(loaded.undated),
         "schema_diff": _schema_diff(loaded),
     }
+    if loaded.links_out:
+        total["links_not_followed"] = list(loaded.links_out)
     if loaded.merged is not None:
         total["superseded_rows"] = loaded.superseded_rows
         total["deleted_rows"] = loaded.deleted_rows

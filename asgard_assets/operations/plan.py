@@ -160,6 +160,10 @@ def _of_files(source: FileSource, days: Sequence[str], past: History, settings: 
         notes.append(f"{len(found.failed)} files are in quarantine")
     if found.undated_count:
         notes.append(f"{found.undated_count} files belong to no day")
+    if found.links_out:
+        notes.append(
+            f"links that lead out of the landing root, not followed: {', '.join(found.links_out[:5])}"
+        )
     shown = preview(lake, landing, source, files) if files else None
     if shown is not None:
         notes += [f"cannot be read: {path} ({reason})" for path, reason in shown.unreadable.items()]

@@ -68,6 +68,7 @@ def preview(
         seen.append(ObservedTypes())
         taken = 0
         try:
+            landing.refuse_outside(file.path)
             how = how_to_read(file.path, source.format, source.compression, source.types == "text")
             for records in read_file(landing, file.path, how):
                 found = conformer.conform(records, file, seen[-1])

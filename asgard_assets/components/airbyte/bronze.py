@@ -159,6 +159,7 @@ def say_empty(folder: str, day: date, epoch_ms: int) -> str | None:
     from pyarrow import fs as pafs
 
     landing = Landing.from_settings()
+    landing.refuse_outside(folder)
     place = landing.full(folder)
     known = landing.filesystem.get_file_info(pafs.FileSelector(place, recursive=True, allow_not_found=True))
     if any(info.type == pafs.FileType.File and not info.base_name.startswith(".") for info in known):

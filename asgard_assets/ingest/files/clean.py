@@ -6,12 +6,11 @@ nothing that was never loaded, or changed since, is touched. Its rows stay: a lo
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from asgard_assets.errors import ConfigError, SourceError
+from asgard_assets.ingest.files.landing import bounds
 from asgard_assets.ingest.files.landing.area import File, Landing, s3_client
 from asgard_assets.ingest.files.plan.listing import file_states
 from asgard_assets.ingest.files.source.models import Clean, FileSource
@@ -20,11 +19,12 @@ from asgard_assets.lake import Lake
 
 @dataclass
 class Cleaned:
-    """What went, or would go."""
+    """What went, or would go; `refused` says of which files links lead out of the landing root."""
 
     files: int = 0
     bytes: int = 0
     left: int = 0
+    refused: list[str] = field(default_factory=list[str])
 
 
 def clean(
@@ -45,7 +45,15 @@ def clean(
         if found is None or found.version != state.version:
             done.left += 1  # replaced since the listing: it has to be loaded first
             continue
-        if not dry_run and not _remove(landing, found, source.clean):
+        try:
+            landing.refuse_outside(found.path)
+            went = dry_run or _remove(landing, found, source.clean)
+        except SourceError as error:
+            if landing.remote:
+                raise
+            done.refused.append(error.message)
+            went = False
+        if not went:
             done.left += 1
             continue
         done.files, done.bytes = done.files + 1, done.bytes + state.size
@@ -54,15 +62,15 @@ def clean(
 
 def _remove(landing: Landing, file: File, how: Clean) -> bool:
     """Take the file away. False where it was replaced in this very moment, and stays."""
-    full = landing.full(file.path)
-    target = landing.full(f"{how.to.strip('/')}/{file.path}") if how.action == "move" else None
+    target = f"{how.to.strip('/')}/{file.path}" if how.action == "move" else None
     if landing.remote:
-        return _remove_object(landing, full, target, file)
+        return _remove_object(
+            landing, landing.full(file.path), None if target is None else landing.full(target), file
+        )
     if target is None:
-        Path(full).unlink()
+        bounds.remove(landing.root, file.path)
     else:
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(full, target)
+        bounds.move(landing.root, file.path, target)
     return True
 
 

@@ -77,6 +77,7 @@ class Loaded:
     upserted: Upserted | None = None
     merged: Merged | None = None
     absent: tuple[str, ...] = ()
+    links_out: tuple[str, ...] = ()
 
     @property
     def new_columns(self) -> tuple[str, ...]:
@@ -136,6 +137,12 @@ def load(
     staging = lake.stage("bronze", source.name, _schema(fields), days, seen)
     if batch.undated:
         log.warning("%s: no day in the name of %s", source.name, ", ".join(batch.undated[:5]))
+    if batch.links_out:
+        log.warning(
+            "%s: links that lead out of the landing root are not followed: %s",
+            source.name,
+            ", ".join(batch.links_out[:5]),
+        )
     figures = {
         day: DayFigures(
             len(batch.todo[day]),
@@ -150,7 +157,8 @@ def load(
     open_days = [d for d in days if batch.todo[d] or d in unpublished]
     if not open_days:
         lake.discard(staging)
-        return Loaded(source, replace(staging, days=()), None, figures, {}, undated=batch.undated)
+        nothing = replace(staging, days=())
+        return Loaded(source, nothing, None, figures, {}, undated=batch.undated, links_out=batch.links_out)
     plan = write_plan(
         lake,
         source.name,
@@ -207,6 +215,7 @@ def load(
         tuple(p for p in parts if not p.quarantine),
         any(present[n] != kind for n, kind in fields.items() if n in present),
         absent=absent,
+        links_out=batch.links_out,
     )
     if batch.gone:
         _keep(lake, staging, {day: files for day, files in batch.gone.items() if day in touched})

@@ -10,22 +10,26 @@ import errno
 import functools
 import os
 from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import SourceError
+from asgard_assets.ingest.files.landing.bounds import leads_out, open_inside, opened_folder, outside
 from asgard_assets.ingest.files.source.models import ByFolder, FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.roots import checked_root
 from asgard_assets.settings import Settings
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyarrow import fs as pafs
 
 _NAMES_BYTES, _NAME_BYTES = 12 << 20, 57
 """Names of one folder held at once, and what each of them is besides its letters."""
+_SHOWN = 100
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -79,14 +83,46 @@ class Landing:
         return f"{self.root.removeprefix('s3://').rstrip('/')}/{path}"
 
     def look(self, path: str) -> File | None:
-        """The file as it is now; None where it is gone."""
+        """The file as it is now; None where it is gone, or a link leads out of the root."""
         if self.remote:
             return self._head(path)
+        full = self.full(path)
         try:
-            stat = os.stat(self.full(path))
+            stat = None if leads_out(os.path.realpath(self.root), full) else os.stat(full)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        if stat is None:
+            return None
         return File(path, stat.st_size, stat.st_mtime_ns // 1000)
+
+    def refuse_outside(self, path: str) -> None:
+        """Raises SourceError where a link leads from `path` out of the root."""
+        if not self.remote and leads_out(os.path.realpath(self.root), self.full(path)):
+            raise outside(self.root, path)
+
+    def open_stream(self, path: str, compression: str | None = None) -> pa.NativeFile:
+        """The file's bytes from the beginning, decompressed. Raises OSError, SourceError where it leads out."""
+        with self._opened(path) as address:
+            return self.filesystem.open_input_stream(address, compression=compression)
+
+    def open_file(self, path: str) -> pa.NativeFile:
+        """The file, to be read anywhere. Raises as `open_stream`."""
+        with self._opened(path) as address:
+            return self.filesystem.open_input_file(address)
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[str]:
+        """Where `filesystem` finds this very file, even if its name leads elsewhere by then."""
+        if self.remote:
+            yield self.full(path)
+            return
+        descriptor = open_inside(self.root, path)
+        try:
+            if not S_ISREG(os.fstat(descriptor).st_mode):
+                raise SourceError(f"{path} is no file", source=path)
+            yield f"/dev/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
 
     def _head(self, path: str) -> File | None:
         from botocore.exceptions import ClientError
@@ -123,9 +159,14 @@ def aws_client(service: str, endpoint: str | None, region: str) -> Any:
 
 
 def walk(
-    landing: Landing, source: FileSource, after: str | None = None, days: Set[str] | None = None
+    landing: Landing,
+    source: FileSource,
+    after: str | None = None,
+    days: Set[str] | None = None,
+    links_out: list[str] | None = None,
 ) -> Iterator[File]:
-    """The source's files in name order, from behind `after` on. Hidden names (`.x`, `_x`) are left out.
+    """The source's files in name order, from behind `after` on. Hidden names (`.x`, `_x`) are left out, and links that
+    lead out of the landing root: `links_out` gets the first hundred of those.
 
     `days` is a hint: folders that the source's rule says belong to none of them are not opened. Raises
     SourceError where the source's folder does not exist or the store refuses.
@@ -135,7 +176,8 @@ def walk(
     if landing.remote:
         yield from _walk_remote(landing, source.path, after or "", prune, mark)
     else:
-        yield from _walk_local(landing.root, source.path, after or "", prune, mark, top=True)
+        links = [] if links_out is None else links_out
+        yield from _walk_local(landing.root, source.path, after or "", prune, mark, links, top=True)
 
 
 def _wanted(name: str, days: Set[str] | None, mark: str) -> bool:
@@ -148,13 +190,24 @@ def _hidden(name: str) -> bool:
 
 
 def _walk_local(
-    root: str, folder: str, after: str, days: Set[str] | None, mark: str, top: bool = False
+    root: str,
+    folder: str,
+    after: str,
+    days: Set[str] | None,
+    mark: str,
+    links_out: list[str],
+    top: bool = False,
 ) -> Iterator[File]:
     here, more = f"{folder}/", True
     inside = after[len(here) :] if after.startswith(here) else "" if after < here else None
     while more and inside is not None:
         try:
-            names, more = _next_names(f"{root}/{folder}", inside)
+            names, more = _next_names(root, folder, inside, links_out)
+        except SourceError:
+            if top:
+                raise
+            _note(links_out, folder)  # swapped for a link while we walked
+            return
         except (FileNotFoundError, NotADirectoryError) as error:
             if not top:
                 return  # removed while we walked, as a listing a moment later would find
@@ -166,7 +219,7 @@ def _walk_local(
                 continue  # a folder that the look before ended with
             if name.endswith("/"):
                 if _wanted(name[:-1], days, mark):
-                    yield from _walk_local(root, here + name[:-1], after, days, mark)
+                    yield from _walk_local(root, here + name[:-1], after, days, mark, links_out)
                 continue
             try:
                 stat = os.stat(f"{root}/{here}{name}")
@@ -181,20 +234,31 @@ def _walk_local(
         inside = names[-1] if names else None
 
 
-def _next_names(folder: str, after: str) -> tuple[list[str], bool]:
+def _note(links_out: list[str], path: str) -> None:
+    if len(links_out) < _SHOWN and path not in links_out:
+        links_out.append(path)
+
+
+def _next_names(root: str, folder: str, after: str, links_out: list[str]) -> tuple[list[str], bool]:
     """The first names in order that are or hold something behind `after`, and whether there are more.
 
     A folder's name ends with its slash, so that it sorts as its files do. A million names are 90 MB: those that
     come late in the order are left for the next look.
     """
     names: list[str] = []
-    size, last, more = 0, "", False
-    with os.scandir(folder) as entries:
+    real_root, size, last, more = os.path.realpath(root), 0, "", False
+    with opened_folder(root, folder) as opened, os.scandir(opened) as entries:
         for entry in entries:
-            name = entry.name + "/" if _is_folder(entry) else entry.name
+            name = entry.name
+            if entry.is_symlink() and leads_out(real_root, f"{root}/{folder}/{name}"):
+                if not _hidden(name):
+                    _note(links_out, f"{folder}/{name}")
+                continue
+            if _is_folder(entry):
+                name += "/"
             if last and name > last:
                 more = True
-            elif not _hidden(name) and _reaches(name, after) and not _leads_back(entry):
+            elif not _hidden(name) and _reaches(name, after) and not _leads_back(f"{root}/{folder}", entry):
                 names.append(name)
                 size += len(name) + _NAME_BYTES
                 if size > _NAMES_BYTES:
@@ -215,12 +279,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         raise
 
 
-def _leads_back(entry: os.DirEntry[str]) -> bool:
+def _leads_back(folder: str, entry: os.DirEntry[str]) -> bool:
     """Whether it is a link to a folder that it lies in: everything would be listed again and again."""
     if not entry.is_symlink() or not _is_folder(entry):
         return False
-    here = os.path.realpath(os.path.dirname(entry.path))
-    return f"{here}/".startswith(f"{os.path.realpath(entry.path)}/")
+    return f"{os.path.realpath(folder)}/".startswith(f"{os.path.realpath(f'{folder}/{entry.name}')}/")
 
 
 def _reaches(path: str, after: str) -> bool:

@@ -178,15 +178,22 @@ class _Folder:
 
     def receive(self, most: int, seconds: float) -> Iterator[tuple[str, str]]:
         end = time.monotonic() + seconds
+        self._landing.refuse_outside(self._path)
         try:
             for name in objects.names(self._landing, self._path)[:most]:
                 if time.monotonic() > end:
                     return
                 path = f"{self._path}/{name}"
+                try:
+                    self._landing.refuse_outside(path)
+                except SourceError:
+                    yield path, ""  # no message: it is taken off unread
+                    continue
                 yield path, objects.read(self._landing, path).decode("utf-8", "replace")
         except OSError as error:
             raise SourceError(f"{self._path} cannot be read: {error}", source=self._path) from error
 
     def remove(self, handles: Sequence[str]) -> None:
+        self._landing.refuse_outside(self._path)
         for path in handles:
             objects.remove(self._landing, path)

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from asgard_assets.errors import ConfigError
+from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.ingest.files.landing import Landing, objects
 from asgard_assets.ingest.files.landing.notices import UNREADABLE, files_named
 from asgard_assets.ingest.files.source.models import FileSource, FromFolder
@@ -75,6 +75,7 @@ class Receiver:
             self._waiting[name] = self._counted(path)
         if self._waiting[name] >= self._most:
             raise Crowded(f"{self._waiting[name]} messages wait for {name}")
+        self._landing.refuse_outside(path)
         objects.write(self._landing, f"{path}/{time.time_ns():020}-{uuid.uuid4().hex}.json", body)
         self._waiting[name] += 1
 
@@ -97,7 +98,7 @@ def application(receiver: Receiver, token: str) -> web.Application:
             names = await asyncio.to_thread(receiver.take, body)
         except ValueError as error:
             return web.Response(status=400, text=f"{error}\n")
-        except (Crowded, OSError) as error:
+        except (Crowded, OSError, SourceError) as error:
             log.warning("a message was refused: %s", error)
             return web.Response(status=503, text="try again later\n", headers={"Retry-After": "30"})
         return web.Response(text=f"{', '.join(names) or 'no source has such a file'}\n")

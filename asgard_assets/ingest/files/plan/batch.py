@@ -24,6 +24,7 @@ class Batch:
     deleted: dict[str, int] = field(default_factory=dict[str, int])
     gone: dict[str, list[File]] = field(default_factory=dict[str, list[File]])
     undated: tuple[str, ...] = ()
+    links_out: tuple[str, ...] = ()
     whole_days: bool = False
 
 
@@ -37,9 +38,11 @@ def batch_of(
     # Loaded, but by plans that are gone: what lies there replaces its own rows.
     untold = {d for d in days if d in manifest.broken or numbers[d] != manifest.numbers.get(d, 0)}
     found = Batch({day: [] for day in days}, numbers, whole_days=source.overwrites)
-    undated: list[str] = []
+    undated, links_out = list[str](), list[str]()
     start = watermark(manifest) if source.ordered and not (full or again or source.overwrites) else None
-    for path, listed, known in merged(walk(landing, source, start, set(days)), manifest, start or ""):
+    for path, listed, known in merged(
+        walk(landing, source, start, set(days), links_out), manifest, start or ""
+    ):
         if listed is None:
             if known is not None and known.ds in numbers:
                 found.deleted[known.ds] = found.deleted.get(known.ds, 0) + 1
@@ -63,5 +66,5 @@ def batch_of(
     if source.overwrites:
         kept = found.gone
         found.deleted = {d: n for d, n in found.deleted.items() if d in kept or not found.todo.get(d)}
-    found.undated = tuple(undated)
+    found.undated, found.links_out = tuple(undated), tuple(links_out)
     return found

@@ -52,7 +52,8 @@ class Scan:
 
     `todo` has the new and changed files by day, those that failed and were not loaded included. `cursor` is
     where the next look goes on, None where this one reached the end. `deleted` and `undated` (no day in the
-    name, or a name that is no text) show the first hundred, the counts count all.
+    name, or a name that is no text) show the first hundred, the counts count all; so does `links_out`, links that lead
+    out of the landing root and are not followed.
     """
 
     todo: Mapping[str, list[File]]
@@ -64,6 +65,7 @@ class Scan:
     undated_count: int = 0
     listed: int = 0
     cursor: str | None = None
+    links_out: tuple[str, ...] = ()
 
     @property
     def files(self) -> int:
@@ -105,7 +107,9 @@ def scan(
     found = _Found()
     generations: dict[str, int] = {}
     done_to, unbroken = mark, source.ordered and (not cursor or cursor == mark)
-    for path, listed, known in merged(walk(landing, source, start or None), manifest, start):
+    for path, listed, known in merged(
+        walk(landing, source, start or None, links_out=found.links_out), manifest, start
+    ):
         todo = found.take(source, path, listed, known, failures)
         if listed is not None and source.files == "snapshot":
             _raise_generation(generations, source, listed)
@@ -242,6 +246,7 @@ class _Found:
         self.failed: dict[str, str] = {}
         self.deleted: list[str] = []
         self.undated: list[str] = []
+        self.links_out: list[str] = []
         self.deleted_count = self.undated_count = self.size = self.listed = 0
         self.cursor: str | None = None
 
@@ -296,6 +301,7 @@ class _Found:
             self.undated_count,
             self.listed,
             self.cursor,
+            tuple(self.links_out),
         )
 
 

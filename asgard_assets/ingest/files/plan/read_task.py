@@ -118,6 +118,7 @@ class Worker:
         seen, tables, bad, size = ObservedTypes(), list[Any](), list[Bad](), 0
         own: list[Part] = []
         try:
+            task.landing.refuse_outside(file.path)
             how = how_to_read(
                 file.path, task.source.format, task.source.compression, task.source.types == "text"
             )

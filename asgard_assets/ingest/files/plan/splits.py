@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.landing import File, Landing
 from asgard_assets.ingest.files.plan.read_task import Piece
 from asgard_assets.ingest.files.readers import Range
@@ -156,7 +157,7 @@ def look_at(landing: Landing, chunk: Chunk) -> Look:
 
     before = max(0, chunk.start - _CONTEXT)
     wanted, raw = min(chunk.end + 1, chunk.size) - before, b""
-    with suppress(OSError), landing.filesystem.open_input_file(landing.full(chunk.path)) as file:
+    with suppress(OSError, SourceError), landing.open_file(chunk.path) as file:
         file.seek(before)
         raw = file.read(wanted)
     if len(raw) < wanted:  # removed or cut since it was listed: whoever reads it says so
@@ -223,7 +224,7 @@ def _ranges(
     names: list[str] | None = None
     rows = 0
     if isinstance(how, Csv):
-        with suppress(OSError), landing.filesystem.open_input_stream(landing.full(file.path)) as stream:
+        with suppress(OSError, SourceError), landing.open_stream(file.path) as stream:
             raw: Any = io.BufferedReader(stream, 1 << 16)  # pyright: ignore[reportArgumentType]
             names, _, _ = read_header(raw, delimiter_of(file.path, how), how)
         if names is None:
@@ -243,8 +244,9 @@ def _row_groups(landing: Landing, piece: Piece) -> list[Piece]:
     import pyarrow.parquet as pq
 
     try:
-        footer = pq.read_metadata(landing.full(piece.file.path), filesystem=landing.filesystem)
-    except (pa.ArrowException, OSError):
+        with landing.open_file(piece.file.path) as file:
+            footer = pq.read_metadata(file)
+    except (pa.ArrowException, OSError, SourceError):
         return [piece]
     parts, begin, rows, size, count = list[Piece](), 0, 0, 0, 0
     for index in range(footer.num_row_groups):

@@ -74,11 +74,11 @@ def _why_unread(path: str) -> str:
 def open_bytes(landing: Landing, path: str, compression: str) -> IO[bytes]:
     """The file's bytes from the beginning, decompressed."""
     if compression != "xz":
-        return landing.filesystem.open_input_stream(landing.full(path), compression=compression or None)
+        return landing.open_stream(path, compression or None)
     import lzma
 
     # pyarrow knows no xz. The raw file is closed with its last reference.
-    return lzma.open(landing.filesystem.open_input_stream(landing.full(path)))  # pyright: ignore[reportReturnType]
+    return lzma.open(landing.open_stream(path))  # pyright: ignore[reportReturnType]
 
 
 def read_file(landing: Landing, path: str, how: How, part: Range | None = None) -> Iterator[Records]:
@@ -122,7 +122,7 @@ def read_file(landing: Landing, path: str, how: How, part: Range | None = None) 
 def _refuse_disguise(landing: Landing, path: str, how: How) -> None:
     kind = how.format.type
     if kind in ("parquet", "orc", "avro") and not how.compression:
-        with landing.filesystem.open_input_stream(landing.full(path)) as raw:
+        with landing.open_stream(path) as raw:
             head = raw.read(HEAD_BYTES)
     else:
         with open_bytes(landing, path, how.compression) as stream:
@@ -149,7 +149,7 @@ def _read(landing: Landing, path: str, how: How, part: Range | None) -> Iterator
             with (
                 open_bytes(landing, path, how.compression)
                 if how.compression
-                else landing.filesystem.open_input_file(landing.full(path)) as file
+                else landing.open_file(path) as file
             ):
                 source = io.BytesIO(file.read()) if how.compression else file
                 reader = columnar.parquet if isinstance(how.format, Parquet) else columnar.orc
@@ -176,7 +176,7 @@ def _read(landing: Landing, path: str, how: How, part: Range | None) -> Iterator
 def _part(landing: Landing, path: str, how: How, part: Range | None) -> IO[bytes]:
     if part is None:
         return open_bytes(landing, path, how.compression)
-    file = landing.filesystem.open_input_file(landing.full(path))
+    file = landing.open_file(path)
     file.seek(part.start)
     return io.BufferedReader(_Window(file, part.end - part.start), 1 << 20)
 
