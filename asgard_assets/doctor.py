@@ -61,9 +61,13 @@ def examine() -> Iterator[Finding]:
     yield _manifest()
     yield _disk(settings.home)
     yield _memory()
-    yield _port("demo API port", settings.demo_api_url, "/health", "set ASGARD_DEMO_API_URL to another one")
-    yield _port("Airbyte port", settings.airbyte_url, "/health", "set ASGARD_AIRBYTE_URL to another one")
-    yield _port("UI port", "http://127.0.0.1:3000", "/server_info", "asgard dev --port 3001")
+    yield port_finding(
+        "demo API port", settings.demo_api_url, "/health", "set ASGARD_DEMO_API_URL to another one"
+    )
+    yield port_finding(
+        "Airbyte port", settings.airbyte_url, "/health", "set ASGARD_AIRBYTE_URL to another one"
+    )
+    yield port_finding("UI port", "http://127.0.0.1:3000", "/server_info", "asgard dev --port 3001")
 
 
 def _calendar(settings: Settings) -> Finding:
@@ -116,7 +120,7 @@ def _memory() -> Finding:
     )
 
 
-def _port(subject: str, url: str, page: str, instead: str) -> Finding:
+def port_finding(subject: str, url: str, page: str, instead: str) -> Finding:
     """`page` is what answers there where it is the platform itself that listens."""
     address = urlparse(url)
     host, port = address.hostname or "127.0.0.1", address.port or 80

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,14 @@ def pytest_runtest_makereport(item: pytest.Item):
             report.outcome = "failed"
             report.longrepr = f"skipped, and ASGARD_REQUIRE_SERVERS is set: {report.longrepr}"
     return report
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Randomness of this test. Its seed is the number of the landing, is printed, and ASGARD_TEST_SEED sets it."""
+    seed = os.environ.get("ASGARD_TEST_SEED") or (ROOT / ".ci" / "rotation").read_text().strip()
+    print(f"ASGARD_TEST_SEED={seed}")
+    return random.Random(f"{seed} {request.node.name}")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import yaml
 
 from asgard_assets.ingest.api.source.models import ApiSource
 from tests.ingest.api.sources import TICKETS, USAGE
+from tests.patience import patience
 from tests.test_house import ROOT
 
 BLOCKS = [
@@ -50,7 +51,7 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path):
         cwd=ROOT / "examples",
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=patience(300),
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 
 import dagster as dg
@@ -39,8 +39,8 @@ _UNFINISHED = [
 _TICK_SECONDS = 7.0
 _ORDERED_SECONDS = 1.0
 _NET_SECONDS = 0.5
-_FILES_PER_TICK = 50_000
-_RUNS_PER_TICK = 50
+FILES_PER_TICK = 50_000
+RUNS_PER_TICK = 50
 _SHOWN = 5
 
 
@@ -70,7 +70,9 @@ class Cursor:
             return cls()
 
 
-def file_sensor(source: FileSource) -> dg.SensorDefinition:
+def file_sensor(
+    source: FileSource, clock: Callable[[], float] = time.time, runs_per_tick: int = RUNS_PER_TICK
+) -> dg.SensorDefinition:
     """Ask for one run for each day that has files to load.
 
     A batch (these files, in these versions) is asked for once; after a failure it waits for a changed file or
@@ -92,11 +94,11 @@ def file_sensor(source: FileSource) -> dg.SensorDefinition:
         queue = None if control.pause else notices_of(landing, source)
         notices, told = _received(landing, source, queue)
         announced = [file for notice in notices or () for file in notice.files]
-        listing = notices is None or listing_is_due(source, cursor)
+        listing = notices is None or listing_is_due(source, cursor, clock())
         try:
             found = scan_announced(lake, landing, source, announced)
             if listing:
-                listed, cursor = look(lake, landing, source, cursor)
+                listed, cursor = look(lake, landing, source, cursor, clock())
                 found = _joined(found, listed) if announced else listed
         except SourceError as error:
             if not landing_exists(landing, source):
@@ -111,7 +113,7 @@ def file_sensor(source: FileSource) -> dg.SensorDefinition:
             raise
         if control.alerted:
             note_alert(lake, source.name, "")
-        requests, notes, later = _requests(context.instance, source, found, control)
+        requests, notes, later = _requests(context.instance, source, found, control, runs_per_tick)
         notes += [*told, *_removed(source, queue, notices or (), later)]
         whole = listing and found.cursor is None
         backlog, events = _backlog(cursor, whole) if listing else "", []
@@ -172,17 +174,15 @@ def look(
     """One tick's look at the landing folder, and where the next one goes on."""
     now = time.time() if now is None else now
     if not source.ordered:
-        found = scan(lake, landing, source, cursor.after or None, _TICK_SECONDS, max_files=_FILES_PER_TICK)
+        found = scan(lake, landing, source, cursor.after or None, _TICK_SECONDS, max_files=FILES_PER_TICK)
         full_at = now if found.cursor is None else cursor.full_at
         return found, replace(_summed(cursor, found), after=found.cursor or "", full_at=full_at)
-    found = scan(lake, landing, source, None, _ORDERED_SECONDS, max_files=_FILES_PER_TICK)
+    found = scan(lake, landing, source, None, _ORDERED_SECONDS, max_files=FILES_PER_TICK)
     hours = source.notify.relist_minutes / 60 if source.notify else source.full_listing_hours
     due = cursor.full or now - cursor.full_at >= hours * 3600
     if not due or found.cursor is not None:
         return found, _summed(replace(cursor, after=""), found) if not due else cursor
-    net = scan(
-        lake, landing, source, cursor.after or None, _NET_SECONDS, full=True, max_files=_FILES_PER_TICK
-    )
+    net = scan(lake, landing, source, cursor.after or None, _NET_SECONDS, full=True, max_files=FILES_PER_TICK)
     ended = net.cursor is None
     both = _joined(found, net)
     full_at = now if ended else cursor.full_at
@@ -223,7 +223,7 @@ def _joined(one: Scan, other: Scan) -> Scan:
 
 
 def _requests(
-    instance: dg.DagsterInstance, source: FileSource, found: Scan, control: Control
+    instance: dg.DagsterInstance, source: FileSource, found: Scan, control: Control, most: int
 ) -> tuple[list[dg.RunRequest], list[str], set[str]]:
     """Runs to ask for, what a person should know of the days that none is asked for, and which of them will be."""
     days = set(daily().get_partition_keys())
@@ -258,10 +258,10 @@ def _requests(
             }
             requests.append(dg.RunRequest(run_key=batch, partition_key=day, tags=tags))
     notes += _note("being loaded:", waiting)
-    if len(requests) > _RUNS_PER_TICK:
-        notes.append(f"{len(requests) - _RUNS_PER_TICK} more days wait for the next tick")
-    later = {*waiting, *(r.partition_key for r in requests[_RUNS_PER_TICK:] if r.partition_key)}
-    return requests[:_RUNS_PER_TICK], notes, later
+    if len(requests) > most:
+        notes.append(f"{len(requests) - most} more days wait for the next tick")
+    later = {*waiting, *(r.partition_key for r in requests[most:] if r.partition_key)}
+    return requests[:most], notes, later
 
 
 def _backlog(cursor: Cursor, whole: bool) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from asgard_assets.spark.kube import Api
 
-_BYTES = 1_000_000
+LOG_BYTES = 1_000_000
 _LAST_LINES = 200
 
 
@@ -22,8 +22,8 @@ class PodLog:
     def read(self, api: Api, path: str, ended: bool) -> list[str]:
         """Lines that are new, at most 1 MB of them; of an `ended` container always the last ones, after a gap (…)."""
         query = {"sinceTime": self.since} if self.since else {}
-        text = self._ask(api, path, limitBytes=str(_BYTES), **query)
-        full = len(text.encode()) >= _BYTES
+        text = self._ask(api, path, limitBytes=str(LOG_BYTES), **query)
+        full = len(text.encode()) >= LOG_BYTES
         new = self._newer(text[: text.rfind("\n") + 1] if full else text)  # its last line is cut
         if full and not new:
             self.since = _next_second(self.since)

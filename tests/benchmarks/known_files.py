@@ -44,7 +44,7 @@ def prepare(home: Path, count: int) -> None:
         lake.publish(
             lake.stage("bronze", "s", pa.schema([("ds", pa.string())]), [DAY]), plans=plan.transactions
         )
-    module._FOLD_PLANS = 0
+    module.FOLD_PLANS = 0
     open_manifest(lake, "s", fold=True)
 
 

@@ -45,7 +45,7 @@ def server(status: int) -> Iterator[str]:
 
 
 def test_the_doctor_finds_nothing_to_cure_where_all_is_there(monkeypatch):
-    monkeypatch.setattr("asgard_assets.doctor._port", lambda subject, *_: Finding(subject, "free"))
+    monkeypatch.setattr("asgard_assets.doctor.port_finding", lambda subject, *_: Finding(subject, "free"))
     said = CliRunner().invoke(app, ["doctor"])
     assert said.exit_code == 0 and "✗" not in said.output, said.output
 

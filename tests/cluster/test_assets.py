@@ -11,6 +11,7 @@ import pytest
 
 from tests.cluster.test_stories import start
 from tests.cluster.world import CANARIES, NAMESPACE, Home, World, users
+from tests.patience import patience
 
 DAYS = ("2026-10-05", "2026-10-06", "2026-10-07")
 OWN = {"started_at", "finished_at", "duration_seconds", "run_id", "attempts", "response_headers", "epoch"}
@@ -82,7 +83,7 @@ def launch(home: Home, select: str, *days: str) -> float:
             host.wait(0.5)
         except Exception:  # noqa: BLE001 - the time is up: look again
             continue
-    assert host.wait(30) == 0, home.said[-6000:]
+    assert host.wait(patience(30)) == 0, home.said[-6000:]
     if home.environment["ASGARD_LAUNCHER"] == "kubernetes":
         assert not {name for name in names if "java" in name}, names
     return peak / 2**20
@@ -123,7 +124,7 @@ def test_no_secret_is_in_any_object_event_or_log(world: World) -> None:
     text = world.kubectl("get", kinds, "-n", NAMESPACE, "-o", "json")
     text += world.kubectl("logs", "-n", NAMESPACE, home.driver(), "--tail=-1")
     host.terminate()
-    host.wait(90)
+    host.wait(patience(90))
     text += home.said + "".join(f.read_text(errors="replace") for f in home.folder.rglob("*") if f.is_file())
     assert "asgard-s3" in text
     for secret in CANARIES.values():

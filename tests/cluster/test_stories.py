@@ -30,6 +30,7 @@ from tests.cluster.world import (
     start_s3,
     wait_for,
 )
+from tests.patience import patience
 
 STORIES = "tests.cluster.stories"
 together = pytest.mark.together
@@ -104,7 +105,7 @@ def test_pods_get_what_is_asked_for_and_executors_come_by_need(world: World) -> 
         wait_for(f"a running {role}", lambda role=role: home.pods(role), 240)[0]["spec"]
         for role in ("driver", "executor")
     )
-    assert host.wait(300) == 0, home.said[-4000:]
+    assert host.wait(patience(300)) == 0, home.said[-4000:]
     for pod in (driver, executor):
         terms = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
         assert terms["nodeSelectorTerms"][0]["matchExpressions"] == [here]
@@ -260,7 +261,7 @@ def test_a_deleted_driver_pod_is_told_and_retried_as_the_policy_says(world: Worl
     again = home.driver()
     assert again != pod
     world.kubectl("delete", "pod", again, "-n", NAMESPACE, "--wait=false")
-    assert host.wait(300) != 0
+    assert host.wait(patience(300)) != 0
     told(home, "driver pod was deleted")
     home.nothing_left()
 
@@ -281,7 +282,7 @@ def test_an_evicted_driver_is_told(world: World) -> None:
     home = world.home("evicted")
     host = start(home, "slow")
     evict(world, home.driver())
-    assert host.wait(300) != 0
+    assert host.wait(patience(300)) != 0
     told(home, "evicted", "drained")
     home.nothing_left()
 
@@ -292,7 +293,7 @@ def test_a_deleted_application_is_told_and_not_as_an_error_of_the_step(world: Wo
     host = start(home, "slow")
     name = home.driver().removesuffix("-driver")
     world.kubectl("delete", "sparkapplication", name, "-n", NAMESPACE, "--wait=false")
-    assert host.wait(300) != 0
+    assert host.wait(patience(300)) != 0
     told(home, "SparkApplication was deleted while the step ran")
     home.nothing_left()
 
@@ -302,7 +303,7 @@ def test_a_cancelled_run_cleans_up_and_ends_as_cancelled(world: World) -> None:
     home = world.home("cancel")
     host = start(home, "slow")
     host.send_signal(signal.SIGTERM)
-    host.wait(90)
+    host.wait(patience(90))
     assert home.status() in ("CANCELED", "FAILURE")
     assert trace(home, "cleaned") is not None
     home.nothing_left()
@@ -333,7 +334,7 @@ def test_a_step_outlives_a_lost_executor_and_s3_away_for_half_a_minute(world: Wo
         end(server[-1])
         time.sleep(30)
         server.append(start_s3(home.folder, 17071))
-        assert host.wait(420) == 0, home.said[-4000:]
+        assert host.wait(patience(420)) == 0, home.said[-4000:]
         assert home.status() == "SUCCESS"
         figures = home.figures()
         assert figures["executors"] >= 2 and figures["lost_executors"] >= 1, figures
@@ -345,7 +346,7 @@ def test_s3_that_stays_away_fails_the_run_with_its_address(world: World) -> None
     with own_s3(world, "s3-gone", 17072) as (home, server):
         host = start(home, "slow", STORY_LAUNCHER=launcher(outage_seconds=10, host_seconds=20))
         end(server[-1])
-        assert host.wait(300) != 0
+        assert host.wait(patience(300)) != 0
         server.append(start_s3(home.folder, 17072))
         assert home.status() == "FAILURE"
         said = home.failure().error.to_string()
@@ -366,7 +367,7 @@ def test_an_api_server_that_is_away_for_a_minute_is_waited_for(world: World) -> 
         subprocess.run(["bash", script], check=True)
         wait_for("the API server", lambda: world.kubectl("get", "--raw", "/readyz", check=False) == "ok", 90)
     try:
-        assert host.wait(420) == 0, home.said[-4000:]
+        assert host.wait(patience(420)) == 0, home.said[-4000:]
         assert home.status() == "SUCCESS"
         home.nothing_left()
     finally:  # it has died of the outage too, and may wait minutes before it starts again

@@ -25,6 +25,7 @@ from asgard_assets.spark.kube import Api
 from asgard_assets.spark.kubernetes import applications_path
 from asgard_assets.spark.s3 import S3Transport
 from tests.cluster.stories import POOL
+from tests.patience import patience
 from tests.servers.builds import answers, missing
 from tests.servers.s3 import build as build_s3
 
@@ -238,7 +239,7 @@ class Home:
 
 
 def wait_for(what: Any, found: Any, seconds: float, pause: float = 0.5) -> Any:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patience(seconds)
     while True:
         result = found()
         if result:
@@ -339,7 +340,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(20)
+            process.wait(patience(20))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -26,6 +26,7 @@ from asgard_assets.resources.environment import resources
 from asgard_assets.settings import Settings
 from tests.benchmarks import sensor
 from tests.fakes.receiver import Receiver, receiving
+from tests.patience import patience
 
 DAYS = ["2026-10-05", "2026-10-06"]
 KEY = dg.AssetKey(["bronze", "orders"])
@@ -137,7 +138,7 @@ def test_a_burst_of_ten_thousand_files_is_one_run_a_day_within_one_tick(landing,
     assert [(r.partition_key, r.tags["asgard/files"]) for r in burst.run_requests] == [
         (d, "5000") for d in DAYS
     ]
-    assert time.process_time() - began < 10
+    assert time.process_time() - began < patience(10)
 
 
 # Looking -------------------------------------------------------------------------------------------------
@@ -151,7 +152,7 @@ def test_a_cursor_that_nobody_can_read_begins_anew(landing, instance):
 
 def test_a_listing_over_several_ticks_sums_up_the_backlog(lake, landing, instance, monkeypatch):
     drop(landing, DAYS[0], *(f"{n}.csv" for n in range(5)))
-    monkeypatch.setattr(module, "_FILES_PER_TICK", 2)
+    monkeypatch.setattr(module, "FILES_PER_TICK", 2)
     cursor, seen, told = None, [], []
     for _ in range(3):
         evaluated = tick(instance, cursor)

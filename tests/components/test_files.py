@@ -53,9 +53,9 @@ def materialize(instance: dg.DagsterInstance, **how: Any) -> dg.ExecuteInProcess
     return dg.materialize([file_asset(SOURCE)], resources=resources(), instance=instance, **how)
 
 
-def tick(instance: dg.DagsterInstance, cursor: str | None = None):
+def tick(instance: dg.DagsterInstance, cursor: str | None = None, **limits: int):
     """One tick as the daemon makes it."""
-    sensor = file_sensor(SOURCE)
+    sensor = file_sensor(SOURCE, **limits)
     defs = dg.Definitions(assets=[file_asset(SOURCE)], sensors=[sensor], resources=resources())
     context = dg.build_sensor_context(instance=instance, cursor=cursor, definitions=defs)
     return sensor.evaluate_tick(context)
@@ -145,11 +145,10 @@ def test_days_in_the_hands_of_another_run_are_left_to_it(landing: Path, instance
     assert asked(tick(instance)) == ["2026-10-08"]
 
 
-def test_a_tick_asks_for_a_bounded_number_of_runs(landing: Path, instance, monkeypatch) -> None:
-    monkeypatch.setattr("asgard_assets.components.file_sensor._RUNS_PER_TICK", 10)
+def test_a_tick_asks_for_a_bounded_number_of_runs(landing: Path, instance) -> None:
     for day in range(5, 25):
         drop(landing, f"2026-10-{day:02}", "id\n1\n")
-    assert len(asked(tick(instance))) == 10
+    assert len(asked(tick(instance, runs_per_tick=10))) == 10
 
 
 def test_files_without_a_partition_are_told(settings: Settings, landing: Path, instance) -> None:

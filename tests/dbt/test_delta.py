@@ -11,6 +11,7 @@ import pytest
 from asgard_assets.lake import Lake
 from tests.fakes.dbt_process import dbt, write_project
 from tests.fakes.gold import start_dbt
+from tests.patience import patience
 
 pytestmark = pytest.mark.servers
 DAY1, DAY2, DAY3 = "2026-10-05", "2026-10-06", "2026-10-07"
@@ -280,7 +281,7 @@ def test_eight_days_built_at_the_same_time_are_all_kept(shop, tmp_path):
         start_dbt(shop.lake, tmp_path / day, "build", days=(day, day), project=shop.folder) for day in days
     ]
     for process in started:
-        output, _ = process.communicate(timeout=400)
+        output, _ = process.communicate(timeout=patience(400))
         assert process.returncode == 0, output
     assert shop.rows("ds, n") == [(day, 1) for day in days]
     assert len(shop.lake.files("gold", "m")) == 8

@@ -9,6 +9,7 @@ import pytest
 
 from asgard_assets.lake import Lake
 from tests.fakes.gold import DAYS, put_silver, rows, run_dbt, start_dbt, version_elsewhere
+from tests.patience import patience
 
 WINDOW = (DAYS[0], DAYS[-1])
 
@@ -138,7 +139,7 @@ def test_a_failing_blocking_test_leaves_the_table_and_what_is_built_on_it_unchan
 def test_different_days_built_at_the_same_time_are_all_kept(silver, tmp_path):
     started = [start_dbt(silver, tmp_path / day, "build", days=(day, day)) for day in DAYS]
     for process in started:
-        output, _ = process.communicate(timeout=200)
+        output, _ = process.communicate(timeout=patience(200))
         assert process.returncode == 0, output
     counts = rows(silver, "customer_metrics", "ds", "1")
     assert [counts.count((day,)) for day in DAYS] == [2, 2, 3]

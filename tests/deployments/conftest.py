@@ -10,7 +10,7 @@ import pytest
 
 from asgard_assets.settings import ROOT
 from tests.end_to_end.homes import free_port, listens
-from tests.patience import wait_until
+from tests.patience import patience, wait_until
 
 
 @pytest.fixture
@@ -22,4 +22,4 @@ def demo_api() -> Iterator[str]:
     wait_until(lambda: listens(port), 60, "the demo's API answers")
     yield f"http://127.0.0.1:{port}"
     process.terminate()
-    process.wait(20)
+    process.wait(patience(20))

@@ -19,7 +19,7 @@ import pytest
 from asgard_assets.resources.home import prepare_home
 from asgard_assets.settings import Settings
 from tests.end_to_end.homes import Home, free_port
-from tests.patience import wait_until
+from tests.patience import patience, wait_until
 
 ASSETS = "{ assetNodes { assetKey { path } } workspaceOrError { ... on Workspace { locationEntries { name loadStatus } } } }"
 RELOAD = 'mutation { reloadRepositoryLocation(repositoryLocationName: "%s") { __typename } }'
@@ -81,7 +81,7 @@ def test_the_location_loads_and_reloads_under_dagster_dev_with_airbyte_down(tmp_
         finally:
             os.killpg(dev.pid, signal.SIGINT)
             try:
-                dev.wait(60)
+                dev.wait(patience(60))
             finally:
                 if dev.poll() is None:
                     os.killpg(dev.pid, signal.SIGKILL)

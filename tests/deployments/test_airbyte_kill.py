@@ -37,6 +37,7 @@ from deployments.local.airbyte.workspace import Workspace
 from tests.deployments.test_airbyte_client import MANIFEST, tickets
 from tests.deployments.test_airbyte_server import Server, descendants, until
 from tests.fakes.airbyte import write_instance
+from tests.patience import patience
 
 DAY = "2026-10-05"
 FAKER = {"count": 1500, "seed": 5, "parallelism": 1, "records_per_slice": 100}
@@ -93,7 +94,9 @@ def prepared(folder: Path, api_url: str, monkeypatch: Any) -> tuple[Place, Serve
     return place, server
 
 
-def kill_during_a_sync(place: Place, server: Server, fault: str, moment: float) -> tuple[Server, str]:
+def kill_during_a_sync(
+    place: Place, server: Server, fault: str, moment: float, restart_after: float
+) -> tuple[Server, str]:
     """Start a sync and kill one party `moment` seconds after the first job has begun."""
     run = place.sync(server.url)
     until(lambda: run.poll() is not None or server.call("GET", "/api/public/v1/jobs")["data"], 120)
@@ -102,7 +105,7 @@ def kill_during_a_sync(place: Place, server: Server, fault: str, moment: float) 
     if fault == "server":
         server.process.kill()
         server.process.wait()
-        time.sleep(random.uniform(0, 2))
+        time.sleep(restart_after)
         server = Server(place.folder, *place.arguments, url=server.url)
     elif fault == "dagster":
         run.kill()
@@ -114,7 +117,7 @@ def kill_during_a_sync(place: Place, server: Server, fault: str, moment: float) 
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 told += ", which had just ended"
-    run.wait(300)
+    run.wait(patience(300))
     return server, f"{told}; that run ended with {run.returncode}"
 
 
@@ -151,20 +154,26 @@ def people() -> dict[str, dict[str, Any]]:
 
 
 def same_after_a_kill(
-    fault: str, fraction: float, tmp_path: Path, spark: Any, api_url: str, monkeypatch: Any
+    fault: str,
+    fraction: float,
+    chance: random.Random,
+    tmp_path: Path,
+    spark: Any,
+    api_url: str,
+    monkeypatch: Any,
 ) -> None:
     place, server = prepared(tmp_path, api_url, monkeypatch)
     try:
-        server, told = kill_during_a_sync(place, server, fault, fraction * 12)
+        server, told = kill_during_a_sync(place, server, fault, fraction * 12, chance.uniform(0, 2))
         again = place.sync(server.url)
-        assert again.wait(400) == 0, (told, (tmp_path / "dagster.log").read_text()[-3000:])
+        assert again.wait(patience(400)) == 0, (told, (tmp_path / "dagster.log").read_text()[-3000:])
         rows = published(place, spark)
         statuses = Counter(
             job["status"] for job in server.call("GET", "/api/public/v1/jobs?limit=100")["data"]
         )
     finally:
         server.process.terminate()
-        server.process.wait(30)
+        server.process.wait(patience(30))
     sys.stdout.write(f"{told}; jobs: {dict(statuses)}\n")
     days = [f"2026-10-{n:02}" for n in range(5, 20)]
     found = Counter((row["date"], int(row["ticket_id"])) for row in rows["tickets"])
@@ -178,14 +187,14 @@ def same_after_a_kill(
 
 @pytest.mark.servers
 @pytest.mark.parametrize("fault", FAULTS)
-def test_bronze_equals_the_source_after_a_kill(fault, tmp_path, spark, demo_api, monkeypatch):
-    same_after_a_kill(fault, random.random(), tmp_path, spark, demo_api, monkeypatch)
+def test_bronze_equals_the_source_after_a_kill(fault, chance, tmp_path, spark, demo_api, monkeypatch):
+    same_after_a_kill(fault, chance.random(), chance, tmp_path, spark, demo_api, monkeypatch)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("turn", range(10))
 @pytest.mark.parametrize("fault", FAULTS)
 def test_bronze_equals_the_source_after_ten_kills_of_each(
-    fault, turn, tmp_path, spark, demo_api, monkeypatch
+    fault, turn, chance, tmp_path, spark, demo_api, monkeypatch
 ):
-    same_after_a_kill(fault, (turn + random.random()) / 10, tmp_path, spark, demo_api, monkeypatch)
+    same_after_a_kill(fault, (turn + chance.random()) / 10, chance, tmp_path, spark, demo_api, monkeypatch)

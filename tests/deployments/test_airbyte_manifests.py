@@ -27,6 +27,7 @@ from deployments.local.airbyte.protocol import ConnectorError
 from deployments.local.airbyte.workspace import Workspace
 from tests.deployments.test_airbyte_server import PUBLIC
 from tests.fakes.airbyte import Fake, run, serving
+from tests.patience import patience
 
 EXEC = "airbyte_cdk.sources.declarative.parsers.custom_code_compiler.register_components_module_from_string"
 EXTRACTOR = "airbyte_cdk.sources.declarative.extractors.dpath_extractor.DpathExtractor"
@@ -156,7 +157,7 @@ def test_the_api_refuses_it_and_what_an_earlier_start_kept_does_not_run(tmp_path
 def post(url: str, body: Any) -> int:
     import requests
 
-    return requests.post(url, json=body, timeout=30).status_code
+    return requests.post(url, json=body, timeout=patience(30)).status_code
 
 
 # Where it runs ------------------------------------------------------------------------------------------------

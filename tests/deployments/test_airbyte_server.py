@@ -26,6 +26,7 @@ from asgard_assets.errors import ConfigError
 from asgard_assets.settings import ROOT, Settings
 from deployments.local.airbyte.install import CONNECTORS, command, environment, install
 from tests.fakes.airbyte import Fake, load
+from tests.patience import patience
 
 BUSY = {"count": 2_000_000, "seed": 1, "parallelism": 2}
 PUBLIC = "/api/public/v1"
@@ -54,7 +55,7 @@ class Server:
     def call(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, self.bearer(), method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=patience(30)) as answer:
             return json.load(answer)
 
     def token(self) -> str:
@@ -90,11 +91,11 @@ def running(folder: Path, *arguments: str, url: str = "") -> Iterator[Server]:
         yield server
     finally:
         server.process.terminate()
-        server.process.wait(20)
+        server.process.wait(patience(20))
 
 
 def until(condition, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patience(seconds)
     while not condition():
         assert time.monotonic() < deadline, "nothing happened in time"
         time.sleep(0.05)
@@ -234,7 +235,7 @@ def test_the_server_ends_with_its_parent(tmp_path):
     server = Server(tmp_path, "--parent", str(parent.pid))
     parent.kill()
     parent.wait()
-    assert server.process.wait(20) == 0
+    assert server.process.wait(patience(20)) == 0
 
 
 @pytest.mark.servers

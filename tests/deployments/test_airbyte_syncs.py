@@ -16,6 +16,7 @@ from deployments.local.airbyte.connector import Limits
 from deployments.local.airbyte.jobs import Checkpoint, Store
 from deployments.local.airbyte.syncs import ATTEMPTS, Conflict, Paused
 from tests.fakes.airbyte import Fake, landed, only_id, run, start, wait
+from tests.patience import patience
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def alive(pid: int) -> bool:
 
 
 def until(condition, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patience(seconds)
     while not condition():
         assert time.monotonic() < deadline, "nothing happened in time"
         time.sleep(0.02)

@@ -22,6 +22,7 @@ import pytest
 
 from deployments.local.demo.planted import fault, planted, wrong_usage
 from deployments.local.demo.world import START, World
+from tests.patience import patience
 
 TOKEN = {"Authorization": "Bearer demo-token"}
 
@@ -35,7 +36,7 @@ def serving(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str]
         [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + patience(20)
         while not file.exists():
             assert process.poll() is None, process.stderr and process.stderr.read()
             assert time.monotonic() < deadline, "the server did not start"
@@ -43,7 +44,7 @@ def serving(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str]
         yield process, int(file.read_text())
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=patience(10))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
 def get(
     port: int, path: str, headers: dict[str, str] | None = None, method: str = "GET"
 ) -> tuple[Any, HTTPResponse]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", port, timeout=patience(10))
     connection.request(method, path, headers=TOKEN if headers is None else headers)
     response = connection.getresponse()
     body = json.loads(response.read())
@@ -191,7 +192,7 @@ def test_throttling_says_how_long_in_seconds_or_as_a_date(tmp_path: Path) -> Non
     assert len(burst) == 16
     assert len(dates) == 2
     for wait in dates:
-        assert -1 < parsedate_to_datetime(wait).timestamp() - time.time() <= 2
+        assert -patience(1) < parsedate_to_datetime(wait).timestamp() - time.time() <= 2
 
 
 def test_about_one_request_in_a_hundred_fails_and_never_twice_running() -> None:
@@ -226,7 +227,7 @@ def test_two_servers_answer_alike(tmp_path: Path) -> None:
 
 def test_a_taken_port_is_named_with_what_to_do(api: tuple[int, Path]) -> None:
     command = [sys.executable, "-m", "deployments.local.demo.api", "--port", str(api[0])]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    told = subprocess.run(command, capture_output=True, text=True, timeout=patience(20))
     assert told.returncode == 2
     assert f"cannot listen on 127.0.0.1:{api[0]}" in told.stderr
     assert "--port" in told.stderr
@@ -237,7 +238,7 @@ def test_sigterm_ends_it_cleanly(tmp_path: Path) -> None:
     with serving(tmp_path) as (process, port):
         assert get(port, "/health")[1].status == 200
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=5) == 0
+        assert process.wait(timeout=patience(5)) == 0
 
 
 def test_it_ends_with_the_process_that_it_was_told_of(tmp_path: Path) -> None:
@@ -245,5 +246,5 @@ def test_it_ends_with_the_process_that_it_was_told_of(tmp_path: Path) -> None:
     with serving(tmp_path, "--parent", str(parent.pid)) as (process, port):
         assert get(port, "/health")[1].status == 200
         os.kill(parent.pid, signal.SIGKILL)  # a zombie until we wait: it counts as gone
-        assert process.wait(timeout=5) == 0
+        assert process.wait(timeout=patience(5)) == 0
     parent.wait()

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from tests.end_to_end.homes import Home
-from tests.patience import wait_until
+from tests.patience import patience, wait_until
 
 DAY, AFTER = "2026-10-31", "2026-11-01"
 
@@ -63,7 +63,7 @@ def test_a_new_file_leads_to_new_predictions(copy_of_demo: Home, demo_api):
         )
     finally:
         os.killpg(daemon.pid, signal.SIGTERM)
-        daemon.wait(30)
+        daemon.wait(patience(30))
         for log in home.path.glob("dagster-daemon-*.log"):
             shutil.copy(log, home.path.parent)
     with home.lake.connect() as connection:

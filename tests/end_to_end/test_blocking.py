@@ -25,7 +25,7 @@ from asgard_assets.resources.environment import resources
 from asgard_assets.settings import ROOT
 from asgard_assets.windows import days_between
 from tests.end_to_end.homes import Home, listens
-from tests.patience import wait_until
+from tests.patience import patience, wait_until
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(1800)]
 DAY, WEEK = "2026-10-20", "2026-10-26"
@@ -120,7 +120,7 @@ def test_bronze_from_an_api_refuses_a_day_of_failed_requests(copy_of_demo: Home,
         blocked("bronze/usage", DAY, "success_rate", config={"mode": "refresh"})
     finally:
         server.terminate()
-        server.wait(15)
+        server.wait(patience(15))
 
 
 def test_silver_refuses_a_day_of_another_unit(copy_of_demo: Home, blocked):

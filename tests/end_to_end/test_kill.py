@@ -26,7 +26,7 @@ STAGES = {
 }
 
 
-def kill_then_finish(home: Home, stage: str, after: float) -> str:
+def kill_then_finish(home: Home, stage: str, after: float, chance: random.Random) -> str:
     """Materialize a stage, kill the whole process tree after `after` seconds, materialize it again.
 
     A run that ends before its kill is undone and started anew, with a kill at a random moment of what it took.
@@ -41,7 +41,7 @@ def kill_then_finish(home: Home, stage: str, after: float) -> str:
         if process.poll() is None:
             break
         assert process.returncode == 0
-        after = random.uniform(2, time.monotonic() - began)
+        after = chance.uniform(2, time.monotonic() - began)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     again = home.materialize(select, partitions)
@@ -64,11 +64,11 @@ def forget_tables(home: Home, stage: str) -> None:
             shutil.rmtree(home.path / "lake" / "rejected", ignore_errors=True)
 
 
-def check(home: Home, stage: str, after: float, expected: dict[str, tuple[int, str]], api) -> None:
+def check(home: Home, stage: str, after: float, expected: dict[str, tuple[int, str]], api, chance) -> None:
     if stage == "bronze":
         api(home)
     began = time.monotonic()
-    ended = kill_then_finish(home, stage, after)
+    ended = kill_then_finish(home, stage, after, chance)
     print(f"{stage}: {ended}, whole after {time.monotonic() - began:.0f} s")
     assert state(home) == expected, f"{stage}: {ended}"
 
@@ -94,16 +94,18 @@ def undisturbed(demo: Demo) -> dict[str, tuple[int, str]]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_killed_stage_is_finished_by_running_it_again(
-    stage: str, copy_of_demo: Home, undisturbed, demo_api
+    stage: str, copy_of_demo: Home, undisturbed, demo_api, chance: random.Random
 ):
-    check(copy_of_demo, stage, random.uniform(3, STAGES[stage][2] / 2), undisturbed, demo_api)
+    check(copy_of_demo, stage, chance.uniform(3, STAGES[stage][2] / 2), undisturbed, demo_api, chance)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("turn", range(10))
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_killed_ten_times(stage: str, turn: int, copy_of_demo: Home, undisturbed, demo_api):
+def test_a_stage_killed_ten_times(
+    stage: str, turn: int, copy_of_demo: Home, undisturbed, demo_api, chance: random.Random
+):
     longest = STAGES[stage][2]
-    after = 2 + turn * longest / 10 + random.uniform(0, longest / 10)
-    check(copy_of_demo, stage, after, undisturbed, demo_api)
+    after = 2 + turn * longest / 10 + chance.uniform(0, longest / 10)
+    check(copy_of_demo, stage, after, undisturbed, demo_api, chance)

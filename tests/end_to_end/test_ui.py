@@ -12,7 +12,7 @@ import pytest
 
 from asgard_assets.settings import ROOT
 from tests.end_to_end.homes import Home, free_port, listens
-from tests.patience import wait_until
+from tests.patience import patience, wait_until
 
 # ASGARD_SCREENSHOTS=docs/images keeps the pictures of the docs fresh.
 PICTURES = Path(os.environ.get("ASGARD_SCREENSHOTS", ROOT / "tests" / "screenshots")).absolute()
@@ -43,7 +43,7 @@ def ui(copy_of_demo: Home) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, signal.SIGINT)
-        process.wait(60)
+        process.wait(patience(60))
 
 
 def test_a_person_sees_the_platform_and_materializes_a_day_by_clicking(

@@ -24,6 +24,7 @@ from deployments.local.airbyte.registry import Registry
 from deployments.local.airbyte.server import listen
 from deployments.local.airbyte.syncs import Syncs
 from deployments.local.airbyte.workspace import Workspace
+from tests.patience import patience
 
 SOURCE = Path(__file__).with_name("airbyte_source.py")
 
@@ -98,7 +99,7 @@ def start(syncs: Syncs) -> Job:
 
 
 def wait(syncs: Syncs, job: Job, seconds: float = 30) -> Job:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patience(seconds)
     while time.monotonic() < deadline:
         found = syncs.store.job(job.id)
         assert found is not None

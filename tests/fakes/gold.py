@@ -18,6 +18,7 @@ import pyarrow as pa
 from asgard_assets.components.dbt.manifest import executable
 from asgard_assets.lake import Lake, Published
 from asgard_assets.settings import ROOT
+from tests.patience import patience
 
 PROJECT = ROOT / "dbt_project"
 DAYS = ("2026-10-05", "2026-10-06", "2026-10-07")
@@ -177,7 +178,7 @@ def start_dbt(
 def run_dbt(lake: Lake, target: Path, *args: str, **options: Any) -> tuple[int, str]:
     """Exit code and output of one dbt command."""
     process = start_dbt(lake, target, *args, **options)
-    output, _ = process.communicate(timeout=400)
+    output, _ = process.communicate(timeout=patience(400))
     return process.returncode, output
 
 

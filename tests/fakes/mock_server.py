@@ -16,6 +16,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.patience import patience
+
 SOURCE = Path(__file__).parent / "mock_api"
 
 
@@ -38,7 +40,7 @@ class MockServer:
 
     def _ask(self, method: str, path: str) -> bytes:
         with urllib.request.urlopen(
-            urllib.request.Request(self.url + path, method=method), timeout=30
+            urllib.request.Request(self.url + path, method=method), timeout=patience(30)
         ) as answer:
             return answer.read()
 

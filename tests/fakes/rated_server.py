@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.fakes.rated_api import Bucket
+from tests.patience import patience
 
 BODY = b'{"name":"item","text":"' + b"abcdefghij" * 47 + b'"}'
 
@@ -82,7 +83,7 @@ def rated_server(rate: float, burst: float) -> Iterator[str]:
 
 def log_of(url: str) -> tuple[list[float], list[float]]:
     """Arrival times of all requests, and of the refused ones."""
-    with urllib.request.urlopen(f"{url}/log", timeout=30) as answer:
+    with urllib.request.urlopen(f"{url}/log", timeout=patience(30)) as answer:
         log = json.load(answer)
     return log["arrivals"], log["refused"]
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.patience import patience
+
 
 class Receiver:
     """`url` takes JSON by POST; `posted` has the bodies by path. `status` is what it answers."""
@@ -45,4 +47,4 @@ def receiving() -> Iterator[Receiver]:
     finally:
         receiver.server.shutdown()
         receiver.server.server_close()
-        thread.join(5)
+        thread.join(patience(5))

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
+from tests.patience import patience
+
 TOKEN = "canary-3f9a-token"
 
 
@@ -119,9 +121,9 @@ def serving(api: Api | None = None) -> Iterator[Api]:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(patience(10))
     try:
         yield api
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(patience(10))

@@ -20,6 +20,7 @@ import pytest
 from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 
 from asgard_assets.settings import ROOT
+from tests.patience import patience
 
 Run = Callable[..., list[dg.EventLogEntry]]
 # Said of the run, of its processes or of the launcher, not of the step.
@@ -296,7 +297,7 @@ def asleep(folder: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[byte
 
 
 def wait(condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patience(seconds)
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)
@@ -323,7 +324,7 @@ def test_a_cancelled_run_lets_the_body_clean_up_and_leaves_no_driver(
 ) -> None:
     host, driver = asleep
     host.send_signal(signal.SIGTERM)
-    host.wait(30)
+    host.wait(patience(30))
     assert (folder / "cleaned").exists()
     assert not alive(driver)
     assert {path.name for path in left_behind(folder)} == {"pid", "cleaned"}
@@ -338,7 +339,7 @@ def test_a_driver_killed_from_outside_fails_the_step_and_names_the_signal(
 ) -> None:
     host, driver = asleep
     os.kill(driver, signal.SIGKILL)
-    assert host.wait(30) != 0
+    assert host.wait(patience(30)) != 0
     run, log = last_run(tmp_path)
     assert run.status == dg.DagsterRunStatus.FAILURE
     assert "SIGKILL" in failure(log).error.message

@@ -21,6 +21,7 @@ from asgard_assets.lake import Lake
 from asgard_assets.resources.home import prepare_home
 from asgard_assets.settings import ROOT, Settings
 from asgard_assets.spark.jars import installed
+from tests.patience import patience
 
 pytestmark = [
     pytest.mark.servers,
@@ -45,7 +46,7 @@ def demo_api(port: int) -> Iterator[None]:
     command = [sys.executable, "-m", "deployments.local.demo.api", "--port", str(port), "--users", str(USERS)]
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + patience(30)
         while socket.socket().connect_ex(("127.0.0.1", port)):
             assert server.poll() is None and time.monotonic() < deadline, "the demo API did not start"
             time.sleep(0.1)
@@ -132,7 +133,7 @@ def test_api_ingestion_by_spark_submit_gives_the_table_and_events_of_the_same_ru
     for home, launcher in ((here, "none"), (there, "spark-submit")):
         with demo_api(port):
             host = materialize(home, launcher, port)
-            assert host.wait(240) == 0, (home / "host.log").read_text()[-4000:]
+            assert host.wait(patience(240)) == 0, (home / "host.log").read_text()[-4000:]
     assert rows(there) == rows(here)
     assert len(rows(there)) == USERS
     assert events(there) == events(here)
@@ -149,7 +150,7 @@ def test_a_killed_jvm_is_told_as_a_lost_driver_and_leaves_no_process_and_no_tabl
     try:
         jvm = wait_for_jvm(host)
         os.kill(jvm, signal.SIGKILL)
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + patience(90)
         while "it was killed (SIGKILL)" not in (home / "host.log").read_text():
             assert host.poll() is None and time.monotonic() < deadline, (home / "host.log").read_text()[
                 -4000:
@@ -158,7 +159,7 @@ def test_a_killed_jvm_is_told_as_a_lost_driver_and_leaves_no_process_and_no_tabl
         assert not [pid for pid, stat in processes().items() if stat[3] == str(jvm)]
     finally:
         host.send_signal(signal.SIGTERM)
-        host.wait(60)
+        host.wait(patience(60))
     assert Lake(str(home / "lake")).table("bronze", "usage") is None
     assert not [pid for pid, stat in processes().items() if stat[1] == str(host.pid)]
 
@@ -178,7 +179,7 @@ def processes() -> dict[int, list[str]]:
 
 def wait_for_jvm(host: subprocess.Popen[bytes]) -> int:
     """The JVM of the driver, once it has started Python."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + patience(90)
     while time.monotonic() < deadline:
         alive = processes()
         parents = {stat[1] for stat in alive.values()}

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from asgard_assets.settings import Settings
+from tests.patience import patience
 
 
 def cached(name: str, build: Callable[[Path], None]) -> Path:
@@ -60,7 +61,7 @@ def run(*command: str, cwd: Path | None = None, env: dict[str, str] | None = Non
 
 def answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:
+        with urllib.request.urlopen(url, timeout=patience(2)) as response:
             return response.status == 200
     except (urllib.error.URLError, OSError):
         return False

@@ -24,6 +24,7 @@ from pathlib import Path
 import pytest
 
 from asgard_assets.settings import Settings
+from tests.patience import patience
 
 JSON_SERVER = "1.0.0-beta.3"
 _LOCKS = Path(__file__).parent
@@ -80,10 +81,10 @@ def _running(command: list[str], port: int, path: str, cwd: Path) -> Iterator[st
     with log.open("w") as out:
         server = subprocess.Popen(command, cwd=cwd, stdout=out, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + patience(90)
         while True:
             try:
-                with urllib.request.urlopen(f"{url}{path}", timeout=5):
+                with urllib.request.urlopen(f"{url}{path}", timeout=patience(5)):
                     break
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 if server.poll() is not None or time.monotonic() > deadline:
@@ -92,7 +93,7 @@ def _running(command: list[str], port: int, path: str, cwd: Path) -> Iterator[st
         yield url
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(patience(20))
 
 
 def _port() -> int:

@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from tests.patience import patience
+
 VERSION = "26.7.3"
 ARTIFACT = f"org.keycloak:keycloak-quarkus-dist:{VERSION}:zip"
 HOME = Path.home() / ".cache" / "asgard" / f"keycloak-{VERSION}"
@@ -105,7 +107,7 @@ class Keycloak:
 
 def _ask(method: str, url: str, body: bytes | None, headers: dict[str, str] | None = None) -> Any:
     request = urllib.request.Request(url, body, headers or {}, method=method)
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=patience(30)) as answer:
         return json.loads(answer.read() or b"null")
 
 

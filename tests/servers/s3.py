@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.patience import patience
 from tests.servers.builds import answers, cached, free_port, need, run
 
 VERSION = "1.8.0"
@@ -58,11 +59,11 @@ def s3(folder: Path, *buckets: str, events: str = "", port: int = 0) -> Iterator
     command += [*(["--event-webhook-url", events] if events else []), "posix", str(folder)]
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        end = time.monotonic() + 30
+        end = time.monotonic() + patience(30)
         while not answers(f"{server.endpoint}/health"):
             assert process.poll() is None and time.monotonic() < end, "versitygw did not start"
             time.sleep(0.05)
         yield server
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(patience(10))

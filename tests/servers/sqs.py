@@ -11,6 +11,7 @@ from pathlib import Path
 
 import boto3
 
+from tests.patience import patience
 from tests.servers.builds import answers, free_port
 from tests.servers.foreign import python_server
 
@@ -25,7 +26,7 @@ def queue(folder: Path, visibility_seconds: int = 1) -> Iterator[tuple[str, obje
         command = [str(program), "-H", "127.0.0.1", "-p", str(port)]
         process = subprocess.Popen(command, stdout=log, stderr=log, env=dict(os.environ))
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + patience(60)
         while not answers(f"{url}/moto-api/"):
             assert process.poll() is None and time.monotonic() < end, "moto did not start"
             time.sleep(0.1)
@@ -34,4 +35,4 @@ def queue(folder: Path, visibility_seconds: int = 1) -> Iterator[tuple[str, obje
         yield client.create_queue(QueueName="orders", Attributes=attributes)["QueueUrl"], client
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(patience(10))

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.patience import patience
 from tests.servers.builds import cached, free_port, missing, need, run
 from tests.servers.s3 import S3
 
@@ -98,7 +99,7 @@ def trino(folder: Path, server: S3, warehouse: str) -> Iterator[int]:
     log = (folder / "server.log").open("w")
     process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
     try:
-        end = time.monotonic() + 240
+        end = time.monotonic() + patience(240)
         while not _ready(port):
             if process.poll() is not None or time.monotonic() > end:
                 raise AssertionError("Trino did not start:\n" + (folder / "server.log").read_text()[-3000:])
@@ -106,14 +107,14 @@ def trino(folder: Path, server: S3, warehouse: str) -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(patience(60))
         log.close()
         shutil.rmtree(folder / "data", ignore_errors=True)
 
 
 def _ready(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/info", timeout=2) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/info", timeout=patience(2)) as response:
             return b'"starting":false' in response.read()
     except OSError:
         return False

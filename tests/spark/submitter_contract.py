@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 
 from asgard_assets.spark.submit import Driver, Handle, Submitter
+from tests.patience import patience
 
 MakeDriver = Callable[[str], Driver]
 """From a piece of Python to a driver that runs it."""
 
 
 def ended(submitter: Submitter, handle: Handle, seconds: float = 300) -> int | None:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patience(seconds)
     while not (state := submitter.state(handle)).ended:
         assert time.monotonic() < deadline, state
         time.sleep(0.1)
@@ -32,7 +33,7 @@ def reports_the_exit_code_and_all_of_the_output(submitter: Submitter, driver: Ma
 
 def ends_a_driver_that_is_cancelled_and_again(submitter: Submitter, driver: MakeDriver) -> None:
     handle = submitter.submit(driver("import time; print('asleep', flush=True); time.sleep(600)"))
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + patience(300)
     text, cursor = "", 0
     while "asleep" not in text:
         assert time.monotonic() < deadline and not submitter.state(handle).ended, text

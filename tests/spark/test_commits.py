@@ -12,6 +12,7 @@ import pytest
 
 from asgard_assets.lake import Lake
 from asgard_assets.settings import ROOT
+from tests.patience import patience
 from tests.servers.s3 import s3
 from tests.servers.s3_faults import faulty
 from tests.spark.committer import NAME
@@ -53,12 +54,12 @@ def test_no_commit_is_lost_or_doubled(tmp_path: Path, commits: int, monkeypatch:
                 }
                 command = [sys.executable, "-m", "tests.spark.committer", str(number), str(each), str(gate)]
                 processes.append(subprocess.Popen(command, cwd=ROOT, env=env))
-            deadline = time.monotonic() + 600
+            deadline = time.monotonic() + patience(600)
             while len(list(tmp_path.glob("ready-*"))) < DRIVERS:
                 assert time.monotonic() < deadline and not any(p.poll() for p in processes)
                 time.sleep(0.2)
             gate.touch()
-            assert [process.wait(3000) for process in processes] == [0] * (DRIVERS + 1)
+            assert [process.wait(patience(3000)) for process in processes] == [0] * (DRIVERS + 1)
             faults = counts()
         finally:
             for process in processes:

@@ -204,7 +204,7 @@ def test_a_line_with_carriage_returns_and_other_breaks_is_one_line(
 def test_a_log_that_holds_more_in_a_second_than_one_answer_does_not_end_there(
     submitter: KubernetesSubmitter, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pod_log, "_BYTES", 2000)
+    monkeypatch.setattr(pod_log, "LOG_BYTES", 2000)
     submitter.submit(DRIVER)
     cluster.lines = [stamped(n, f"line {n}") for n in range(100)] + [stamped(0, "the next second", 1)]
     cluster.lines.append(stamped(1, "the last", 1))
@@ -214,7 +214,7 @@ def test_a_log_that_holds_more_in_a_second_than_one_answer_does_not_end_there(
 def test_the_last_lines_of_a_long_log_are_read_when_the_driver_has_ended(
     submitter: KubernetesSubmitter, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pod_log, "_BYTES", 2000)
+    monkeypatch.setattr(pod_log, "LOG_BYTES", 2000)
     submitter.submit(DRIVER)
     cluster.lines = [stamped(n, f"line {n}") for n in range(5000)]
     text = said(submitter, ended=True)

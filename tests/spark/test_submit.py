@@ -20,6 +20,7 @@ from asgard_assets.spark.submit import (
     explain,
     session_members,
 )
+from tests.patience import patience
 from tests.spark import submitter_contract as contract
 
 
@@ -40,7 +41,7 @@ def run(script: Script, code: str, name: str = "asgard-test-0") -> Handle:
 
 
 def wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + patience(15)
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

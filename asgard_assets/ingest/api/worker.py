@@ -298,7 +298,7 @@ class Task:
             day, request_id, row_key, row, known = planned
             if self._source.endpoint.cookies:
                 fresh_jar()
-            await one(day, request_id, row_key, _parsed(row), known)
+            await one(day, request_id, row_key, parsed_row(row), known)
 
     # The two forms ---------------------------------------------------------------------------------------
 
@@ -404,7 +404,7 @@ class Task:
         await self._files.add(day, row, size)
 
 
-def _parsed(row: str) -> dict[str, Any]:
+def parsed_row(row: str) -> dict[str, Any]:
     """A row of the plan; DuckDB writes numbers that are none as NaN and Infinity."""
     import orjson
 

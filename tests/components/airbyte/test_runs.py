@@ -17,6 +17,7 @@ from asgard_assets.resources.airbyte import Client
 from deployments.local.airbyte.login import Login
 from tests.fakes.airbyte import load, run, serving, start, write_instance
 from tests.fakes.airbyte_instance import NOBODY, materialize
+from tests.patience import patience
 
 
 def test_materializing_one_stream_syncs_the_connection_and_reports_every_stream(served, fake):
@@ -166,13 +167,13 @@ def test_a_sync_is_followed_through_a_restart_of_the_server(fake, monkeypatch):
     first = fake.open(slow, sync="incremental_append", checkpoint_seconds=0)
     with serving(first, port):
         runs.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patience(60)
         while not fake.rows():
             assert time.monotonic() < deadline, "no checkpoint was landed"
             time.sleep(0.05)
     time.sleep(2)  # longer than all retries of one request
     with serving(fake.open(slow, sync="incremental_append"), port):
-        runs.join(120)
+        runs.join(patience(120))
     (result,) = results
     assert result.success
     (event,) = result.get_asset_materialization_events()
@@ -199,7 +200,7 @@ def test_a_server_that_stays_away_ends_the_run_when_patience_ends(fake, monkeypa
         runs.start()
         while not syncs.store.jobs():
             time.sleep(0.05)
-    runs.join(120)
+    runs.join(patience(120))
     assert "silent for" in str(results[0].description) and "ASGARD_AIRBYTE_URL" in str(results[0].description)
 
 

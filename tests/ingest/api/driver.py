@@ -21,6 +21,7 @@ from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.lake import Lake
 from tests.fakes.mock_server import MockServer
 from tests.ingest.api.sources import USAGE, source
+from tests.patience import patience
 
 DAY = "2026-10-05"
 
@@ -67,7 +68,7 @@ class Driver:
         for process in [psutil.Process(self.process.pid), *(p for p in tree if p not in workers)]:
             process.kill()
         self.process.wait()
-        psutil.wait_procs(workers, timeout=30)
+        psutil.wait_procs(workers, timeout=patience(30))
 
     def end(self) -> None:
         """Leave no process behind."""

@@ -23,6 +23,7 @@ from asgard_assets.ingest.api.source.models import ApiSource
 from tests.fakes.authority import Authority
 from tests.fakes.rest_api import RestApi, serving
 from tests.ingest.api.sources import USAGE
+from tests.patience import patience
 
 CANARIES = {
     "BASIC": "canary-basic/1+a b",
@@ -114,7 +115,7 @@ def test_no_canary_is_seen_in_bronze_logs_conf_ui_events_progress_or_errors(tmp_
             env=os.environ | {"ASGARD_HOME": str(tmp_path / "home")},
             capture_output=True,
             text=True,
-            timeout=500,
+            timeout=patience(500),
         )
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])

@@ -16,6 +16,7 @@ from asgard_assets.ingest.api.table.bronze import VOLATILE
 from asgard_assets.lake import Lake
 from tests.fakes.mock_server import MockServer, mock_server
 from tests.ingest.api.driver import DAY, Driver, items
+from tests.patience import patience
 
 FLUSH, IN_FLIGHT, WORKERS = 2_000, 64, 2
 CHANGES = {"execution": {"flush_rows": FLUSH}, "limits": {"max_in_flight": IN_FLIGHT}}
@@ -30,18 +31,18 @@ def count(lake: Lake) -> tuple[int, int, int]:
     return found
 
 
-def wait_for(server: MockServer, requests: int, driver: Driver) -> None:
-    """Until the server saw so many requests, and a moment more."""
-    deadline = time.monotonic() + 300
+def wait_for(server: MockServer, requests: int, driver: Driver, moment: float) -> None:
+    """Until the server saw so many requests, and a moment (in seconds) more."""
+    deadline = time.monotonic() + patience(300)
     while server.log()["requests"] < requests and driver.process.poll() is None:
         assert time.monotonic() < deadline, driver.output.read_text()[-3000:]
         time.sleep(0.02)
-    time.sleep(random.uniform(0, 0.2))
+    time.sleep(moment)
 
 
-def kill_one_worker(server: MockServer, driver: Driver) -> bool:
+def kill_one_worker(server: MockServer, driver: Driver, chance: random.Random) -> bool:
     senders = [p for p in driver.tree() if str(p.pid) in server.log()["workers"]]
-    for process in random.sample(senders, min(1, len(senders))):
+    for process in chance.sample(senders, min(1, len(senders))):
         try:
             process.kill()
         except psutil.NoSuchProcess:
@@ -50,7 +51,7 @@ def kill_one_worker(server: MockServer, driver: Driver) -> bool:
     return False
 
 
-def kill_chain(lake: Lake, rows: int, victims: list[str], **more) -> None:
+def kill_chain(lake: Lake, chance: random.Random, rows: int, victims: list[str], **more) -> None:
     """Kill each of `victims` at a random time while `rows` are sent; then finish. Counts rows and requests."""
     kills = 0
     with mock_server(bearer="canary-token-x") as server:
@@ -60,12 +61,13 @@ def kill_chain(lake: Lake, rows: int, victims: list[str], **more) -> None:
             share = (rows - log["distinct"]) / (len(victims) - turn + 1)
             driver = Driver(lake, server, rows, changes=CHANGES, **more)
             try:
-                wait_for(server, log["requests"] + int(random.uniform(0.2, 1.5) * share), driver)
+                seen = log["requests"] + int(chance.uniform(0.2, 1.5) * share)
+                wait_for(server, seen, driver, chance.uniform(0, 0.2))
                 if victim == "driver":
                     killed = driver.process.poll() is None
                     driver.kill()
                 else:
-                    killed = kill_one_worker(server, driver)
+                    killed = kill_one_worker(server, driver, chance)
                     driver.finish()
                 kills += killed
             finally:
@@ -88,21 +90,21 @@ def kill_chain(lake: Lake, rows: int, victims: list[str], **more) -> None:
 
 
 @pytest.mark.servers
-def test_a_killed_driver_repeats_no_more_than_what_was_not_written(lake):
-    kill_chain(lake, 20_000, ["driver"])
+def test_a_killed_driver_repeats_no_more_than_what_was_not_written(lake, chance):
+    kill_chain(lake, chance, 20_000, ["driver"])
 
 
 @pytest.mark.servers
 @pytest.mark.parametrize("retries", [0, 3], ids=["the run fails", "Spark tries again"])
-def test_a_killed_worker_repeats_no_more_than_what_was_not_written(lake, retries):
-    kill_chain(lake, 20_000, ["worker"], retries=retries)
+def test_a_killed_worker_repeats_no_more_than_what_was_not_written(lake, chance, retries):
+    kill_chain(lake, chance, 20_000, ["worker"], retries=retries)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("part", range(4))
-def test_twenty_kills_in_a_hundred_thousand_rows(lake, part):
-    kill_chain(lake, 100_000, ["driver", "worker", "driver", "worker", "driver"])
+def test_twenty_kills_in_a_hundred_thousand_rows(lake, chance, part):
+    kill_chain(lake, chance, 100_000, ["driver", "worker", "driver", "worker", "driver"])
 
 
 @pytest.mark.servers
@@ -112,7 +114,7 @@ def test_a_driver_stopped_before_its_commit_changes_nothing(lake):
         first = Driver(lake, server, 300, stop=True)
         try:
             process = psutil.Process(first.process.pid)
-            deadline = time.monotonic() + 300
+            deadline = time.monotonic() + patience(300)
             while process.status() != psutil.STATUS_STOPPED:
                 assert time.monotonic() < deadline and first.process.poll() is None, first.output.read_text()[
                     -3000:

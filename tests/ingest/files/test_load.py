@@ -164,7 +164,7 @@ def test_two_spellings_of_a_new_column_become_one(bench: Bench) -> None:
 def test_many_bytes_are_spread_over_tasks(
     spark: SparkSession, lake: Lake, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "_TASK_BYTES", 1)
+    monkeypatch.setattr(tasks, "TASK_BYTES", 1)
     bench = Bench(spark, lake, settings)
     for day in DAYS:
         bench.drop(day, "a.csv", "id\n1\n2\n")
@@ -189,7 +189,7 @@ def test_a_look_at_a_source_leaves_arrow_alone(
     bench.drop(DAYS[0], "a.csv", "id\n1\n")
     bench.drop(DAYS[0], "b.csv.gz", b"no gzip")
     bench.run(DAYS[:1])
-    monkeypatch.setattr(manifest, "_FOLD_PLANS", 0)
+    monkeypatch.setattr(manifest, "FOLD_PLANS", 0)
     assert manifest.open_manifest(lake, "invoices", fold=True).base
     code = """if True:
         import sys

@@ -58,7 +58,7 @@ def killed_after(bench: Bench, seconds: float) -> None:
     process.wait()
 
 
-def kill_and_compare(bench: Bench, kills: int, seed: int, count: int = 300) -> None:
+def kill_and_compare(bench: Bench, kills: int, chance: random.Random, count: int = 300) -> None:
     numbered(bench, count, DAYS)
     began = time.monotonic()
     undisturbed = bench.run()
@@ -67,7 +67,6 @@ def kill_and_compare(bench: Bench, kills: int, seed: int, count: int = 300) -> N
     expected, quarantine = bench.hash(), bench.quarantined()
     assert len(quarantine) == count
     lake = Path(bench.lake.root)
-    chance = random.Random(seed)
     for _ in range(kills):
         shutil.rmtree(lake)
         killed_after(bench, chance.uniform(0, 1.5 * length))
@@ -78,14 +77,14 @@ def kill_and_compare(bench: Bench, kills: int, seed: int, count: int = 300) -> N
 
 
 @pytest.mark.servers
-def test_a_load_killed_at_a_random_moment_leaves_no_trace(bench: Bench) -> None:
-    kill_and_compare(bench, kills=1, seed=int(time.time()), count=90)
+def test_a_load_killed_at_a_random_moment_leaves_no_trace(bench: Bench, chance: random.Random) -> None:
+    kill_and_compare(bench, 1, chance, count=90)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_loads_killed_at_twenty_random_moments_leave_no_trace(bench: Bench) -> None:
-    kill_and_compare(bench, kills=20, seed=6)
+def test_loads_killed_at_twenty_random_moments_leave_no_trace(bench: Bench, chance: random.Random) -> None:
+    kill_and_compare(bench, 20, chance)
 
 
 @pytest.mark.servers

@@ -186,7 +186,7 @@ class Authenticator:
     async def authorize(self, request: Request, send: Send) -> Response:
         known = self._known
         if known is None or self._clock() >= self._stale_at:
-            known = await self._ask(None)
+            known = await self.credentials(None)
         if known.place == "none" and not known.more:
             return await send(request)
         if not request.url.startswith(self._base) and not self._ours(request.url):
@@ -223,11 +223,12 @@ class Authenticator:
         if response.status != 401 or used is None or known is None or not known.renewable:
             return response
         if known.generation == used:
-            known = await self._ask(used)
+            known = await self.credentials(used)
         # The same again means that a new token would not help.
         return response if known.generation == used else await send(request)
 
-    async def _ask(self, rejected: int | None) -> Credentials:
+    async def credentials(self, rejected: int | None) -> Credentials:
+        """Newly issued ones, asked for once however many want them; `rejected` is the generation that failed."""
         while True:
             if self._asking is None:
                 self._asking, self._told = asyncio.create_task(self._issue(rejected)), rejected

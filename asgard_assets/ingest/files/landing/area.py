@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow import fs as pafs
 
-_NAMES_BYTES, _NAME_BYTES = 12 << 20, 57
+NAMES_BYTES, NAME_BYTES = 12 << 20, 57
 """Names of one folder held at once, and what each of them is besides its letters."""
 _SHOWN = 100
 
@@ -260,11 +260,11 @@ def _next_names(root: str, folder: str, after: str, links_out: list[str]) -> tup
                 more = True
             elif not _hidden(name) and _reaches(name, after) and not _leads_back(f"{root}/{folder}", entry):
                 names.append(name)
-                size += len(name) + _NAME_BYTES
-                if size > _NAMES_BYTES:
+                size += len(name) + NAME_BYTES
+                if size > NAMES_BYTES:
                     names.sort()
                     del names[len(names) // 2 :]
-                    size, last, more = sum(map(len, names)) + len(names) * _NAME_BYTES, names[-1], True
+                    size, last, more = sum(map(len, names)) + len(names) * NAME_BYTES, names[-1], True
     names.sort()
     return names, more
 

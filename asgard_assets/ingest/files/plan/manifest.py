@@ -34,10 +34,10 @@ from asgard_assets.lake.numbers import plan_id
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-_FOLD_PLANS = 64
+FOLD_PLANS = 64
 _FOLD_FILES = 20_000
-_MEMBER_FILES = 2_048
-_MEMBERS_AT_ONCE = 8
+MEMBER_FILES = 2_048
+MEMBERS_AT_ONCE = 8
 _BASE = re.compile(r"[0-9]{8}\.json")
 
 
@@ -157,7 +157,7 @@ def open_manifest(lake: Lake, source: str, fold: bool = False) -> Manifest:
         since,
         frozenset(replaced),
     )
-    if fold and (len(plans) > _FOLD_PLANS or len(since) > _FOLD_FILES):
+    if fold and (len(plans) > FOLD_PLANS or len(since) > _FOLD_FILES):
         return _fold(manifest, max(plans), sorted(undecided))
     return manifest
 
@@ -189,7 +189,7 @@ def _fold(manifest: Manifest, examined: int, undecided: list[int]) -> Manifest:
     sequence = int(names[-1][:8]) + 1 if names else 1
     content, firsts, starts = bytearray(), list[str](), [0]
     entries = manifest.entries()
-    while group := list(itertools.islice(entries, _MEMBER_FILES)):
+    while group := list(itertools.islice(entries, MEMBER_FILES)):
         files = [(k.file, k.ds) for k in group]
         rows = lines((f.path, f.size, f.modified_us, f.etag, day) for f, day in files)
         content += gzip.compress(rows, 4, mtime=0)
@@ -224,8 +224,8 @@ def _members(lake: Lake, base: Base, low: str, high: str | None) -> Iterator[lis
     """Rows of the members that may hold paths from `low` to `high`, member by member."""
     first = max(bisect_right(base.firsts, low) - 1, 0)
     end = len(base.firsts) if high is None else bisect_right(base.firsts, high)
-    for start in range(first, end, _MEMBERS_AT_ONCE):
-        bounds = base.starts[start : min(start + _MEMBERS_AT_ONCE, end) + 1]
+    for start in range(first, end, MEMBERS_AT_ONCE):
+        bounds = base.starts[start : min(start + MEMBERS_AT_ONCE, end) + 1]
         content = objects.read(lake, base.path, bounds[0], bounds[-1] - bounds[0])
         for begin, until in itertools.pairwise(bounds):
             yield rows_of(gzip.decompress(content[begin - bounds[0] : until - bounds[0]]))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_TASK_BYTES = 16 << 20
+TASK_BYTES = 16 << 20
 _TASK_FILES = 2_000
 _DRIVER_BYTES = 4 << 20
 DRIVER_FILES = 500
@@ -136,7 +136,7 @@ def _spark_job(spark: SparkSession, task: ReadTask, pieces: Sequence[Piece]) -> 
     rows, size, files, number = [], 0, 0, 0
     for piece in pieces:
         weight = piece.part.end - piece.part.start if piece.part else piece.file.size
-        if size > _TASK_BYTES or files >= _TASK_FILES:
+        if size > TASK_BYTES or files >= _TASK_FILES:
             number, size, files = number + 1, 0, 0
         size, files = size + weight, files + 1
         rows.append((number, piece.row()))

@@ -74,13 +74,13 @@ def split(
     whole, big, chunks = list[Piece](), list[Piece](), list[Chunk]()
     for piece in pieces:
         how = format_of(piece.file.path, source.format)
-        if piece.file.size < 2 * SPLIT_BYTES or not _splittable(piece.file.path, how, source):
+        if piece.file.size < 2 * SPLIT_BYTES or not is_splittable(piece.file.path, how, source):
             whole.append(piece)
         elif isinstance(how, Parquet):
-            whole += _row_groups(landing, piece)
+            whole += row_groups_of(landing, piece)
         else:
             big.append(piece)
-            chunks += _chunks(piece.file, how)
+            chunks += chunks_of(piece.file, how)
     if not big:
         return whole, {}
     looks: dict[str, list[Look]] = {}
@@ -89,7 +89,9 @@ def split(
     expected: dict[tuple[str, int], int] = {}
     for piece in big:
         how = format_of(piece.file.path, source.format)
-        parts = _ranges(landing, piece.file, how, sorted(looks[piece.file.path], key=lambda each: each.start))
+        parts = ranges_of(
+            landing, piece.file, how, sorted(looks[piece.file.path], key=lambda each: each.start)
+        )
         for part, count in parts:
             whole.append(Piece(piece.ds, piece.file, part))
             if isinstance(how, Csv) and part is not None:
@@ -97,7 +99,7 @@ def split(
     return whole, expected
 
 
-def _splittable(path: str, how: Concrete | None, source: FileSource) -> bool:
+def is_splittable(path: str, how: Concrete | None, source: FileSource) -> bool:
     if compression_of(path, source.compression):
         return False
     match how:
@@ -119,7 +121,7 @@ def _ascii(encoding: str) -> bool:
     return name in ("utf-8", "ascii") or name.startswith(("iso8859", "cp125"))
 
 
-def _chunks(file: File, how: Concrete | None) -> list[Chunk]:
+def chunks_of(file: File, how: Concrete | None) -> list[Chunk]:
     quote = ord(how.quote) if isinstance(how, Csv) and how.quote else -1
     delimiter = ord(delimiter_of(file.path, how)) if isinstance(how, Csv) else -1
     starts = list(range(0, file.size, SPLIT_BYTES))
@@ -202,7 +204,7 @@ def _sane(padded: Any, quotes: Any, parity: int, chunk: Chunk) -> bool:
     return bool(opened.all() and around[padded[quotes[~opening] + _CONTEXT + 1]].all())
 
 
-def _ranges(
+def ranges_of(
     landing: Landing, file: File, how: Concrete | None, looks: Sequence[Look]
 ) -> list[tuple[Range | None, int]]:
     """Parts of the file with the records that each must have; one None where it cannot be split."""
@@ -238,7 +240,7 @@ def _ranges(
     return found
 
 
-def _row_groups(landing: Landing, piece: Piece) -> list[Piece]:
+def row_groups_of(landing: Landing, piece: Piece) -> list[Piece]:
     """Row groups of a Parquet file in parts of some size; the file as it is where its footer cannot be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq

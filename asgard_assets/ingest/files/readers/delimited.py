@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-_BLOCKS = (16 << 20, 256 << 20, 1 << 30)
+BLOCKS = (16 << 20, 256 << 20, 1 << 30)
 _TAIL_BYTES = 4096
 _BOM = b"\xef\xbb\xbf"
 
@@ -38,7 +38,7 @@ def records(
     while True:
         with opened() as stream:
             try:
-                for found in _records(stream, path, options, part, _BLOCKS[block], as_bytes):
+                for found in _records(stream, path, options, part, BLOCKS[block], as_bytes):
                     fresh = _behind(found, passed, told)
                     passed = max(passed, int(found.rows[-1]) if len(found.rows) else -1)
                     told.update(bad.row for bad in found.bad)
@@ -47,7 +47,7 @@ def records(
             except pa.ArrowInvalid as error:
                 if "straddling object" in str(error):
                     block += 1
-                    if block == len(_BLOCKS):
+                    if block == len(BLOCKS):
                         raise ValueError("a record is longer than 1 GiB") from error
                 elif options.utf8 and not as_bytes and "columns, got" in str(error):
                     as_bytes = True  # pyarrow shows a ragged record only as text, and this one is none

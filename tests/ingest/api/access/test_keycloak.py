@@ -18,6 +18,7 @@ from asgard_assets.ingest.api.access.oauth import issuer
 from asgard_assets.ingest.api.http.messages import Refused
 from tests.fakes.rest_api import RestApi, serving
 from tests.ingest.api.sources import USAGE, source
+from tests.patience import patience
 from tests.servers.keycloak import Keycloak, keycloak
 
 pytestmark = pytest.mark.servers
@@ -123,7 +124,7 @@ def test_tokens_are_renewed_under_load_and_no_worker_ever_has_the_secret(idp, gr
             env=os.environ | {"ASGARD_HOME": str(tmp_path / "home")},
             capture_output=True,
             text=True,
-            timeout=400,
+            timeout=patience(400),
         )
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])

@@ -264,10 +264,10 @@ def test_a_rejection_is_told_though_somebody_asks_already():
 
     async def both():
         auth = Authenticator(issuing, "http://api", Redactor(), now)
-        await auth._ask(None)
-        asking = asyncio.create_task(auth._ask(None))
+        await auth.credentials(None)
+        asking = asyncio.create_task(auth.credentials(None))
         await asyncio.sleep(0.5)
-        return (await auth._ask(1)).generation, (await asking).generation
+        return (await auth.credentials(1)).generation, (await asking).generation
 
     issuing = Slow()
     assert virtually(run()) == [200, 200]

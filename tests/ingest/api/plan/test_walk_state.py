@@ -31,6 +31,7 @@ from asgard_assets.ingest.api.walking import Walking
 from asgard_assets.lake import DS, Lake, Staging
 from tests.ingest.api.driver import Driver
 from tests.ingest.api.sources import TICKETS, source
+from tests.patience import patience
 
 DAY = "2026-10-05"
 PAGES, SIZE = 20, 3
@@ -274,7 +275,7 @@ def test_a_killed_driver_leaves_a_walk_that_the_next_goes_on_with(lake):
         }  # fmt: skip
         first = Driver(lake, url, 0, source=config)
         try:
-            deadline = time.monotonic() + 200
+            deadline = time.monotonic() + patience(200)
             while sum(asked.values()) < 200:
                 assert time.monotonic() < deadline and first.process.poll() is None, first.output.read_text()
                 time.sleep(0.01)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +129,8 @@ def landing(settings: Settings) -> Path:
     return Path(settings.landing_root)
 
 
-LISTED = json.dumps({"full_at": time.time()})
+NOW = 1_790_000_000.0
+LISTED = json.dumps({"full_at": NOW})
 """The cursor after a full listing."""
 
 
@@ -145,7 +145,7 @@ def drop(landing: Path, day: str, name: str, announced: int = 1) -> None:
 
 def tick(instance: dg.DagsterInstance, cursor: str | None = LISTED, **changes: object):
     one = source(**changes)
-    sensor = file_sensor(one)
+    sensor = file_sensor(one, clock=lambda: NOW)
     defs = dg.Definitions(assets=[file_asset(one)], sensors=[sensor], resources=resources())
     context = dg.build_sensor_context(instance=instance, cursor=cursor, definitions=defs)
     return sensor.evaluate_tick(context)
@@ -176,10 +176,10 @@ def test_an_announced_file_asks_for_its_day_without_a_listing(landing, instance,
 def test_a_message_that_was_lost_is_made_up_for_by_the_next_listing(landing, instance) -> None:
     drop(landing, DAYS[0], "silent.csv", announced=0)
     assert asked(tick(instance)) == []
-    due = json.dumps({"full_at": time.time() - 31 * 60})
+    due = json.dumps({"full_at": NOW - 31 * 60})
     relisted = tick(instance, due, notify={"type": "folder", "path": "_events", "relist_minutes": 30})
     assert asked(relisted) == [DAYS[0]]
-    assert Cursor.read(relisted.cursor).full_at > time.time() - 60
+    assert Cursor.read(relisted.cursor).full_at == NOW
     assert asked(tick(instance, None)) == [DAYS[0]]  # a sensor that begins lists
 
 

@@ -31,6 +31,7 @@ from asgard_assets.settings import ROOT
 from tests.fakes.receiver import receiving
 from tests.ingest.files.bench import DAYS
 from tests.ingest.files.loader_process import SOURCE
+from tests.patience import patience
 from tests.servers.s3 import s3
 from tests.servers.sqs import queue
 
@@ -138,7 +139,7 @@ def test_what_the_store_tells_reaches_the_sensor_through_a_queue(
             def put(name: str, announced: int = 1) -> None:
                 told = len(receiver.posted)
                 client.put_object(Bucket="landing", Key=f"in/invoices/ds={DAYS[0]}/{name}", Body=b"id\n1\n")
-                end = time.monotonic() + 20
+                end = time.monotonic() + patience(20)
                 while len(receiver.posted) == told:
                     assert time.monotonic() < end, "versitygw told nothing"
                     time.sleep(0.02)

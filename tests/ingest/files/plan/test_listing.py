@@ -139,7 +139,7 @@ def test_a_folder_of_very_many_names_is_walked_in_order_by_and_by(
 ) -> None:
     names = [f"s/{n:03}{end}" for n in range(300) for end in (".csv", "/a.csv", "/b.csv")]
     bench.touch(*names, "s/.hidden", "s/_also/a.csv")
-    monkeypatch.setattr(landing, "_NAMES_BYTES", 40 * (landing._NAME_BYTES + 5))
+    monkeypatch.setattr(landing, "NAMES_BYTES", 40 * (landing.NAME_BYTES + 5))
     listed = [f.path for f in walk(bench.landing, source())]
     assert listed == sorted(names)
     for position in (0, 1, 2, 17, 18, 19, 450, 898, 899):

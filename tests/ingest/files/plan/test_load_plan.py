@@ -63,9 +63,9 @@ def test_of_a_big_plan_that_nobody_committed_only_the_beginning_is_read(
 
 
 def test_a_list_of_several_members_is_read_from_anywhere(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_FOLD_PLANS", 0)
-    monkeypatch.setattr(module, "_MEMBER_FILES", 3)
-    monkeypatch.setattr(module, "_MEMBERS_AT_ONCE", 2)
+    monkeypatch.setattr(module, "FOLD_PLANS", 0)
+    monkeypatch.setattr(module, "MEMBER_FILES", 3)
+    monkeypatch.setattr(module, "MEMBERS_AT_ONCE", 2)
     files = [File(f's/{n:02}"\n,é.csv', n, n) for n in range(20)]
     commit(lake, plan(lake, _2026_10_05=files[::2], _2026_10_06=files[1::2]))
     folded = open_manifest(lake, "s", fold=True)
@@ -108,7 +108,7 @@ def test_a_plan_that_replaces_its_day_forgets_the_files_before_it(lake: Lake) ->
 def test_folding_changes_nothing_that_is_known(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     commit(lake, plan(lake, _2026_10_05=[A], _2026_10_06=[B]))
     slow = plan(lake, _2026_10_06=[C])  # on its way while others fold
-    monkeypatch.setattr(module, "_FOLD_PLANS", 0)
+    monkeypatch.setattr(module, "FOLD_PLANS", 0)
     folded = open_manifest(lake, "s", fold=True)
     assert folded.base is not None
     assert known(folded) == known(open_manifest(lake, "s")) == {A.path: DAY, B.path: NEXT}
@@ -125,7 +125,7 @@ def test_folding_changes_nothing_that_is_known(lake: Lake, monkeypatch: pytest.M
 def test_the_last_list_is_kept_for_its_readers_and_those_before_go(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_FOLD_PLANS", 0)
+    monkeypatch.setattr(module, "FOLD_PLANS", 0)
     readers = []
     for n in range(4):
         commit(lake, plan(lake, _2026_10_05=[File(f"s/{n}", n, n)]))
@@ -139,7 +139,7 @@ def test_the_last_list_is_kept_for_its_readers_and_those_before_go(
 def test_an_index_that_is_there_already_is_ours_or_that_of_another_load(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, ours: bool
 ) -> None:
-    monkeypatch.setattr(module, "_FOLD_PLANS", 0)
+    monkeypatch.setattr(module, "FOLD_PLANS", 0)
     commit(lake, plan(lake, _2026_10_05=[A]))
     once = objects.write_once
 
@@ -149,7 +149,7 @@ def test_an_index_that_is_there_already_is_ours_or_that_of_another_load(
             once(where, path, content)
         else:
             assert open_manifest(lake, "s").base is None
-            monkeypatch.setattr(module, "_FOLD_PLANS", 0)
+            monkeypatch.setattr(module, "FOLD_PLANS", 0)
             open_manifest(lake, "s", fold=True)
         return False
 
@@ -162,7 +162,7 @@ def test_an_index_that_is_there_already_is_ours_or_that_of_another_load(
 def test_a_lost_manifest_is_made_again_and_lost_plans_are_told(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_FOLD_PLANS", 0)
+    monkeypatch.setattr(module, "FOLD_PLANS", 0)
     commit(lake, plan(lake, _2026_10_05=[A]))
     open_manifest(lake, "s", fold=True)
     commit(lake, plan(lake, _2026_10_05=[B]))
@@ -175,7 +175,7 @@ def test_a_lost_manifest_is_made_again_and_lost_plans_are_told(
 def test_a_table_restored_to_an_earlier_version_is_believed(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_FOLD_PLANS", 0)
+    monkeypatch.setattr(module, "FOLD_PLANS", 0)
     commit(lake, plan(lake, _2026_10_05=[A]))
     version = lake.version("bronze", "s")
     commit(lake, plan(lake, _2026_10_05=[B]))

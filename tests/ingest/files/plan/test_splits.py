@@ -43,8 +43,8 @@ def parts_of(
     file = landing.look(name)
     assert file is not None
     how = how_to_read(name, declared, "auto").format
-    looks = [splits.look_at(landing, each) for each in splits._chunks(file, how)]
-    return splits._ranges(landing, file, how, looks)
+    looks = [splits.look_at(landing, each) for each in splits.chunks_of(file, how)]
+    return splits.ranges_of(landing, file, how, looks)
 
 
 def awkward_csv(chance: random.Random, newline: str) -> str:
@@ -128,7 +128,7 @@ def test_row_groups_of_parquet_are_parts(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(splits, "SPLIT_BYTES", 1)
     file = Landing(str(tmp_path)).look("a.parquet")
     assert file is not None
-    pieces = splits._row_groups(Landing(str(tmp_path)), Piece("2026-10-05", file))
+    pieces = splits.row_groups_of(Landing(str(tmp_path)), Piece("2026-10-05", file))
     assert len(pieces) == 10
     assert [e for p in pieces for e in records(tmp_path, "a.parquet", p.part)] == records(
         tmp_path, "a.parquet"
@@ -142,5 +142,5 @@ def test_what_bytes_cannot_tell_is_not_split(how: Csv) -> None:
     source = FileSource.model_validate(
         {"name": "s", "path": "s", "ds": {"type": "arrival"}, "description": "d", "format": how}
     )
-    assert not splits._splittable("a.csv", how, source)
-    assert not splits._splittable("a.csv.gz", Csv(), source)
+    assert not splits.is_splittable("a.csv", how, source)
+    assert not splits.is_splittable("a.csv.gz", Csv(), source)

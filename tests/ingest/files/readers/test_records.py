@@ -238,7 +238,7 @@ def test_a_ragged_record_that_is_no_utf_8_costs_itself(tmp_path: Path) -> None:
 def test_a_file_read_in_another_way_midway_yields_each_record_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asgard_assets.ingest.files.readers.delimited._BLOCKS", (64, 256, 4096))
+    monkeypatch.setattr("asgard_assets.ingest.files.readers.delimited.BLOCKS", (64, 256, 4096))
     lines = [b"a,b"] + [b"%d,x" % n if n % 7 else b"%d" % n for n in range(100)]
     lines[60] = b"59," + b"long" * 40
     lines[80] = b"79,\xe9,ragged"
