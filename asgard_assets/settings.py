@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -114,7 +115,13 @@ class Settings(BaseSettings):
     @property
     def lake_root(self) -> str:
         """Where the tables are, as every engine takes it."""
-        return checked_root(self.lake or str(self.home.absolute() / "lake"), "ASGARD_LAKE")
+        root = checked_root(self.lake or str(self.home.absolute() / "lake"), "ASGARD_LAKE")
+        if re.search("%[0-9A-Fa-f]{2}", root):
+            raise ConfigError(
+                f"{root!r} cannot be used: delta-rs reads a % before two hexadecimal digits as a sign of an encoded "
+                "address; rename the folder, or set ASGARD_LAKE (or ASGARD_HOME) to another one"
+            )
+        return root
 
     @property
     def landing_root(self) -> str:

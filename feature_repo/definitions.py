@@ -31,7 +31,7 @@ def _view(spec) -> FeatureView:
     schema = [Field(name=n, dtype=TYPES[f.type], description=f.description) for n, f in spec.features.items()]
     source = FileSource(
         name=f"{spec.name}_source",
-        path=Lake.from_settings().path(spec.stage, spec.source),
+        path=Lake.from_settings().duckdb_path(spec.stage, spec.source),
         file_format=DeltaFormat(),
         timestamp_field=EVENT_TIME,
         created_timestamp_column=CREATED,

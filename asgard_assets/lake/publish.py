@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from asgard_assets.errors import FencedError, LakeError
 from asgard_assets.lake.commit import Change, PropertyChange, commit
@@ -275,7 +276,9 @@ class Lake(LakeStaging):
         found = pa.table(table.get_add_actions(flatten=True))
         names = ["path", f"partition.{DS}", "size_bytes", "num_records"]
         columns = [found[name].to_pylist() for name in names]
-        root = table.table_uri.rstrip("/").removeprefix("file://")
+        root = table.table_uri.rstrip("/")
+        if not self.remote:
+            root = unquote(root).removeprefix("file://")
         return [
             LivePart(path, f"{root}/{path}", day, size, rows or 0)
             for path, day, size, rows in zip(*columns, strict=True)

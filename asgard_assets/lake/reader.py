@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 from asgard_assets.errors import LakeError
 from asgard_assets.lake.numbers import publish_id
@@ -67,6 +67,20 @@ class LakeReader:
         """The table's address, as delta-rs, DuckDB and Spark understand it (Spark: see `spark_path`)."""
         return f"{self.root}/{stage}/{name}"
 
+    def duckdb_path(self, stage: str, name: str) -> str:
+        """The table's address as DuckDB's Delta extension takes it: it decodes a path as if it were a URL."""
+        path = self.path(stage, name)
+        return path if self.remote or "%" not in path else Path(os.path.abspath(path)).as_uri()
+
+    def delta_scan(self, stage: str, name: str, options: str = "") -> str:
+        """The table in DuckDB's SQL."""
+        return f"delta_scan({quoted(self.duckdb_path(stage, name))}{options and ', ' + options})"
+
+    def _plain(self, stage: str, name: str, uri: str) -> str:
+        """An address that delta-rs encoded as the engines take it."""
+        plain = unquote(uri).removeprefix("file://")
+        return plain if not self.remote or plain.startswith(f"{self.path(stage, name)}/") else uri
+
     def spark_path(self, stage: str, name: str) -> str:
         return self.path(stage, name).replace("s3://", "s3a://", 1)
 
@@ -94,9 +108,8 @@ class LakeReader:
         table = self.table(stage, name)
         if table is None:
             return []
-        if days is None:
-            return table.file_uris()
-        return table.file_uris(file_pruning_predicate=[(DS, "in", list(days))])
+        predicate = None if days is None else [(DS, "in", list(days))]
+        return [self._plain(stage, name, uri) for uri in table.file_uris(file_pruning_predicate=predicate)]
 
     def connect(
         self, memory_limit: str = "1GB", tables: Iterable[str] | None = None
@@ -116,7 +129,7 @@ class LakeReader:
             connection.execute(f"create schema if not exists {identifier(stage)}")
             view = f"create view {identifier(stage)}.{identifier(name)} as"
             try:
-                connection.execute(f"{view} select * from delta_scan({quoted(self.path(stage, name))})")
+                connection.execute(f"{view} select * from {self.delta_scan(stage, name)}")
             except duckdb.Error as error:
                 # The kernel's message goes on with a stack trace.
                 reason = f"{stage}/{name} cannot be read: {str(error).splitlines()[0][:200]}"

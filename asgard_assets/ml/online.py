@@ -53,10 +53,10 @@ def newest_event(store: OpenStore, view: FeatureViewSpec) -> datetime:
     if store.lake.table(view.stage, view.source) is None:
         newest = None
     else:
-        path = store.lake.path(view.stage, view.source)
+        table = store.lake.delta_scan(view.stage, view.source)
         newest = store.duckdb.raw_sql(
-            f"""select max({EVENT_TIME}) from delta_scan('{path}')
-            where {ORIGIN} = (select max({ORIGIN}) from delta_scan('{path}'))"""
+            f"""select max({EVENT_TIME}) from {table}
+            where {ORIGIN} = (select max({ORIGIN}) from {table})"""
         ).fetchall()[0][0]
     if newest is None:
         raise SourceError(f"{view.table} has no rows yet; materialize it first", source=view.table)
@@ -75,9 +75,9 @@ def _newest_rows(store: OpenStore, view: FeatureViewSpec, newest: datetime) -> d
     names = [view.key, *view.features, ORIGIN]
     oldest = newest - timedelta(days=view.ttl_days)
     first_day = (oldest - timedelta(days=1)).date().isoformat()
-    path = store.lake.path(view.stage, view.source)
+    table = store.lake.delta_scan(view.stage, view.source)
     found = store.duckdb.raw_sql(
-        f"""select {", ".join(names)} from delta_scan('{path}') where {EVENT_TIME} >= timestamptz '{oldest.isoformat()}'
+        f"""select {", ".join(names)} from {table} where {EVENT_TIME} >= timestamptz '{oldest.isoformat()}'
         and {ORIGIN} >= '{first_day}'
         qualify row_number() over (partition by {view.key} order by {EVENT_TIME} desc, created_at desc) = 1
         order by 1"""

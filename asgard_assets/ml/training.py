@@ -190,11 +190,11 @@ def features_at(store: OpenStore, asked: pd.DataFrame, *, history: bool) -> pd.D
 def origins(store: OpenStore, view: str) -> pd.DataFrame:
     """Event and knowledge time of every row of a view's table, by key and partition."""
     spec = churn_views()[view]
-    path = store.lake.path(spec.stage, spec.source)
+    table = store.lake.delta_scan(spec.stage, spec.source)
     return _frame(
         store.duckdb.raw_sql(
             f"""select customer_id, {ORIGIN} as {view}__{ORIGIN}, event_timestamp as {view}__event_timestamp,
-            created_at as {view}__created_at from delta_scan('{path}')"""
+            created_at as {view}__created_at from {table}"""
         )
     )
 
@@ -219,10 +219,8 @@ def summary(rows: pa.Table) -> str:
 
 
 def _query(store: OpenStore, sql: str) -> pd.DataFrame:
-    path = store.lake.path(*GOLD)
-    return _frame(
-        store.duckdb.raw_sql(f"with gold as (select * from delta_scan('{path}')) select * from ({sql})")
-    )
+    table = store.lake.delta_scan(*GOLD)
+    return _frame(store.duckdb.raw_sql(f"with gold as (select * from {table}) select * from ({sql})"))
 
 
 def _frame(result: Any) -> pd.DataFrame:

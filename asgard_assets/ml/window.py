@@ -112,10 +112,10 @@ def _pull(store: OpenStore, view: FeatureViewSpec, days: Sequence[str]) -> Any:
 
 def _files(store: OpenStore, view: FeatureViewSpec, days: Sequence[str]) -> dict[str, tuple[int, int]]:
     """For each day: files that Feast's DuckDB opens, and how many differ from the Delta log's."""
-    path = store.lake.path(view.stage, view.source)
+    table = store.lake.delta_scan(view.stage, view.source, "filename = true")
     listed = ", ".join(f"'{day}'" for day in days)
     opened = store.duckdb.raw_sql(
-        f"select {ORIGIN}, filename from delta_scan('{path}', filename = true) where {ORIGIN} in ({listed}) group by all"
+        f"select {ORIGIN}, filename from {table} where {ORIGIN} in ({listed}) group by all"
     ).fetchall()
     read: dict[str, set[str]] = {day: set() for day in days}
     for day, name in opened:

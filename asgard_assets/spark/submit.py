@@ -203,7 +203,9 @@ class LocalSparkSubmit(LocalProcess):
         options = [
             part for key in sorted(conf) if key != "spark.master" for part in ("--conf", f"{key}={conf[key]}")
         ]
-        script = driver.file or str(ROOT.joinpath(*driver.module.split("."))) + ".py"
+        script = driver.file or f"{ROOT.joinpath(*driver.module.split('.'))}.py"
+        if "#" in script:  # spark-submit takes what stands behind it for something else
+            script = Path(script).absolute().as_uri()
         return [
             str(spark_home() / "bin" / "spark-submit"),
             "--master",

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 from asgard_assets.errors import ConfigError, SparkJobError
 
@@ -74,7 +74,7 @@ def open_transport(address: str) -> Transport:
     """The transport behind an address, for example `file:///…/launcher/<run>-<step>-0`."""
     url = urlparse(address)
     if url.scheme == "file":
-        return FolderTransport(Path(url.path))
+        return FolderTransport(Path(unquote(address.removeprefix("file://"))))
     if url.scheme == "s3":
         from asgard_assets.spark.s3 import S3Transport
 

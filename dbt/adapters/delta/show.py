@@ -10,7 +10,6 @@ from typing import Any
 from dbt_common.exceptions import DbtRuntimeError
 
 from asgard_assets.lake import DS, Lake
-from asgard_assets.lake.reader import quoted as literal
 from dbt.adapters.delta.types import ORIGINAL, quoted
 
 VIEW = "_view.sql"
@@ -182,7 +181,7 @@ class Shown:
         columns = ", ".join(as_it_was(table))
         cursor.execute(
             f"create or replace {kind} {self._name(node)} as "
-            f"select {columns} from delta_scan({literal(self.lake.path(schema, name))})"
+            f"select {columns} from {self.lake.delta_scan(schema, name)}"
         )
         return True
 

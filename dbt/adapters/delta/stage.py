@@ -12,6 +12,7 @@ from deltalake import Schema
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import DS, Lake, Staging
+from asgard_assets.lake.reader import literally
 from asgard_assets.lake.reader import quoted as literal
 from asgard_assets.windows import days_between
 from dbt.adapters.delta.types import ORIGINAL, quoted, stored
@@ -87,10 +88,10 @@ def stage(
     source, fresh = _select(final, new, str(rows)), None
     kept = ""
     if published:
-        path = literal(lake.path(schema, name))
+        table = lake.delta_scan(schema, name)
         outside = f"{DS} not in ({', '.join(map(literal, asked_days))})" if days else "false"
         if strategy == "replace":
-            kept = _select(final, published, f"delta_scan({path})", f"where {outside}") if rewrite else ""
+            kept = _select(final, published, table, f"where {outside}") if rewrite else ""
         else:
             fresh = f"{name}__delta_new"
             cursor.execute(f"create or replace temp table {quoted(fresh)} as {source}")
@@ -99,7 +100,7 @@ def stage(
                 "false" if strategy == "append" else _matches(cursor, table, fresh, asked["unique_key"], days)
             )
             inside = "" if not days or rewrite else f" and not ({outside})"
-            kept = _select(final, published, f"delta_scan({path}) as t", f"where not ({gone}){inside}")
+            kept = _select(final, published, f"{table} as t", f"where not ({gone}){inside}")
     elif strategy == "merge":
         fresh = f"{name}__delta_new"
         cursor.execute(f"create or replace temp table {quoted(fresh)} as {source}")
@@ -179,7 +180,7 @@ def _published(cursor: Any, lake: Lake, schema: str, name: str) -> Columns | Non
     table = lake.table(schema, name)
     if table is None:
         return None
-    query = f"select * from delta_scan({literal(lake.path(schema, name))})"
+    query = f"select * from {lake.delta_scan(schema, name)}"
     found = columns_of(cursor, f"{schema}/{name}", query)
     meta = {f.name: (f.metadata or {}).get(ORIGINAL) for f in table.schema().fields}
     return Columns(found.stored, {n: kind for n, kind in meta.items() if kind})
@@ -260,10 +261,12 @@ def _show(
     empty = ", ".join(f"null::{kind} as {quoted(c)}" for c, kind in final.stored.items())
     parts = [f"select {empty} where false"]
     if outside and published:
-        parts.append(_select(final, published, f"delta_scan({literal(lake.path(schema, name))})", outside))
+        parts.append(_select(final, published, lake.delta_scan(schema, name), outside))
     if files:
         hive = f", hive_partitioning = true, hive_types = {{'{DS}': varchar}}" if staging.days else ""
-        parts.append(f"select * from read_parquet([{', '.join(map(literal, files))}]{hive})")
+        parts.append(
+            f"select * from read_parquet([{', '.join(literal(literally(uri)) for uri in files)}]{hive})"
+        )
     names = ", ".join(map(final.shown, final.stored))
     united = " union all by name ".join(parts)
     cursor.execute(

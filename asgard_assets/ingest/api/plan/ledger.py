@@ -20,7 +20,7 @@ from asgard_assets.ingest.api.source.models import ApiSource, Mode
 from asgard_assets.ingest.api.table.bronze import RETRYABLE
 from asgard_assets.ingest.api.table.conditional import add_validators
 from asgard_assets.lake import DS, Lake, Staging
-from asgard_assets.lake.reader import quoted
+from asgard_assets.lake.reader import literally, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -116,7 +116,7 @@ def plan_rows(
     common = fingerprint(source)
     send, carried = {}, {}
     with lake.connect() as connection, PlanFiles(_keeper(lake, staging), staging, tasks) as files:
-        connection.execute(f"set temp_directory = '{_scratch(lake, staging)}'")
+        connection.execute(f"set temp_directory = {quoted(_scratch(lake, staging))}")
         for day in staging.days:
             _select_rows(lake, connection, source, day, rows_from)
             _identify(connection, source.rows, day, common)
@@ -127,7 +127,7 @@ def plan_rows(
                 there = {field.name for field in table.schema().fields} if table else set()
                 carried[day] += _carry(connection, staging, day, published, there, "carried")
             if found := usable_files(lake, staging, earlier, day, epochs[day]):
-                listed = f"read_parquet([{', '.join(map(quoted, found))}], hive_partitioning = true)"
+                listed = f"read_parquet([{', '.join(quoted(literally(uri)) for uri in found)}], hive_partitioning = true)"
                 carried[day] += _carry(connection, staging, day, listed, staging.schema.names, "left")
             if chosen[day] == "refresh" and source.conditional:
                 add_validators(connection, lake, source, staging, day)
@@ -159,7 +159,7 @@ def _select_rows(
     rows = source.rows
     assert rows is not None
     if rows_from is not None:
-        query = f"select * from read_parquet('{rows_from}', hive_partitioning = false)"
+        query = f"select * from read_parquet({quoted(literally(rows_from))}, hive_partitioning = false)"
         names = {row[0] for row in connection.execute(f"describe {query}").fetchall()}
         if DS in names:
             query += f" where {DS} = $ds"
@@ -257,7 +257,7 @@ def _carry(
             f"""copy (select {listed} from {relation}
                 where {DS} = '{day}' and success and request_id in (select request_id from kept)
                 qualify row_number() over (partition by request_id order by finished_at desc) = 1)
-            to '{_folder(staging, day)}/part-{name}.parquet' (format parquet, compression zstd)"""
+            to {quoted(f"{_folder(staging, day)}/part-{name}.parquet")} (format parquet, compression zstd)"""
         )
         connection.execute("delete from todo where request_id in (select request_id from kept)")
     return count

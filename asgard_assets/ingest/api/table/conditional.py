@@ -16,6 +16,7 @@ from asgard_assets.ingest.api.http.messages import Request
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.table.bronze import VOLATILE
 from asgard_assets.lake import DS, Lake, Staging
+from asgard_assets.lake.reader import literally, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -93,8 +94,8 @@ def keep(lake: Lake, source: ApiSource, staging: Staging, files: Sequence[str]) 
                 f"""copy (select {listed} from "{source.sink.stage}"."{source.sink.name}" published
                     join read_parquet($paths, hive_partitioning = false) kept using (request_id)
                     where published.{DS} = $day and published.success)
-                to '{staging.path}/{name}' (format parquet, compression zstd)""",
-                {"paths": paths, "day": day},
+                to {quoted(f"{staging.path}/{name}")} (format parquet, compression zstd)""",
+                {"paths": [literally(path) for path in paths], "day": day},
             )
             written.append(name)
     return written

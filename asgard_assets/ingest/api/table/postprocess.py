@@ -13,7 +13,7 @@ from asgard_assets.ingest.api.source.payload import Misfits, Schema, arrow_type,
 from asgard_assets.ingest.api.table.bronze import SUCCESS, arrow_schema
 from asgard_assets.ingest.api.table.figures import Figures
 from asgard_assets.lake import DS, Lake, Staging
-from asgard_assets.lake.reader import load_duckdb_extensions, quoted
+from asgard_assets.lake.reader import literally, load_duckdb_extensions, quoted
 
 
 def known_schema(lake: Lake, source: ApiSource) -> Schema | None:
@@ -97,7 +97,7 @@ def drop_repeated(lake: Lake, source: ApiSource, staging: Staging) -> dict[str, 
         for day, uris in lake.staged_files(staging).items():
             if not uris:
                 continue
-            files = f"read_parquet([{', '.join(map(quoted, uris))}], hive_partitioning = false)"
+            files = f"read_parquet([{', '.join(quoted(literally(uri)) for uri in uris)}], hive_partitioning = false)"
             repeated = _one(
                 connection,
                 f"select count(*) - count(distinct ({keys})) from {files} where success and {none_null}",

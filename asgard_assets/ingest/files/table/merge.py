@@ -115,7 +115,7 @@ def _view_others(
     """`others`: what the table's other days hold; and the versions of both sides."""
     known = "shape"
     if days:
-        known = f"delta_scan({quoted(lake.path(staging.stage, staging.name))})"
+        known = lake.delta_scan(staging.stage, staging.name)
     chosen = ", ".join(map(quoted, days)) or "''"
     connection.execute(
         f"create view others as select * from (select * from shape where false union all by name select * from {known} "
@@ -225,9 +225,8 @@ def _view_deleted(connection: duckdb.DuckDBPyConnection, lake: Lake, source: Fil
     if lake.table("bronze", name) is None:
         connection.execute("create view deleted as select * from staged_versions where false")
         return
-    path = quoted(lake.path("bronze", name))
     connection.execute(
-        f"create view deleted as select {_version(rule, _columns(rule))} from delta_scan({path})"
+        f"create view deleted as select {_version(rule, _columns(rule))} from {lake.delta_scan('bronze', name)}"
     )
 
 
