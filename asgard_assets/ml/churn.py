@@ -7,7 +7,7 @@ nothing later.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from asgard_assets.ml.views import NUMERIC, FeatureViewSpec, feature_views
@@ -66,8 +66,6 @@ def training_set() -> TableSpec:
         for view in CHURN_VIEWS
         for column, text in (("event_timestamp", "Event time"), ("created_at", "Knowledge time"))
     }
-    precede = " and ".join(f"({c} is null or {c} <= snapshot)" for c in known)
-    found = " and ".join(f"{view}__event_timestamp is not null" for view in CHURN_VIEWS)
     return TableSpec(
         stage="model",
         name="churn_training_set",
@@ -75,63 +73,69 @@ def training_set() -> TableSpec:
         "on event time and knowledge time), and whether they cancelled within 7 days. Written once a cut-off: models "
         "are trained from this table alone, never from Gold again.",
         key=("customer_id", "snapshot"),
-        columns={
-            "customer_id": Column(type="bigint"),
-            "snapshot": Column(type="timestamp", description="As of when the features hold."),
-            "cancelled": Column(
-                type="boolean", description="Label: cancelled within 7 days after the snapshot."
-            ),
-            "label_until": Column(type="timestamp", description="End of the label's horizon."),
-            "label_known_at": Column(
-                type="timestamp", description="When the last row behind the label was known."
-            ),
-            "cut_off": Column(type="timestamp", description="Nothing in this partition is later."),
-            "split": Column(
-                type="string", description="train, validation, or gap (left out between the two)."
-            ),
-            **feature_columns(),
-            **known,
-            "ds": Column(
-                type="string", description="Partition: the Monday of the week that ends with the cut-off."
-            ),
-        },
-        checks=(
-            Check(
-                name="features_precede_their_snapshot",
-                sql=precede,
-                description="Row by row: event time and knowledge time of every feature are not after the snapshot.",
-            ),
-            Check(
-                name="labels_end_by_the_cut_off",
-                sql="label_until <= cut_off and label_known_at <= cut_off and snapshot < label_until",
-                description="Row by row: the label's horizon, and all that it rests on, is not after the cut-off.",
-            ),
-            Check(
-                name="splits_share_no_label",
-                sql="max(label_until) filter (where split = 'train') <= min(snapshot) filter (where split = 'validation')"
-                " or count(distinct customer_id) filter (where split = 'train')"
-                " + count(distinct customer_id) filter (where split = 'validation')"
-                " = count(distinct customer_id) filter (where split in ('train', 'validation'))",
-                aggregate=True,
-                description="Training and validation labels overlap neither in time nor, where they must, in customers.",
-            ),
-            Check(
-                name="both_splits_have_both_outcomes",
-                sql="count(distinct cancelled) filter (where split = 'train') = 2"
-                " and count(distinct cancelled) filter (where split = 'validation') = 2",
-                aggregate=True,
-                description="There is something to learn and something to judge by.",
-            ),
-            Check(
-                name="features_were_found",
-                sql=found,
-                severity="warn",
-                description="Rows without a feature row.",
-            ),
-        ),
+        columns=_training_columns(known),
+        checks=_training_checks(known),
         tags={"domain": "customer"},
         kinds=("feast", "delta", "duckdb"),
         fresh_hours=8 * 24,
+    )
+
+
+def _training_columns(known: Mapping[str, Column]) -> dict[str, Column]:
+    return {
+        "customer_id": Column(type="bigint"),
+        "snapshot": Column(type="timestamp", description="As of when the features hold."),
+        "cancelled": Column(type="boolean", description="Label: cancelled within 7 days after the snapshot."),
+        "label_until": Column(type="timestamp", description="End of the label's horizon."),
+        "label_known_at": Column(
+            type="timestamp", description="When the last row behind the label was known."
+        ),
+        "cut_off": Column(type="timestamp", description="Nothing in this partition is later."),
+        "split": Column(type="string", description="train, validation, or gap (left out between the two)."),
+        **feature_columns(),
+        **known,
+        "ds": Column(
+            type="string", description="Partition: the Monday of the week that ends with the cut-off."
+        ),
+    }
+
+
+def _training_checks(known: Iterable[str]) -> tuple[Check, ...]:
+    precede = " and ".join(f"({c} is null or {c} <= snapshot)" for c in known)
+    found = " and ".join(f"{view}__event_timestamp is not null" for view in CHURN_VIEWS)
+    return (
+        Check(
+            name="features_precede_their_snapshot",
+            sql=precede,
+            description="Row by row: event time and knowledge time of every feature are not after the snapshot.",
+        ),
+        Check(
+            name="labels_end_by_the_cut_off",
+            sql="label_until <= cut_off and label_known_at <= cut_off and snapshot < label_until",
+            description="Row by row: the label's horizon, and all that it rests on, is not after the cut-off.",
+        ),
+        Check(
+            name="splits_share_no_label",
+            sql="max(label_until) filter (where split = 'train') <= min(snapshot) filter (where split = 'validation')"
+            " or count(distinct customer_id) filter (where split = 'train')"
+            " + count(distinct customer_id) filter (where split = 'validation')"
+            " = count(distinct customer_id) filter (where split in ('train', 'validation'))",
+            aggregate=True,
+            description="Training and validation labels overlap neither in time nor, where they must, in customers.",
+        ),
+        Check(
+            name="both_splits_have_both_outcomes",
+            sql="count(distinct cancelled) filter (where split = 'train') = 2"
+            " and count(distinct cancelled) filter (where split = 'validation') = 2",
+            aggregate=True,
+            description="There is something to learn and something to judge by.",
+        ),
+        Check(
+            name="features_were_found",
+            sql=found,
+            severity="warn",
+            description="Rows without a feature row.",
+        ),
     )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from asgard_assets.ml.churn import GOLD, midnight
+from asgard_assets.lake.types import arrow_type
+from asgard_assets.ml.churn import GOLD, midnight, predictions
 from asgard_assets.ml.inputs import inputs
 from asgard_assets.ml.model import probabilities
 from asgard_assets.ml.store import OpenStore
@@ -21,16 +22,7 @@ if TYPE_CHECKING:
 def schema() -> pa.Schema:
     import pyarrow as pa
 
-    return pa.schema(
-        [
-            ("customer_id", pa.int64()),
-            ("churn_probability", pa.float64()),
-            ("rank", pa.int64()),
-            ("decile", pa.int64()),
-            ("model_version", pa.int64()),
-            ("ds", pa.string()),
-        ]
-    )
+    return pa.schema([(name, arrow_type(column.type)) for name, column in predictions().columns.items()])
 
 
 def predict(store: OpenStore, model: Any, version: int, days: Sequence[str]) -> pa.Table:

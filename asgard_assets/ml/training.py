@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ModelError
+from asgard_assets.lake.types import arrow_type
 from asgard_assets.ml.churn import (
     CHURN_VIEWS,
     GOLD,
@@ -120,14 +121,7 @@ def schema() -> pa.Schema:
     """Arrow schema of the training set, from its table contract."""
     import pyarrow as pa
 
-    types = {
-        "bigint": pa.int64(),
-        "double": pa.float64(),
-        "string": pa.string(),
-        "boolean": pa.bool_(),
-        "timestamp": pa.timestamp("us", "UTC"),
-    }
-    return pa.schema([(name, types[column.type]) for name, column in training_set().columns.items()])
+    return pa.schema([(name, arrow_type(column.type)) for name, column in training_set().columns.items()])
 
 
 def population(store: OpenStore, moments: Sequence[datetime], *, history: bool) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -25,7 +26,7 @@ from asgard_assets.spark.diagnosis import Deadlines
 from asgard_assets.spark.kube import Api
 from asgard_assets.spark.kubernetes import RUN_LABEL, KubernetesSubmitter
 from asgard_assets.spark.s3 import S3Transport
-from asgard_assets.spark.submit import Driver, State, explain
+from asgard_assets.spark.submit import Driver, Handle, State, explain
 
 log = logging.getLogger(__name__)
 
@@ -65,22 +66,7 @@ class PipesSparkApplicationClient(dg.PipesClient):
             message_reader=reader,
             extras=dict(extras) if extras else None,
         ) as session:
-            submitter = KubernetesSubmitter(
-                Api.connect(launcher.kubeconfig),
-                launcher.namespace,
-                launcher.spec_for({TAG: json.dumps(spec or {})}, {}, source="the Pipes call"),
-                env=launcher.pod_environment(),
-                secrets=launcher.secrets,
-                labels={RUN_LABEL: context.run.run_id, "asgard/step": context.op.name},
-                limits=Deadlines(
-                    launcher.operator_seconds,
-                    launcher.image_seconds,
-                    launcher.start_seconds,
-                    launcher.executor_seconds,
-                ),
-                poll_seconds=launcher.look_seconds,
-                unreachable_seconds=launcher.unreachable_seconds,
-            )
+            submitter = self._submitter(context, spec)
             driver = Driver(
                 name,
                 "",
@@ -90,30 +76,70 @@ class PipesSparkApplicationClient(dg.PipesClient):
             )
             handle = submitter.submit(driver)
             context.log.info("launched %s as %s", name, handle.where)
-            said, state = "", State()
-            try:
-                while not state.ended:
-                    time.sleep(launcher.poll_seconds)
-                    state = submitter.state(handle)
-                    text = submitter.logs(handle)[0]
-                    sys.stderr.write(text)  # joins Dagster's compute logs
-                    said = (said + text)[-16_000:]
-                events = submitter.events(handle)
-                figures = {**submitter.marks(handle), **submitter.metrics(handle)}
-            finally:
-                submitter.cancel(handle)
-        if state.lost or state.exit_code:
-            reason, fix = explain(state, said)
-            raise dg.Failure(
-                f"SparkApplication {name} did not complete: {reason}. To fix: {fix}.",
-                metadata={
-                    "exit_code": str(state.exit_code),
-                    "events": "\n".join(events),
-                    "last_lines": dg.MetadataValue.md("```\n" + "\n".join(said.splitlines()[-40:]) + "\n```"),
-                },
-                allow_retries=state.retry,
-            )
-        return dg.PipesClientCompletedInvocation(session, metadata={"spark_application": name, **figures})
+            end = self._followed(submitter, handle)
+        if end.state.lost or end.state.exit_code:
+            raise end.failure(name)
+        metadata = {"spark_application": name, **end.figures}
+        return dg.PipesClientCompletedInvocation(session, metadata=metadata)
+
+    def _submitter(
+        self, context: dg.OpExecutionContext, spec: Mapping[str, Any] | None
+    ) -> KubernetesSubmitter:
+        launcher = self.launcher
+        return KubernetesSubmitter(
+            Api.connect(launcher.kubeconfig),
+            launcher.namespace,
+            launcher.spec_for({TAG: json.dumps(spec or {})}, {}, source="the Pipes call"),
+            env=launcher.pod_environment(),
+            secrets=launcher.secrets,
+            labels={RUN_LABEL: context.run.run_id, "asgard/step": context.op.name},
+            limits=Deadlines(
+                launcher.operator_seconds,
+                launcher.image_seconds,
+                launcher.start_seconds,
+                launcher.executor_seconds,
+            ),
+            poll_seconds=launcher.look_seconds,
+            unreachable_seconds=launcher.unreachable_seconds,
+        )
+
+    def _followed(self, submitter: KubernetesSubmitter, handle: Handle) -> _End:
+        """Wait for the application's end, its output in Dagster's compute logs; then remove it."""
+        said, state = "", State()
+        try:
+            while not state.ended:
+                time.sleep(self.launcher.poll_seconds)
+                state = submitter.state(handle)
+                text = submitter.logs(handle)[0]
+                sys.stderr.write(text)  # joins Dagster's compute logs
+                said = (said + text)[-16_000:]
+            figures = {**submitter.marks(handle), **submitter.metrics(handle)}
+            return _End(state, said, submitter.events(handle), figures)
+        finally:
+            submitter.cancel(handle)
+
+
+@dataclass(frozen=True)
+class _End:
+    """How an application ended: its state, its last lines, its events, its figures."""
+
+    state: State
+    said: str
+    events: Sequence[str]
+    figures: Mapping[str, Any]
+
+    def failure(self, name: str) -> dg.Failure:
+        reason, fix = explain(self.state, self.said)
+        last = "\n".join(self.said.splitlines()[-40:])
+        return dg.Failure(
+            f"SparkApplication {name} did not complete: {reason}. To fix: {fix}.",
+            metadata={
+                "exit_code": str(self.state.exit_code),
+                "events": "\n".join(self.events),
+                "last_lines": dg.MetadataValue.md(f"```\n{last}\n```"),
+            },
+            allow_retries=self.state.retry,
+        )
 
 
 def _reader(exchange: S3Transport, seconds: float) -> dg.PipesMessageReader:

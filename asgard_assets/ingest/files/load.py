@@ -26,11 +26,12 @@ from asgard_assets.ingest.files.shape.conform import Shape, technical_fields
 from asgard_assets.ingest.files.shape.fitting import retyped
 from asgard_assets.ingest.files.shape.schema import Change, differences, record
 from asgard_assets.ingest.files.source.models import TECHNICAL, ByColumn, FileSource, Upsert
-from asgard_assets.ingest.files.source.types import arrow_type, normal, type_name, unify
+from asgard_assets.ingest.files.source.types import normal, unify
 from asgard_assets.ingest.files.table.merge import Merged, merge, seen_days
 from asgard_assets.ingest.files.table.upsert import Upserted, replace_older
 from asgard_assets.lake import DS, Lake, Published, Staging
 from asgard_assets.lake.numbers import plan_id
+from asgard_assets.lake.types import arrow_type, type_name
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+from asgard_assets.lake.types import arrow_type
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -56,21 +58,14 @@ def sql_type(schema: Schema) -> str:
     return "string" if schema == "json" else schema
 
 
-def arrow_type(schema: Schema) -> pa.DataType:
+def payload_type(schema: Schema) -> pa.DataType:
     import pyarrow as pa
 
     if isinstance(schema, Mapping):
-        return pa.struct([(name, arrow_type(inner)) for name, inner in schema.items()])
+        return pa.struct([(name, payload_type(inner)) for name, inner in schema.items()])
     if isinstance(schema, list):
-        return pa.list_(arrow_type(schema[0]))
-    kinds = {
-        "bigint": pa.int64(),
-        "double": pa.float64(),
-        "boolean": pa.bool_(),
-        "timestamp": pa.timestamp("us", "UTC"),
-        "date": pa.date32(),
-    }
-    return kinds.get(schema, pa.string())
+        return pa.list_(payload_type(schema[0]))
+    return arrow_type(sql_type(schema))
 
 
 # Telling a schema from values ------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from asgard_assets.ingest.api.source.forms import PullForm, column_of
 from asgard_assets.ingest.api.source.models import ApiSource
-from asgard_assets.ingest.api.source.payload import Schema, arrow_type, sql_type
+from asgard_assets.ingest.api.source.payload import Schema, payload_type, sql_type
 from asgard_assets.lake import DS, Lake
+from asgard_assets.lake.types import arrow_type
 from asgard_assets.quality.tables import Check, Column, TableSpec
 
 if TYPE_CHECKING:
@@ -89,21 +90,9 @@ def arrow_schema(source: ApiSource, payload: Schema | None = None) -> pa.Schema:
     """
     import pyarrow as pa
 
-    kinds = {
-        "string": pa.string(),
-        "bigint": pa.int64(),
-        "integer": pa.int32(),
-        "double": pa.float64(),
-        "boolean": pa.bool_(),
-        "timestamp": pa.timestamp("us", "UTC"),
-    }
-    typed = {} if payload is None else {"payload": arrow_type(payload)}
-    return pa.schema(
-        [
-            (name, typed.get(name) or kinds.get(column.type, pa.string()))
-            for name, column in columns(source).items()
-        ]
-    )
+    typed = {"payload": pa.string() if payload is None else payload_type(payload)}
+    kinds = {name: column.type for name, column in columns(source).items()}
+    return pa.schema([(name, typed.get(name) or arrow_type(kind)) for name, kind in kinds.items()])
 
 
 def table_spec(source: ApiSource) -> TableSpec:

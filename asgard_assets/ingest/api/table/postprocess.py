@@ -9,7 +9,7 @@ from typing import Any
 
 from asgard_assets.ingest.api.source.forms import PullForm, column_of
 from asgard_assets.ingest.api.source.models import ApiSource
-from asgard_assets.ingest.api.source.payload import Misfits, Schema, arrow_type, fit, merge, settled, shape
+from asgard_assets.ingest.api.source.payload import Misfits, Schema, fit, merge, payload_type, settled, shape
 from asgard_assets.ingest.api.table.bronze import SUCCESS, arrow_schema
 from asgard_assets.ingest.api.table.figures import Figures
 from asgard_assets.lake import DS, Lake, Staging
@@ -69,7 +69,7 @@ def type_payloads(lake: Lake, source: ApiSource, staging: Staging, told: Schema 
                 # Told from these very values, so that all of them fit.
                 texts = table["payload"].to_pylist()
                 values = [None if t is None else fit(orjson.loads(t), schema, Misfits()) for t in texts]
-                payload = pa.array(values, arrow_type(schema))
+                payload = pa.array(values, payload_type(schema))
                 table = table.set_column(table.schema.get_field_index("payload"), "payload", payload)
             pq.write_table(
                 table.select(inside.names).cast(inside), path, filesystem=lake.filesystem, compression="zstd"

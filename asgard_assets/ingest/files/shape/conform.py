@@ -18,8 +18,9 @@ from asgard_assets.ingest.files.shape.fitting import fit, infer
 from asgard_assets.ingest.files.shape.iso_time import day_of_text, moment_of_text
 from asgard_assets.ingest.files.source.models import TECHNICAL, ByColumn, FileSource, Upsert
 from asgard_assets.ingest.files.source.query import QueryError, inputs, run_query
-from asgard_assets.ingest.files.source.types import arrow_type, clean_name, type_name, unify, unify_or_text
+from asgard_assets.ingest.files.source.types import clean_name, unify, unify_or_text
 from asgard_assets.lake import DS
+from asgard_assets.lake.types import arrow_type, type_name
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from asgard_assets.ingest.files.landing import objects
-from asgard_assets.ingest.files.source.types import arrow_type, type_name, unify, unify_or_text
+from asgard_assets.ingest.files.source.types import unify, unify_or_text
 from asgard_assets.lake import Lake
+from asgard_assets.lake.types import arrow_type, type_name
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -4,10 +4,10 @@ from hypothesis import strategies as st
 
 from asgard_assets.ingest.api.source.payload import (
     Misfits,
-    arrow_type,
     checked,
     fit,
     merge,
+    payload_type,
     settled,
     shape,
     sql_type,
@@ -56,7 +56,7 @@ def test_every_value_fits_the_schema_told_from_it(values):
     misfits = Misfits()
     fitted = [fit(value, schema, misfits) for value in values]
     assert not misfits.values
-    assert len(pa.array(fitted, arrow_type(schema))) == len(values)
+    assert len(pa.array(fitted, payload_type(schema))) == len(values)
 
 
 @settings(deadline=None)
@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_rescued_whole_and_the_rest_is_still_a_column(value
     schema = {"x": {"a": "bigint"}}
     misfits = Misfits()
     fitted = fit({"x": value}, schema, misfits)
-    pa.array([fitted], arrow_type(schema))
+    pa.array([fitted], payload_type(schema))
     if isinstance(value, dict):
         rescued = {path.removeprefix("x."): inner for path, inner in misfits.values.items()}
         kept = {"a": fitted["x"]["a"]} if value.get("a") is not None and "a" not in rescued else {}

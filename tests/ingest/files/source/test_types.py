@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from asgard_assets.ingest.files.source.types import TypeNameError, arrow_type, normal, type_name, widened
+from asgard_assets.ingest.files.source.types import normal, widened
+from asgard_assets.lake.types import TypeNameError, arrow_type, type_name
 
 
 @pytest.mark.parametrize(
