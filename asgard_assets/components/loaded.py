@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from asgard_assets.components.tables import Yielded, check_result
-from asgard_assets.lake import Lake
+from asgard_assets.components.tables import Yielded, release, report, unpublished
+from asgard_assets.lake import Lake, Published
 from asgard_assets.quality.audit import Audit, audit
 from asgard_assets.quality.tables import TableSpec
 
@@ -30,43 +30,31 @@ def publish_loaded(
 
     staging = loaded.staging
     found = audit(lake, staging, spec) if staging.days else _nothing(spec)
-    bad = {day: [reason] for day, reason in loaded.failed.items()}
-    bad |= {day: names for day, names in found.bad_days.items() if day not in bad}
-    if loaded.source.merge is not None and loaded.source.files != "snapshot" and found.bad_days:
+    run = {"dagster_run_id": context.run.run_id}
+    done = release(
+        lake,
+        staging,
+        found,
+        lambda good: commit(lake, loaded, good, run),
+        loaded.failed,
         # Days between which rows move are published together or not at all.
-        broken = ", ".join(found.bad_days)
-        bad = {day: [f"waits for {broken}"] for day in staging.days} | bad
-    good = [day for day in staging.days if day not in bad]
-    published = commit(lake, loaded, good, {"dagster_run_id": context.run.run_id})
-    if bad:
-        lake.discard(staging, [day for day in bad if day in staging.days])
+        together=loaded.source.merge is not None and loaded.source.files != "snapshot",
+    )
+    assert done.published is not None
+    version = done.published.version
     rows = dict.fromkeys(loaded.days, 0)
     for part in lake.live(staging.stage, staging.name):
         rows[part.day] = rows.get(part.day, 0) + part.rows
 
     def about(day: str) -> dict[str, Any]:
-        shown: dict[str, Any] = {
-            "dagster/partition_row_count": rows.get(day, 0),
-            "version": published.version,
-        }
+        shown: dict[str, Any] = {"dagster/partition_row_count": rows.get(day, 0), "version": version}
         return shown | (asdict(loaded.days[day]) if day in loaded.days else {})
 
-    asset = dg.AssetKey(spec.asset_key)
-    results = [check_result(asset, found, check) for check in found.checks]
-    quarantined = [b for b in loaded.bad_files if b.ds not in loaded.failed]
-    # Days that rows of these files belong to, though nobody asked for them: what is downstream must hear of them.
-    for day in good:
-        if day not in loaded.days:
-            context.log_event(dg.AssetMaterialization(asset, partition=day, metadata=about(day)))
-    if bad or quarantined:
-        fine = [day for day in loaded.days if day not in bad]
-        for day in fine:
-            context.log_event(dg.AssetMaterialization(asset, partition=day, metadata=about(day)))
-        yield from results
-        raise dg.Failure(_complaint(loaded, bad), metadata=_failure(loaded, bad, fine), allow_retries=False)
-    for day in loaded.days:
-        context.add_asset_metadata(about(day), asset_key=asset, partition_key=day)
-    yield from results
+    total = _total(loaded, done.published)
+    yield from report(context, spec, done, list(loaded.days), about, total, _failure(loaded, done.bad))
+
+
+def _total(loaded: Loaded, published: Published) -> dict[str, Any]:
     total: dict[str, Any] = {
         "version": published.version,
         "parts": published.files,
@@ -82,7 +70,7 @@ def publish_loaded(
         total["superseded_rows"] = loaded.superseded_rows
         total["deleted_rows"] = loaded.deleted_rows
         total["days_rewritten_beside"] = list(loaded.moved_days)
-    yield dg.MaterializeResult(asset_key=asset, metadata=total)
+    return total
 
 
 def _nothing(spec: TableSpec) -> Audit:
@@ -90,27 +78,25 @@ def _nothing(spec: TableSpec) -> Audit:
     return Audit(f"{spec.stage}/{spec.name}", {}, {c.name: {} for c in spec.all_checks}, spec.all_checks)
 
 
-def _complaint(loaded: Loaded, bad: dict[str, list[str]]) -> str:
-    told = []
-    if bad:
-        named = "; ".join(f"{day} ({', '.join(reasons)})" for day, reasons in bad.items())
-        told.append(
-            f"not published for {named}. The tables that readers see are unchanged for these partitions."
-        )
+def _failure(loaded: Loaded, bad: Mapping[str, list[str]]) -> dg.Failure | None:
+    """What a run ends with that published not all days, or whose files went to quarantine."""
+    told = [unpublished(bad)] if bad else []
     quarantined = [b.reason for b in loaded.bad_files if b.ds not in bad]
     if quarantined:
         more = f" and {len(quarantined) - 5} more" if len(quarantined) > 5 else ""
         told.append(f"{len(quarantined)} files are in quarantine: {'; '.join(quarantined[:5])}{more}.")
-    return f"{loaded.staging.table}: {' '.join(told)}"
-
-
-def _failure(loaded: Loaded, bad: dict[str, list[str]], fine: list[str]) -> dict[str, Any]:
-    return {
-        "bad_partitions": list(bad),
-        "published_partitions": fine,
-        "bad_files": [b.file.path for b in loaded.bad_files],
-        "schema_diff": _schema_diff(loaded),
-    }
+    if not bad and not any(b.ds not in loaded.failed for b in loaded.bad_files):
+        return None
+    return dg.Failure(
+        f"{loaded.staging.table}: {' '.join(told)}",
+        metadata={
+            "bad_partitions": list(bad),
+            "published_partitions": [day for day in loaded.days if day not in bad],
+            "bad_files": [b.file.path for b in loaded.bad_files],
+            "schema_diff": _schema_diff(loaded),
+        },
+        allow_retries=False,
+    )
 
 
 def _schema_diff(loaded: Loaded) -> dg.JsonMetadataValue:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -94,6 +95,69 @@ def days_of(context: dg.AssetExecutionContext) -> list[str]:
     return list(context.partition_keys)
 
 
+@dataclass(frozen=True)
+class Release:
+    """What became of a run's staged days: their audit, the commit, the good ones, and why the bad ones are none."""
+
+    found: Audit
+    published: Published | None
+    good: list[str]
+    bad: Mapping[str, list[str]]
+
+
+def release(
+    lake: Lake,
+    staging: Staging,
+    found: Audit,
+    commit: Callable[[list[str]], Published | None],
+    failed: Mapping[str, str] | None = None,
+    together: bool = False,
+) -> Release:
+    """Commit the good days, and remove what is staged of the bad ones.
+
+    Bad is a day that breaks a blocking check, and one that the engine reports in `failed` with its reason.
+    `together`: the staged days belong together, so that one that breaks a check holds all back.
+    """
+    bad = found.bad_days | {day: [reason] for day, reason in (failed or {}).items()}
+    if together and found.bad_days:
+        broken = ", ".join(found.bad_days)
+        bad = {day: [f"waits for {broken}"] for day in staging.days} | bad
+    good = [day for day in found.rows if day not in bad]
+    published = commit(good)
+    if bad:
+        lake.discard(staging, [day for day in bad if day in (staging.days or ("",))])
+    return Release(found, published, good, bad)
+
+
+def report(
+    context: dg.AssetExecutionContext,
+    spec: TableSpec,
+    done: Release,
+    days: Sequence[str],
+    about: Callable[[str], dict[str, Any]],
+    total: Mapping[str, Any],
+    failure: dg.Failure | None = None,
+) -> Iterator[Yielded]:
+    """Tell Dagster about each day and check, and fail with `failure` where there is one.
+
+    `days` were asked for. Others that are published changed because of them; they are recorded too. Of a run that
+    fails the good days are recorded one by one, so that only the bad ones show as failed and a resume touches only
+    them. `about` gives a day's metadata, `total` is the run's.
+    """
+    key = dg.AssetKey(spec.asset_key)
+    alone = [day for day in done.good if day and day not in days]
+    if failure:
+        alone += [day for day in days if day not in done.bad]
+    for day in alone:
+        context.log_event(dg.AssetMaterialization(key, partition=day, metadata=about(day)))
+    for day in () if failure else days:
+        context.add_asset_metadata(about(day), asset_key=key, partition_key=day)
+    yield from (check_result(key, done.found, check) for check in done.found.checks)
+    if failure:
+        raise failure
+    yield dg.MaterializeResult(asset_key=key, metadata=total)
+
+
 def publish(
     context: dg.AssetExecutionContext,
     lake: Lake,
@@ -102,64 +166,58 @@ def publish(
     metadata: Mapping[str, Any] | None = None,
     day_metadata: Mapping[str, Mapping[str, Any]] | None = None,
     plans: Mapping[str, int] | None = None,
-    failed: Mapping[str, str] | None = None,
-    together: bool = False,
     first: Callable[[list[str]], None] | None = None,
 ) -> Iterator[Yielded]:
     """Audit what is staged, publish the good days in one commit, and tell Dagster about each day.
 
-    A day that breaks a blocking check stays unpublished, as does one that the engine reports in `failed`
-    with its reason: the good days are recorded one by one, and then dg.Failure names the bad ones, so that
-    only they show as failed and a resume touches only them. `plans` (`source/ds` to number) of bad days are
-    not committed. `together`: the staged days belong together, so that one that breaks a check holds all back.
-    `first` is called with the good days right before they become visible, to publish what belongs to them.
-    Days that are staged but were not asked for changed because of those that were; they are recorded too.
+    A day that breaks a blocking check stays unpublished, and dg.Failure names it. `plans` (`source/ds` to number) of
+    bad days are not committed. `first` is called with the good days right before they become visible, to publish
+    what belongs to them.
     """
-    found = audit(lake, staging, spec)
-    bad = found.bad_days | {day: [reason] for day, reason in (failed or {}).items()}
-    if together and found.bad_days:
-        broken = ", ".join(found.bad_days)
-        bad = {day: [f"waits for {broken}"] for day in staging.days} | bad
-    good = [day for day in staging.days or ("",) if day not in bad]
-    published = None
-    if good:
+
+    def commit(good: list[str]) -> Published | None:
+        if not good:
+            return None
         if first:
             first(good)
-        published = lake.publish(
-            staging,
-            days=good if staging.partitioned else None,
-            plans={app: n for app, n in (plans or {}).items() if app.rsplit("/", 1)[-1] not in bad},
-            metadata={"dagster_run_id": context.run.run_id},
-        )
-    key = dg.AssetKey(spec.asset_key)
-    results = [check_result(key, found, check) for check in found.checks]
-    if bad:
-        lake.discard(staging, [day for day in bad if day in (staging.days or ("",))])
-        for day in good:
-            shown = _day_metadata(found, day, published, day_metadata)
-            context.log_event(dg.AssetMaterialization(key, partition=day or None, metadata=shown))
-        yield from results
-        raise dg.Failure(
-            f"{staging.table}: not published for "
-            + "; ".join(f"{day or 'the whole table'} ({', '.join(names)})" for day, names in bad.items())
-            + ". The tables that readers see are unchanged for these partitions.",
-            metadata={"bad_partitions": list(bad), "published_partitions": good},
-            allow_retries=False,
-        )
-    assert published is not None
-    if staging.partitioned:
-        asked = set(days_of(context))
-        for day in good:
-            shown = _day_metadata(found, day, published, day_metadata)
-            if day in asked:
-                context.add_asset_metadata(shown, asset_key=key, partition_key=day)
-            else:
-                context.log_event(dg.AssetMaterialization(key, partition=day, metadata=shown))
-    yield from results
-    total = {"version": published.version, "files": published.files, "bytes": published.bytes}
+        wanted = {app: n for app, n in (plans or {}).items() if app.rsplit("/", 1)[-1] in good}
+        run = {"dagster_run_id": context.run.run_id}
+        return lake.publish(staging, good if staging.partitioned else None, wanted, run)
+
+    done = release(lake, staging, audit(lake, staging, spec), commit)
+    published, rows = done.published, done.found.rows
+
+    def about(day: str) -> dict[str, Any]:
+        version = {"version": published.version} if published else {}
+        return {"dagster/partition_row_count": rows[day], **version, **(day_metadata or {}).get(day, {})}
+
+    total = (
+        {"version": published.version, "files": published.files, "bytes": published.bytes}
+        if published
+        else {}
+    )
     if not staging.partitioned:
-        total["dagster/row_count"] = found.rows[""]
-    yield dg.MaterializeResult(asset_key=key, metadata=total | dict(metadata or {}))
+        total["dagster/row_count"] = rows[""]
+    asked = [day for day in days_of(context) if day in rows] if staging.partitioned else []
+    yield from report(
+        context, spec, done, asked, about, total | dict(metadata or {}), _refused(staging, done)
+    )
+
+
+def unpublished(bad: Mapping[str, Sequence[str]]) -> str:
+    """Which days are not published, and why."""
+    named = "; ".join(f"{day or 'the whole table'} ({', '.join(reasons)})" for day, reasons in bad.items())
+    return f"not published for {named}. The tables that readers see are unchanged for these partitions."
+
+
+def _refused(staging: Staging, done: Release) -> dg.Failure | None:
+    if not done.bad:
+        return None
+    return dg.Failure(
+        f"{staging.table}: {unpublished(done.bad)}",
+        metadata={"bad_partitions": list(done.bad), "published_partitions": done.good},
+        allow_retries=False,
+    )
 
 
 def check_result(key: dg.AssetKey, found: Audit, check: Any) -> dg.AssetCheckResult:
@@ -177,10 +235,3 @@ def check_result(key: dg.AssetKey, found: Audit, check: Any) -> dg.AssetCheckRes
             "partitions": len(found.rows),
         },
     )
-
-
-def _day_metadata(
-    found: Audit, day: str, published: Published | None, extra: Mapping[str, Mapping[str, Any]] | None
-) -> dict[str, Any]:
-    version = {"version": published.version} if published else {}
-    return {"dagster/partition_row_count": found.rows[day], **version, **(extra or {}).get(day, {})}
