@@ -235,6 +235,8 @@ def _show_preview(source: ApiSource, found: Preview) -> None:
         console.print(f"does not fit the schema: {path} ({count})")
     if not found.rows:
         console.print("there are no rows to make requests of" if source.rows else "the list is empty")
+    for note in found.figures.notes:
+        console.print(f"note: {note}")
     console.print(f"{found.figures.requests} requests sent; nothing was written")
 
 
@@ -250,6 +252,8 @@ def _show_summary(source: ApiSource, summary: Summary) -> None:
     )
     if summary.pagination:
         console.print(f"pagination: {summary.pagination}")
+    for note in summary.notes:
+        console.print(f"note: {note}")
     if summary.duplicates:
         console.print(f"repeated items left out: {sum(summary.duplicates.values()):,}")
     if summary.cursor is not None:

@@ -388,4 +388,5 @@ def _summary(source: ApiSource, plan: RequestPlan, figures: Figures) -> Summary:
         drift=figures.drift,
         hosts=slowest(figures.hosts),
         pace=figures.pace,
+        notes=tuple(figures.notes),
     )

@@ -14,7 +14,6 @@ from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.access.service import JobService
 from asgard_assets.ingest.api.http.messages import Request
 from asgard_assets.ingest.api.job import Job
-from asgard_assets.ingest.api.lists.pagination import at
 from asgard_assets.ingest.api.lists.walk import Walk
 from asgard_assets.ingest.api.pipeline import connected
 from asgard_assets.ingest.api.plan.calendar import refuse_days, today
@@ -23,6 +22,7 @@ from asgard_assets.ingest.api.plan.rendering import Renderer, partition_values
 from asgard_assets.ingest.api.plan.requests import PLAN, PLAN_COLUMNS
 from asgard_assets.ingest.api.rate.budget import Budget
 from asgard_assets.ingest.api.source.models import ApiSource, Mode
+from asgard_assets.ingest.api.source.paths import at
 from asgard_assets.ingest.api.source.payload import Schema, merge, settled, shape
 from asgard_assets.ingest.api.source.templates import RenderError
 from asgard_assets.ingest.api.table.bronze import arrow_schema

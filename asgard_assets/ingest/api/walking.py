@@ -65,6 +65,8 @@ class Walking:
                         exchange.headers,
                         exchange.body,
                         exchange.parsed,
+                        exchange.status or 200,
+                        exchange.request.method,
                     )
                 except MalformedPage as error:
                     exchange.failed(PERMANENT, error)
@@ -75,6 +77,14 @@ class Walking:
                 continue
             self._took_over(day, mark)
             mark = None
+            try:
+                if exchange.empty:
+                    walk.ended(page)
+                elif items is None and walk.past_the_end(page, exchange.status):
+                    items = []
+            except MalformedPage as error:
+                exchange.failed(PERMANENT, error)
+                items = None
             if items is None:
                 failed = {"row_key": row_key, "body": exchange.text, "item_index": -1}
                 await self._add(day, exchange, failed)
@@ -89,6 +99,7 @@ class Walking:
         # Only of a whole walk: one that broke off goes on where it began.
         self._figures.cursors[day] = walk.cursor
         self._figures.pagination = self._figures.pagination or walk.found
+        self._figures.notes += walk.notes
 
     def _took_over(self, day: str, mark: WalkState | None) -> None:
         if mark is not None:

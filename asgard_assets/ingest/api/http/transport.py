@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 AGENT = "asgard/0.1"
 _KNOWN_NAMES = 256
+_MOST_HEADER = 65_536  # bytes of one header line; cookies, policies and signed links pass aiohttp's 8,190
 _SAFE = frozenset({"GET", "HEAD"})
 
 
@@ -135,6 +136,8 @@ class AiohttpTransport:
             timeout=self._timeout,
             headers=self._headers,
             auto_decompress=True,
+            max_line_size=_MOST_HEADER,
+            max_field_size=_MOST_HEADER,
         )
         return self
 
@@ -224,6 +227,8 @@ class AiohttpTransport:
                     skip_payload=request.method == "HEAD",
                     read_until_eof=True,
                     read_timeout=self._timeout.sock_read,
+                    max_line_size=_MOST_HEADER,
+                    max_field_size=_MOST_HEADER,
                 )
                 answer = await asked.send(connection)
                 try:

@@ -9,9 +9,9 @@ from typing import Any
 
 from asgard_assets.ingest.api.http.charsets import charset_of, decoded
 from asgard_assets.ingest.api.http.decoding import Oversized, Undecodable, read_json, unpacked
-from asgard_assets.ingest.api.lists.pagination import at
 from asgard_assets.ingest.api.source.forms import PullForm, column_of
 from asgard_assets.ingest.api.source.models import ApiSource
+from asgard_assets.ingest.api.source.paths import at
 from asgard_assets.ingest.api.source.payload import Misfits, Schema, fit, merge, shape
 from asgard_assets.ingest.api.source.secrets import Redactor
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from asgard_assets.ingest.api.lists.pagination import MalformedPage, at
+from asgard_assets.ingest.api.lists.complete import how, looks_like_address, unread
+from asgard_assets.ingest.api.lists.pagination import MalformedPage
+from asgard_assets.ingest.api.lists.signs import Sign, around, full_page, is_next, links, signs
 from asgard_assets.ingest.api.source.forms import (
     CursorPagination,
     LinkPagination,
@@ -17,6 +19,7 @@ from asgard_assets.ingest.api.source.forms import (
     PagePagination,
     Pagination,
 )
+from asgard_assets.ingest.api.source.paths import at, flag, has, whole
 
 _ITEMS = (
     "data items results records values value entries rows objects content docs list hits.hits data.items "
@@ -63,7 +66,13 @@ _OFFSETS = (
     ("startAt", "maxResults"),
     ("start", "limit"),
     ("from", "size"),
+    ("startIndex", "itemsPerPage"),
+    ("start_index", "items_per_page"),
 )
+_ASKED_AS = {
+    "itemsPerPage": "count",
+    "items_per_page": "count",
+}  # where the answer's name is not the parameter's
 _TOTAL = "total total_count totalCount count total_items totalItems total_results totalResults".split()
 _PAGE_PARAM = re.compile(r"^_?p(age)?([_-]?(no|num|number)|\[number\])?$", re.IGNORECASE)
 
@@ -78,7 +87,12 @@ def find_items(body: Any) -> str:
                 return path
         inner = body.get("_embedded")
         places = {"": body} | ({"_embedded.": inner} if isinstance(inner, Mapping) else {})
-        lists = [f"{p}{n}" for p, node in places.items() for n, v in node.items() if isinstance(v, list)]
+        lists = [
+            f"{p}{n}"
+            for p, node in places.items()
+            for n, v in node.items()
+            if isinstance(v, list) and not links(n, v)
+        ]
         if len(lists) == 1:
             return lists[0]
         if lists:
@@ -86,20 +100,55 @@ def find_items(body: Any) -> str:
     raise MalformedPage("the page has no list that could be told; name its path in form.items")
 
 
-def detect(url: str, headers: Mapping[str, str], body: Any, items: int) -> Pagination:
+def detect(
+    url: str,
+    headers: Mapping[str, str],
+    body: Any,
+    items: int,
+    path: str = "",
+    status: int = 200,
+    method: str = "GET",
+    ignored: tuple[str, ...] = (),
+) -> Pagination:
     """The pagination of the list whose first answer this is; NoPagination where nothing speaks of pages.
 
-    Raises MalformedPage where the answer says that there is more, but not plainly how to get it.
+    `path` is where the list is. Raises MalformedPage where the answer says that there is more, but not plainly
+    how to get it.
     """
     if re.search(r"rel=\"?[^\";]*\b(next|prev|last|first)\b", headers.get("link", ""), re.IGNORECASE):
         return LinkPagination(type="link")
+    query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    told = signs(status, headers, body, path, query, ignored)
     if isinstance(body, Mapping):
-        query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
-        for found in (_next_url(body), _cursor(body), _last_item(body), _pages(body, query), _offset(body)):
+        places = _places(path)
+        for found in (
+            _next_url(body, places),
+            _cursor(body, places, path, method),
+            _last_item(body),
+            _pages(body, query, places),
+            _offset(body, places),
+            _token(told, query),
+        ):
             if found is not None:
                 return found
-    _refuse_more(headers, body, items)
+    more = unread(NoPagination(), told, items, 1) or (
+        None if _ended(told, items) else full_page(query, items)
+    )
+    if more is not None and more.at not in ignored:
+        raise MalformedPage(
+            f"{more.said} and the page has {items} items, but how to get the next page is not plain; "
+            f"{how(more, query)}"
+        )
     return NoPagination()
+
+
+def _ended(told: Sequence[Sign], items: int) -> bool:
+    """Whether the answer says by itself that this is all."""
+    return any(
+        (s.kind == "flag" and not s.value)
+        or (s.kind == "total" and s.value == items and not s.at.endswith("count"))
+        for s in told
+    )
 
 
 def shown(pagination: Pagination) -> str:
@@ -116,38 +165,44 @@ def shown(pagination: Pagination) -> str:
     return f"{pagination.type}{f' ({fields})' if fields else ''}"
 
 
-def _paths(names: Any) -> list[str]:
-    return [f"{around}{name}" for around in (*_AROUND, *_AROUND_TWICE) for name in names]
+def _places(path: str) -> tuple[str, ...]:
+    """Where paging stands: beside the list and above it, in the body, and in sections that many APIs have."""
+    beside = [f"{place}{section}" for place in around(path) if place for section in _AROUND]
+    return tuple(dict.fromkeys((*beside, *_AROUND, *_AROUND_TWICE)))
 
 
-def _first(body: Mapping[str, Any], names: Any, kind: type | tuple[type, ...]) -> str | None:
-    for path in _paths(names):
-        value = at(body, path)
-        if isinstance(value, kind) and not isinstance(value, bool | list | Mapping):
-            return path
-    return None
+def _first(body: Mapping[str, Any], places: Sequence[str], names: Sequence[str]) -> str | None:
+    """The first path of these that holds a number, be it as text."""
+    paths = (f"{place}{name}" for place in places for name in names)
+    return next((path for path in paths if whole(at(body, path)) is not None), None)
 
 
-def _next_url(body: Mapping[str, Any]) -> Pagination | None:
+def _next_url(body: Mapping[str, Any], places: Sequence[str]) -> Pagination | None:
     ended = None
-    for path in ("@odata.nextLink", *_paths(_NEXT_URL)):
+    for path in ("@odata.nextLink", *(f"{place}{name}" for place in places for name in _NEXT_URL)):
         value = at(body, path)
-        if isinstance(value, str) and re.match(r"https?://|/|\?", value):
+        if isinstance(value, str) and looks_like_address(value):
             return NextUrlPagination(type="next_url", url=path)
-        if value is None and ended is None and _has(body, path):
+        if value is None and ended is None and has(body, path):
             ended = path
     # A page that is the first and the last: null stands where the next address would.
-    counted = _first(body, _PAGES, int) is not None or _first(body, _CURSOR, str) is not None
+    token = any(isinstance(at(body, f"{place}{name}"), str | int) for name in _CURSOR for place in places)
+    counted = _first(body, places, _PAGES) is not None or token
     return NextUrlPagination(type="next_url", url=ended) if ended and not counted else None
 
 
-def _cursor(body: Mapping[str, Any]) -> Pagination | None:
+def _cursor(body: Mapping[str, Any], places: Sequence[str], path: str, method: str) -> Pagination | None:
     for name, param in _CURSOR.items():
-        for path in _paths([name]):
-            value = at(body, path)
-            if _has(body, path) and (value is None or isinstance(value, str | int)):
-                more = _first_flag(body)
-                return CursorPagination(type="cursor", param=param, cursor=path, more=more)
+        for place in places:
+            where = f"{place}{name}"
+            value = at(body, where)
+            if has(body, where) and (value is None or isinstance(value, str | int)):
+                more = _more(body, places)
+                if name == "endCursor" and method == "POST":  # GraphQL
+                    return CursorPagination(
+                        type="cursor", param="variables.after", cursor=where, more=more, place="body"
+                    )
+                return CursorPagination(type="cursor", param=param, cursor=where, more=more)
     return None
 
 
@@ -165,52 +220,48 @@ def _last_item(body: Mapping[str, Any]) -> Pagination | None:
     return CursorPagination(type="cursor", param="starting_after", last_item="id", more="has_more")
 
 
-def _pages(body: Mapping[str, Any], query: Mapping[str, str]) -> Pagination | None:
-    pages = _first(body, _PAGES, int)
+def _pages(body: Mapping[str, Any], query: Mapping[str, str], places: Sequence[str]) -> Pagination | None:
+    pages = _first(body, places, _PAGES)
     if pages is None:
         return None
     named = next((name for name in query if _PAGE_PARAM.match(name)), None)
-    page = _first(body, _PAGE, int)
+    page = _first(body, places, _PAGE)
     asked = query.get(named or "", "")
-    start = int(at(body, page)) if page else int(asked) if asked.isdigit() else 1
-    return PagePagination(type="page", param=named or "page", start=start, size_param=None, pages=pages)
+    start = whole(at(body, page)) if page else int(asked) if asked.isdigit() else 1
+    return PagePagination(type="page", param=named or "page", start=start or 0, size_param=None, pages=pages)
 
 
-def _offset(body: Mapping[str, Any]) -> Pagination | None:
-    for around in (*_AROUND, *_AROUND_TWICE):
+def _offset(body: Mapping[str, Any], places: Sequence[str]) -> Pagination | None:
+    for place in places:
         for offset, limit in _OFFSETS:
-            size = at(body, around + limit)
-            total = next((around + n for n in _TOTAL if isinstance(at(body, around + n), int)), None)
-            if isinstance(at(body, around + offset), int) and isinstance(size, int) and size > 0 and total:
-                return OffsetPagination(type="offset", param=offset, size_param=limit, size=size, total=total)
+            size, start = whole(at(body, place + limit)), whole(at(body, place + offset))
+            total = next((place + n for n in _TOTAL if whole(at(body, place + n)) is not None), None)
+            if start is not None and size and total:
+                return OffsetPagination(
+                    type="offset", param=offset, size_param=_ASKED_AS.get(limit, limit), size=size, total=total,
+                    start=min(start, 1) if limit in _ASKED_AS else 0,
+                )  # fmt: skip
     return None
 
 
-def _refuse_more(headers: Mapping[str, str], body: Any, items: int) -> None:
-    said = None
-    if isinstance(body, Mapping):
-        flag, total = _first_flag(body), _first(body, _TOTAL, int)
-        if flag and at(body, flag):
-            said = f"`{flag}` is true"
-        elif total and at(body, total) > items:
-            said = f"`{total}` is {at(body, total)}"
-    count = headers.get("x-total-count", "")
-    if count.isdigit() and int(count) > items:
-        said = f"the header X-Total-Count is {count}"
-    if said:
-        raise MalformedPage(
-            f"{said} and the page has {items} items, but how to get the next page is not plain; "
-            "name it in form.pagination"
-        )
+def _token(told: Sequence[Sign], query: Mapping[str, str]) -> Pagination | None:
+    """A token or address under another name. A wrong guess of its parameter shows: the first page comes again."""
+    for sign in (s for s in told if s.kind == "next" and not s.header):
+        if isinstance(sign.value, str) and looks_like_address(sign.value):
+            return NextUrlPagination(type="next_url", url=sign.at)
+        name = sign.at.rpartition(".")[2]
+        if not is_next(sign.value) or isinstance(sign.value, Mapping) or "[" in sign.at:
+            return None
+        param = re.sub(r"^next[_-]?", "", name, flags=re.IGNORECASE) or "cursor"
+        param = param[:1].lower() + param[1:] if name[:4] == "next" else param
+        if param.lower() in ("page", "pagenumber", "page_number"):
+            param = next((asked for asked in query if _PAGE_PARAM.match(asked)), param)
+        flags = [s.at for s in told if s.kind == "flag" and not s.header and s.value]
+        more = next((at for at in flags if "more" in at.lower() or "next" in at.lower()), None)
+        return CursorPagination(type="cursor", param=param, cursor=sign.at, more=more)
+    return None
 
 
-def _first_flag(body: Mapping[str, Any]) -> str | None:
-    return next((path for path in _paths(_MORE) if isinstance(at(body, path), bool)), None)
-
-
-def _has(body: Mapping[str, Any], path: str) -> bool:
-    around, _, name = path.rpartition(".")
-    if path in body:
-        return True
-    node = at(body, around)
-    return isinstance(node, Mapping) and name in node
+def _more(body: Mapping[str, Any], places: Sequence[str]) -> str | None:
+    paths = (f"{place}{name}" for place in places for name in _MORE)
+    return next((path for path in paths if flag(at(body, path)) is not None), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from asgard_assets.ingest.api.source.forms import (
     PagePagination,
     Pagination,
 )
-from asgard_assets.ingest.api.source.paths import at
+from asgard_assets.ingest.api.source.paths import at, flag, whole
 
 __all__ = ["MalformedPage", "Page", "at", "first", "following", "next_link"]
 
@@ -43,12 +44,23 @@ class Page:
     values: Mapping[str, Any] = field(default_factory=dict)  # what `{page.…}` stands for
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What earlier pages and the rest of the answer say.
+
+    `honoured`: some page had just the size that was asked for. `more`: whether anything else in the answer says
+    that there is more; None where nothing does. `count`: the declared count, as an earlier page said it.
+    """
+
+    honoured: bool = True
+    more: bool | None = None
+    count: int | None = None
+
+
 def first(pagination: Pagination) -> Page:
     """The page that a walk starts with."""
-    if isinstance(pagination, PagePagination):
+    if isinstance(pagination, PagePagination | OffsetPagination):
         return _asked(pagination, 0, pagination.start)
-    if isinstance(pagination, OffsetPagination):
-        return _asked(pagination, 0, 0)
     return Page()
 
 
@@ -61,6 +73,7 @@ def following(
     items: int,
     last: Any = None,
     same_origin: str = "strict",
+    seen: Seen = Seen(),  # noqa: B008  frozen
 ) -> Page | None:
     """The page after `page`, or None at the end. `url` is the one that `page` was read from, `last` its
     last item.
@@ -68,38 +81,101 @@ def following(
     Raises MalformedPage where the next address lies on another origin: credentials would go there.
     """
     number = page.number + 1
+    if isinstance(pagination, NoPagination | AutoPagination):
+        return None
+    if isinstance(pagination, LinkPagination):
+        return _linked(number, next_link(headers.get("link", "")), url, same_origin)
+    says = flagged(pagination, body)
+    if says is False:
+        return None
     match pagination:
-        case NoPagination() | AutoPagination():
-            return None
         case PagePagination():
-            pages = None if pagination.pages is None else at(body, pagination.pages)
-            counted = isinstance(pages, int)
+            pages = count_of(pagination, body, items, seen.count)
             # A walk that starts in the middle has the pages before it behind it.
             before = max(0, pagination.start - 1)
-            if items == 0 or (counted and before + number >= pages):
-                return None
-            if not counted and items < pagination.size:
-                return None
-            return _asked(pagination, number, pagination.start + number)
+            over = before + number >= pages if pages is not None else _over(pagination, items, says, seen)
+            return None if over else _asked(pagination, number, pagination.start + number)
         case OffsetPagination():
-            offset = int({**page.query, **page.body}.get(pagination.param, 0)) + items
-            total = None if pagination.total is None else at(body, pagination.total)
-            if items == 0 or (offset >= total if isinstance(total, int) else items < pagination.size):
-                return None
-            return _asked(pagination, number, offset)
-        case CursorPagination():
-            if pagination.more is not None and not at(body, pagination.more):
-                return None
-            cursor = (
-                at(body, pagination.cursor)
-                if pagination.last_item is None
-                else at(last, pagination.last_item)
+            offset = (
+                int(
+                    page.values.get(
+                        "offset", {**page.query, **page.body}.get(pagination.param, pagination.start)
+                    )
+                )
+                + items
             )
-            return None if cursor in (None, "") else _asked(pagination, number, cursor)
+            total = count_of(pagination, body, items, seen.count)
+            over = (
+                offset - pagination.start >= total
+                if total is not None
+                else _over(pagination, items, says, seen)
+            )
+            if over or (items == 0 and says is None and seen.more is not True):
+                return None
+            # Past a hole in the list: an empty page does not move an offset by itself.
+            return _asked(pagination, number, offset if items else offset + pagination.size)
+        case CursorPagination():
+            return _after_token(pagination, number, headers, body, items, last)
         case NextUrlPagination():
             return _linked(number, at(body, pagination.url), url, same_origin)
-        case LinkPagination():
-            return _linked(number, next_link(headers.get("link", "")), url, same_origin)
+
+
+def flagged(pagination: Pagination, body: Any) -> bool | None:
+    """What the declared flag says about more; None where there is none. Raises MalformedPage for another value."""
+    for name in ("more", "last"):
+        path = getattr(pagination, name, None)
+        value = None if path is None else at(body, path)
+        if value is not None:
+            says = flag(value)
+            if says is None:
+                raise MalformedPage(
+                    f"form.pagination.{name}: `{path}` is {value!r:.60}; it must be true or false"
+                )
+            return says if name == "more" else not says
+    return None
+
+
+def count_of(pagination: Pagination, body: Any, items: int, known: int | None = None) -> int | None:
+    """The declared number of pages or items. Raises MalformedPage where the answer has no number there."""
+    name = "pages" if isinstance(pagination, PagePagination) else "total"
+    path = getattr(pagination, name, None)
+    if path is None:
+        return None
+    value = at(body, path)
+    number = whole(value)
+    if number is not None:
+        return number
+    if value is None and (known is not None or items == 0):
+        return known
+    said = f"is {value!r:.60}, which is no number" if value is not None else "is not in the answer"
+    raise MalformedPage(f"form.pagination.{name}: `{path}` {said}; correct the path, or leave it out")
+
+
+def _over(pagination: PagePagination | OffsetPagination, items: int, says: bool | None, seen: Seen) -> bool:
+    if says is True or seen.more is True:
+        return False
+    if seen.more is False or items == 0:
+        return True
+    return pagination.size_param is not None and seen.honoured and items < pagination.size
+
+
+def _after_token(
+    pagination: CursorPagination, number: int, headers: Mapping[str, str], body: Any, items: int, last: Any
+) -> Page | None:
+    if pagination.last_item is not None:
+        token = at(last, pagination.last_item)
+        if items and token is None:
+            raise MalformedPage(
+                f"form.pagination.last_item: `{pagination.last_item}` is not in the page's last item"
+            )
+    elif pagination.header is not None:
+        token = headers.get(pagination.header.lower())
+    else:
+        token = at(body, pagination.cursor)
+    ends = token is None or any(
+        token == end and isinstance(token, bool) == isinstance(end, bool) for end in pagination.end
+    )
+    return None if ends else _asked(pagination, number, token)
 
 
 def next_link(header: str) -> str | None:
@@ -120,7 +196,14 @@ def _asked(pagination: PagePagination | OffsetPagination | CursorPagination, num
     shown = {name: value, "size": None if isinstance(pagination, CursorPagination) else pagination.size}
     if pagination.place == "body":
         return Page(number, body=values, values=shown)
-    return Page(number, {name: str(one) for name, one in values.items()}, values=shown)
+    return Page(number, {name: _parameter(one) for name, one in values.items()}, values=shown)
+
+
+def _parameter(value: Any) -> str:
+    """As a query writes it: true and false in lower case, objects and lists as JSON text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
 def _linked(number: int, target: Any, url: str, same_origin: str = "strict") -> Page | None:

@@ -80,7 +80,7 @@ Place = Annotated[
 class AutoPagination(Model):
     """Told from the first answer: a Link header, a next URL, a cursor, page numbers or an offset.
 
-    Where an answer says that there is more, but not plainly how to get it, the walk fails and says so.
+    If an answer has anything that looks like more and it is not plain how to get it, the walk fails. The error names the key, its value and the YAML that would say it.
     """
 
     type: Literal["auto"]
@@ -96,8 +96,15 @@ class PagePagination(Model):
     size: int = Field(default=100, ge=1, description="Items a page.")
     pages: str | None = Field(
         default=None,
-        description="Path of the page count in the body, such as `meta.pages`; without it a page with fewer "
-        "than `size` items is the last.",
+        description="Path of the page count in the body, such as `meta.pages`: the walk ends after that many pages, "
+        "empty ones included. Without it, it ends with an empty page, or with one shorter than `size` if an earlier "
+        "page had just `size` items.",
+    )
+    more: str | None = Field(
+        default=None, description="Path of a flag in the body, such as `has_more`; false ends the walk."
+    )
+    last: str | None = Field(
+        default=None, description="Path of a flag that is true on the last page, such as `last` or `isLast`."
     )
     place: Place = "query"
 
@@ -107,12 +114,21 @@ class OffsetPagination(Model):
 
     type: Literal["offset"]
     param: str = Field(default="offset", description="Parameter with the number of items to skip.")
+    start: int = Field(
+        default=0, description="Offset of the first item; 1 where the API counts from 1 (SCIM)."
+    )
     size_param: str = Field(default="limit", description="Parameter with the size.")
     size: int = Field(default=100, ge=1, description="Items a page.")
     total: str | None = Field(
         default=None,
-        description="Path of the number of all items in the body; without it a page with fewer than `size` "
-        "items is the last.",
+        description="Path of the number of all items in the body: the walk ends there. Without it, it ends with an "
+        "empty page, or with one shorter than `size` if an earlier page had just `size` items.",
+    )
+    more: str | None = Field(
+        default=None, description="Path of a flag in the body, such as `has_more`; false ends the walk."
+    )
+    last: str | None = Field(
+        default=None, description="Path of a flag that is true on the last page, such as `last` or `isLast`."
     )
     place: Place = "query"
 
@@ -123,20 +139,33 @@ class CursorPagination(Model):
     type: Literal["cursor"]
     param: str = Field(default="cursor", description="Parameter with the token.")
     cursor: str = Field(
-        default="next_cursor", description="Path of the next token in the body; null or absent ends."
+        default="next_cursor",
+        description="Path of the next token in the body; null, absent, empty, false, 0 or -1 ends.",
+    )
+    header: str | None = Field(
+        default=None,
+        description="Response header with the next token, used in place of `cursor`, such as `X-Continuation-Token`.",
     )
     last_item: str | None = Field(
-        default=None, description="Path in the page's last item; used in place of `cursor`, as in `id`."
+        default=None,
+        description="Path in the page's last item; used in place of `cursor`, as in `id`. Without a flag the walk "
+        "ends with an empty page, or where the value does not move.",
     )
     more: str | None = Field(
         default=None, description="Path of a flag in the body, such as `has_more`; false ends the walk."
     )
+    last: str | None = Field(
+        default=None, description="Path of a flag that is true on the last page, such as `last` or `isLast`."
+    )
+    end: tuple[JsonValue, ...] = Field(
+        default=(None, "", False, 0, -1, "0", "-1"), description="Tokens that mean the end of the list."
+    )
     place: Place = "query"
 
     @model_validator(mode="after")
-    def _ends(self) -> CursorPagination:
-        if self.last_item and not self.more:
-            raise misfit("more", "a cursor made of the last item needs `more`, the flag that ends the walk")
+    def _one_token(self) -> CursorPagination:
+        if self.last_item and self.header:
+            raise misfit("header", "give pagination.last_item or pagination.header, not both")
         return self
 
 
@@ -144,7 +173,17 @@ class NextUrlPagination(Model):
     """Each page's body holds the address of the next."""
 
     type: Literal["next_url"]
-    url: str = Field(default="next", description="Path of the next page's URL in the body; null ends.")
+    url: str = Field(
+        default="next",
+        description="Path of the next page's URL in the body, such as `links[rel=next].href`; null ends, and so "
+        "does a short page that names its own address.",
+    )
+    more: str | None = Field(
+        default=None, description="Path of a flag in the body, such as `has_more`; false ends the walk."
+    )
+    last: str | None = Field(
+        default=None, description="Path of a flag that is true on the last page, such as `end_of_stream`."
+    )
 
 
 class LinkPagination(Model):
@@ -198,6 +237,24 @@ class Deleted(Model):
     )
 
 
+class Expect(Model):
+    """When a walk is complete. What the answers say about more is checked without asking: totals, page counts, flags, tokens, links, Content-Range."""
+
+    total: str | None = Field(
+        default=None,
+        description="Path of the number of all items in the body, or `header:NAME`. A walk that ends with another "
+        "number of items is an error.",
+    )
+    ignore: tuple[str, ...] = Field(
+        default=(),
+        description="Keys of the body (as paths) and names of headers that look like more, but mean something else.",
+    )
+    complete: bool = Field(
+        default=True,
+        description="false: take what the walk finds, although the answers say that there is more.",
+    )
+
+
 class PullForm(Model):
     """A list endpoint, walked page by page once a partition."""
 
@@ -224,7 +281,11 @@ class PullForm(Model):
     deleted: Deleted | None = Field(
         default=None, description="How an item says that it was deleted; the table gets a column `deleted`."
     )
+    expect: Expect = Field(default=Expect(), description="When the walk is complete.")
     max_pages: int = Field(default=10_000, ge=1, description="A walk that never ends is an error.")
+    max_empty_pages: int = Field(
+        default=10, ge=1, description="So is one with so many pages in a row that have no items."
+    )
     key: dict[str, KeyType] = Field(
         default_factory=dict,
         description="Key of an item: paths in it and their types. They become columns, and of several items "

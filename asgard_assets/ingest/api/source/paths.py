@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
+
+_CHOSEN = re.compile(r"^([^.\[\]]*)\[(\w+)=([^\]]*)\](?:\.(.*))?$", re.DOTALL)
+_YES, _NO = frozenset({"true", "yes", "y", "1", "t"}), frozenset({"false", "no", "n", "0", "f", ""})
 
 
 def at(body: Any, path: str) -> Any:
     """The value at a dotted path; None where it is missing. An empty path is the body itself.
 
-    A number is a place in a list; a key that itself has dots (`@odata.nextLink`) is found too.
+    A number is a place in a list, `links[rel=next]` the first element of a list whose field has that value; a
+    key that itself has dots (`@odata.nextLink`) is found too.
     """
     if not path:
         return body
     if isinstance(body, Mapping) and path in body:
         return body[path]
+    if "[" in path and (chosen := _CHOSEN.match(path)):
+        return _chosen(body, *chosen.groups())
     name, _, rest = path.partition(".")
     if isinstance(body, Mapping):
         return at(body.get(name), rest) if name in body else None
@@ -42,3 +49,34 @@ def placed(body: Any, path: list[str], value: Any) -> Any:
         return value
     inner = body if isinstance(body, dict) else {}
     return {**inner, path[0]: placed(inner.get(path[0]), path[1:], value)}
+
+
+def _chosen(body: Any, name: str, field: str, value: str, rest: str | None) -> Any:
+    elements = at(body, name)
+    for element in elements if isinstance(elements, list) else ():
+        if isinstance(element, Mapping) and str(element.get(field)).lower() == value.lower():
+            return at(element, rest or "")
+    return None
+
+
+def whole(value: Any) -> int | None:
+    """A number that counts, also one that is written as text; None where it is none."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value if value >= 0 else None
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
+        return int(value)
+    if isinstance(value, float) and value.is_integer() and value >= 0:
+        return int(value)
+    return None
+
+
+def flag(value: Any) -> bool | None:
+    """What a flag says, also one that is written as text or number; None where it is none."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | str):
+        text = str(value).strip().lower()
+        return True if text in _YES else False if text in _NO else None
+    return None

@@ -32,6 +32,7 @@ class Figures:
     kept: list[str] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
     pagination: str = ""  # what was found, where it was not declared
+    notes: list[str] = field(default_factory=list)  # what a reader should know, though nothing failed
     cursors: dict[str, Any] = field(default_factory=dict)  # by day, where its walk ended
     shape: Any = None  # what the payloads look like, where that is to be told
     drift: dict[str, int] = field(default_factory=dict)  # payloads that do not fit, by kind and path
@@ -86,6 +87,7 @@ class Figures:
             total.failures = (total.failures + one.failures)[:SAMPLES]
             total.pagination = total.pagination or one.pagination
             total.cursors |= one.cursors
+            total.notes = list(dict.fromkeys([*total.notes, *one.notes]))[:SAMPLES]
             total.shape = merge(total.shape, one.shape)
             for moment, requests in one.pace.items():
                 total.sent(int(moment), requests)  # JSON has made a text of it
@@ -136,7 +138,7 @@ class Summary:
     kept. `hosts` are the slowest ones, `pace` is requests by second since 1970 (of a long run, by a few
     seconds). `duplicates` are items that a declared key dropped,
     `pagination` is what was found where it was not declared, `cursor` where an incremental walk ended,
-    `drift` counts payloads that did not fit their schema, and names fields that none had. `version` is None while nothing is published.
+    `drift` counts payloads that did not fit their schema, and names fields that none had. `notes` are warnings. `version` is None while nothing is published.
     """
 
     source: str
@@ -159,6 +161,7 @@ class Summary:
     hosts: tuple[HostFigures, ...] = ()
     pace: Mapping[int, int] = field(default_factory=dict)
     unchanged: int = 0
+    notes: tuple[str, ...] = ()
     version: int | None = None
     bad_days: Mapping[str, list[str]] = field(default_factory=dict)
 
