@@ -40,8 +40,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(f"loop: {loop_seconds():.2f} s")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]):
     chosen, others = [], []
     for item in items:
         path = item.path.relative_to(ROOT).as_posix()
@@ -62,6 +62,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # What many share takes longest: it begins first.
     chosen.sort(key=lambda item: not any(name in getattr(item, "fixturenames", ()) for name in SHARED))
     items[:] = chosen
+    return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
