@@ -225,7 +225,7 @@ def _show_preview(source: ApiSource, found: Preview) -> None:
         elif row.get("body"):
             console.print(f"  {_short(row['body'])}")
         console.print()
-    if source.rows is None:
+    if not source.one_request_a_row:
         console.print(f"pagination: {found.pagination or source.form.pagination.type}")  # type: ignore[union-attr]
     if source.incremental:
         console.print(f"cursor after these pages: {found.cursor}")

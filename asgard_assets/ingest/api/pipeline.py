@@ -152,7 +152,7 @@ def stage_source(
         lake.discard(staging)
         raise
     # From here on, what workers have written is kept whatever happens: the next run takes it over.
-    planned = plan.requests if source.rows else None
+    planned = plan.requests if source.one_request_a_row else None
     with (
         _service(spark, source, issuing, wire) as address,
         watching(Watch(lake, staging.path, planned), on_progress),
@@ -356,7 +356,7 @@ def _prove_complete(
             pq.read_metadata(uri.removeprefix("s3://"), filesystem=lake.filesystem).num_rows for uri in uris
         )
         # How many items a list has is only known when it was walked.
-        planned = plan.send[day] + plan.carried[day] if source.rows else told
+        planned = plan.send[day] + plan.carried[day] if source.one_request_a_row else told
         if not told == lying == planned:
             raise LakeError(
                 f"{staging.table}: {day} has {planned} requests, {told} outcomes and {lying} staged rows; "

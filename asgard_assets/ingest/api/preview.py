@@ -21,6 +21,7 @@ from asgard_assets.ingest.api.plan.ledger import RequestPlan, modes, plan_rows, 
 from asgard_assets.ingest.api.plan.rendering import Renderer, partition_values
 from asgard_assets.ingest.api.plan.requests import PLAN, PLAN_COLUMNS
 from asgard_assets.ingest.api.rate.budget import Budget
+from asgard_assets.ingest.api.source.forms import PullForm
 from asgard_assets.ingest.api.source.models import ApiSource, Mode
 from asgard_assets.ingest.api.source.paths import at
 from asgard_assets.ingest.api.source.payload import Schema, merge, settled, shape
@@ -72,8 +73,8 @@ def dry_run(
             import orjson
 
             renderer, page = Renderer(source, base_url), None
-            if source.rows is None:
-                page = Walk(source.form).first  # pyright: ignore[reportArgumentType]
+            if isinstance(source.form, PullForm):
+                page = Walk(source.form).first
             start = source.incremental.start if source.incremental else None
             try:
                 request, _ = renderer.request(

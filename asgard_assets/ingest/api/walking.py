@@ -40,20 +40,22 @@ class Walking:
         self._content, self._redactor, self._send, self._add = content, redactor, send, add
         self._common = fingerprint(job.source)
         # A part of the list, of whatever length, is no place to go on from.
-        self._marks = job.limit is None and job.pages is None
+        self._marks = job.limit is None and job.pages is None and job.source.rows is None
 
-    async def day(self, day: str, row_key: str, row: dict[str, Any]) -> None:
-        """Walk the list of one day, from the last walk state on where there is one."""
+    async def walk(self, day: str, row_key: str, row: dict[str, Any]) -> None:
+        """Walk the list of one day or of one parent row; a day's from the last walk state on where there is one."""
         job, form = self._job, self._job.source.form
         assert isinstance(form, PullForm)
-        walk = Walk(form, job.limit, job.pages)
+        # With parents, a limit is one of these.
+        parent = {name: row[name] for name in form.rows.key} if form.rows else {}
+        walk = Walk(form, None if form.rows else job.limit, job.pages)
         page: Page | None = walk.first
         mark = await asyncio.to_thread(read_walk, job.lake, job.staging_path, day) if self._marks else None
         if mark is not None:
             page = mark.resume(walk)
         files, marked = list(mark.files if mark else ()), 0
         while page is not None:
-            exchange = await self._send(day, page_id(self._common, day, page), row, page)
+            exchange = await self._send(day, page_id(self._common, day, page, row_key), row, page)
             items, after = None, None
             if exchange.empty:
                 items = []
@@ -86,11 +88,11 @@ class Walking:
                 exchange.failed(PERMANENT, error)
                 items = None
             if items is None:
-                failed = {"row_key": row_key, "body": exchange.text, "item_index": -1}
+                failed = parent | {"row_key": row_key, "body": exchange.text, "item_index": -1}
                 await self._add(day, exchange, failed)
                 return
             for index, item in enumerate(items):
-                place = {"row_key": row_key, "item_index": index}
+                place = parent | {"row_key": row_key, "item_index": index}
                 await self._add(day, exchange, self._content.of_item(item) | place)
             page = after
             if self._marks and (page is None or len(self._written(day)) > marked):

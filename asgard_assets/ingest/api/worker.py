@@ -47,7 +47,7 @@ from asgard_assets.ingest.api.http.transport import Transport
 from asgard_assets.ingest.api.http.verdict import Judge
 from asgard_assets.ingest.api.job import Job
 from asgard_assets.ingest.api.lists.content import Content
-from asgard_assets.ingest.api.lists.pagination import Page
+from asgard_assets.ingest.api.lists.pagination import Page, next_link
 from asgard_assets.ingest.api.plan.intake import Intake
 from asgard_assets.ingest.api.plan.rendering import Renderer, partition_values
 from asgard_assets.ingest.api.plan.requests import requests_of
@@ -93,7 +93,7 @@ def sender(job: Job) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordB
         context = TaskContext.get()
         for number in (number for batch in numbers for number in batch.column(0).to_pylist()):
             figures, rows = Figures(), requests_of(job.lake, job.staging_path, number)
-            if context and context.attemptNumber() and job.source.rows:
+            if context and context.attemptNumber() and job.source.one_request_a_row:
                 figures, rows = skip_written(job, number, rows)
             figures = run_task(job, rows, f"{number:05d}-{uuid.uuid4().hex[:8]}", figures)
             yield pa.record_batch([pa.array([figures.to_json()])], names=["figures"])
@@ -320,7 +320,7 @@ class Task:
         await self._add(day, exchange, values)
 
     async def _list(self, day: str, _: str, row_key: str, row: dict[str, Any], known: str | None) -> None:
-        await self._walking.day(day, row_key, row)
+        await self._walking.walk(day, row_key, row)
 
     # One request -----------------------------------------------------------------------------------------
 
@@ -348,8 +348,11 @@ class Task:
                 outcome, error = outcome_of(self._judge.of(response), response.status)
             text, unread = self._content.text_of(response.headers, response.body)
             exchange.answered(response, outcome, error, text)
-            if unread and error is None and self._source.rows is not None:
-                exchange.unread(unread)
+            if self._source.one_request_a_row and exchange.outcome == SUCCESS and not exchange.unchanged:
+                if unread:
+                    exchange.unread(unread)
+                elif next_link(response.headers.get("link", "")):
+                    exchange.more_pages()
             self.figures.bytes += len(response.body)
         except TransportError as error:
             exchange.failed(RETRYABLE, error)

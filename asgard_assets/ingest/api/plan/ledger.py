@@ -125,11 +125,14 @@ def plan_rows(
                 published = f'"{source.sink.stage}"."{source.sink.name}"'
                 table = lake.table(source.sink.stage, source.sink.name)
                 there = {field.name for field in table.schema().fields} if table else set()
-                carried[day] += _carry(connection, staging, day, published, there, "carried")
-            if found := usable_files(lake, staging, earlier, day, epochs[day]):
+                carry = _carry if source.one_request_a_row else _carry_lists
+                carried[day] += carry(connection, staging, day, published, there, "carried")
+            # Of a list that a killed run was reading, nobody knows whether it was whole.
+            taken = earlier if source.one_request_a_row else ()
+            if found := usable_files(lake, staging, taken, day, epochs[day]):
                 listed = f"read_parquet([{', '.join(quoted(literally(uri)) for uri in found)}], hive_partitioning = true)"
                 carried[day] += _carry(connection, staging, day, listed, staging.schema.names, "left")
-            if chosen[day] == "refresh" and source.conditional:
+            if chosen[day] == "refresh" and source.conditional and source.one_request_a_row:
                 add_validators(connection, lake, source, staging, day)
             if limit is not None:
                 connection.execute(
@@ -260,6 +263,36 @@ def _carry(
             to {quoted(f"{_folder(staging, day)}/part-{name}.parquet")} (format parquet, compression zstd)"""
         )
         connection.execute("delete from todo where request_id in (select request_id from kept)")
+    return count
+
+
+def _carry_lists(
+    connection: duckdb.DuckDBPyConnection,
+    staging: Staging,
+    day: str,
+    relation: str,
+    there: Collection[str],
+    name: str,
+) -> int:
+    """`_carry` for lists of parents: a parent's items are kept where its walk came to its end, else it is walked
+    again. How many rows are kept."""
+    connection.execute(
+        f"""create or replace temp table kept as select row_key, count(*) as rows from {relation}
+        where {DS} = '{day}' and row_key in (select row_key from todo) group by 1 having bool_and(success)"""
+    )
+    count = _one(connection, "select coalesce(sum(rows), 0)::bigint from kept")
+    if count:
+        listed = ", ".join(
+            f'"{column}"' if column in there else f'null as "{column}"'
+            for column in staging.schema.names
+            if column != DS
+        )
+        connection.execute(
+            f"""copy (select {listed} from {relation}
+                where {DS} = '{day}' and row_key in (select row_key from kept))
+            to '{_folder(staging, day)}/part-{name}.parquet' (format parquet, compression zstd)"""
+        )
+        connection.execute("delete from todo where row_key in (select row_key from kept)")
     return count
 
 

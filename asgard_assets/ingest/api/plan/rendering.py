@@ -34,10 +34,11 @@ def fingerprint(source: ApiSource) -> str:
     return hashlib.sha256(json.dumps(source.identity, sort_keys=True).encode()).hexdigest()
 
 
-def page_id(common: str, day: str, page: Page) -> str:
+def page_id(common: str, day: str, page: Page, row_key: str = "{}") -> str:
     """Request id of a page of a pull source (row-driven ids are made by the ledger, the same way)."""
     marker = page.url or json.dumps({**page.query, **page.body}, sort_keys=True)
-    return hashlib.sha256(f"{common}\n{day}\n{marker}".encode()).hexdigest()
+    parent = "" if row_key == "{}" else f"{row_key}\n"  # whose list it is a page of
+    return hashlib.sha256(f"{common}\n{day}\n{parent}{marker}".encode()).hexdigest()
 
 
 class Renderer:

@@ -256,9 +256,13 @@ class Expect(Model):
 
 
 class PullForm(Model):
-    """A list endpoint, walked page by page once a partition."""
+    """A list endpoint, walked page by page: once a partition, or with `rows` once for each parent row."""
 
     type: Literal["pull"]
+    rows: Rows | None = Field(
+        default=None,
+        description="Parents: each of these rows has a list of its own. Their key columns stand in every item's row.",
+    )
     items: str = Field(
         default="",
         description="Path of the list in the body, such as `data`; empty: the body (with pagination auto: found).",
@@ -292,6 +296,28 @@ class PullForm(Model):
         "with one key in a partition the last is kept.",
     )
     incremental: Incremental | None = Field(default=None, description="Go on where the last run ended.")
+
+    @model_validator(mode="after")
+    def _parents_fit(self) -> PullForm:
+        if self.rows is None:
+            return self
+        if self.incremental:
+            raise misfit(
+                "incremental", "lists of parent rows have no cursor of their own; filter by {partition.key}"
+            )
+        if both := {*self.rows.key} & {column_of(path) for path in self.key}:
+            raise misfit(
+                "rows.key",
+                f"{', '.join(sorted(both))} is a key of the parents and of the items; rename the parents' column "
+                "in rows.query, such as `select id as customer_id`",
+            )
+        return self
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns that are an item's key in a partition; none where none was declared."""
+        parents = self.rows.key if self.rows else ()
+        return (*parents, *(column_of(path) for path in self.key)) if self.key else ()
 
     @model_validator(mode="after")
     def _key_columns_are_free(self) -> PullForm:

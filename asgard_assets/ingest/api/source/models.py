@@ -244,11 +244,11 @@ class ApiSource(Model):
     @model_validator(mode="after")
     def _templates_fit(self) -> ApiSource:
         used = self.endpoint.fields()
-        known = {*self.form.rows.key, *self.form.rows.carried} if isinstance(self.form, RowForm) else set()
+        known = {*self.rows.key, *self.rows.carried} if self.rows else set()
         for (root, name), at in used.items():
             shown = f"{{{root}.{name}}}"
-            if root == "row" and isinstance(self.form, PullForm):
-                raise misfit(at, f"a pull source has no rows, but its template uses {shown}")
+            if root == "row" and self.rows is None:
+                raise misfit(at, f"a pull source has no rows, but its template uses {shown}; see form.rows")
             if root == "row" and name not in known:
                 raise misfit(
                     at, f"the template uses {shown}; declare it in form.rows.key or form.rows.columns"
@@ -285,7 +285,12 @@ class ApiSource(Model):
 
     @property
     def rows(self) -> Rows | None:
-        return self.form.rows if isinstance(self.form, RowForm) else None
+        """The rows that requests or lists are made of; None for one list a partition."""
+        return self.form.rows
+
+    @property
+    def one_request_a_row(self) -> bool:
+        return isinstance(self.form, RowForm)
 
     @property
     def incremental(self) -> Incremental | None:

@@ -69,7 +69,11 @@ def columns(source: ApiSource) -> dict[str, Column]:
             type="string", description="File of a huge body, inside the table's folder."
         )
     if isinstance(source.form, PullForm):
+        parents = source.form.rows.key if source.form.rows else {}
         items = {
+            name: Column(type=kind, description="Key of the parent row.") for name, kind in parents.items()
+        }
+        items |= {
             column_of(path): Column(type=kind, description="Key of the item.")
             for path, kind in source.form.key.items()
         }
@@ -99,7 +103,7 @@ def table_spec(source: ApiSource) -> TableSpec:
     """The table's contract: key, columns and checks that follow from the form, and the source's own."""
     pull = isinstance(source.form, PullForm)
     quality = source.quality
-    least = quality.min_success if quality.min_success is not None else (1.0 if pull else 0.5)
+    least = quality.min_success if quality.min_success is not None else (0.5 if source.rows else 1.0)
     share = "count(*) filter (where success) >= {} * count(*)"
     return TableSpec(
         stage=source.sink.stage,
@@ -142,7 +146,7 @@ def _content_checks(source: ApiSource) -> Iterator[Check]:
             description="Every payload fits its schema; what does not is in payload_rescued.",
         )
     if isinstance(source.form, PullForm) and source.form.key:
-        keys = [f'"{column_of(path)}"' for path in source.form.key]
+        keys = [f'"{name}"' for name in source.form.key_columns]
         yield Check(
             name="item_keys_are_unique",
             sql=f"count(*) filter (success) = count(distinct ({', '.join(keys)})) filter "

@@ -51,6 +51,13 @@ class Exchange:
         self.error_class = "Charset"
         self.error_message = f"{letters} characters of the body are not in its charset; they are U+FFFD"
 
+    def more_pages(self) -> None:
+        self.error_class = "MorePages"
+        self.error_message = (
+            "the answer links to a next page, which a row-driven source does not read; make it a pull source "
+            "with form.rows"
+        )
+
 
 class Describing:
     """Turns exchanges into the Bronze columns that both forms share, with no secret in any of them.

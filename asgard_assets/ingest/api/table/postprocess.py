@@ -7,7 +7,7 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from asgard_assets.ingest.api.source.forms import PullForm, column_of
+from asgard_assets.ingest.api.source.forms import PullForm
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.payload import Misfits, Schema, fit, merge, payload_type, settled, shape
 from asgard_assets.ingest.api.table.bronze import SUCCESS, arrow_schema
@@ -89,8 +89,8 @@ def drop_repeated(lake: Lake, source: ApiSource, staging: Staging) -> dict[str, 
     form = source.form
     if not isinstance(form, PullForm) or not form.key:
         return {}
-    keys = ", ".join(f'"{column_of(path)}"' for path in form.key)
-    none_null = " and ".join(f'"{column_of(path)}" is not null' for path in form.key)
+    keys = ", ".join(f'"{name}"' for name in form.key_columns)
+    none_null = " and ".join(f'"{name}" is not null' for name in form.key_columns)
     dropped = {}
     with duckdb.connect(config={"memory_limit": "1GB", "threads": 2}) as connection:
         load_duckdb_extensions(connection, lake)
