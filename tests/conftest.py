@@ -22,7 +22,7 @@ from asgard_assets.settings import ROOT, Settings  # noqa: E402
 from tests.ci.parts import PARTS, SERVERS, part_of  # noqa: E402
 from tests.patience import loop_seconds, patience  # noqa: E402
 
-# Tests with one of these fixtures share it: one worker runs them all, one after the other, beginning at once.
+# What tests with one of these fixtures share takes long to make: they begin at once.
 SHARED = ("demo", "spark")
 DEMO_SECONDS = 1500
 
@@ -40,8 +40,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(f"loop: {loop_seconds():.2f} s")
 
 
-@pytest.hookimpl(wrapper=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]):
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Files stay in one worker, and all that use the demo in the same. (xdist's own groups need an older pytest.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.split("::")[0]
+            return "demo" if "end_to_end/" in path else path
+
+    return Groups(config, log)  # pyright: ignore
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     chosen, others = [], []
     for item in items:
         path = item.path.relative_to(ROOT).as_posix()
@@ -50,7 +61,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if part is not None:
             item.add_marker(pytest.mark.full)
         shared = next((name for name in SHARED if name in getattr(item, "fixturenames", ())), None)
-        item.add_marker(pytest.mark.xdist_group(shared or path.replace("/", ".")))
         limit = item.get_closest_marker("timeout")
         # Whichever test comes first pays for the demo.
         usual = DEMO_SECONDS if shared == "demo" else config.getini("timeout")
@@ -62,7 +72,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # What many share takes longest: it begins first.
     chosen.sort(key=lambda item: not any(name in getattr(item, "fixturenames", ()) for name in SHARED))
     items[:] = chosen
-    return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
