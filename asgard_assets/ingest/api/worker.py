@@ -55,6 +55,7 @@ from asgard_assets.ingest.api.rate.budget import Budget
 from asgard_assets.ingest.api.rate.pacing import Gate, Limiting, Pause
 from asgard_assets.ingest.api.rate.pressure import Pressure
 from asgard_assets.ingest.api.rate.retry import Retrying
+from asgard_assets.ingest.api.source.cursors import earlier
 from asgard_assets.ingest.api.source.forms import PullForm
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.schemes import NoAuth, OAuth2
@@ -264,6 +265,10 @@ class Task:
         }
         self.figures.shape, self.figures.drift = self._content.shape, dict(self._content.drift)
         self.figures.fields = sorted(self._content.fields)
+        if self._content.masked:
+            self.figures.notes.append(
+                f"{self._content.masked} items held the text of a secret; it was replaced by *** (in key columns too)"
+            )
         return self.figures
 
     async def _opened(self) -> Transport:
@@ -333,7 +338,7 @@ class Task:
         began = time.time()
         try:
             request, params = self._renderer.request(
-                request_id, values, row, page, {"value": self._job.cursors.get(day)}
+                request_id, values, row, page, {"value": self._cursor(day)}
             )
         except RenderError as error:
             exchange = Exchange(Request(request_id, self._source.endpoint.method, ""), began)
@@ -363,6 +368,11 @@ class Task:
         self.figures.throttles += trace.throttles
         exchange.seconds = time.monotonic() - clock
         return exchange
+
+    def _cursor(self, day: str) -> Any:
+        how = self._source.incremental
+        kept = self._job.cursors.get(day)
+        return earlier(kept, how.overlap_seconds) if how and how.field else kept
 
     async def _once(self, request: Request) -> Response:
         """The innermost `send`: one try on the wire, counted."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from asgard_assets.errors import SourceError, Terminal
 from asgard_assets.ingest.api.http.charsets import charset_of, decoded
+from asgard_assets.ingest.api.source import exact
 from asgard_assets.ingest.api.source.decoders import Decode
 
 _JSON_LINES = re.compile(r"ndjson|jsonl|json-?lines|json-seq|x-json-stream", re.IGNORECASE)
@@ -91,17 +92,19 @@ def read_json(body: bytes | str) -> Any:
     import orjson
 
     try:
-        return orjson.loads(body)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         return _lenient(body, error)
+    if exact.suspect(body if isinstance(body, bytes) else body.encode()):
+        return exact.loads(body)
+    return value
 
 
 def _lenient(body: bytes | str, found: ValueError) -> Any:
-    import json
 
     text = body if isinstance(body, str) else body.decode("utf-8-sig", "surrogateescape")
     try:
-        value = json.loads(text.lstrip("\ufeff"), parse_constant=str)
+        value = exact.loads(text.lstrip("\ufeff"))
         return _mended(value)
     except (ValueError, RecursionError):
         pass

@@ -9,6 +9,8 @@ from typing import Any
 
 from asgard_assets.ingest.api.http.charsets import charset_of, decoded
 from asgard_assets.ingest.api.http.decoding import Oversized, Undecodable, read_json, unpacked
+from asgard_assets.ingest.api.source import exact
+from asgard_assets.ingest.api.source.exact import Exact
 from asgard_assets.ingest.api.source.forms import PullForm, column_of
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.paths import at
@@ -40,6 +42,7 @@ class Content:
         self.shape: Schema | None = None
         self.drift: Counter[str] = Counter()
         self.fields: set[str] = set()
+        self.masked = 0  # items that held a secret's text
 
     @property
     def _typed(self) -> bool:
@@ -79,12 +82,12 @@ class Content:
 
     def of_item(self, item: Any) -> dict[str, Any]:
         """Columns of a list's item."""
-        import orjson
 
-        text = orjson.dumps(item).decode()
+        text = exact.dumps(item).decode()
         clean = self._redactor.text(text)
         if clean != text:
-            item = orjson.loads(clean)
+            item = read_json(clean)
+            self.masked += 1
         keys = {column: _as(kind, at(item, path)) for path, (column, kind) in self._key.items()}
         if self._deleted is not None:
             found = at(item, self._deleted.field)
@@ -95,9 +98,8 @@ class Content:
         return keys | self._columns(at(item, self._payload.path) if self._payload.path else item)
 
     def _columns(self, value: Any) -> dict[str, Any]:
-        import orjson
 
-        text = None if value is None else orjson.dumps(value).decode()
+        text = None if value is None else exact.dumps(value).decode()
         if not self._typed:
             return {"payload": text}
         if self._schema is None:
@@ -113,7 +115,7 @@ class Content:
         fitted = fit(value, self._schema, misfits)
         for path, kind in misfits.kinds.items():
             self._count(path, kind)
-        rescued = orjson.dumps(misfits.values).decode() if misfits.values else None
+        rescued = exact.dumps(misfits.values).decode() if misfits.values else None
         return {"payload": fitted, "payload_rescued": rescued}
 
     def _count(self, path: str, kind: str) -> None:
@@ -123,17 +125,34 @@ class Content:
 
 
 def _as(kind: str, value: Any) -> Any:
-    """A key's value as its column holds it; None where it does not fit."""
+    """A key's value as its column holds it; None where it does not fit: two keys must not become one."""
     if value is None or isinstance(value, dict | list):
         return None
     if kind == "string":
-        return (
-            value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
-        )
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        return text if text.isascii() or text.encode("utf-8", "replace").decode() == text else None
     if kind == "boolean":
         return value if isinstance(value, bool) else None
+    if isinstance(value, bool):
+        return None
     try:
-        number = float(value) if kind == "double" else int(value)
+        if kind == "double":
+            number = float(str(value))
+            return number if _same(number, value) else None
+        whole = int(value) if not isinstance(value, Exact) else None
     except (ValueError, OverflowError):
         return None
-    return number if kind == "double" or abs(number) < 1 << (31 if kind == "integer" else 63) else None
+    # "0007", " 7" and 1.5 are not written as the number is, and other keys than 7 and 1.
+    if whole is None or (str(whole) != value if isinstance(value, str) else whole != value):
+        return None
+    return (
+        whole
+        if -(1 << (31 if kind == "integer" else 63)) <= whole < 1 << (31 if kind == "integer" else 63)
+        else None
+    )
+
+
+def _same(number: float, value: Any) -> bool:
+    if isinstance(value, str):
+        return repr(number) == value or (value.lstrip("-").isdigit() and str(int(number)) == value)
+    return not isinstance(value, Exact) and number == value

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -20,6 +21,7 @@ from asgard_assets.ingest.api.lists.pagination import (
     following,
 )
 from asgard_assets.ingest.api.lists.signs import Sign, full_page, signs
+from asgard_assets.ingest.api.source.cursors import ahead, later
 from asgard_assets.ingest.api.source.forms import (
     AutoPagination,
     CursorPagination,
@@ -64,7 +66,14 @@ class Walk:
     `path` is where a page's items are; None until it is found. `cursor` is the incremental cursor after the pages read so far; None where none was seen. `notes` are what a reader should know of a walk that ended.
     """
 
-    def __init__(self, form: PullForm, limit: int | None = None, pages: int | None = None):
+    def __init__(
+        self,
+        form: PullForm,
+        limit: int | None = None,
+        pages: int | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ):
+        self._now = now
         self._form, self._limit, self._pages = form, limit, pages
         self.pagination = form.pagination
         self.items = 0
@@ -411,8 +420,16 @@ class Walk:
                 raise MalformedPage(
                     f"the cursor at `{how_kept.body or how_kept.field}` is no text or number: {value!r:.60}"
                 )
-            if value is not None:
-                self.cursor = value if how_kept.body else later(self.cursor, value)
+            if value is None:
+                continue
+            if how_kept.body:
+                self.cursor = value
+            elif ahead(value, self._now(), how_kept.future_tolerance_seconds):
+                self.notes = [
+                    f"{value} is in the future and did not move the cursor (incremental.future_tolerance_seconds)"
+                ] + [note for note in self.notes if "in the future" not in note]
+            else:
+                self.cursor = later(self.cursor, value)
 
 
 def _round(items: int) -> bool:
@@ -424,10 +441,4 @@ def _place(page: Page) -> str:
     return page.url or json.dumps([page.query, page.body], sort_keys=True)
 
 
-def later(one: Any, other: Any) -> Any:
-    """The greater of two cursors; numbers by size, anything else as text (ISO 8601 sorts as time does)."""
-    if one is None or other is None:
-        return other if one is None else one
-    if isinstance(one, int | float) and isinstance(other, int | float):
-        return max(one, other)
-    return max(one, other, key=str)
+__all__ = ["Walk", "later"]

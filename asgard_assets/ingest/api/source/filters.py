@@ -47,7 +47,9 @@ def _moment(value: Any) -> datetime:
 
 
 def _date(form: str) -> Filter:
-    return lambda value: _moment(value).strftime(form)
+    if "%z" in form or "%Z" in form:
+        return lambda value: _moment(value).strftime(form)
+    return lambda value: _moment(value).astimezone(UTC).strftime(form)  # the offset must not be dropped
 
 
 def _parse_date(form: str) -> Filter:
@@ -112,7 +114,7 @@ DESCRIPTIONS = {
     "int": "a whole number",
     "string": "text",
     "sha256": "hash of the text, in hex",
-    "date": "a date or time in strftime form: `date:%Y-%m-%d`",
+    "date": "a date or time in strftime form, in UTC unless that has %z: `date:%Y-%m-%d`",
     "parse_date": "read text of that form as a date: `parse_date:%d.%m.%Y`",
     "default": "this where the column is null: `default:none`",
     "join": "the values of a list as one text: `join:,`",

@@ -219,7 +219,19 @@ class Incremental(Model):
     body: str | None = Field(
         default=None, description="Path in the last page's body, such as `meta.sync_token`."
     )
-    start: str = Field(default="", description="`{cursor.value}` of the very first run.")
+    start: str = Field(
+        default="",
+        description="`{cursor.value}` of the very first run. Left out: `{cursor.value|optional}` leaves its parameter out.",
+    )
+    overlap_seconds: float = Field(
+        default=0,
+        ge=0,
+        description="Ask from so much before the cursor: for rows of the same moment, and those written late. With a "
+        "key, rows that come again in a partition fall together.",
+    )
+    future_tolerance_seconds: float = Field(
+        default=3600, ge=0, description="A moment later than now and this does not move the cursor."
+    )
 
     @model_validator(mode="after")
     def _one_place(self) -> Incremental:

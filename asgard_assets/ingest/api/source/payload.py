@@ -11,15 +11,19 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+from asgard_assets.ingest.api.source.exact import Exact, dumps
 from asgard_assets.lake.types import arrow_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_FINER = re.compile(r"[.,]\d{6}\d*[1-9]")  # than a microsecond
+
 Schema = Any  # str | dict[str, Schema] | list[Schema]
 
 SCALARS = ("bigint", "double", "boolean", "string", "timestamp", "date", "json")
 _NAME = re.compile(r"[^ ,;{}()\n\t=`.]+")  # what Delta takes for a column's name
+_LONG = "long"  # while a schema is inferred: whole numbers that a double would round
 _MOST_FIELDS = 200  # an object with more is a map whose keys are data
 
 
@@ -78,11 +82,15 @@ def shape(value: Any) -> Schema | None:
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, int):
-        return "bigint" if -(2**63) <= value < 2**63 else "json"
+        if not -(2**63) <= value < 2**63:
+            return "json"
+        return "bigint" if -(2**53) <= value <= 2**53 else _LONG
     if isinstance(value, float):
         return "double"
     if isinstance(value, Mapping):
         return {name: shape(inner) for name, inner in value.items()}
+    if isinstance(value, Exact):
+        return "json"
     if isinstance(value, list):
         merged = None
         for inner in value:
@@ -101,7 +109,10 @@ def merge(one: Schema | None, other: Schema | None) -> Schema | None:
         return [merge(one[0], other[0])]
     if one == other:
         return one
-    return "double" if {str(one), str(other)} == {"bigint", "double"} else "json"
+    both = {str(one), str(other)}
+    if both == {"bigint", _LONG}:
+        return _LONG
+    return "double" if both == {"bigint", "double"} else "json"
 
 
 def settled(schema: Schema | None) -> Schema:
@@ -114,7 +125,7 @@ def settled(schema: Schema | None) -> Schema:
         return {name: settled(inner) for name, inner in schema.items()}
     if isinstance(schema, list):
         return [settled(schema[0])]
-    return "json" if schema is None else schema
+    return "json" if schema is None else "bigint" if schema == _LONG else schema
 
 
 # Fitting values to a schema --------------------------------------------------------------------------------
@@ -161,9 +172,7 @@ def _inside(at: str, name: str) -> str:
 def _scalar(value: Any, kind: str) -> Any:
     """The value as a column holds it; None where it does not fit."""
     if kind == "json":
-        import orjson
-
-        return orjson.dumps(value).decode()
+        return dumps(value).decode()
     if kind == "string":
         return value if isinstance(value, str) else None
     if kind == "boolean":
@@ -173,7 +182,7 @@ def _scalar(value: Any, kind: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if kind == "double":
-        return float(value)
+        return float(value) if abs(value) < 2**53 or float(value) == value else None
     return int(value) if value == int(value) and -(2**63) <= value < 2**63 else None
 
 
@@ -183,6 +192,8 @@ def _time(value: Any, kind: str) -> datetime | date | None:
     try:
         if kind == "date":
             return date.fromisoformat(value)
+        if _FINER.search(value):
+            return None
         moment = datetime.fromisoformat(value)
     except ValueError:
         return None

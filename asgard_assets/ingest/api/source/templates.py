@@ -51,7 +51,7 @@ class Template:
     def absent(self, values: Values) -> bool:
         """Whether the whole is to be left out: an optional placeholder has no value."""
         for part in self.parts:
-            if part.__class__ is Slot and part.optional and values[part.root].get(part.name) is None:  # type: ignore[union-attr]
+            if part.__class__ is Slot and part.optional and _missing(part, values):  # type: ignore[union-attr]
                 return True
         return False
 
@@ -66,6 +66,11 @@ class Template:
         """Fill the placeholders; `quote` is applied to the values only. Raises RenderError on a null."""
         texts = [p if p.__class__ is str else quote(_text(value_of(p, values))) for p in self.parts]  # type: ignore[arg-type]
         return "".join(texts)  # type: ignore[arg-type]
+
+
+def _missing(slot: Slot, values: Values) -> bool:
+    value = values[slot.root].get(slot.name)
+    return value is None or (slot.root == "cursor" and value == "")  # the first run has none
 
 
 @lru_cache(maxsize=1024)

@@ -7,6 +7,7 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
+from asgard_assets.ingest.api.http.decoding import read_json
 from asgard_assets.ingest.api.source.forms import PullForm
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.payload import Misfits, Schema, fit, merge, payload_type, settled, shape
@@ -45,7 +46,6 @@ def type_payloads(lake: Lake, source: ApiSource, staging: Staging, told: Schema 
 
     Where no payload came, nothing is told: the table gets no such column before a run that can tell its type.
     """
-    import orjson
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -54,7 +54,7 @@ def type_payloads(lake: Lake, source: ApiSource, staging: Staging, told: Schema 
         with pq.ParquetFile(uri.removeprefix("s3://"), filesystem=lake.filesystem) as file:
             texts = file.read(columns=["payload"])["payload"].to_pylist()
         for text in (text for text in texts if text is not None):
-            told = merge(told, shape(orjson.loads(text)))
+            told = merge(told, shape(read_json(text)))
     schema = settled(told)
     fields = arrow_schema(source, schema)
     if told is None:
@@ -68,7 +68,7 @@ def type_payloads(lake: Lake, source: ApiSource, staging: Staging, told: Schema 
             if told is not None:
                 # Told from these very values, so that all of them fit.
                 texts = table["payload"].to_pylist()
-                values = [None if t is None else fit(orjson.loads(t), schema, Misfits()) for t in texts]
+                values = [None if t is None else fit(read_json(t), schema, Misfits()) for t in texts]
                 payload = pa.array(values, payload_type(schema))
                 table = table.set_column(table.schema.get_field_index("payload"), "payload", payload)
             pq.write_table(

@@ -1,0 +1,67 @@
+"""JSON numbers as they were sent, also those that neither 64 bits nor a double hold."""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal
+from typing import Any
+
+_MARKS = bytes(0x30 if chr(code) in "0123456789." else 0x20 for code in range(256))
+_SUSPECT = b"0" * 16  # as many digits, or more, may be a number that a double rounds
+_LONG = re.compile(rb"(?<![\d.])(?:\d{19,}|(?=[\d.]{17})\d+\.\d+)|\d[eE][+-]?\d{3}")
+
+
+class Exact:
+    """A number in the digits that it was sent with."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str):
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+    __repr__ = __str__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Exact) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+def suspect(body: bytes) -> bool:
+    """Whether the body may hold a number that orjson would round. One pass in C over nearly every body."""
+    return _SUSPECT in body.translate(_MARKS) and _LONG.search(body) is not None
+
+
+def loads(body: bytes | str) -> Any:
+    """Like json.loads; numbers that would be rounded are `Exact`."""
+    return json.loads(body, parse_int=_whole, parse_float=_decimal, parse_constant=str)
+
+
+def dumps(value: Any) -> bytes:
+    """The JSON text; numbers that are `Exact` in their own digits."""
+    import orjson
+
+    return orjson.dumps(value, default=_fragment)
+
+
+def _fragment(value: Any) -> Any:
+    import orjson
+
+    if isinstance(value, Exact):
+        return orjson.Fragment(value.text)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _whole(text: str) -> int | Exact:
+    number = int(text) if len(text) < 21 else 1 << 64
+    return number if -(2**63) <= number < 2**63 else Exact(text)
+
+
+def _decimal(text: str) -> float | Exact:
+    number = float(text)
+    return number if number - number == 0 and Decimal(repr(number)) == Decimal(text) else Exact(text)
