@@ -14,7 +14,7 @@ from rich.console import Console
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake
-from asgard_assets.lake.reader import quoted
+from asgard_assets.lake.reader import literally, quoted
 from asgard_assets.windows import parse_days
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _frame(rows: Path | None) -> Iterator[str | None]:
                 )
             except duckdb.Error as error:
                 raise ConfigError(f"--rows {rows}: {error}") from error
-        yield target
+        yield literally(target)
 
 
 @contextmanager

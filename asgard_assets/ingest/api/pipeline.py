@@ -39,6 +39,7 @@ from asgard_assets.ingest.api.table.progress import FOLDER, Progress, Watch, wat
 from asgard_assets.ingest.api.worker import load_middleware, sender
 from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.lake.numbers import plan_id
+from asgard_assets.lake.reader import literally
 from asgard_assets.quality.audit import audit
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ def _plan(
     else:
         target = f"{staging.path}/{_ROWS}/frame"
         rows.write.parquet(target.replace("s3://", "s3a://", 1))
-        plan = plan_rows(lake, source, staging, mode, f"{target}/*.parquet", limit, tasks, earlier)
+        plan = plan_rows(lake, source, staging, mode, f"{literally(target)}/*.parquet", limit, tasks, earlier)
     refuse_cut(source, plan.modes, limit)
     return plan
 

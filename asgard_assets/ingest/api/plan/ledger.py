@@ -162,7 +162,7 @@ def _select_rows(
     rows = source.rows
     assert rows is not None
     if rows_from is not None:
-        query = f"select * from read_parquet({quoted(literally(rows_from))}, hive_partitioning = false)"
+        query = f"select * from read_parquet({quoted(rows_from)}, hive_partitioning = false)"
         names = {row[0] for row in connection.execute(f"describe {query}").fetchall()}
         if DS in names:
             query += f" where {DS} = $ds"
