@@ -46,7 +46,7 @@ image: setup  ## The Spark image without Docker, as an OCI archive (asgard-spark
 	@$(BIN)/python -m deployments.images.build --output asgard-spark.oci.tar asgard
 
 docs: setup  ## dbt's docs site over the lake, .asgard/docs/dbt/index.html
-	@$(BIN)/python -m asgard_assets.components.dbt.manifest --docs dbt_project
+	@$(BIN)/python -m asgard_assets.components.dbt --docs dbt_project
 
 check: setup  ## ruff, types, layers, the number of this landing (.ci/rotation)
 	@$(BIN)/ruff check .

@@ -51,4 +51,4 @@ if [ ! -e "$stamp" ]; then
 fi
 .venv/bin/python -m asgard_assets.spark.jars
 .venv/bin/python -m deployments.local.airbyte.install
-.venv/bin/python -m asgard_assets.components.dbt.manifest dbt_project
+.venv/bin/python -m asgard_assets.components.dbt dbt_project

@@ -118,7 +118,7 @@ def test_docker_copies_what_the_other_builder_packs() -> None:
         for name in CODE:
             assert re.search(rf"^COPY {re.escape(name)} /opt/asgard/", stage, re.MULTILINE), (target, name)
             assert f"!{name}" in ignored, name
-        assert "asgard_assets.components.dbt.manifest /opt/asgard/dbt_project" in stage
+        assert "asgard_assets.components.dbt /opt/asgard/dbt_project" in stage
     spark = text.split("AS spark\n")[1].split("\nFROM ")[0]
     assert "COPY --from=build /opt/cache /opt/cache" in spark, "jars and the log store"
     assert {"duckdb-extension-delta", "duckdb-extension-httpfs", "dbt-duckdb"} <= set(

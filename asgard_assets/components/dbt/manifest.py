@@ -1,6 +1,6 @@
 """The dbt manifest from which assets are made: parsed at build time, checked by content at load.
 
-`python -m asgard_assets.components.dbt.manifest dbt_project` prepares it (`make setup`, an image build). At
+`python -m asgard_assets.components.dbt dbt_project` prepares it (`make setup`, an image build). At
 load the project's files are hashed, which takes milliseconds. Where they changed since, dbt parses them again
 in development, so that a new `.sql` shows at the next reload; in production the load fails and says what to
 run. Imports neither Dagster nor dbt.
@@ -79,7 +79,7 @@ def prepare(
     if not (Settings().env != "production" if parse is None else parse):
         raise ConfigError(
             f"{project}: target/manifest.json is missing or older than the project; run "
-            f"`python -m asgard_assets.components.dbt.manifest {shlex.join(_argv(project, profile, target, command))}` "
+            f"`python -m asgard_assets.components.dbt {shlex.join(_argv(project, profile, target, command))}` "
             "when the image is built",
             file=str(project),
         )
@@ -250,7 +250,7 @@ def _argv(project: Path, profile: str | None, target: str | None, command: Seque
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prepare projects' manifests, or write their docs site. The options are the component's."""
-    parser = argparse.ArgumentParser(prog="asgard_assets.components.dbt.manifest", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m asgard_assets.components.dbt", description=main.__doc__)
     parser.add_argument("projects", nargs="*", type=Path, default=[Path("dbt_project")], metavar="project")
     parser.add_argument("--docs", action="store_true", help="write dbt's docs site instead")
     parser.add_argument("--profile", help="the profile's name, where the project does not say it")
@@ -265,8 +265,3 @@ def main(argv: Sequence[str] | None = None) -> None:
             log.info("docs: %s", docs(project, Settings().home.absolute() / "docs" / "dbt"))
         else:
             prepare(project, asked.profile, asked.target, True, asked.profiles_dir, tuple(asked.command))
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()

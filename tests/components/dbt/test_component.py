@@ -131,7 +131,7 @@ def test_a_folder_without_a_project_is_named(tmp_path):
 def test_in_production_a_changed_project_does_not_load_and_says_what_to_run(tmp_path, monkeypatch):
     project = copy_project(tmp_path / "project")
     monkeypatch.setenv("ASGARD_ENV", "production")
-    with pytest.raises(ConfigError, match="run `python -m asgard_assets.components.dbt.manifest .*project`"):
+    with pytest.raises(ConfigError, match="run `python -m asgard_assets.components.dbt .*project`"):
         definitions(project)
 
 
@@ -182,7 +182,7 @@ def test_a_manifest_is_made_for_the_target_and_by_the_command_that_the_component
     with pytest.raises(ConfigError) as told:
         component.build_defs(dg.ComponentTree.for_test().load_context)
     said = shlex.split(str(told.value).split("`")[1])
-    dbt_manifest.main(said[said.index("asgard_assets.components.dbt.manifest") + 1 :])
+    dbt_manifest.main(said[said.index("asgard_assets.components.dbt") + 1 :])
     assert len(component.build_defs(dg.ComponentTree.for_test().load_context).assets or []) == 1
 
 
