@@ -57,7 +57,7 @@ PAGES = ("README.md", "docs/", "examples/", *DEMO)
 PARTS = (
     Part("kills-of-stages", 0, 6, ("test_kill.py::*[[]bronze]", "test_kill.py::*[[]silver]"), ("asgard_assets/lake/", *DEMO)),
     Part("kills-of-loads", 0, 6, ("test_exactly_once.py", "test_canaries.py", "test_once.py", "test_walk_state.py"), (*API, *FILES)),
-    Part("dbt", 0, 5, ("test_drop_in.py", "test_delta.py::test_eight_*", "test_gold.py"), DBT),
+    Part("dbt", 0, 5, ("test_drop_in.py", "test_delta.py::test_eight_*", "dbt/test_gold.py"), DBT),
     Part("page-on-files", 0, 5, ("test_ci_materialize.py", "test_pages.py::test_the_page_on_files*", "test_docs.py::test_the_notebook*"), (*PAGES, *FILES)),
     Part("sensors", 0, 7, ("end_to_end/test_automation.py",), ("asgard_assets/components/", *DEMO)),
     Part("kills-of-tables", 1, 6, ("test_kill.py",), ("asgard_assets/lake/", "asgard_assets/ml/", *DEMO)),
@@ -73,7 +73,7 @@ PARTS = (
         "test_blocking.py", "test_bad_input.py", "test_model_truth.py::test_a_feature_of_later_knowledge*",
         "test_demo.py::test_an_interrupted*",
     ), ("asgard_assets/quality/", "asgard_assets/lake/", "asgard_assets/ml/", *DEMO)),
-    Part("cluster-chart", 0, 4, ("cluster/test_chart.py::*", "cluster/test_pipes.py::*"), PODS, cluster=True),
+    Part("cluster-chart", 0, 5, ("cluster/test_chart.py::*", "cluster/test_gold.py::*", "cluster/test_pipes.py::*"), PODS, cluster=True),
     Part("cluster-ends", 0, 8, (
         "cluster/test_stories.py::*killed_host*", "cluster/test_stories.py::*deleted*", "cluster/test_stories.py::*evicted*",
         "cluster/test_stories.py::*memory*", "cluster/test_stories.py::*cancelled*",

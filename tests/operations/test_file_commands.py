@@ -103,7 +103,7 @@ def test_backfill_takes_the_days_from_a_date_on(project: Project, started):
     assert [asked[1] for asked in started] == [[NEXT, LAST]]
     with pytest.raises(ConfigError, match="no day of the calendar"):
         project.asgard("backfill", "orders", "2031-01-01")
-    with pytest.raises(ConfigError, match="no day and no range"):
+    with pytest.raises(ConfigError, match="invalid date"):
         project.asgard("backfill", "orders", DAY, "--until", "tomorrow")
 
 

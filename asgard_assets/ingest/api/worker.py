@@ -55,7 +55,6 @@ from asgard_assets.ingest.api.rate.budget import Budget
 from asgard_assets.ingest.api.rate.pacing import Gate, Limiting, Pause
 from asgard_assets.ingest.api.rate.pressure import Pressure
 from asgard_assets.ingest.api.rate.retry import Retrying
-from asgard_assets.ingest.api.source.cursors import earlier
 from asgard_assets.ingest.api.source.forms import PullForm
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.schemes import NoAuth, OAuth2
@@ -73,6 +72,7 @@ from asgard_assets.ingest.api.table.conditional import KEPT, conditional, kept_r
 from asgard_assets.ingest.api.table.exchange import Describing, Exchange, outcome_of
 from asgard_assets.ingest.api.table.figures import Figures
 from asgard_assets.ingest.api.table.progress import ProgressFile
+from asgard_assets.ingest.api.values.cursors import earlier
 from asgard_assets.ingest.api.walking import Walking
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import Any
 
 from asgard_assets.errors import SourceError, Terminal
 from asgard_assets.ingest.api.http.charsets import charset_of, decoded
-from asgard_assets.ingest.api.source import exact
 from asgard_assets.ingest.api.source.decoders import Decode
+from asgard_assets.ingest.api.values import exact
 
 _JSON_LINES = re.compile(r"ndjson|jsonl|json-?lines|json-seq|x-json-stream", re.IGNORECASE)
 _SPREADSHEET = re.compile(r"\b(csv|comma-separated|tab-separated)", re.IGNORECASE)

@@ -9,13 +9,13 @@ from typing import Any
 
 from asgard_assets.ingest.api.http.charsets import charset_of, decoded
 from asgard_assets.ingest.api.http.decoding import Oversized, Undecodable, read_json, unpacked
-from asgard_assets.ingest.api.source import exact
-from asgard_assets.ingest.api.source.exact import Exact
 from asgard_assets.ingest.api.source.forms import PullForm, column_of
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.paths import at
 from asgard_assets.ingest.api.source.payload import Misfits, Schema, fit, merge, shape
 from asgard_assets.ingest.api.source.secrets import Redactor
+from asgard_assets.ingest.api.values import exact
+from asgard_assets.ingest.api.values.exact import Exact
 
 _MOST_PATHS = 100
 

@@ -21,7 +21,6 @@ from asgard_assets.ingest.api.lists.pagination import (
     following,
 )
 from asgard_assets.ingest.api.lists.signs import Sign, full_page, signs
-from asgard_assets.ingest.api.source.cursors import ahead, later
 from asgard_assets.ingest.api.source.forms import (
     AutoPagination,
     CursorPagination,
@@ -32,6 +31,7 @@ from asgard_assets.ingest.api.source.forms import (
     PullForm,
 )
 from asgard_assets.ingest.api.source.paths import at, has, whole
+from asgard_assets.ingest.api.values.cursors import ahead, later
 
 _PAST_THE_END = frozenset({404, 416})
 _NO_SUCH_PAGE = frozenset({400, 404, 410, 416, 422})

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from asgard_assets.ingest.api.source.exact import Exact, dumps
+from asgard_assets.ingest.api.values.exact import Exact, dumps
 from asgard_assets.lake.types import arrow_type
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ import pytest
 
 from asgard_assets.ingest.api.http.decoding import read_json
 from asgard_assets.ingest.api.lists.content import Content
-from asgard_assets.ingest.api.source.cursors import earlier, later
-from asgard_assets.ingest.api.source.exact import dumps
 from asgard_assets.ingest.api.source.payload import Misfits, fit, merge, settled, shape
 from asgard_assets.ingest.api.source.secrets import Redactor
+from asgard_assets.ingest.api.values.cursors import earlier, later
+from asgard_assets.ingest.api.values.exact import dumps
 from tests.fakes.lists import walked
 from tests.ingest.api.sources import TICKETS, source
 

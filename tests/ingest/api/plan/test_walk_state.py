@@ -88,7 +88,7 @@ def walk(
             limit=how.get("limit"),
         )  # fmt: skip
         content = Content(config, Redactor(), None)
-        await Walking(job, figures, files, content, Redactor(), send, add).day(DAY, "{}", {})
+        await Walking(job, figures, files, content, Redactor(), send, add).walk(DAY, "{}", {})
         await files.flush()
 
     if "dies" in how:
