@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from asgard_assets.errors import SourceError, Terminal, Transient
 
 if TYPE_CHECKING:
-    from asgard_assets.ingest.api.http.verdict import Verdict
+    from asgard_assets.ingest.api.source.answers import Means
 
 
 @dataclass(slots=True)
@@ -45,6 +45,15 @@ class Request:
         """The same request with another address, body or headers (`dataclasses.replace`, at half the cost)."""
         kept = self.body if body is None else body
         return Request(self.id, self.method, url or self.url, headers or self.headers, kept, self.trace)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an answer means. `message` is what to say where it is no success; `wait_seconds` what a rule asks for."""
+
+    means: Means
+    message: str = ""
+    wait_seconds: float | None = None
 
 
 @dataclass(slots=True)

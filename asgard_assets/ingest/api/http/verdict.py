@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from asgard_assets.ingest.api.http.charsets import charset_of, decoded
 from asgard_assets.ingest.api.http.decoding import Oversized, Undecodable, read_json
-from asgard_assets.ingest.api.http.messages import Response
-from asgard_assets.ingest.api.source.answers import USUAL, Means, Rule, Wanted
+from asgard_assets.ingest.api.http.messages import Response, Verdict
+from asgard_assets.ingest.api.source.answers import USUAL, Rule, Wanted
 from asgard_assets.ingest.api.source.paths import at, has
 
 Decoder = Callable[[Mapping[str, str], bytes], Any]
@@ -21,15 +20,6 @@ _PAIRS = {b"{": b"}", b"[": b"]"}
 _LONGEST_MESSAGE = 500
 _MARKUP = re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE)
 _ERROR = re.compile(rb'"errors"\s*:|"(ok|success)"\s*:\s*false')
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """`message` is what to say where it is no success; `wait_seconds` what a rule asks for."""
-
-    means: Means
-    message: str = ""
-    wait_seconds: float | None = None
 
 
 SUCCESS = Verdict("success")

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from asgard_assets.ingest.api.http.messages import Request, Response
-from asgard_assets.ingest.api.http.verdict import Verdict
+from asgard_assets.ingest.api.http.messages import Request, Response, Verdict
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.secrets import MASK, SENSITIVE_HEADERS, Redactor
 from asgard_assets.ingest.api.table.bronze import PERMANENT, RETRYABLE, SUCCESS
