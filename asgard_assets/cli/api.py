@@ -18,6 +18,8 @@ from asgard_assets.lake.reader import literally, quoted
 from asgard_assets.windows import parse_days
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
     from asgard_assets.ingest.api.http.messages import Request
     from asgard_assets.ingest.api.preview import DryRun, Preview
     from asgard_assets.ingest.api.source.models import ApiSource, Mode
@@ -68,22 +70,9 @@ def ingest(
             _show_dry_run(plan(Lake.from_settings(), source, days, mode, frame, limit))
             return
         from asgard_assets.ingest.api.pipeline import run_pipeline
-        from asgard_assets.spark.session import open_session
 
-        spark = open_session()
-        try:
-            with _progress() as tell:
-                summary = run_pipeline(
-                    spark,
-                    source,
-                    spark.read.parquet(frame) if frame else None,
-                    days=days,
-                    mode=mode,
-                    limit=limit,
-                    on_progress=tell,
-                )
-        finally:
-            spark.stop()
+        with _session() as spark, _progress() as tell:
+            summary = run_pipeline(spark, source, frame, days=days, mode=mode, limit=limit, on_progress=tell)
     if as_json:
         typer.echo(json.dumps(summary.told(), indent=1, default=str))
     else:
@@ -149,6 +138,24 @@ def _frame(rows: Path | None) -> Iterator[str | None]:
             except duckdb.Error as error:
                 raise ConfigError(f"--rows {rows}: {error}") from error
         yield literally(target)
+
+
+@contextmanager
+def _session() -> Iterator[Callable[[], SparkSession]]:
+    """What opens a Spark session; one that was opened is stopped at the end."""
+    opened: list[SparkSession] = []
+
+    def session() -> SparkSession:
+        from asgard_assets.spark.session import open_session
+
+        opened.append(open_session())
+        return opened[-1]
+
+    try:
+        yield session
+    finally:
+        for spark in opened:
+            spark.stop()
 
 
 @contextmanager
@@ -250,6 +257,7 @@ def _show_summary(source: ApiSource, summary: Summary) -> None:
         f"{summary.retries:,} retries, {summary.throttles:,} throttles, {summary.bytes:,} bytes"
         + ("" if summary.version is None else f"; table version {summary.version}")
     )
+    console.print(f"ran in {summary.ran_in}: {summary.why}")
     if summary.pagination:
         console.print(f"pagination: {summary.pagination}")
     for note in summary.notes:

@@ -42,7 +42,7 @@ class ApiRunConfig(dg.Config):
 
 
 class ApiIngest(dg.Component):
-    """Requests sent from Spark's workers, answers published day by day; a range of days is one Spark job."""
+    """Answers of an API, published day by day; a range of days is one job, of this process or of Spark's workers."""
 
     def __init__(self, model: ApiIngestModel):
         self.model = model
@@ -90,17 +90,12 @@ def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
     )
     def ingest(context: dg.AssetExecutionContext, config: ApiRunConfig) -> Iterator[Any]:
         from asgard_assets.ingest.api.pipeline import stage_source
+        from asgard_assets.ingest.api.plan.run import Run
 
-        lake = context.resources.lake.lake
+        lake, spark = context.resources.lake.lake, context.resources.spark
         with clear_failures():
-            staged = stage_source(
-                context.resources.spark.session,
-                lake,
-                source,
-                days_of(context),
-                mode=_mode(config.mode),
-                run_id=context.run.run_id,
-            )
+            run = Run(lake, source, tuple(days_of(context)), _mode(config.mode), run_id=context.run.run_id)
+            staged = stage_source(lambda: spark.session, run)
             yield from publish(
                 context,
                 lake,

@@ -26,7 +26,8 @@ def metadata(summary: Summary) -> dict[str, Any]:
         "requests_per_second": round(summary.requests_per_second, 1),
         "max_in_flight": summary.max_in_flight,
         "carried_rows": sum(summary.carried.values()),
-        "spark_tasks": len(summary.workers),
+        "ran_in": f"{summary.ran_in}: {summary.why}",
+        "spark_tasks": 0 if summary.ran_in == "process" else len(summary.workers),
     }
     if summary.pagination:
         shown["pagination"] = summary.pagination

@@ -17,6 +17,7 @@ class ListsApi(RestApi):
         self.calls: list[str] = []
         self.cookies: list[str] = []
         self.seen: list[dict[str, str]] = []
+        self.refused: frozenset[int] = frozenset()  # customers
 
     def application(self) -> web.Application:
         app = web.Application()
@@ -71,6 +72,8 @@ class ListsApi(RestApi):
         planned = self.status.get(customer, [])
         if page == 2 and planned:
             return web.Response(status=planned.pop(0))
+        if customer in self.refused:
+            return web.Response(status=403)
         if customer == 4:
             return web.Response(status=404)
         rows = [{"id": n, "total": n * customer} for n in range(1, 26)]

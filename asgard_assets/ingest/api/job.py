@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from asgard_assets.ingest.api.access.service import Address
+from asgard_assets.ingest.api.access.service import Address, LocalService
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.payload import Schema
 from asgard_assets.lake import Lake
@@ -24,10 +24,9 @@ class Job:
     staging_path: str
     schema: pa.Schema
     base_url: str
-    service: Address | None
+    service: Address | LocalService | None
     epochs: Mapping[str, int]
     run_id: str
-    tasks: int
     payload: Schema | None = None  # the typed payload's schema, where it is known
     cursors: Mapping[str, Any] = field(default_factory=dict)  # by day, where an incremental walk begins
     limit: int | None = None  # of a list's items, by day

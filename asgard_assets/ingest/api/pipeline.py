@@ -1,49 +1,52 @@
-"""The engine from end to end: plan, send from Spark's workers, stage; and publish, where no Dagster does."""
+"""The engine from end to end: plan, send, stage; and publish, where no Dagster does."""
 
 from __future__ import annotations
 
 import logging
 import shutil
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from asgard_assets.errors import ConfigError, LakeError
-from asgard_assets.ingest.api.access.auth import Fixed, Issuer, references
+from asgard_assets.ingest.api.access.auth import Fixed, Issuer
 from asgard_assets.ingest.api.access.oauth import issuer
 from asgard_assets.ingest.api.access.service import JobService
+from asgard_assets.ingest.api.execution import Execution
 from asgard_assets.ingest.api.http.messages import Refused, Unreachable
 from asgard_assets.ingest.api.http.recording import begin, recorded_base_url
 from asgard_assets.ingest.api.http.tls import WireSecrets, wire_secrets
 from asgard_assets.ingest.api.job import Job
 from asgard_assets.ingest.api.plan.calendar import refuse_days, today, usual_days
-from asgard_assets.ingest.api.plan.checkpoint import close_plan, open_plan
+from asgard_assets.ingest.api.plan.checkpoint import CursorPlan, close_plan, open_plan
 from asgard_assets.ingest.api.plan.ledger import RequestPlan, modes, plan_rows, refuse_cut
 from asgard_assets.ingest.api.plan.requests import PLAN_COLUMNS, PlanFiles
 from asgard_assets.ingest.api.plan.resume import EarlierRun, announce, earlier_runs
+from asgard_assets.ingest.api.plan.run import Run
 from asgard_assets.ingest.api.plan.walk_state import set_aside_broken, take_over
 from asgard_assets.ingest.api.rate.budget import Budget
 from asgard_assets.ingest.api.source.config import load, located
 from asgard_assets.ingest.api.source.models import ApiSource, Mode
-from asgard_assets.ingest.api.source.secrets import expand, variable, withheld
+from asgard_assets.ingest.api.source.payload import Schema
+from asgard_assets.ingest.api.source.secrets import expand
 from asgard_assets.ingest.api.source.wire import Tls
 from asgard_assets.ingest.api.table.bronze import RETRYABLE, SUCCESS, arrow_schema, table_spec
 from asgard_assets.ingest.api.table.conditional import KEPT, keep
 from asgard_assets.ingest.api.table.figures import Figures, Summary, slowest
 from asgard_assets.ingest.api.table.postprocess import drop_repeated, known_schema, removed, type_payloads
 from asgard_assets.ingest.api.table.progress import FOLDER, Progress, Watch, watching
-from asgard_assets.ingest.api.worker import load_middleware, sender
+from asgard_assets.ingest.api.worker import load_middleware
 from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.lake.numbers import plan_id
 from asgard_assets.lake.reader import literally
 from asgard_assets.quality.audit import audit
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame
+
+    from asgard_assets.ingest.api.execution import Spark
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +63,9 @@ class Staged:
 
 
 def run_pipeline(
-    spark: SparkSession,
+    spark: Spark,
     config: str | Path | ApiSource,
-    source_df: DataFrame | None = None,
+    source_df: DataFrame | str | None = None,
     *,
     days: Sequence[str] | None = None,
     mode: Mode = "auto",
@@ -73,28 +76,21 @@ def run_pipeline(
     """Run one source for `days` (default: today, and the days that events may be late) and publish those that
     pass their checks.
 
-    `config` is the path of a YAML or JSON file, or a source. `limit` sends no more requests a day (of a pull
-    source: takes no more items); `on_progress` is told about once a second how far the job is. `source_df` is for a source that names no rows of its own: key columns, and `ds` where days differ. Raises
-    ConfigError for a wrong configuration, SourceError for an API or a table that cannot be read.
+    `spark` is an open session, which then sends, or what opens one: it is called only where the job is too large
+    for this process. `config` is the path of a YAML or JSON file, or a source. `limit` sends no more requests a
+    day (of a pull source: takes no more items); `on_progress` is told about once a second how far the job is.
+    `source_df` is for a source that names no rows of its own: key columns, and `ds` where days differ, as a frame
+    or as Parquet files (a glob). Raises ConfigError for a wrong configuration, SourceError for an API or a table
+    that cannot be read.
     """
     if not isinstance(config, ApiSource):
         with located(config):
-            source = load(config)
-            return run_pipeline(
-                spark,
-                source,
-                source_df,
-                days=days,
-                mode=mode,
-                lake=lake,
-                limit=limit,
-                on_progress=on_progress,
-            )
+            source, more = load(config), {"days": days, "mode": mode, "lake": lake, "limit": limit}
+            return run_pipeline(spark, source, source_df, on_progress=on_progress, **more)
     lake = lake or Lake.from_settings()
     days = days or usual_days(config, today())
-    staged = stage_source(
-        spark, lake, config, days, mode, rows=source_df, limit=limit, on_progress=on_progress
-    )
+    run = Run(lake, config, tuple(days), mode, limit)
+    staged = stage_source(spark, run, source_df, on_progress)
     bad = audit(lake, staged.staging, table_spec(config)).bad_days
     good = [day for day in staged.staging.days if day not in bad]
     plans = {app: number for app, number in staged.plans.items() if app.rsplit("/", 1)[-1] in good}
@@ -105,66 +101,102 @@ def run_pipeline(
 
 
 def stage_source(
-    spark: SparkSession,
-    lake: Lake,
-    source: ApiSource,
-    days: Sequence[str],
-    mode: Mode = "auto",
-    run_id: str | None = None,
-    rows: DataFrame | None = None,
-    limit: int | None = None,
+    spark: Spark,
+    run: Run,
+    rows: DataFrame | str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Staged:
-    """Send what `mode` asks for, for all `days` in one Spark job, and stage the results.
+    """Send what the run asks for, all its days in one job, and stage the results.
 
     Raises Unreachable or Refused where the API gave no usable answer to anything; then nothing is left
     behind. Row failures are rows.
     """
-    if not source.transport.replay:
-        refuse_days(source, days, today())
-    issuing, wire, source, base_url = connected(source)
+    begun = _begin(run, rows)
+    execution = Execution(spark, begun.run.source, run.process_requests)
+    try:
+        plan, walk = _prepare(begun, rows, execution)
+    except BaseException:
+        run.lake.discard(begun.staging)
+        raise
+    # From here on, what workers have written is kept whatever happens: the next run takes it over.
+    figures = _send(begun, plan, walk, execution, on_progress)
+    return _settle(begun, plan, walk, figures, execution)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A run with its source as workers find it, what goes with that, and the place of its results."""
+
+    run: Run
+    issuing: Issuer
+    wire: WireSecrets
+    base_url: str
+    payload: Schema | None
+    staging: Staging
+
+
+def _begin(run: Run, rows: DataFrame | str | None) -> _Begun:
+    """Everything that can be refused before anything is sent or read."""
+    if not run.source.transport.replay:
+        refuse_days(run.source, run.days, today())
+    issuing, wire, source, base_url = connected(run.source)
     for path in source.middleware:
         load_middleware(path, source)
     _check_rows(source, rows)
-    run_id = run_id or uuid.uuid4().hex
-    payload = known_schema(lake, source)
+    payload = known_schema(run.lake, source)
     if source.transport.record:
         begin(Path(source.transport.record), source.name, base_url)
-    staging = lake.stage(
-        source.sink.stage,
-        source.sink.name,
-        arrow_schema(source, payload),
-        days,
-        properties=source.sink.properties,
-    )
-    walk = None
-    try:
-        earlier = earlier_runs(lake, source, staging, run_id, mode)
-        tasks = source.execution.tasks or spark.sparkContext.defaultParallelism
-        plan = _plan(lake, source, staging, mode, rows, limit, tasks, earlier)
-        if source.incremental:
-            walk = open_plan(lake, source, staging.days[0])
-        if source.rows is None and limit is None:
-            for day in staging.days:
-                begins = walk.cursor if walk else None
-                take_over(lake, source, staging, earlier, day, plan.epochs[day], begins)
-        announce(lake, source, staging, plan.epochs, run_id)
-    except BaseException:
-        lake.discard(staging)
-        raise
-    # From here on, what workers have written is kept whatever happens: the next run takes it over.
-    planned = plan.requests if source.one_request_a_row else None
+    sink, schema = source.sink, arrow_schema(source, payload)
+    staging = run.lake.stage(sink.stage, sink.name, schema, run.days, properties=sink.properties)
+    run = replace(run, source=source, days=staging.days)
+    return _Begun(run, issuing, wire, base_url, payload, staging)
+
+
+def _prepare(
+    begun: _Begun, rows: DataFrame | str | None, execution: Execution
+) -> tuple[RequestPlan, CursorPlan | None]:
+    """What will be sent, what earlier runs have of it already, and where an incremental walk begins."""
+    run, staging, walk = begun.run, begun.staging, None
+    earlier = earlier_runs(run, staging)
+    plan = _plan(run, staging, rows, execution, earlier)
+    if run.source.incremental:
+        walk = open_plan(run.lake, run.source, staging.days[0])
+    if run.source.rows is None and run.limit is None:
+        for day in staging.days:
+            begins = walk.cursor if walk else None
+            take_over(run.lake, run.source, staging, earlier, day, plan.epochs[day], begins)
+    announce(run, staging, plan.epochs)
+    return plan, walk
+
+
+def _send(
+    begun: _Begun,
+    plan: RequestPlan,
+    walk: CursorPlan | None,
+    execution: Execution,
+    on_progress: Callable[[Progress], None] | None,
+) -> Figures:
+    run, staging = begun.run, begun.staging
+    job = Job(
+        run.source, run.lake, staging.path, staging.schema, begun.base_url, None, plan.epochs, run.run_id,
+        payload=begun.payload, cursors={walk.ds: walk.cursor} if walk else {}, limit=run.limit,
+        progress=on_progress is not None,
+    )  # fmt: skip
+    limits = run.source.limits
+    budget = Budget(limits.requests_per_second, limits.pause_share)
+    planned = plan.requests if run.source.one_request_a_row else None
     with (
-        _service(spark, source, issuing, wire) as address,
-        watching(Watch(lake, staging.path, planned), on_progress),
+        JobService(begun.issuing, budget, begun.wire) as service,
+        watching(Watch(run.lake, staging.path, planned), on_progress),
     ):
-        job = Job(
-            source, lake, staging.path, staging.schema, base_url, address, plan.epochs, run_id, plan.tasks,
-            payload=payload, cursors={walk.ds: walk.cursor} if walk else {}, limit=limit,
-            progress=on_progress is not None,
-        )  # fmt: skip
-        with _environment(spark, source):
-            figures = _send(spark, job)
+        return execution.run(job, service, plan.tasks)
+
+
+def _settle(
+    begun: _Begun, plan: RequestPlan, walk: CursorPlan | None, figures: Figures, execution: Execution
+) -> Staged:
+    """What was sent, proven complete and made ready to be published."""
+    lake, source, staging = begun.run.lake, begun.run.source, begun.staging
     try:
         _raise_useless(source, figures)
     except (Refused, Unreachable):
@@ -175,10 +207,10 @@ def stage_source(
     _drop_strays(lake, staging, plan, figures)
     if source.rows is None:
         set_aside_broken(lake, staging, {day for day, by in figures.outcomes.items() if RETRYABLE in by})
-    figures.drift |= removed(payload, figures)
-    summary = _summary(source, plan, figures)
+    figures.drift |= removed(begun.payload, figures)
+    summary = replace(_summary(source, plan, figures), ran_in=execution.ran_in, why=execution.why)
     _prove_complete(lake, source, staging, plan, summary)
-    if payload is None and source.sink.payload and source.sink.payload.type == "struct":
+    if begun.payload is None and source.sink.payload and source.sink.payload.type == "struct":
         staging = type_payloads(lake, source, staging, figures.shape)
     summary = _without(summary, drop_repeated(lake, source, staging))
     if walk is None:
@@ -223,17 +255,7 @@ def connected(source: ApiSource) -> tuple[Issuer, WireSecrets, ApiSource, str]:
     return issuer(source), wire_secrets(source), source, _base_url(source)
 
 
-def _service(spark: SparkSession, source: ApiSource, issuing: Issuer, wire: WireSecrets) -> JobService:
-    """The driver's service for this job's workers, which then need no secret of their own."""
-    conf = spark.sparkContext.getConf()
-    host = conf.get("spark.driver.host", "127.0.0.1")
-    assert host is not None
-    limits = source.limits
-    budget = Budget(limits.requests_per_second, limits.pause_share)
-    return JobService(issuing, budget, wire, host, conf.get("spark.driver.bindAddress", host) or host)
-
-
-def _check_rows(source: ApiSource, rows: DataFrame | None) -> None:
+def _check_rows(source: ApiSource, rows: DataFrame | str | None) -> None:
     """Rows come from one place: the source's own table or query, or a frame."""
     if source.rows is None:
         if rows is not None:
@@ -247,74 +269,37 @@ def _check_rows(source: ApiSource, rows: DataFrame | None) -> None:
 
 
 def _plan(
-    lake: Lake,
-    source: ApiSource,
+    run: Run,
     staging: Staging,
-    mode: Mode,
-    rows: DataFrame | None,
-    limit: int | None,
-    tasks: int,
+    rows: DataFrame | str | None,
+    execution: Execution,
     earlier: Sequence[EarlierRun],
 ) -> RequestPlan:
-    if source.rows is None:
-        return _plan_walks(lake, source, staging, mode, limit, tasks)
-    if rows is None:
-        plan = plan_rows(lake, source, staging, mode, None, limit, tasks, earlier)
-    else:
+    if run.source.rows is None:
+        return _plan_walks(run, staging)
+    if rows is not None and not isinstance(rows, str):
         target = f"{staging.path}/{_ROWS}/frame"
         rows.write.parquet(target.replace("s3://", "s3a://", 1))
-        plan = plan_rows(lake, source, staging, mode, f"{literally(target)}/*.parquet", limit, tasks, earlier)
-    refuse_cut(source, plan.modes, limit)
+        rows = f"{literally(target)}/*.parquet"
+    plan = plan_rows(run, staging, rows, execution.tasks, earlier)
+    refuse_cut(run, plan.modes)
     return plan
 
 
-def _plan_walks(
-    lake: Lake, source: ApiSource, staging: Staging, mode: Mode, limit: int | None, tasks: int
-) -> RequestPlan:
-    """One walk a day."""
+def _plan_walks(run: Run, staging: Staging) -> RequestPlan:
+    """One walk a day, each in a file of its own: which task it will be in is not known yet."""
     import pyarrow as pa
 
-    chosen, epochs = modes(lake, source, staging.days, "refresh" if mode == "auto" else mode)
-    refuse_cut(source, chosen, limit)
-    with PlanFiles(lake, staging, tasks) as files:
-        for day in staging.days:
-            files.add(
-                [
-                    pa.record_batch(
-                        [[day], [""], ["{}"], ["{}"], pa.nulls(1, pa.string())], names=list(PLAN_COLUMNS)
-                    )
-                ]
-            )
+    days = staging.days
+    chosen, epochs = modes(run)
+    refuse_cut(run, chosen)
+    with PlanFiles(run.lake, staging, lambda _: len(days)) as files:
+        files.batch_rows(len(days))
+        for day in days:
+            row = [[day], [""], ["{}"], ["{}"], pa.nulls(1, pa.string())]
+            files.add([pa.record_batch(row, names=list(PLAN_COLUMNS))])
         count = files.tasks
-    return RequestPlan(dict.fromkeys(staging.days, 1), dict.fromkeys(staging.days, 0), chosen, epochs, count)
-
-
-@contextmanager
-def _environment(spark: SparkSession, source: ApiSource) -> Iterator[None]:
-    """What the job's workers see of the driver's environment: nothing that could be a secret.
-
-    Where they run on its machine they inherit all of it, other sources' secrets included.
-    """
-    context = spark.sparkContext
-    names = {name for name in map(variable, references(source)) if name}
-    if (context.master or "").startswith("local"):
-        jvm: Any = context._jvm  # what workers inherit is its environment, not this process's
-        names |= {str(name) for name in jvm.java.lang.System.getenv().keySet()}
-    before = context.environment
-    context.environment = before | withheld(names, source.execution.environment)
-    try:
-        yield
-    finally:
-        context.environment = before
-
-
-def _send(spark: SparkSession, job: Job) -> Figures:
-    """The Spark job. No shuffle stands above the network call, so that none can make it run twice."""
-    if not job.tasks:
-        return Figures()
-    frame = spark.range(0, job.tasks, 1, job.tasks)
-    handed = frame.mapInArrow(sender(job), "figures string").collect()
-    return Figures.total(row[0] for row in handed)
+    return RequestPlan(dict.fromkeys(days, 1), dict.fromkeys(days, 0), chosen, epochs, count)
 
 
 def _raise_useless(source: ApiSource, figures: Figures) -> None:

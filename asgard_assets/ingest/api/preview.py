@@ -20,6 +20,7 @@ from asgard_assets.ingest.api.plan.calendar import refuse_days, today
 from asgard_assets.ingest.api.plan.ledger import RequestPlan, modes, plan_rows, refuse_cut
 from asgard_assets.ingest.api.plan.rendering import Renderer, partition_values
 from asgard_assets.ingest.api.plan.requests import PLAN, PLAN_COLUMNS
+from asgard_assets.ingest.api.plan.run import Run
 from asgard_assets.ingest.api.rate.budget import Budget
 from asgard_assets.ingest.api.source.forms import PullForm
 from asgard_assets.ingest.api.source.models import ApiSource, Mode
@@ -66,8 +67,9 @@ def dry_run(
     """
     refuse_days(source, days, today())
     _, _, source, base_url = connected(source)
-    with _planned(lake, source, days, mode, rows, limit) as (plan, staging):
-        refuse_cut(source, plan.modes, limit)
+    run = Run(lake, source, tuple(days), mode, limit)
+    with _planned(run, rows) as (plan, staging):
+        refuse_cut(run, plan.modes)
         requests: list[Request | str] = []
         for day, request_id, _, row, _ in _first(staging, source, plan, 3):
             import orjson
@@ -95,14 +97,14 @@ def preview(lake: Lake, source: ApiSource, day: str, rows: str | None = None, co
     issuing, wire, source, base_url = connected(source)
     # A huge body would become a file beside the table.
     source = source.model_copy(update={"sink": source.sink.model_copy(update={"offload_bytes": None})})
-    with _planned(lake, source, [day], "refresh", rows, count) as (plan, staging):
+    with _planned(Run(lake, source, (day,), "refresh", count), rows) as (plan, staging):
         chosen = _first(staging, source, plan, count)
         keep = _Keep()
         limits = source.limits
         start = source.incremental.start if source.incremental else None
-        with JobService(issuing, Budget(limits.requests_per_second, limits.pause_share), wire) as address:
+        with JobService(issuing, Budget(limits.requests_per_second, limits.pause_share), wire) as service:
             job = Job(
-                source, lake, staging.path, staging.schema, base_url, address, {day: 1}, "preview", 1,
+                source, lake, staging.path, staging.schema, base_url, service.local(), {day: 1}, "preview",
                 known_schema(lake, source), {day: start}, pages=count,
             )  # fmt: skip
             figures = asyncio.run(_run(job, chosen, keep))
@@ -139,16 +141,14 @@ async def _run(job: Job, chosen: list[tuple[Any, ...]], keep: _Keep) -> Figures:
 
 
 @contextmanager
-def _planned(
-    lake: Lake, source: ApiSource, days: Sequence[str], mode: Mode, rows: str | None, limit: int | None
-) -> Iterator[tuple[RequestPlan, Staging]]:
+def _planned(run: Run, rows: str | None) -> Iterator[tuple[RequestPlan, Staging]]:
     """The plan, with its files in a folder that goes away again."""
-    sink = source.sink
+    lake, source, days, sink = run.lake, run.source, run.days, run.source.sink
     with tempfile.TemporaryDirectory(prefix="asgard-preview-") as folder:
         schema = arrow_schema(source, known_schema(lake, source))
-        staging = Staging(sink.table, sink.stage, sink.name, folder, schema, tuple(days), {})
+        staging = Staging(sink.table, sink.stage, sink.name, folder, schema, days, {})
         if source.rows is None:
-            chosen, epochs = modes(lake, source, days, "refresh" if mode == "auto" else mode)
+            chosen, epochs = modes(run)
             yield RequestPlan(dict.fromkeys(days, 1), dict.fromkeys(days, 0), chosen, epochs), staging
             return
         if rows is None and not (source.rows.table or source.rows.query):
@@ -156,7 +156,7 @@ def _planned(
                 f"{source.name}: the source names no rows of its own; give them with --rows FILE",
                 field="form.rows",
             )
-        yield plan_rows(lake, source, staging, mode, rows, limit), staging
+        yield plan_rows(run, staging, rows), staging
 
 
 def _first(staging: Staging, source: ApiSource, plan: RequestPlan, count: int) -> list[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""One Spark task: an asyncio loop in a side thread, a fixed pool of workers, results straight into files.
+"""One task, of Spark or in this process: an asyncio loop in a side thread, a fixed pool of workers, results straight into files.
 
 Rows come from Spark one Arrow batch ahead; memory does not grow with their number. Only figures go back.
 """
@@ -9,12 +9,13 @@ import asyncio
 import contextlib
 import gc
 import importlib
+import itertools
 import json
 import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple
 from functools import partial
 from itertools import islice
@@ -26,7 +27,7 @@ from asgard_assets.ingest.api.access.auth import Authenticator, Fixed
 from asgard_assets.ingest.api.access.breaker import REFUSED_STATUSES, Breaker
 from asgard_assets.ingest.api.access.cookies import fresh_jar, keep_cookies
 from asgard_assets.ingest.api.access.redirects import BadRedirect, Redirecting
-from asgard_assets.ingest.api.access.service import ServiceClient
+from asgard_assets.ingest.api.access.service import Address, ServiceClient
 from asgard_assets.ingest.api.http import bodies
 from asgard_assets.ingest.api.http.client import transport
 from asgard_assets.ingest.api.http.decoding import decode
@@ -81,25 +82,41 @@ if TYPE_CHECKING:
 
 _COLLECT_AFTER = (50_000, 50, 100)  # objects, and collections of the younger generation
 _HOSTS = 100  # of which figures are told
+_STOP_SECONDS = 5  # in which what is being sent ends, after an interrupt
 _KEPT_BYTES = 200  # of the row that a 304 leaves
 
 
-def sender(job: Job) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function for `mapInArrow`: a task's number in, one row of figures (JSON) out."""
+def sender(
+    job: Job, dealt: Sequence[Sequence[int]]
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The function for `mapInArrow`: a task's number in, one row of figures (JSON) out. `dealt`: the files of the
+    plan that each task sends.
+    """
 
     def send(numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
         from pyspark import TaskContext
 
         context = TaskContext.get()
-        for number in (number for batch in numbers for number in batch.column(0).to_pylist()):
-            figures, rows = Figures(), requests_of(job.lake, job.staging_path, number)
-            if context and context.attemptNumber() and job.source.one_request_a_row:
-                figures, rows = skip_written(job, number, rows)
-            figures = run_task(job, rows, f"{number:05d}-{uuid.uuid4().hex[:8]}", figures)
+        again = bool(context and context.attemptNumber())
+        for task in (number for batch in numbers for number in batch.column(0).to_pylist()):
+            figures = run_files(job, dealt[task], f"{task:05d}", again)
             yield pa.record_batch([pa.array([figures.to_json()])], names=["figures"])
 
     return send
+
+
+def run_files(
+    job: Job, files: Sequence[int], label: str, again: bool = False, usable: bool = False
+) -> Figures:
+    """Send the requests of some of the plan's files; `again` where an earlier try of the same task may have sent
+    some of them. `label` begins the names of the files that are written. `usable`: the API is known to answer.
+    """
+    figures = Figures(usable=usable)
+    rows = itertools.chain.from_iterable(requests_of(job.lake, job.staging_path, n) for n in files)
+    if again and job.source.one_request_a_row:
+        figures, rows = skip_written(job, int(label), rows)
+    return run_task(job, rows, f"{label}-{uuid.uuid4().hex[:8]}", figures)
 
 
 def skip_written(
@@ -126,25 +143,48 @@ def skip_written(
 
 
 def run_task(job: Job, batches: Iterator[pa.RecordBatch], label: str, before: Figures) -> Figures:
-    """Send every row of `batches`; returns when all have an outcome in a file. Starts and ends its own loop."""
+    """Send every row of `batches`; returns when all have an outcome in a file. Starts and ends its own loop.
+
+    An interrupt of the calling thread ends the sending before it goes on.
+    """
     done: list[Figures] = []
     failed: list[BaseException] = []
+    stop: list[Callable[[], object]] = []
 
-    def loop() -> None:
+    async def send() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        stop.append(lambda: loop.call_soon_threadsafe(task.cancel))
+        done.append(await Task(job, label, figures=before).run(batches))
+
+    def run() -> None:
         try:
             import uvloop
 
             with seldom_collected():
-                done.append(uvloop.run(Task(job, label, figures=before).run(batches)))
+                uvloop.run(send())
         except BaseException as error:  # noqa: BLE001  raised again below, in the thread that Spark watches
             failed.append(error)
 
-    thread = threading.Thread(target=loop, name=f"api-{job.source.name}", daemon=True)
+    thread = threading.Thread(target=run, name=f"api-{job.source.name}", daemon=True)
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except BaseException:
+        for end in stop:
+            end()
+        thread.join(_STOP_SECONDS)
+        raise
     if failed:
-        raise failed[0]
+        raise _alone(failed[0])
     return done[0]
+
+
+def _alone(error: BaseException) -> BaseException:
+    """The one error that a group of tasks ended with; who called knows nothing of groups."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 @contextlib.contextmanager
@@ -179,7 +219,7 @@ class Task:
         self._renderer = Renderer(source, job.base_url)
         self._redactor = Redactor()
         self._describing = Describing(source, self._redactor)
-        self._service = ServiceClient(job.service) if job.service else None
+        self._service = ServiceClient(job.service) if isinstance(job.service, Address) else job.service
         self._days: dict[str, dict[str, str]] = {}
         self._files = files or ResultFiles(source, job.lake, job.staging_path, job.schema, label)
         self._kept = ResultFiles(
@@ -191,6 +231,7 @@ class Task:
         self._in_flight = 0
         self.figures = figures or Figures()
         self.figures.workers.append(os.getpid())
+        self._breaker.armed = not self.figures.usable
         self._walking = Walking(
             job, self.figures, self._files, self._content, self._redactor, self._exchange, self._add
         )

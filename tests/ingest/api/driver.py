@@ -1,7 +1,8 @@
 """A driver of its own, for tests that kill or stop one: `python -m tests.ingest.api.driver '<JSON>'`.
 
 Sends `rows` requests to `url`, publishes, and prints the summary as its last line. `stop`: stops itself
-(SIGSTOP) between the last check and the commit. `source`: a whole source in place of those requests. `retries`: how often Spark tries a task again.
+(SIGSTOP) between the last check and the commit. `source`: a whole source in place of those requests. `retries`: how often
+Spark tries a task again. `alone`: there is no Spark.
 """
 
 from __future__ import annotations
@@ -102,18 +103,21 @@ def main(told: dict[str, Any]) -> None:
             commit(*args, **more)
 
         DeltaTable.create_write_transaction = stopping
-    conf = session_conf() | {"spark.master": f"local[2,{told.get('retries', 0) + 1}]"}
-    spark = SparkSession.builder.config(map={**conf}).getOrCreate()
     if "source" in told:
         config = ApiSource.model_validate(told["source"])
     else:
         config = items(told["url"], told["rows"], **told.get("changes", {}))
-    summary = run_pipeline(spark, config, days=[DAY], lake=Lake(told["lake"]), mode=told.get("mode", "auto"))
+    conf = session_conf() | {"spark.master": f"local[2,{told.get('retries', 0) + 1}]"}
+    spark = None if told.get("alone") else SparkSession.builder.config(map={**conf}).getOrCreate()
+    # Where nothing opens a session, the process sends by itself or fails.
+    run_in: Any = spark or SparkSession.getActiveSession
+    summary = run_pipeline(run_in, config, days=[DAY], lake=Lake(told["lake"]), mode=told.get("mode", "auto"))
     shown = {"rows": summary.rows, "requests": summary.requests, "carried": summary.carried.get(DAY, 0)}
     sys.stdout.write(
         f"\n{json.dumps(shown | {'succeeded': summary.succeeded, 'version': summary.version})}\n"
     )
-    spark.stop()
+    if spark:
+        spark.stop()
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def rows_of(lake, kind: str, answer: bytes | Callable[[bytes, str], bytes], coun
         )
         schema = arrow_schema(config)
         staging = lake.stage("bronze", config.name, schema, [DAY])
-        job = Job(config, lake, staging.path, schema, origin, None, {DAY: 1}, "run", 1)
+        job = Job(config, lake, staging.path, schema, origin, None, {DAY: 1}, "run")
         plan = [
             (DAY, f"id-{n}", json.dumps({"user_id": n}), json.dumps({"user_id": n}), None)
             for n in range(count)

@@ -49,6 +49,7 @@ def test_the_command_publishes_a_day_tells_its_figures_and_refuses_to_shorten_it
         figures = json.loads(done.stdout)
         assert figures["requests"] == sum(api.requests.values()) == 40
         assert TOKEN not in done.stdout + done.stderr
+        assert (figures["ran_in"], figures["why"]) == ("process", "40 requests, no more than 20,000")
 
         counts = lake.connect().execute("select outcome, count(*) from bronze.usage group by 1").fetchall()
         assert dict(counts) == {"success": 39, "permanent": 1}

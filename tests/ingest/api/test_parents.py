@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from asgard_assets.ingest.api.pipeline import run_pipeline
+from asgard_assets.ingest.api.http.messages import Refused
+from asgard_assets.ingest.api.pipeline import run_pipeline, stage_source
+from asgard_assets.ingest.api.plan.run import Run
 from asgard_assets.ingest.api.preview import preview
 from asgard_assets.ingest.api.source.models import ApiSource
+from asgard_assets.ingest.api.worker import run_files
 from asgard_assets.lake import Lake
 from tests.fakes.lists_api import ListsApi
 from tests.fakes.rest_api import serving
@@ -100,3 +103,89 @@ def test_a_resume_walks_only_the_parents_that_failed(spark, tmp_path, api):
             "select count(*), count(distinct (customer, id)) from bronze.orders"
         ).fetchone()
     assert told == (75, 75)
+
+
+def no_spark():
+    pytest.fail("a Spark session was opened")
+
+
+def in_turn(count):
+    """Outcomes of so many parents: three pages with 25 items each, but customer 4 has none."""
+    return {"success": 25 * (count - 1), "permanent": 1}
+
+
+def test_lists_of_a_few_parents_need_no_spark(tmp_path, api):
+    lake = Lake(str(tmp_path / "lake"))
+    put_users(lake, 300, DAY)  # more than there are files of the plan
+    summary = run_pipeline(no_spark, orders(api.url), days=[DAY], lake=lake)
+    assert (summary.ran_in, summary.why) == ("process", "898 requests, no more than 20,000")
+    assert summary.outcomes == {DAY: in_turn(300)}
+    assert len(api.calls) == 898
+
+
+def test_lists_of_many_parents_stay_in_the_process_where_the_source_says_so(tmp_path, api):
+    lake = Lake(str(tmp_path / "lake"))
+    put_users(lake, 20, DAY)
+    run = Run(lake, orders(api.url, execution={"run_in": "process"}), (DAY,), process_requests=1)
+    assert stage_source(no_spark, run).summary.outcomes == {DAY: in_turn(20)}
+
+
+@pytest.mark.slow
+def test_lists_that_have_not_begun_go_to_spark_when_the_job_has_grown(spark, tmp_path, api):
+    lake = Lake(str(tmp_path / "lake"))
+    put_users(lake, 300, DAY)
+    staged = stage_source(lambda: spark, Run(lake, orders(api.url), (DAY,), process_requests=300))
+    # 300 parents are a hundred files of three; three rounds of files are sent before it shows.
+    assert staged.summary.ran_in == "process, then spark"
+    assert staged.summary.outcomes == {DAY: in_turn(300)}
+    assert staged.summary.requests == len(api.calls) == 898
+    sent = int(staged.summary.why.partition(" ")[0])
+    assert 300 < sent < 600, staged.summary.why
+
+
+@pytest.mark.slow
+def test_more_parents_than_requests_that_a_process_sends_are_for_spark(spark, tmp_path, api):
+    lake = Lake(str(tmp_path / "lake"))
+    put_users(lake, 21, DAY)
+    staged = stage_source(lambda: spark, Run(lake, orders(api.url), (DAY,), process_requests=20))
+    assert (staged.summary.ran_in, staged.summary.why) == ("spark", "21 walks, more than 20")
+    assert staged.summary.outcomes == {DAY: in_turn(21)}
+
+
+def test_parents_that_refuse_do_not_end_a_job_in_which_others_answered(tmp_path, api):
+    lake = Lake(str(tmp_path / "lake"))
+    put_users(lake, 60, DAY)
+    api.refused = frozenset(range(20, 60))
+    summary = run_pipeline(no_spark, orders(api.url, execution={"breaker": 5}), days=[DAY], lake=lake)
+    assert summary.outcomes == {DAY: {"success": 25 * 19, "permanent": 41}}
+
+
+def test_refused_credentials_end_a_job_of_lists_at_once(tmp_path, api):
+    lake = Lake(str(tmp_path / "lake"))
+    put_users(lake, 60, DAY)
+    api.refused = frozenset(range(1, 61))
+    source = orders(api.url, execution={"breaker": 5}, limits={"max_in_flight": 1})
+    with pytest.raises(Refused, match="403"):
+        run_pipeline(no_spark, source, days=[DAY], lake=lake)
+    assert len(api.calls) == 5
+
+
+def test_a_task_that_is_tried_again_walks_all_its_parents_again(tmp_path, api):
+    lake = Lake(str(tmp_path / "lake"))
+    put_users(lake, 4, DAY)
+    first = []
+
+    def again(job, files, label, **_):
+        first.append(run_files(job, files, label).files)  # a try whose end the driver never hears of
+        return run_files(job, files, label, True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("asgard_assets.ingest.api.execution.run_files", again)
+        summary = run_pipeline(no_spark, orders(api.url), days=[DAY], lake=lake)
+    assert first[0]
+    assert summary.outcomes == {DAY: in_turn(4)}
+    with lake.connect() as connection:
+        told = connection.execute(
+            "select count(*), count(distinct (customer, id)) from bronze.orders"
+        ).fetchone()
+    assert told == (76, 76), "75 items, and the failure"

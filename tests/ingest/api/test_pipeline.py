@@ -17,6 +17,7 @@ from deltalake import DeltaTable
 from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.ingest.api.http.bodies import get
 from asgard_assets.ingest.api.pipeline import run_pipeline, stage_source
+from asgard_assets.ingest.api.plan.run import Run
 from asgard_assets.ingest.api.table.bronze import VOLATILE
 from asgard_assets.lake import Lake
 from tests.fakes.rest_api import TOKEN, RestApi, serving
@@ -191,7 +192,7 @@ def test_a_frame_can_stand_in_for_a_table_but_not_beside_one(spark, lake, api):
 def test_what_a_killed_run_had_got_is_not_sent_again(spark, lake, api):
     put_users(lake, 10)
     api.status = {3: [404], 4: [503, 503]}
-    stage_source(spark, lake, source(USAGE), [DAY])  # staged, and never published
+    stage_source(spark, Run(lake, source(USAGE), (DAY,)))  # staged, and never published
     assert lake.version("bronze", "usage") == -1, "nothing that a reader sees"
     api.forget()
     api.status = {}
@@ -231,16 +232,16 @@ def test_two_processes_agree_on_what_is_the_same_source(lake):
 def test_a_refresh_and_another_configuration_take_nothing_over(spark, lake, api):
     put_users(lake, 10)
     for _ in range(2):
-        stage_source(spark, lake, source(USAGE), [DAY])
+        stage_source(spark, Run(lake, source(USAGE), (DAY,)))
     assert sum(api.requests.values()) == 10
     bare = source(USAGE, sink=USAGE["sink"] | {"body": "none"})
-    assert stage_source(spark, lake, bare, [DAY]).summary.requests == 10
+    assert stage_source(spark, Run(lake, bare, (DAY,))).summary.requests == 10
     old = source(USAGE, execution={"resume_hours": 0})
-    assert stage_source(spark, lake, old, [DAY]).summary.requests == 10
-    assert stage_source(spark, lake, source(USAGE), [DAY], "refresh").summary.requests == 10
-    mine = stage_source(spark, lake, source(USAGE), [DAY], "refresh", run_id="r")
+    assert stage_source(spark, Run(lake, old, (DAY,))).summary.requests == 10
+    assert stage_source(spark, Run(lake, source(USAGE), (DAY,), "refresh")).summary.requests == 10
+    mine = stage_source(spark, Run(lake, source(USAGE), (DAY,), "refresh", run_id="r"))
     assert mine.summary.requests == 10
-    again = stage_source(spark, lake, source(USAGE), [DAY], "refresh", run_id="r")
+    again = stage_source(spark, Run(lake, source(USAGE), (DAY,), "refresh", run_id="r"))
     assert again.summary.requests == 0, "a step that is tried again is the same run"
 
 

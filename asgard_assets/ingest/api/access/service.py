@@ -48,31 +48,33 @@ class Address:
 
 
 class JobService:
-    """Runs in a thread of the driver while the context is open. `host` is where workers find the driver."""
+    """Runs in a thread of the driver while the context is open. Raises Refused or Unreachable on entering."""
 
-    def __init__(
-        self,
-        issuer: Issuer,
-        budget: Budget,
-        wire: WireSecrets | None = None,
-        host: str = "127.0.0.1",
-        bind: str = "127.0.0.1",
-    ):
+    def __init__(self, issuer: Issuer, budget: Budget, wire: WireSecrets | None = None):
         self._issuer, self._budget, self._wire = issuer, budget, wire or WireSecrets()
-        self._host, self._bind = host, bind
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="api-service", daemon=True)
         self._bearer = Secret(secrets.token_urlsafe(32))
         self._expected = f"Bearer {self._bearer.value}".encode()
         self._runner: web.AppRunner | None = None
 
-    def __enter__(self) -> Address:
+    def __enter__(self) -> Self:
         self._thread.start()
         try:
-            return self.call(self._start())
+            # Whether the credentials are any good is known before a Spark job starts.
+            self.call(self._issuer.credentials())
         except BaseException:
             self._stop()
             raise
+        return self
+
+    def address(self, host: str = "127.0.0.1", bind: str = "127.0.0.1") -> Address:
+        """Listen, and say where; `host` is where workers find the driver."""
+        return self.call(self._listen(host, bind))
+
+    def local(self) -> LocalService:
+        """The same for a task in this process: nothing listens, and no secret leaves it."""
+        return LocalService(self._loop, self._issuer, self._budget, self._wire)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -101,12 +103,10 @@ class JobService:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
-    async def _start(self) -> Address:
+    async def _listen(self, host: str, bind: str) -> Address:
         from aiohttp import web
 
-        # Whether the credentials are any good is known before a Spark job starts.
-        await self._issuer.credentials()
-        certificate, key = _certificate(self._host)
+        certificate, key = _certificate(host)
         app = web.Application()
         app.router.add_post("/credentials", self._credentials)
         app.router.add_post("/wire", self._wire_secrets)
@@ -114,10 +114,10 @@ class JobService:
         # A worker that goes away while it waits for its turn must not be given one.
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._bind, 0, ssl_context=_server_context(certificate, key))
+        site = web.TCPSite(self._runner, bind, 0, ssl_context=_server_context(certificate, key))
         await site.start()
         port = self._runner.addresses[0][1]
-        name = f"[{self._host}]" if ":" in self._host else self._host
+        name = f"[{host}]" if ":" in host else host
         return Address(f"https://{name}:{port}", certificate.decode(), self._bearer)
 
     def _known(self, request: web.Request) -> bool:
@@ -150,6 +150,40 @@ class JobService:
         asked = json.loads(await request.read())
         lease = await self._budget.lease(asked["want"], Observed(**asked["seen"]) if asked["seen"] else None)
         return web.json_response(lease.__dict__)
+
+
+@dataclass(frozen=True, repr=False)
+class LocalService:
+    """What `ServiceClient` is to a worker, for a task in the driver's own process. The service keeps its loop, so
+    that tasks that come later, here or in Spark, have the same tokens and the same budget.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    issuer: Issuer
+    budget: Budget
+    secrets: WireSecrets
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing is open."""
+
+    async def credentials(self, rejected: int | None = None) -> Credentials:
+        try:
+            async with asyncio.timeout(_ISSUE_SECONDS):
+                return await self._call(self.issuer.credentials(rejected))
+        except (Refused, Unreachable) as error:
+            raise TransportError(error.message) from error
+
+    async def wire(self) -> WireSecrets:
+        return self.secrets
+
+    async def lease(self, want: int, seen: Observed | None) -> Lease:
+        return await self._call(self.budget.lease(want, seen))
+
+    async def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
 
 
 class ServiceClient:

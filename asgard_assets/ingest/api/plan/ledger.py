@@ -7,7 +7,7 @@ and the row's values, so the plan knows every id without rendering anything.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,9 @@ from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.ingest.api.plan.rendering import fingerprint
 from asgard_assets.ingest.api.plan.requests import PLAN_COLUMNS, PlanFiles
 from asgard_assets.ingest.api.plan.resume import EarlierRun, usable_files
+from asgard_assets.ingest.api.plan.run import Run
 from asgard_assets.ingest.api.source.forms import Rows
-from asgard_assets.ingest.api.source.models import ApiSource, Mode
+from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.table.bronze import RETRYABLE
 from asgard_assets.ingest.api.table.conditional import add_validators
 from asgard_assets.lake import DS, Lake, Staging
@@ -53,14 +54,15 @@ class RequestPlan:
         return sum(self.send.values())
 
 
-def modes(
-    lake: Lake, source: ApiSource, days: Sequence[str], mode: Mode
-) -> tuple[dict[str, str], dict[str, int]]:
+def modes(run: Run) -> tuple[dict[str, str], dict[str, int]]:
     """Each day's mode and epoch.
 
     A day never published is sent whole. A published day is resumed where it has retryable outcomes, and
     refreshed (a new epoch) where it is complete; `mode` overrides this.
     """
+    lake, source, days, mode = run.lake, run.source, run.days, run.mode
+    if source.rows is None and mode == "auto":
+        mode = "refresh"  # a list is walked whole
     table = f'"{source.sink.stage}"."{source.sink.name}"'
     chosen, epochs = {}, {}
     found: dict[str, tuple[int, int]] = {}
@@ -85,34 +87,33 @@ def modes(
     return chosen, epochs
 
 
-def refuse_cut(source: ApiSource, chosen: Mapping[str, str], limit: int | None) -> None:
+def refuse_cut(run: Run, chosen: Mapping[str, str]) -> None:
     """Raises ConfigError where a limit would cut what is published already."""
     whole = [day for day, mode in chosen.items() if mode == "refresh"]
-    if limit is not None and whole:
+    if run.limit is not None and whole:
         raise ConfigError(
-            f"{source.name}: {', '.join(whole[:5])} is published; a limit would replace it by a part. "
+            f"{run.source.name}: {', '.join(whole[:5])} is published; a limit would replace it by a part. "
             "Leave the limit out, resume, or look at a few answers with `asgard preview`"
         )
 
 
 def plan_rows(
-    lake: Lake,
-    source: ApiSource,
+    run: Run,
     staging: Staging,
-    mode: Mode,
     rows_from: str | None = None,
-    limit: int | None = None,
-    tasks: int = 1,
+    tasks: Callable[[int], int] = lambda _: 1,
     earlier: Sequence[EarlierRun] = (),
 ) -> RequestPlan:
     """Write the plan's Parquet files into the staging folder, and carry over what need not be sent.
 
-    `limit`: no more requests a day. `rows_from`: Parquet files (a glob) that stand in for the source's own rows,
-    with or without `ds`. `earlier`: killed runs whose successes count. At most `tasks` tasks get requests.
+    `rows_from`: Parquet files (a glob) that stand in for the source's own rows,
+    with or without `ds`. `earlier`: killed runs whose successes count. `tasks`: into how many files so many
+    requests are dealt out.
     Raises SourceError where a table that is read does not exist, ConfigError where the query is wrong.
     """
+    lake, source = run.lake, run.source
     assert source.rows is not None
-    chosen, epochs = modes(lake, source, staging.days, mode)
+    chosen, epochs = modes(run)
     common = fingerprint(source)
     send, carried = {}, {}
     with lake.connect() as connection, PlanFiles(_keeper(lake, staging), staging, tasks) as files:
@@ -134,10 +135,10 @@ def plan_rows(
                 carried[day] += _carry(connection, staging, day, listed, staging.schema.names, "left")
             if chosen[day] == "refresh" and source.conditional and source.one_request_a_row:
                 add_validators(connection, lake, source, staging, day)
-            if limit is not None:
+            if run.limit is not None:
                 connection.execute(
                     "delete from todo where request_id not in "
-                    f"(select request_id from todo order by length(row_key), row_key limit {limit:d})"
+                    f"(select request_id from todo order by length(row_key), row_key limit {run.limit:d})"
                 )
             send[day] = _one(connection, "select count(*) from todo")
             query = f"select {', '.join(PLAN_COLUMNS)} from todo order by length(row_key), row_key"

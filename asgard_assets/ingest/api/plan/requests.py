@@ -1,4 +1,4 @@
-"""The plan's files: for each Spark task the requests that it is to send, fixed before any is sent.
+"""The plan's files: for each task the requests that it is to send, fixed before any is sent.
 
 A task reads its own file, so that nothing passes through the JVM and a task that is tried again has the same
 requests as before.
@@ -6,7 +6,7 @@ requests as before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -22,12 +22,16 @@ BATCH_ROWS = 2_000
 
 
 class PlanFiles:
-    """Deals batches of requests out to `tasks` files, one after the other; a task has all days in order."""
+    """Deals batches of requests out to files, each to the one with the fewest; a file has all days in order.
 
-    def __init__(self, lake: Lake, staging: Staging, tasks: int):
-        self._lake, self._folder, self._most = lake, f"{staging.path}/{PLAN}", tasks
+    `tasks` says how many files there may be for so many requests. It is asked for each day again.
+    """
+
+    def __init__(self, lake: Lake, staging: Staging, tasks: Callable[[int], int]):
+        self._lake, self._folder, self._tasks = lake, f"{staging.path}/{PLAN}", tasks
         self._writers: list[pq.ParquetWriter] = []
-        self._next = 0
+        self._rows: list[int] = []
+        self._most, self._planned = 1, 0
 
     @property
     def tasks(self) -> int:
@@ -44,27 +48,32 @@ class PlanFiles:
             writer.close()
 
     def batch_rows(self, requests: int) -> int:
-        """Rows of a batch that deals so many requests out evenly."""
+        """So many requests are to come: rows of a batch that deals them out evenly."""
+        self._planned += requests
+        self._most = max(1, self._tasks(self._planned))
         return max(1, min(BATCH_ROWS, -(-requests // self._most)))
 
     def add(self, batches: Iterable[pa.RecordBatch]) -> None:
         for batch in batches:
             if batch.num_rows:
-                self._writer().write_batch(batch)
+                file = self._file()
+                self._writers[file].write_batch(batch)
+                self._rows[file] += batch.num_rows
 
-    def _writer(self) -> pq.ParquetWriter:
+    def _file(self) -> int:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        task = self._next
-        self._next = (task + 1) % self._most
-        if task == len(self._writers):
-            filesystem = self._lake.filesystem
-            filesystem.create_dir(self._folder.removeprefix("s3://"), recursive=True)
-            target = plan_file(self._folder, task)
-            schema = pa.schema([(name, pa.string()) for name in PLAN_COLUMNS])
-            self._writers.append(pq.ParquetWriter(target, schema, filesystem=filesystem, compression="zstd"))
-        return self._writers[task]
+        new = len(self._writers)
+        if new >= self._most:
+            return self._rows.index(min(self._rows))
+        filesystem = self._lake.filesystem
+        filesystem.create_dir(self._folder.removeprefix("s3://"), recursive=True)
+        schema = pa.schema([(name, pa.string()) for name in PLAN_COLUMNS])
+        target = plan_file(self._folder, new)
+        self._writers.append(pq.ParquetWriter(target, schema, filesystem=filesystem, compression="zstd"))
+        self._rows.append(0)
+        return new
 
 
 def plan_file(folder: str, task: int) -> str:

@@ -14,7 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from asgard_assets.ingest.api.source.models import ApiSource, Mode
+from asgard_assets.ingest.api.plan.run import Run
+from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.lake import DS, Lake, Staging
 
 WALKS = "_walks"  # inside the staging folder: how far walks got
@@ -42,10 +43,11 @@ def identity(source: ApiSource, staging: Staging) -> str:
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def announce(lake: Lake, source: ApiSource, staging: Staging, epochs: Mapping[str, int], run_id: str) -> None:
+def announce(run: Run, staging: Staging, epochs: Mapping[str, int]) -> None:
     """Leave a note for whoever comes after this run, should it be killed."""
     token = staging.path.rsplit("/", 1)[1]
-    note = EarlierRun(token, run_id, time.time(), identity(source, staging), dict(staging.seen), dict(epochs))
+    lake, same = run.lake, identity(run.source, staging)
+    note = EarlierRun(token, run.run_id, time.time(), same, dict(staging.seen), dict(epochs))
     folder = _notes(lake, staging)
     lake.filesystem.create_dir(folder, recursive=True)
     # Where the write is cut short, the run has sent nothing yet: a note that cannot be read is dropped.
@@ -53,21 +55,20 @@ def announce(lake: Lake, source: ApiSource, staging: Staging, epochs: Mapping[st
         file.write(json.dumps(asdict(note)).encode())
 
 
-def earlier_runs(
-    lake: Lake, source: ApiSource, staging: Staging, run_id: str, mode: Mode
-) -> list[EarlierRun]:
+def earlier_runs(run: Run, staging: Staging) -> list[EarlierRun]:
     """Runs whose successes this one may take over, day by day as `usable_files` says. Tidies up on the way.
 
     Call it once `staging` has taken its transaction numbers: then a run that published after this look is
     refused by them, and no file that could still become part of the table is removed.
     """
+    lake, source = run.lake, run.source
     published = {uri.rsplit("/", 3)[-3] for uri in lake.files(staging.stage, staging.name)}
     same, found = identity(source, staging), []
     for note in _read(lake, staging):
         if note is None or _tidied(lake, staging, note, published):
             continue
         fresh = time.time() - note.began <= source.execution.resume_hours * 3600
-        asked_again = mode == "refresh" and note.run_id != run_id
+        asked_again = run.mode == "refresh" and note.run_id != run.run_id
         if note.identity == same and fresh and not asked_again:
             found.append(note)
     return sorted(found, key=lambda note: note.began)

@@ -167,8 +167,14 @@ class RateLimits(Model):
 
 
 class Execution(Model):
-    """How Spark sends, and how much a worker holds before it writes."""
+    """Who sends, and how much a worker holds before it writes."""
 
+    run_in: Literal["auto", "process", "spark"] = Field(
+        default="auto",
+        description="process: the run sends by itself; spark: Spark's workers do. auto: the process sends up to "
+        "20,000 requests, and walks of lists until they have grown to that; what is more goes to Spark, and so "
+        "does a source with own middleware.",
+    )
     tasks: int | None = Field(
         default=None, ge=1, description="Spark tasks that send; default: the cores there are."
     )

@@ -135,7 +135,7 @@ class Summary:
 
     `outcomes` is rows by day and outcome, carried ones included; `carried` are the rows by day that a resume
     took over without sending; `requests` counts every try; `unchanged` are the rows that a 304
-    kept. `hosts` are the slowest ones, `pace` is requests by second since 1970 (of a long run, by a few
+    kept. `ran_in` is process, spark or both, with the reason in `why`. `hosts` are the slowest ones, `pace` is requests by second since 1970 (of a long run, by a few
     seconds). `duplicates` are items that a declared key dropped,
     `pagination` is what was found where it was not declared, `cursor` where an incremental walk ended,
     `drift` counts payloads that did not fit their schema, and names fields that none had. `notes` are warnings. `version` is None while nothing is published.
@@ -162,6 +162,8 @@ class Summary:
     pace: Mapping[int, int] = field(default_factory=dict)
     unchanged: int = 0
     notes: tuple[str, ...] = ()
+    ran_in: str = ""
+    why: str = ""
     version: int | None = None
     bad_days: Mapping[str, list[str]] = field(default_factory=dict)
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import pickle
 import ssl
+from contextlib import contextmanager
 from dataclasses import replace
 
 import aiohttp
@@ -31,8 +32,14 @@ def ask(address, work):
     return asyncio.run(run())
 
 
+@contextmanager
+def listening(rate=None):
+    with JobService(Fixed(KNOWN), Budget(rate)) as service:
+        yield service.address()
+
+
 def test_a_worker_gets_credentials_and_turns():
-    with JobService(Fixed(KNOWN), Budget(100)) as address:
+    with listening(100) as address:
         assert ask(address, lambda client: client.credentials()) == KNOWN
         lease = ask(address, lambda client: client.lease(3, Observed(answered=1)))
     assert (lease.free, lease.count) == (False, 3)
@@ -40,7 +47,7 @@ def test_a_worker_gets_credentials_and_turns():
 
 
 def test_nobody_gets_anything_without_the_bearer():
-    with JobService(Fixed(KNOWN), Budget()) as address:
+    with listening() as address:
         wrong = replace(address, bearer=Secret("guess"))
         for work in (lambda client: client.credentials(), lambda client: client.lease(1, None)):
             with pytest.raises(TransportError, match="403"):
@@ -48,7 +55,7 @@ def test_nobody_gets_anything_without_the_bearer():
 
 
 def test_a_worker_trusts_its_own_driver_alone():
-    with JobService(Fixed(KNOWN), Budget()) as ours, JobService(Fixed(KNOWN), Budget()) as other:
+    with listening() as ours, listening() as other:
         with pytest.raises(TransportError, match="certificate verify failed"):
             ask(replace(ours, url=other.url), lambda client: client.credentials())
 
@@ -65,14 +72,14 @@ def test_the_wire_is_tls_and_json():
             async with session.post(f"{address.url}/credentials", json={}, ssl=context) as answer:
                 return answer.content_type, json.loads(await answer.read())
 
-    with JobService(Fixed(KNOWN), Budget()) as address:
+    with listening() as address:
         kind, fields = asyncio.run(run(address))
     assert kind == "application/json"
     assert fields["secret"] == "Bearer canary-1"
 
 
 def test_what_is_shipped_to_a_worker_holds_no_secret():
-    with JobService(Fixed(KNOWN), Budget()) as address:
+    with listening() as address:
         assert b"canary" not in pickle.dumps(address)
         assert address.bearer.value not in repr(address)
 
@@ -87,7 +94,31 @@ def test_credentials_that_are_no_good_stop_the_job_before_it_starts():
 
 
 def test_a_service_that_ended_is_an_error_that_says_so():
-    with JobService(Fixed(KNOWN), Budget()) as address:
+    with listening() as address:
         pass
     with pytest.raises(TransportError, match="the driver's service does not answer"):
         ask(address, lambda client: client.credentials())
+
+
+def test_a_task_of_the_same_process_gets_both_and_nothing_listens():
+    class Gone:
+        asked = 0
+
+        async def credentials(self, rejected=None):
+            self.asked += 1
+            if self.asked > 1:
+                raise Refused("crm: check env:CRM_SECRET")
+            return KNOWN
+
+    async def lease(client):
+        async with client:
+            return await client.lease(3, Observed(answered=1))
+
+    with JobService(Fixed(KNOWN), Budget(100)) as service:
+        # One loop after the other, as the parts of a job have them: the budget is the same.
+        for _ in range(2):
+            assert asyncio.run(lease(service.local())).count == 3
+        assert asyncio.run(service.local().credentials()) == KNOWN
+    with JobService(Gone(), Budget()) as service, pytest.raises(TransportError, match="CRM_SECRET"):
+        asyncio.run(service.local().credentials())
+    assert "canary" not in repr(service.local())

@@ -3,6 +3,7 @@ import pytest
 from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.ingest.api.plan.ledger import plan_rows
 from asgard_assets.ingest.api.plan.requests import PLAN, requests_of
+from asgard_assets.ingest.api.plan.run import Run
 from asgard_assets.ingest.api.table.bronze import arrow_schema
 from asgard_assets.ingest.api.worker import parsed_row
 from asgard_assets.lake import Lake
@@ -14,7 +15,7 @@ DAY = "2026-10-05"
 def plan(lake: Lake, config=None, mode="auto", days=(DAY,)):
     config = config or source(USAGE)
     staging = lake.stage("bronze", "usage", arrow_schema(config), days)
-    return plan_rows(lake, config, staging, mode), staging
+    return plan_rows(Run(lake, config, tuple(days), mode), staging), staging
 
 
 def ids(lake, staging, day=DAY):
@@ -85,7 +86,7 @@ def test_requests_are_dealt_out_evenly_and_days_stay_in_order(lake):
     config = source(USAGE)
     days = [DAY, "2026-10-06"]
     staging = lake.stage("bronze", "usage", arrow_schema(config), days)
-    found = plan_rows(lake, config, staging, "auto", tasks=3)
+    found = plan_rows(Run(lake, config, tuple(days)), staging, tasks=lambda _: 3)
     assert found.tasks == 3
     parts = [
         pq.read_table(f"{staging.path}/{PLAN}/{task:05d}.parquet")["ds"].to_pylist() for task in range(3)
@@ -104,7 +105,7 @@ def test_a_number_that_no_double_holds_keeps_its_digits(lake):
     base = USAGE["form"]["rows"] | {"query": query, "columns": ["wide", "narrow", "huge", "odd"]}
     config = source(USAGE, form={"type": "row", "rows": base})
     staging = lake.stage("bronze", "usage", arrow_schema(config), [DAY])
-    plan_rows(lake, config, staging, "auto")
+    plan_rows(Run(lake, config, (DAY,)), staging)
     (batch,) = requests_of(lake, staging.path, 0)
     row = parsed_row(batch.column("row")[0].as_py())
     assert row["wide"] == "12345678901234567890.50"

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from asgard_assets.ingest.api.plan.resume import announce, earlier_runs, usable_files
+from asgard_assets.ingest.api.plan.run import Run
 from asgard_assets.ingest.api.table.bronze import arrow_schema
 from asgard_assets.ingest.api.table.postprocess import known_schema
 from asgard_assets.lake import DS, Lake, Staging
@@ -21,7 +22,7 @@ def killed_run(lake: Lake) -> tuple[Staging, Path]:
     """A run that left one whole file; the folder of the day."""
     config = source(TICKETS)
     staging = lake.stage("bronze", "tickets", arrow_schema(config), [DAY])
-    announce(lake, config, staging, {DAY: 1}, "first")
+    announce(Run(lake, config, (DAY,), run_id="first"), staging, {DAY: 1})
     folder = Path(staging.path, f"{DS}={DAY}")
     folder.mkdir()
     rows = pa.Table.from_pylist([], staging.schema.remove(staging.schema.get_field_index(DS)))
@@ -37,7 +38,7 @@ def test_a_torn_file_is_not_taken_over_and_whole_ones_are(lake: Lake, name: str,
     (folder / name).write_bytes(whole[: int(len(whole) * share)])
     config = source(TICKETS)
     second = lake.stage("bronze", "tickets", arrow_schema(config), [DAY])
-    earlier = earlier_runs(lake, config, second, "second", "auto")
+    earlier = earlier_runs(Run(lake, config, (DAY,), run_id="second"), second)
     found = usable_files(lake, second, earlier, DAY, 1)
     assert [Path(uri).name for uri in found] == ["part-whole.parquet"]
 

@@ -21,6 +21,7 @@ from asgard_assets.ingest.api.job import Job
 from asgard_assets.ingest.api.lists.content import Content
 from asgard_assets.ingest.api.lists.pagination import Page
 from asgard_assets.ingest.api.plan.resume import announce, earlier_runs
+from asgard_assets.ingest.api.plan.run import Run
 from asgard_assets.ingest.api.plan.walk_state import read_walk, set_aside_broken, take_over
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.secrets import Redactor
@@ -84,7 +85,7 @@ def walk(
 
     async def main() -> None:
         job = Job(
-            config, lake, staging.path, staging.schema, "http://api.test", None, {DAY: 1}, "run", 1,
+            config, lake, staging.path, staging.schema, "http://api.test", None, {DAY: 1}, "run",
             limit=how.get("limit"),
         )  # fmt: skip
         content = Content(config, Redactor(), None)
@@ -147,9 +148,9 @@ def test_where_the_api_forgot_the_place_the_walk_begins_anew(lake):
 
 
 def next_run(lake: Lake, config: ApiSource, first: Staging, epoch: int = 1, start: Any = None) -> Staging:
-    announce(lake, config, first, {DAY: epoch}, first.path)
+    announce(Run(lake, config, (DAY,), run_id=first.path), first, {DAY: epoch})
     second = stage(lake, config)
-    earlier = earlier_runs(lake, config, second, "second", "auto")
+    earlier = earlier_runs(Run(lake, config, (DAY,), run_id="second"), second)
     take_over(lake, config, second, earlier, DAY, 1, start)
     return second
 
