@@ -60,6 +60,10 @@ def connect(
     connection = duckdb.connect(config=config)
     try:
         teach(connection, reach.stores)
+        if any(store.remote for store in reach.stores):
+            # httpfs copies the environment's keys into settings, which SQL sees as they are.
+            for name in ("s3_access_key_id", "s3_secret_access_key", "s3_session_token"):
+                connection.execute(f"set global {name} = ''")
         lock(connection, reach, temp_directory)
     except BaseException:
         connection.close()

@@ -297,9 +297,8 @@ class Lake(LakeStaging):
         import pyarrow.parquet as pq
         from deltalake.transaction import AddAction
 
-        bare = uri
-        info = self.filesystem.get_file_info(bare)
-        footer = pq.read_metadata(bare, filesystem=self.filesystem)
+        info = self.filesystem.get_file_info(uri)
+        footer = pq.read_metadata(uri, filesystem=self.filesystem)
         return AddAction(
             path=uri[len(self.path(staging.stage, staging.name)) + 1 :],
             size=info.size,
