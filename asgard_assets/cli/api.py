@@ -13,9 +13,8 @@ import typer
 from rich.console import Console
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.lake import Lake, duck
-from asgard_assets.lake.duck import Reach
-from asgard_assets.lake.sql import literally, quoted
+from asgard_assets.lake import Lake
+from asgard_assets.lake.reader import literally, quoted
 from asgard_assets.windows import parse_days
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ def _frame(rows: Path | None) -> Iterator[str | None]:
         raise ConfigError(f"--rows {rows}: there are {', '.join(readers)}")
     with tempfile.TemporaryDirectory(prefix="asgard-rows-") as folder:
         target = f"{folder}/rows.parquet"
-        with duck.connect(Reach(paths=(str(rows), folder))) as connection:
+        with duckdb.connect() as connection:
             try:
                 connection.execute(
                     f"copy (from {readers[rows.suffix]}({quoted(str(rows))})) to {quoted(target)} (format parquet)"

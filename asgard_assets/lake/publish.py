@@ -186,11 +186,11 @@ class Lake(LakeStaging):
 
         inner = staging.schema.remove(staging.schema.get_field_index(DS))
         target = f"{staging.path}/{DS}={part.day}/part-{uuid.uuid4().hex}.parquet"
-        self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
+        self.filesystem.create_dir(self._bare(target).rpartition("/")[0], recursive=True)
         with (
-            pq.ParquetFile(part.uri, filesystem=self.filesystem) as source,
+            pq.ParquetFile(self._bare(part.uri), filesystem=self.filesystem) as source,
             pq.ParquetWriter(
-                target,
+                self._bare(target),
                 inner,
                 filesystem=self.filesystem,
                 compression="zstd",
@@ -217,7 +217,7 @@ class Lake(LakeStaging):
 
     def _log_entry(self, path: str, version: int) -> str | None:
         """The text of an entry of the table's log; None where it is not there yet, or not any more."""
-        address = f"{path}/_delta_log/{version:020}.json"
+        address = self._bare(f"{path}/_delta_log/{version:020}.json")
         try:
             with self.filesystem.open_input_stream(address) as entry:
                 return entry.read().decode()
@@ -297,8 +297,9 @@ class Lake(LakeStaging):
         import pyarrow.parquet as pq
         from deltalake.transaction import AddAction
 
-        info = self.filesystem.get_file_info(uri)
-        footer = pq.read_metadata(uri, filesystem=self.filesystem)
+        bare = self._bare(uri)
+        info = self.filesystem.get_file_info(bare)
+        footer = pq.read_metadata(bare, filesystem=self.filesystem)
         return AddAction(
             path=uri[len(self.path(staging.stage, staging.name)) + 1 :],
             size=info.size,

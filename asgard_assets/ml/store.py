@@ -17,8 +17,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.lake import Lake, duck
-from asgard_assets.lake.duck import Reach
+from asgard_assets.lake import Lake
+from asgard_assets.lake.reader import duckdb_extension, load_duckdb_extensions
 from asgard_assets.ml.views import FOLDER
 from asgard_assets.settings import ROOT, Settings
 
@@ -76,10 +76,9 @@ def _connect(lake: Lake, settings: Settings) -> Any:
     )
     # ibis asks DuckDB which extensions are installed, and would download one that is merely loaded.
     for name in ("httpfs", "delta"):
-        backend.raw_sql(f"INSTALL '{duck.extension(name)}'")
+        backend.raw_sql(f"INSTALL '{duckdb_extension(name)}'")
         backend.raw_sql(f"LOAD {name}")
-    duck.teach(backend.con, [lake])
-    duck.lock(backend.con, Reach((lake,)))
+    load_duckdb_extensions(backend.con, lake)
     return backend
 
 

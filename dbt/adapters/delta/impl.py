@@ -34,7 +34,6 @@ class DeltaAdapter(DuckDBAdapter):
     def __init__(self, config: Any, mp_context: Any) -> None:
         credentials = config.credentials
         credentials.lake = credentials.lake or getattr(config, "cli_vars", {}).get("lake") or ""
-        type(credentials).project = getattr(config, "project_root", "") or ""
         super().__init__(config, mp_context)
         # In a process that runs several commands, each begins with a database of its own.
         self.ConnectionManager.close_all_connections()

@@ -86,7 +86,7 @@ def _ended(lake: Lake, source: ApiSource, plan: CursorPlan) -> Any:
 
 
 def _root(lake: Lake, source: ApiSource) -> str:
-    return f"{lake.root}/_plans/{source.name}"
+    return f"{lake.root.removeprefix('s3://')}/_plans/{source.name}"
 
 
 def _numbers(lake: Lake, source: ApiSource) -> list[int]:
@@ -105,5 +105,10 @@ def _read(lake: Lake, source: ApiSource, name: str) -> dict[str, Any]:
 
 
 def _write(lake: Lake, source: ApiSource, name: str, content: dict[str, Any]) -> None:
-    with lake.whole(f"{_root(lake, source)}/{name}") as file:
-        file.write(json.dumps(content, indent=1).encode())
+    folder = _root(lake, source)
+    lake.filesystem.create_dir(folder, recursive=True)
+    hidden = f"{folder}/{name}" if lake.remote else f"{folder}/.{name}"
+    with lake.filesystem.open_output_stream(hidden) as stream:
+        stream.write(json.dumps(content, indent=1).encode())
+    if not lake.remote:
+        lake.filesystem.move(hidden, f"{folder}/{name}")

@@ -68,7 +68,7 @@ class PlanFiles:
         if new >= self._most:
             return self._rows.index(min(self._rows))
         filesystem = self._lake.filesystem
-        filesystem.create_dir(self._folder, recursive=True)
+        filesystem.create_dir(self._folder.removeprefix("s3://"), recursive=True)
         schema = pa.schema([(name, pa.string()) for name in PLAN_COLUMNS])
         target = plan_file(self._folder, new)
         self._writers.append(pq.ParquetWriter(target, schema, filesystem=filesystem, compression="zstd"))
@@ -77,7 +77,7 @@ class PlanFiles:
 
 
 def plan_file(folder: str, task: int) -> str:
-    return f"{folder}/{task:05d}.parquet"
+    return f"{folder.removeprefix('s3://')}/{task:05d}.parquet"
 
 
 def requests_of(lake: Lake, staging_path: str, task: int) -> Iterator[pa.RecordBatch]:

@@ -13,9 +13,8 @@ from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.payload import Misfits, Schema, fit, merge, payload_type, settled, shape
 from asgard_assets.ingest.api.table.bronze import SUCCESS, arrow_schema
 from asgard_assets.ingest.api.table.figures import Figures
-from asgard_assets.lake import DS, Lake, Staging, duck
-from asgard_assets.lake.duck import Reach
-from asgard_assets.lake.sql import literally, quoted
+from asgard_assets.lake import DS, Lake, Staging
+from asgard_assets.lake.reader import literally, load_duckdb_extensions, quoted
 
 
 def known_schema(lake: Lake, source: ApiSource) -> Schema | None:
@@ -31,7 +30,7 @@ def known_schema(lake: Lake, source: ApiSource) -> Schema | None:
 
 
 def _place(lake: Lake, source: ApiSource) -> str:
-    return f"{lake.root}/_schemas/{source.sink.table}.json"
+    return f"{lake.root.removeprefix('s3://')}/_schemas/{source.sink.table}.json"
 
 
 def removed(schema: Schema | None, figures: Figures) -> dict[str, int]:
@@ -52,7 +51,7 @@ def type_payloads(lake: Lake, source: ApiSource, staging: Staging, told: Schema 
 
     for uri in (uri for uris in lake.staged_files(staging).values() for uri in uris if "/part-left" in uri):
         # Rows of a killed run: this run's tasks never saw them.
-        with pq.ParquetFile(uri, filesystem=lake.filesystem) as file:
+        with pq.ParquetFile(uri.removeprefix("s3://"), filesystem=lake.filesystem) as file:
             texts = file.read(columns=["payload"])["payload"].to_pylist()
         for text in (text for text in texts if text is not None):
             told = merge(told, shape(read_json(text)))
@@ -64,23 +63,28 @@ def type_payloads(lake: Lake, source: ApiSource, staging: Staging, told: Schema 
     inside = pa.schema([field for field in final.schema if field.name != DS])
     for uris in lake.staged_files(staging).values():
         for uri in uris:
-            table = pq.ParquetFile(uri, filesystem=lake.filesystem).read()
+            path = uri.removeprefix("s3://")
+            table = pq.ParquetFile(path, filesystem=lake.filesystem).read()
             if told is not None:
                 # Told from these very values, so that all of them fit.
                 texts = table["payload"].to_pylist()
                 values = [None if t is None else fit(read_json(t), schema, Misfits()) for t in texts]
                 payload = pa.array(values, payload_type(schema))
                 table = table.set_column(table.schema.get_field_index("payload"), "payload", payload)
-            with lake.whole(uri) as whole:
-                pq.write_table(table.select(inside.names).cast(inside), whole, compression="zstd")
+            pq.write_table(
+                table.select(inside.names).cast(inside), path, filesystem=lake.filesystem, compression="zstd"
+            )
     if told is not None:
-        with lake.whole(_place(lake, source)) as whole:
-            whole.write(json.dumps(schema, indent=1).encode())
+        place = _place(lake, source)
+        lake.filesystem.create_dir(place.rpartition("/")[0], recursive=True)
+        with lake.filesystem.open_output_stream(place) as stream:
+            stream.write(json.dumps(schema, indent=1).encode())
     return final
 
 
 def drop_repeated(lake: Lake, source: ApiSource, staging: Staging) -> dict[str, int]:
     """Of items with one declared key in one day the last one stays; gives back how many went, by day."""
+    import duckdb
 
     form = source.form
     if not isinstance(form, PullForm) or not form.key:
@@ -88,7 +92,8 @@ def drop_repeated(lake: Lake, source: ApiSource, staging: Staging) -> dict[str, 
     keys = ", ".join(f'"{name}"' for name in form.key_columns)
     none_null = " and ".join(f'"{name}" is not null' for name in form.key_columns)
     dropped = {}
-    with duck.connect(Reach((lake,))) as connection:
+    with duckdb.connect(config={"memory_limit": "1GB", "threads": 2}) as connection:
+        load_duckdb_extensions(connection, lake)
         for day, uris in lake.staged_files(staging).items():
             if not uris:
                 continue
@@ -109,7 +114,7 @@ def drop_repeated(lake: Lake, source: ApiSource, staging: Staging) -> dict[str, 
                 to {quoted(target)} (format parquet, compression zstd)"""
             )
             for uri in uris:
-                lake.filesystem.delete_file(uri)
+                lake.filesystem.delete_file(uri.removeprefix("s3://"))
             dropped[day] = repeated
     return dropped
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from asgard_assets.ingest.files.landing import File
+from asgard_assets.ingest.files.landing import File, objects
 from asgard_assets.ingest.files.plan.load_plan import (
     PlanFile,
     lines,
@@ -205,17 +205,17 @@ def _fold(manifest: Manifest, examined: int, undecided: list[int]) -> Manifest:
         "firsts": firsts,
         "starts": starts,
     }
-    lake.put(path, bytes(content))
+    objects.write(lake, path, bytes(content))
     index = f"{_folder(source)}/{sequence:08d}.json"
-    written = lake.put_new(index, json.dumps(told).encode())
+    written = objects.write_once(lake, index, json.dumps(told).encode())
     # It may be there because the store's answer to us was lost.
-    if not written and json.loads(lake.get(index))["path"] != path:
-        lake.delete(path)  # another load folded the same
+    if not written and json.loads(objects.read(lake, index))["path"] != path:
+        objects.remove(lake, path)  # another load folded the same
         return manifest
     # Readers may be at the last one still; a later one may be on its way.
-    for old in lake.names(_folder(source)) if names else ():
+    for old in objects.names(lake, _folder(source)) if names else ():
         if old[:8].isdigit() and old[:8] < names[-1][:8]:
-            lake.delete(f"{_folder(source)}/{old}")
+            objects.remove(lake, f"{_folder(source)}/{old}")
     base = Base(path, tuple(firsts), tuple(starts))
     return Manifest(lake, source, base, manifest.numbers, manifest.broken, {}, frozenset())
 
@@ -226,7 +226,7 @@ def _members(lake: Lake, base: Base, low: str, high: str | None) -> Iterator[lis
     end = len(base.firsts) if high is None else bisect_right(base.firsts, high)
     for start in range(first, end, MEMBERS_AT_ONCE):
         bounds = base.starts[start : min(start + MEMBERS_AT_ONCE, end) + 1]
-        content = lake.get(base.path, bounds[0], bounds[-1] - bounds[0])
+        content = objects.read(lake, base.path, bounds[0], bounds[-1] - bounds[0])
         for begin, until in itertools.pairwise(bounds):
             yield rows_of(gzip.decompress(content[begin - bounds[0] : until - bounds[0]]))
 
@@ -236,12 +236,12 @@ def _folder(source: str) -> str:
 
 
 def _bases(lake: Lake, source: str) -> list[str]:
-    return [name for name in lake.names(_folder(source)) if _BASE.fullmatch(name)]
+    return [name for name in objects.names(lake, _folder(source)) if _BASE.fullmatch(name)]
 
 
 def _newest_base(lake: Lake, source: str) -> tuple[Base | None, dict[str, Any]]:
     names = _bases(lake, source)
     if not names:
         return None, {}
-    told = json.loads(lake.get(f"{_folder(source)}/{names[-1]}"))
+    told = json.loads(objects.read(lake, f"{_folder(source)}/{names[-1]}"))
     return Base(told["path"], tuple(told["firsts"]), tuple(told["starts"])), told

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import FencedError
-from asgard_assets.ingest.files.landing import File, Landing
+from asgard_assets.ingest.files.landing import File, Landing, objects
 from asgard_assets.ingest.files.readers import Bad
 from asgard_assets.lake import DS, Lake, LivePart, Staging
 from asgard_assets.lake.statistics import without_floats
@@ -161,7 +161,8 @@ def without_files(
         for part in live if len(gone) else ():
             if days is not None and part.day not in days:
                 continue
-            with pq.ParquetFile(part.uri, filesystem=lake.filesystem) as source:
+            bare = part.uri.removeprefix("s3://")
+            with pq.ParquetFile(bare, filesystem=lake.filesystem) as source:
                 named = source.read(columns=[column])[column]
                 drop = pc.call_function("is_in", [named], pc.SetLookupOptions(gone))
                 dropped = pc.call_function("sum", [drop]).as_py() or 0
@@ -171,13 +172,14 @@ def without_files(
                 if dropped == len(named):
                     continue
                 target = f"{staging.path}-kept/{DS}={part.day}/kept-{uuid.uuid4().hex}.parquet"
-                statistics: Any = without_floats(source.schema_arrow)
-                with (
-                    lake.whole(target) as whole,
-                    pq.ParquetWriter(
-                        whole, source.schema_arrow, compression="zstd", write_statistics=statistics
-                    ) as writer,
-                ):
+                lake.filesystem.create_dir(target.removeprefix("s3://").rpartition("/")[0], recursive=True)
+                with pq.ParquetWriter(
+                    target.removeprefix("s3://"),
+                    source.schema_arrow,
+                    filesystem=lake.filesystem,
+                    compression="zstd",
+                    write_statistics=without_floats(source.schema_arrow),  # pyright: ignore[reportArgumentType]
+                ) as writer:
                     for group in range(source.num_row_groups):
                         rows = source.read_row_group(group)
                         lost = pc.call_function("is_in", [rows[column]], pc.SetLookupOptions(gone))
@@ -198,7 +200,7 @@ def failed_files(lake: Lake, source: str) -> dict[str, tuple[str, str]]:
         return {}
     number, path = _step(table)[0], f"_manifest/{source}/failed.json"
     try:
-        told = json.loads(lake.get(path))
+        told = json.loads(objects.read(lake, path))
         if told["loads"] == number:
             return {file: (version, reason) for file, version, reason in told["files"]}
     except FileNotFoundError:
@@ -206,7 +208,7 @@ def failed_files(lake: Lake, source: str) -> dict[str, tuple[str, str]]:
     rows = table.to_pyarrow_table(columns=["kind", "file", "version", "reason"]).to_pylist()
     found = {row["file"]: (row["version"], row["reason"]) for row in rows if row["kind"] == "file"}
     listed = [(file, *about) for file, about in found.items()]
-    lake.put(path, json.dumps({"loads": number, "files": listed}).encode())
+    objects.write(lake, path, json.dumps({"loads": number, "files": listed}).encode())
     return found
 
 
