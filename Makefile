@@ -25,7 +25,7 @@ test-all: setup  ## And kills, foreign servers, Trino, a browser, the pages word
 	@$(PYTEST) -m "not soak and not cluster"
 
 test-part: setup  ## One part of those, as in CI: make test-part PART=kills
-	@$(PYTEST) -m "not soak" --part $(or $(PART),$(error PART is missing; the parts are in tests/ci/parts.py))
+	@$(PYTEST) -m "not soak" --part=$(or $(PART),$(error PART is missing; the parts are in tests/ci/parts.py))
 
 soak: setup  ## The full counts: kills of every stage, faults and a million requests (hours)
 	@$(BIN)/python -m pytest -m "soak and not cluster"

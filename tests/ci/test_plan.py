@@ -108,7 +108,7 @@ def test_a_touched_part_waits_where_it_would_leave_a_due_one_out():
     assert next_part(order, 0, Clock(LAST_START, 1.5), cluster=True) is None
 
 
-@pytest.mark.parametrize("failing", ["make check", "make test", "dbt", "cluster-chart"])
+@pytest.mark.parametrize("failing", ["make check", "make test", "dbt-models", "cluster-chart"])
 def test_a_failure_fails_the_run_and_the_others_run_too(failing: str):
     machine = Machine(0.5, failing)
     report = machine.ci(3, [])

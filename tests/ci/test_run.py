@@ -104,3 +104,8 @@ def test_a_build_that_goes_on_is_not_waited_for_longer_than_asked(tmp_path: Path
     assert "not built in time" in build.problem()
     build.process.kill()
     build.process.wait()
+
+
+def test_no_part_is_named_like_a_folder():
+    """pytest would take the name for a path, read that folder's conftest alone, and not know `--part`."""
+    assert [part.name for part in PARTS if (ROOT / part.name).exists()] == []
