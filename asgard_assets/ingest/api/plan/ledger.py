@@ -251,11 +251,7 @@ def _carry(
     )
     count = _one(connection, "select count(*) from kept")
     if count:
-        listed = ", ".join(
-            f'"{column}"' if column in there else f'null as "{column}"'
-            for column in staging.schema.names
-            if column != DS
-        )
+        listed = _columns_of(staging, there)
         # Two killed runs, or two tries of one task, can both have got the same answer.
         connection.execute(
             f"""copy (select {listed} from {relation}
@@ -265,6 +261,12 @@ def _carry(
         )
         connection.execute("delete from todo where request_id in (select request_id from kept)")
     return count
+
+
+def _columns_of(staging: Staging, there: Collection[str]) -> str:
+    """The table's columns for a select; those that the relation lacks are null."""
+    names = (name for name in staging.schema.names if name != DS)
+    return ", ".join(f'"{name}"' if name in there else f'null as "{name}"' for name in names)
 
 
 def _carry_lists(
@@ -283,15 +285,11 @@ def _carry_lists(
     )
     count = _one(connection, "select coalesce(sum(rows), 0)::bigint from kept")
     if count:
-        listed = ", ".join(
-            f'"{column}"' if column in there else f'null as "{column}"'
-            for column in staging.schema.names
-            if column != DS
-        )
+        listed = _columns_of(staging, there)
         connection.execute(
             f"""copy (select {listed} from {relation}
                 where {DS} = '{day}' and row_key in (select row_key from kept))
-            to '{_folder(staging, day)}/part-{name}.parquet' (format parquet, compression zstd)"""
+            to {quoted(f"{_folder(staging, day)}/part-{name}.parquet")} (format parquet, compression zstd)"""
         )
         connection.execute("delete from todo where row_key in (select row_key from kept)")
     return count
