@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from aiohttp import web
 
 from tests.fakes.rest_api import RestApi
+from tests.patience import patience
 
 
 class ListsApi(RestApi):
@@ -18,6 +20,7 @@ class ListsApi(RestApi):
         self.cookies: list[str] = []
         self.seen: list[dict[str, str]] = []
         self.refused: frozenset[int] = frozenset()  # customers
+        self.together = 0  # so many first requests wait for each other
 
     def application(self) -> web.Application:
         app = web.Application()
@@ -68,6 +71,7 @@ class ListsApi(RestApi):
 
     async def _orders(self, request: web.Request) -> web.Response:
         self.calls.append(request.path_qs)
+        await self._wait_for_others()
         customer, page = int(request.match_info["customer"]), int(request.query.get("page", 1))
         planned = self.status.get(customer, [])
         if page == 2 and planned:
@@ -81,6 +85,12 @@ class ListsApi(RestApi):
         return web.json_response(
             rows[(page - 1) * 10 : page * 10], headers={"Link": link} if page < 3 else {}
         )
+
+    async def _wait_for_others(self) -> None:
+        seconds = patience(10)
+        while len(self.calls) < self.together and seconds > 0:
+            seconds -= 0.01
+            await asyncio.sleep(0.01)
 
     async def _tenant(self, request: web.Request) -> web.Response:
         return web.json_response({"host": request.host, "auth": request.headers.get("Authorization")})

@@ -48,6 +48,7 @@ class Execution:
     most: int
     ran_in: str = field(default="process", init=False)
     why: str = field(default="", init=False)
+    _first: int = field(default=_FIRST_FILES, init=False)  # files of walks that are begun before a look
 
     def __post_init__(self) -> None:
         chosen = self.source.execution.run_in
@@ -72,7 +73,11 @@ class Execution:
             what = "requests" if single else "walks"
             self.ran_in, self.why = "spark", f"{requests:,} {what}, more than {self.most:,}"
         if self.ran_in == "process":
-            return 1 if single or self.why else min(requests, _FILES_OF_WALKS)
+            files = 1 if single or self.why else min(requests, _FILES_OF_WALKS)
+            if self.source.rows is not None:  # as many parents as are walked side by side
+                in_a_file = max(1, -(-requests // max(1, files)))
+                self._first = max(_FIRST_FILES, -(-self.source.limits.max_in_flight // in_a_file))
+            return files
         return self.source.execution.tasks or self.session().sparkContext.defaultParallelism
 
     def run(self, job: Job, service: JobService, files: int) -> Figures:
@@ -81,7 +86,7 @@ class Execution:
             return self._in_spark(job, service, range(files))
         # Single requests were counted; of walks nobody knows how long they are.
         grown = None if job.source.one_request_a_row else self._grown
-        figures, rest = _in_process(job, service, files, grown)
+        figures, rest = _in_process(job, service, files, self._first if grown else files, grown)
         if not self.why:
             self.why = f"{figures.requests:,} requests, no more than {self.most:,}"
             if figures.requests > self.most:
@@ -118,13 +123,13 @@ class Execution:
 
 
 def _in_process(
-    job: Job, service: JobService, files: int, grown: Callable[[int], bool] | None
+    job: Job, service: JobService, files: int, rounds: int, grown: Callable[[int], bool] | None
 ) -> tuple[Figures, Sequence[int]]:
-    """All files at once; where `grown` is given a few first, then twice as many, until it says that the requests
-    so far are too many. The files that are left come back.
+    """The first `rounds` files, then twice as many, until `grown` says that the requests so far are too many. The
+    files that are left come back.
     """
     job = replace(job, service=service.local())
-    done, rounds, next_file = list[Figures](), _FIRST_FILES if grown else files, 0
+    done, next_file = list[Figures](), 0
     while next_file < files:
         if grown and grown(sum(figures.requests for figures in done)):
             break

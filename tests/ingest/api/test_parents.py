@@ -130,6 +130,15 @@ def test_lists_of_many_parents_stay_in_the_process_where_the_source_says_so(tmp_
     assert stage_source(no_spark, run).summary.outcomes == {DAY: in_turn(20)}
 
 
+def test_as_many_parents_are_walked_side_by_side_as_the_limits_allow(tmp_path, api):
+    lake = Lake(str(tmp_path / "lake"))
+    put_users(lake, 100, DAY)
+    api.together = 30  # an answer waits until so many others are asked for
+    summary = run_pipeline(no_spark, orders(api.url), days=[DAY], lake=lake)
+    assert summary.outcomes == {DAY: in_turn(100)}
+    assert summary.max_in_flight >= 30
+
+
 @pytest.mark.slow
 def test_lists_that_have_not_begun_go_to_spark_when_the_job_has_grown(spark, tmp_path, api):
     lake = Lake(str(tmp_path / "lake"))
