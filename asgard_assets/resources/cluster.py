@@ -24,11 +24,23 @@ class Cluster(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, populate_by_name=True)
 
-    namespace: str = Field(alias="PIPELINE_NAMESPACE", description="Namespace of runs, steps and Spark.")
-    image: str = Field(
-        alias="SPARK_IMAGE", description="Image of Spark's drivers and executors, pinned by tag or digest."
+    namespace: str = Field(
+        default="asgard",
+        alias="PIPELINE_NAMESPACE",
+        min_length=1,
+        description="Namespace of runs, steps and Spark.",
     )
-    service_account: str = Field(alias="SPARK_SERVICE_ACCOUNT", description="Service account of the pods.")
+    image: str = Field(
+        alias="SPARK_IMAGE",
+        min_length=1,
+        description="Image of Spark's drivers and executors, pinned by tag or digest.",
+    )
+    service_account: str = Field(
+        default="spark-sa",
+        alias="SPARK_SERVICE_ACCOUNT",
+        min_length=1,
+        description="Service account of Spark's drivers.",
+    )
     platform_image: str = Field(
         default="",
         alias="PLATFORM_IMAGE",
@@ -39,10 +51,10 @@ class Cluster(BaseSettings):
         alias="DAGSTER_SERVICE_ACCOUNT",
         description="Account of runs and steps, which may launch applications; default: SPARK_SERVICE_ACCOUNT.",
     )
-    s3_secret: str | None = Field(
-        default=None,
+    s3_secret: str = Field(
+        default="s3-credentials",
         alias="S3_SECRET_NAME",
-        description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+        description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; empty: pods have a role.",
     )
     secrets: str = Field(
         default="",
@@ -77,7 +89,7 @@ class Cluster(BaseSettings):
 
     @property
     def pod_secrets(self) -> list[str]:
-        """All Secrets that Spark's pods read."""
+        """All Secrets whose keys are variables of pods."""
         return [name for name in (self.s3_secret, *_names(self.secrets)) if name]
 
     @classmethod
@@ -116,7 +128,8 @@ def kubernetes_launcher(settings: Settings, cluster: Cluster | None = None) -> K
         "namespace": cluster.namespace,
         "image": cluster.image,
         "service_account": cluster.service_account,
-        "secrets": cluster.pod_secrets,
+        "s3_secret": cluster.s3_secret,
+        "secrets": _names(cluster.secrets),
         "environment": environment,
         "spec": _object("ASGARD_SPARK_SPEC", cluster.spark_spec),
         "silence_seconds": 180,

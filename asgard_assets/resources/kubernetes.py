@@ -50,9 +50,13 @@ class KubernetesStepLauncher(SparkStepLauncher):
         description="Image of driver and executors (SPARK_IMAGE), of the same code as this host."
     )
     service_account: str = Field(description="The drivers' service account (SPARK_SERVICE_ACCOUNT).")
+    s3_secret: str = Field(
+        default="",
+        description="Secret with the S3 keys (S3_SECRET_NAME); empty: the pods' account has a role.",
+    )
     secrets: list[str] = Field(
         default_factory=list,
-        description="Secrets whose keys are variables of the pods: S3 keys, sources' tokens.",
+        description="Further Secrets whose keys are variables of the pods: sources' tokens.",
     )
     environment: dict[str, str] = Field(
         default_factory=dict,
@@ -110,7 +114,7 @@ class KubernetesStepLauncher(SparkStepLauncher):
             self.namespace,
             self.application_spec(step_context),
             env=self.pod_environment(),
-            secrets=self.secrets,
+            secrets=self.pod_secrets,
             labels=labels,
             annotations={"asgard/step-key": step_context.step.key},
             limits=Deadlines(
@@ -124,23 +128,25 @@ class KubernetesStepLauncher(SparkStepLauncher):
         settings = Settings()
         return S3Transport.at(f"{self.folder}/{prefix}", settings.s3_endpoint, settings.s3_region)
 
+    @property
+    def pod_secrets(self) -> list[str]:
+        """All Secrets whose keys are variables of the pods."""
+        return [name for name in (self.s3_secret, *self.secrets) if name]
+
     def pod_environment(self) -> dict[str, str]:
         """Variables of driver and executors that are no secrets."""
         settings = Settings()
         shared = {f"ASGARD_{name.upper()}": getattr(settings, name) for name in SHARED}
         given = {name: str(value) for name, value in shared.items() if value is not None}
         cluster = {
-            name: os.environ[name]
-            for name in (
-                "PIPELINE_NAMESPACE",
-                "SPARK_IMAGE",
-                "SPARK_SERVICE_ACCOUNT",
-                "S3_SECRET_NAME",
-                "ENVIRONMENT",
-            )
-            if name in os.environ
+            "PIPELINE_NAMESPACE": self.namespace,
+            "SPARK_IMAGE": self.image,
+            "SPARK_SERVICE_ACCOUNT": self.service_account,
+            "S3_SECRET_NAME": self.s3_secret,
         }
-        if "S3_SECRET_NAME" in cluster:
+        if "ENVIRONMENT" in os.environ:
+            cluster["ENVIRONMENT"] = os.environ["ENVIRONMENT"]
+        if self.s3_secret:
             # Keys are there. Else AWS's libraries ask the node, and wait where pods do not reach it: 4 minutes a step.
             given["AWS_EC2_METADATA_DISABLED"] = "true"
         return {**given, **cluster, "ASGARD_LAUNCHER": "none", **self.environment}

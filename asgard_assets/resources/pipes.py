@@ -91,7 +91,7 @@ class PipesSparkApplicationClient(dg.PipesClient):
             launcher.namespace,
             launcher.spec_for({TAG: json.dumps(spec or {})}, {}, source="the Pipes call"),
             env=launcher.pod_environment(),
-            secrets=launcher.secrets,
+            secrets=launcher.pod_secrets,
             labels={RUN_LABEL: context.run.run_id, "asgard/step": context.op.name},
             limits=Deadlines(
                 launcher.operator_seconds,

@@ -135,15 +135,15 @@ wait_for 90 "the node" sh -c "kubectl get node node1 | grep -qw Ready"; say "nod
 wait_for 30 "the default service account" kubectl -n default get serviceaccount default
 
 wait $images || { tail -n 20 log/images.log >&2; die "the images could not be built"; }; say "images imported"
-kubectl create namespace pipelines >/dev/null
+kubectl create namespace asgard >/dev/null
 # Of the platform's own chart only the rights; what it must be told besides plays no part here.
-helm template asgard "$repository/deployments/helm/asgard" -n pipelines --kube-version 1.35.4 --show-only templates/rbac.yaml \
+helm template asgard "$repository/deployments/helm/asgard" -n asgard --kube-version 1.35.4 --show-only templates/rbac.yaml \
   --set image.repository=unused,image.tag=unused,sparkImage.repository=unused,sparkImage.tag=unused \
-  --set lake=s3://unused,logBucket=unused,postgres.host=unused,calendar.start=2026-10-05 2>log/rbac.log | kubectl apply -n pipelines -f - >>log/rbac.log
+  --set lake=s3://unused,logBucket=unused,postgres.host=unused,calendar.start=2026-10-05 2>log/rbac.log | kubectl apply -n asgard -f - >>log/rbac.log
 # The operator from its own chart, with the rights and requests that deployments/helm gives it.
 helm install spark-operator "$built/operator/spark-operator-chart" -n spark-operator --create-namespace \
   --values "$repository/deployments/helm/operator-values.yaml" \
   --set image.registry=localhost,image.repository=spark-operator,image.tag=2.5.1,image.pullPolicy=Never \
-  --set 'spark.jobNamespaces={pipelines}' --wait --timeout 180s >log/operator.log 2>&1 || { tail -n 5 log/operator.log >&2; die "the Spark operator did not start"; }
+  --set 'spark.jobNamespaces={asgard}' --wait --timeout 180s >log/operator.log 2>&1 || { tail -n 5 log/operator.log >&2; die "the Spark operator did not start"; }
 touch ready; say "Spark operator ready"
 echo "$run/admin.kubeconfig"

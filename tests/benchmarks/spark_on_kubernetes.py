@@ -60,7 +60,7 @@ def plain(world: World) -> float:
         "spark.kubernetes.namespace": NAMESPACE,
         "spark.kubernetes.container.image": IMAGE,
         "spark.kubernetes.container.image.pullPolicy": "IfNotPresent",
-        "spark.kubernetes.authenticate.driver.serviceAccountName": "spark",
+        "spark.kubernetes.authenticate.driver.serviceAccountName": "spark-sa",
         "spark.kubernetes.driver.request.cores": driver["coreRequest"],
         "spark.kubernetes.executor.request.cores": executor["coreRequest"],
         "spark.driver.memory": driver["memory"],

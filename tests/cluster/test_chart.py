@@ -11,7 +11,7 @@ from dagster_k8s.container_context import K8sContainerContext
 
 from asgard_assets.settings import ROOT
 from asgard_assets.spark.application import merged
-from tests.cluster.world import World
+from tests.cluster.world import NAMESPACE, S3_SECRET, World
 
 CHART = str(ROOT / "deployments/helm/asgard")
 GIVEN = {
@@ -42,7 +42,7 @@ def template(*options: str, **values: str) -> subprocess.CompletedProcess[str]:
         "asgard",
         CHART,
         "-n",
-        "pipelines",
+        NAMESPACE,
         "--kube-version",
         "1.35.4",
         *options,
@@ -57,7 +57,7 @@ def test_every_object_passes_a_server_side_dry_run(world: World, values: str | N
     rendered = template(*options, **GIVEN, **({} if values else EVERYTHING))
     assert rendered.returncode == 0 and "error converting" not in rendered.stdout, rendered.stderr
     done = world.kubectl(
-        "apply", "--dry-run=server", "--server-side", "--force-conflicts", "-n", "pipelines", "-o", "json", "-f", "-",
+        "apply", "--dry-run=server", "--server-side", "--force-conflicts", "-n", NAMESPACE, "-o", "json", "-f", "-",
         body=rendered.stdout,
     )  # fmt: skip
     kinds = [item["kind"] for item in json.loads(done)["items"]]
@@ -118,6 +118,20 @@ def test_runs_steps_and_spark_get_what_the_values_name(world: World) -> None:
     assert json.loads(environment["ASGARD_LAUNCHER_OPTIONS"]) == {"start_seconds": 900}
 
 
+def test_the_charts_defaults_are_the_platforms_and_an_empty_secret_is_a_role(world: World) -> None:
+    keys, role = (
+        next(
+            item["data"]
+            for item in yaml.safe_load_all(template(**GIVEN, **more).stdout)
+            if item and item["metadata"]["name"] == "asgard-environment"
+        )
+        for more in ({}, {"secrets.s3": ""})
+    )
+    assert (keys["S3_SECRET_NAME"], keys["SPARK_SERVICE_ACCOUNT"]) == (S3_SECRET, "spark-sa")
+    assert keys["AWS_EC2_METADATA_DISABLED"] == "true"
+    assert role["S3_SECRET_NAME"] == "" and "AWS_EC2_METADATA_DISABLED" not in role
+
+
 @pytest.mark.parametrize(
     ("values", "named"),
     [
@@ -133,19 +147,17 @@ def test_a_misspelled_value_is_named(world: World, values: dict[str, str], named
 
 
 def test_the_launchers_account_may_launch_and_read_no_secret(world: World) -> None:
-    who = "--as=system:serviceaccount:pipelines:asgard"
+    who = f"--as=system:serviceaccount:{NAMESPACE}:asgard"
     for verb, thing in (
         ("create", "sparkapplications.sparkoperator.k8s.io"),
         ("get", "pods"),
         ("create", "secrets"),
     ):
-        assert world.kubectl("auth", "can-i", verb, thing, who, "-n", "pipelines").strip() == "yes"
+        assert world.kubectl("auth", "can-i", verb, thing, who, "-n", NAMESPACE).strip() == "yes"
     for verb, thing in (
         ("get", "secrets"),
         ("list", "secrets"),
         ("create", "pods"),
         ("create", "rolebindings"),
     ):
-        assert (
-            world.kubectl("auth", "can-i", verb, thing, who, "-n", "pipelines", check=False).strip() == "no"
-        )
+        assert world.kubectl("auth", "can-i", verb, thing, who, "-n", NAMESPACE, check=False).strip() == "no"

@@ -24,7 +24,7 @@ from tests.spark import submitter_contract as contract
 @pytest.mark.together
 @pytest.mark.parametrize("promise", contract.ALL, ids=lambda p: p.__name__)
 def test_a_spark_application_keeps_the_contract(world: World, promise: Callable[..., None]) -> None:
-    spec = merged({"test": {"image": IMAGE, "driver": {"serviceAccount": "spark"}}, "small": SMALL})
+    spec = merged({"test": {"image": IMAGE, "driver": {"serviceAccount": "spark-sa"}}, "small": SMALL})
     submitter = KubernetesSubmitter(Api.connect(world.kubeconfig), NAMESPACE, spec, poll_seconds=1)
     name = f"asgard-contract-{contract.ALL.index(promise)}"
 

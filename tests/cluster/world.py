@@ -30,7 +30,8 @@ from tests.servers.builds import answers, missing
 from tests.servers.s3 import build as build_s3
 
 NODE = "10.111.0.1"  # this host, as pods reach it
-NAMESPACE, IMAGE = "pipelines", "localhost/asgard:test"
+# The namespace and the secret of a deployment that names none.
+NAMESPACE, S3_SECRET, IMAGE = "asgard", "s3-credentials", "localhost/asgard:test"
 S3_PORT, API_PORT = 17070, 18765
 USERS = 60
 # What must never be seen in an object, a log or an event.
@@ -284,8 +285,8 @@ def open_world(folder: Path) -> Iterator[World]:
         stack.callback(lambda: [end(process) for process in world.started])
         secret = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, **CANARIES}
         arguments = [f"--from-literal={key}={value}" for key, value in secret.items()]
-        world.kubectl("delete", "secret", "asgard-s3", "-n", NAMESPACE, "--ignore-not-found")
-        world.kubectl("create", "secret", "generic", "asgard-s3", "-n", NAMESPACE, *arguments)
+        world.kubectl("delete", "secret", S3_SECRET, "-n", NAMESPACE, "--ignore-not-found")
+        world.kubectl("create", "secret", "generic", S3_SECRET, "-n", NAMESPACE, *arguments)
         # The host has the rights of the chart's service account, and no others.
         world.login("asgard", Path(world.kubeconfig))
         for app in world.objects("sparkapplications"):
@@ -302,10 +303,7 @@ def environment() -> dict[str, str]:
         **CANARIES,
         "ASGARD_S3_ENDPOINT": f"http://{NODE}:{S3_PORT}",
         "ASGARD_DEMO_API_URL": f"http://{NODE}:{API_PORT}",
-        "PIPELINE_NAMESPACE": NAMESPACE,
         "SPARK_IMAGE": IMAGE,
-        "SPARK_SERVICE_ACCOUNT": "spark",
-        "S3_SECRET_NAME": "asgard-s3",
         "ENVIRONMENT": "test",
         "ASGARD_SPARK_SPEC": json.dumps(SMALL),
         "DAGSTER_DISABLE_TELEMETRY": "yes",

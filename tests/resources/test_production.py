@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from asgard_assets.errors import ConfigError
+from asgard_assets.resources.cluster import Cluster
 from asgard_assets.resources.environment import executor, resources
 from asgard_assets.settings import ROOT, Settings
 from tests.servers.postgres import postgres
@@ -80,9 +81,38 @@ def test_missing_variables_are_all_named_at_load(
     production: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SPARK_IMAGE")
-    monkeypatch.delenv("PIPELINE_NAMESPACE")
+    monkeypatch.setenv("PIPELINE_NAMESPACE", "")
     with pytest.raises(ConfigError, match="PIPELINE_NAMESPACE.*SPARK_IMAGE"):
         executor(production)
+
+
+def test_namespace_account_and_secret_have_the_source_documents_defaults(
+    production: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PIPELINE_NAMESPACE", "SPARK_SERVICE_ACCOUNT", "S3_SECRET_NAME"):
+        monkeypatch.delenv(name)
+    cluster = Cluster.from_environment()
+    assert (cluster.namespace, cluster.service_account, cluster.s3_secret) == (
+        "asgard", "spark-sa", "s3-credentials",
+    )  # fmt: skip
+    assert cluster.pod_secrets == ["s3-credentials"]
+    values = yaml.safe_load((ROOT / "deployments/helm/asgard/values.yaml").read_text())
+    assert values["secrets"]["s3"] == cluster.s3_secret
+    assert values["serviceAccounts"]["spark"] == cluster.service_account
+    operator = yaml.safe_load((ROOT / "deployments/helm/operator-values.yaml").read_text())
+    assert operator["spark"]["serviceAccount"]["name"] == cluster.service_account
+
+
+def test_an_empty_secret_means_a_role(production: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S3_SECRET_NAME", "")
+    assert Cluster.from_environment().pod_secrets == []
+
+
+@pytest.mark.parametrize("name", ["PIPELINE_NAMESPACE", "SPARK_IMAGE", "SPARK_SERVICE_ACCOUNT"])
+def test_an_empty_variable_is_named(production: Settings, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "")
+    with pytest.raises(ConfigError, match=name):
+        Cluster.from_environment()
 
 
 def test_a_production_lake_on_a_local_disk_is_refused(

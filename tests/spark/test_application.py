@@ -262,3 +262,22 @@ def test_deadlines_and_further_variables_of_the_pods_come_from_the_environment(
     assert launcher.pod_environment()["CRM_URL"] == "https://crm.example.com"
     assert "NOT_SET" not in launcher.pod_environment()
     assert launcher.secrets == ["crm-token"]
+    assert launcher.pod_secrets == ["s3-credentials", "crm-token"]
+
+
+def test_pods_are_told_the_defaults_that_their_host_took(
+    cluster: Callable[..., KubernetesStepLauncher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("S3_SECRET_NAME", raising=False)
+    told = cluster().pod_environment()
+    assert (told["S3_SECRET_NAME"], told["AWS_EC2_METADATA_DISABLED"]) == ("s3-credentials", "true")
+    assert told["PIPELINE_NAMESPACE"] == "pipelines" and told["SPARK_IMAGE"] == "asgard:1"
+
+
+def test_pods_with_a_role_read_no_secret_and_may_ask_the_node(
+    cluster: Callable[..., KubernetesStepLauncher],
+) -> None:
+    launcher = cluster(S3_SECRET_NAME="")
+    assert launcher.pod_secrets == []
+    told = launcher.pod_environment()
+    assert told["S3_SECRET_NAME"] == "" and "AWS_EC2_METADATA_DISABLED" not in told

@@ -64,9 +64,10 @@ class Staged:
 
 def run_pipeline(
     spark: Spark,
-    config: str | Path | ApiSource,
+    config: str | Path | ApiSource | None = None,
     source_df: DataFrame | str | None = None,
     *,
+    config_path: str | Path | None = None,
     days: Sequence[str] | None = None,
     mode: Mode = "auto",
     lake: Lake | None = None,
@@ -77,12 +78,19 @@ def run_pipeline(
     pass their checks.
 
     `spark` is an open session, which then sends, or what opens one: it is called only where the job is too large
-    for this process. `config` is the path of a YAML or JSON file, or a source. `limit` sends no more requests a
-    day (of a pull source: takes no more items); `on_progress` is told about once a second how far the job is.
+    for this process. `config` is the path of a YAML or JSON file, or a source; `config_path` names the file too.
+    `limit` sends no more requests a day (of a pull source: takes no more items); `on_progress` is told about once a
+    second how far the job is.
     `source_df` is for a source that names no rows of its own: key columns, and `ds` where days differ, as a frame
     or as Parquet files (a glob). Raises ConfigError for a wrong configuration, SourceError for an API or a table
     that cannot be read.
     """
+    if (config is None) == (config_path is None):
+        raise ConfigError(
+            "run_pipeline: give either config_path, the path of a YAML or JSON file, or config, a source; not "
+            + ("neither" if config is None else "both")
+        )
+    config = config or config_path
     if not isinstance(config, ApiSource):
         with located(config):
             source, more = load(config), {"days": days, "mode": mode, "lake": lake, "limit": limit}

@@ -12,7 +12,9 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
+from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.http.messages import Refused
 from asgard_assets.ingest.api.pipeline import run_pipeline, stage_source
 from asgard_assets.ingest.api.plan.run import Run
@@ -59,6 +61,21 @@ def test_a_small_job_opens_no_session_and_says_why(lake, api):
     assert run_pipeline(no_spark, source(USAGE), days=[DAY], lake=lake, mode="resume").requests == 1, (
         "the 404"
     )
+
+
+def test_a_pipeline_is_run_as_the_source_document_writes_it(lake, api, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASGARD_LAKE", lake.root)
+    put_users(lake, 3)
+    file = tmp_path / "example_pipeline.yaml"
+    file.write_text(yaml.safe_dump(source(USAGE).model_dump(mode="json", exclude_unset=True)))
+    summary = run_pipeline(spark=no_spark, config_path=str(file), source_df=None, days=[DAY])
+    assert summary.by_outcome == {"success": 3}
+
+
+@pytest.mark.parametrize("given", [{}, {"config": "a.yaml", "config_path": "b.yaml"}])
+def test_a_pipeline_has_one_configuration(given):
+    with pytest.raises(ConfigError, match="either config_path"):
+        run_pipeline(no_spark, **given)
 
 
 @pytest.mark.slow
