@@ -20,6 +20,7 @@ os.environ.update(CALENDAR)
 from asgard_assets.lake import Lake  # noqa: E402
 from asgard_assets.settings import ROOT, Settings  # noqa: E402
 from tests.ci.parts import PARTS, SERVERS, part_of  # noqa: E402
+from tests.gaps import pytest_configure, pytest_itemcollected  # noqa: E402, F401
 from tests.patience import loop_seconds, patience  # noqa: E402
 
 # What tests with one of these fixtures share takes long to make: they begin at once.
