@@ -85,21 +85,21 @@ def run_pipeline(
     or as Parquet files (a glob). Raises ConfigError for a wrong configuration, SourceError for an API or a table
     that cannot be read.
     """
-    if (config is None) == (config_path is None):
+    given = config_path if config is None else config
+    if given is None or (config is not None and config_path is not None):
         raise ConfigError(
             "run_pipeline: give either config_path, the path of a YAML or JSON file, or config, a source; not "
             + ("neither" if config is None else "both")
         )
-    config = config or config_path
-    if not isinstance(config, ApiSource):
-        with located(config):
-            source, more = load(config), {"days": days, "mode": mode, "lake": lake, "limit": limit}
+    if not isinstance(given, ApiSource):
+        with located(given):
+            source, more = load(given), {"days": days, "mode": mode, "lake": lake, "limit": limit}
             return run_pipeline(spark, source, source_df, on_progress=on_progress, **more)
     lake = lake or Lake.from_settings()
-    days = days or usual_days(config, today())
-    run = Run(lake, config, tuple(days), mode, limit)
+    days = days or usual_days(given, today())
+    run = Run(lake, given, tuple(days), mode, limit)
     staged = stage_source(spark, run, source_df, on_progress)
-    bad = audit(lake, staged.staging, table_spec(config)).bad_days
+    bad = audit(lake, staged.staging, table_spec(given)).bad_days
     good = [day for day in staged.staging.days if day not in bad]
     plans = {app: number for app, number in staged.plans.items() if app.rsplit("/", 1)[-1] in good}
     # What a check refused is not to be taken over by the next run: it is asked for again.
