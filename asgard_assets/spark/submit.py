@@ -131,11 +131,15 @@ class LocalProcess:
         path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1", **driver.env}
 
+    def log(self, driver: Driver) -> Path:
+        return self.log_folder / f"{driver.name}.log"
+
     def submit(self, driver: Driver) -> Handle:
         self.log_folder.mkdir(parents=True, exist_ok=True)
-        log = self.log_folder / f"{driver.name}.log"
+        log = self.log(driver)
         command, environment = self.command(driver), self.environment(driver)
-        with log.open("wb") as out:
+        log.unlink(missing_ok=True)
+        with log.open("ab") as out:
             process = subprocess.Popen(
                 command,
                 env=environment,
@@ -190,12 +194,32 @@ class LocalProcess:
         self._running.pop(handle.name, None)
 
 
+# spark-submit copies what its Python program prints, but stops at once when the program fails: the last lines,
+# which say why, may be lost (PythonRunner.scala). So the program writes into the log itself.
+_DRIVER_PYTHON = """#!/bin/sh
+exec "$ASGARD_DRIVER_PYTHON" "$@" >> "$ASGARD_DRIVER_LOG" 2>&1
+"""
+
+
 class LocalSparkSubmit(LocalProcess):
     """Drivers started by the `spark-submit` that pyspark brings, in client mode on this machine."""
 
     def __init__(self, log_folder: Path, conf: Mapping[str, str]) -> None:
         super().__init__(log_folder)
         self.conf = dict(conf)
+
+    def _python(self, name: str) -> Path:
+        return (self.log_folder / f"{name}.python").absolute()
+
+    def submit(self, driver: Driver) -> Handle:
+        self.log_folder.mkdir(parents=True, exist_ok=True)
+        self._python(driver.name).write_text(_DRIVER_PYTHON)
+        self._python(driver.name).chmod(0o700)
+        return super().submit(driver)
+
+    def forget(self, handle: Handle) -> None:
+        self._python(handle.name).unlink(missing_ok=True)
+        super().forget(handle)
 
     def command(self, driver: Driver) -> list[str]:
         master = self.conf.get("spark.master", "local[*]")
@@ -220,7 +244,9 @@ class LocalSparkSubmit(LocalProcess):
             **super().environment(driver),
             "SPARK_HOME": str(spark_home()),
             "PYSPARK_PYTHON": sys.executable,
-            "PYSPARK_DRIVER_PYTHON": sys.executable,
+            "PYSPARK_DRIVER_PYTHON": str(self._python(driver.name)),
+            "ASGARD_DRIVER_PYTHON": sys.executable,
+            "ASGARD_DRIVER_LOG": str(self.log(driver).absolute()),
         }
 
 
