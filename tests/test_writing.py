@@ -14,7 +14,7 @@ PAGES = [
     *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
 ]
 GENERATED = [page for page in PAGES if page.startswith("docs/reference/")]
-NOT_YET = ["CHANGELOG.md", "docs/api-access.md", "docs/api-sources.md"]
+NOT_YET = ["docs/api-access.md", "docs/api-sources.md"]
 """Pages that still have long sentences. To be emptied."""
 MOST_WORDS = 32
 _BLOCK = re.compile(r"^```.*?^```$|<!--.*?-->", re.MULTILINE | re.DOTALL)
