@@ -60,6 +60,26 @@ def test_every_link_leads_to_a_page_and_its_heading(page: str):
             assert anchor in headings(path.read_text(encoding="utf-8")), f"{target}#{anchor}"
 
 
+def test_every_command_and_setting_that_a_page_names_exists():
+    import typer
+
+    from asgard_assets.cli.main import app
+    from asgard_assets.settings import Settings
+
+    commands = set(getattr(typer.main.get_command(app), "commands"))  # noqa: B009
+    settings = {f"ASGARD_{name.upper()}" for name in Settings.model_fields}
+    places = ("asgard_assets", "deployments", "tests/end_to_end")
+    code = "".join(
+        path.read_text(encoding="utf-8") for place in places for path in sorted((ROOT / place).rglob("*.py"))
+    )
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        typed = "\n".join([*re.findall(r"`([^`\n]+)`", text), *_BLOCK.findall(text)])
+        assert set(re.findall(r"(?:^|[\s$(/])asgard ([a-z][a-z-]*)", typed)) <= commands, page
+        named = set(re.findall(r"\bASGARD_[A-Z_]+\b", text))
+        assert {name for name in named - settings if name not in code} == set(), page
+
+
 def test_sentences_are_found_outside_tables_and_code():
     text = "# Title\n\nOne. Two, `and`\nmore.\n\n| a | b |\n|---|---|\n\n```\ncode. More\n```\n- An item\n- Another: `x`\n"
     assert sentences(text) == ["# Title", "One.", "Two, `and` more.", "- An item", "- Another:", "`x`"]
