@@ -29,24 +29,13 @@ from typing import Any
 
 import psutil
 
+from tests.benchmarks.cpu import TreeCpu
 from tests.fakes.mock_server import mock_server
 
 TOKEN = "canary-token-x"
 DAY = "2026-10-05"
 SMALL, LARGE = 20_000, 100_000
 IN_FLIGHT = 128
-
-
-def cpu_seconds() -> float:
-    """Of this process and all its descendants, those that have ended included where their parent waited."""
-    total = 0.0
-    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system + times.children_user + times.children_system
-    return total
 
 
 class Peak:
@@ -177,11 +166,11 @@ def once(tool: str, url: str, rows: int) -> None:
         frame.write.format("delta").save(f"{folder}/warm")
         given.append(spark)
     try:
-        with Peak() as peak:
-            cpu, began = cpu_seconds(), time.perf_counter()
+        with Peak() as peak, TreeCpu() as cpu:
+            began = time.perf_counter()
             TOOLS[tool](*given)
-            seconds, cpu = time.perf_counter() - began, cpu_seconds() - cpu
-        told = {"cpu": cpu, "seconds": seconds, "rows": rows, "megabytes": peak.megabytes}
+            seconds = time.perf_counter() - began
+        told = {"cpu": cpu.seconds, "seconds": seconds, "rows": rows, "megabytes": peak.megabytes}
         sys.stdout.write(f"\n{json.dumps(told)}\n")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -25,23 +25,9 @@ import time
 from pathlib import Path
 
 from asgard_assets.settings import ROOT
+from tests.benchmarks.cpu import TreeCpu
 
 DAY = "2026-10-05"
-
-
-def tree_cpu() -> float:
-    """CPU seconds of this process, its living children and those that ended."""
-    import psutil
-
-    me = psutil.Process()
-    times = [me.cpu_times()]
-    for child in me.children(recursive=True):
-        try:
-            times.append(child.cpu_times())
-        except psutil.NoSuchProcess:
-            continue
-    # The JVM's Python workers are its children: those that ended count in it.
-    return sum(t.user + t.system + t.children_user + t.children_system for t in times)
 
 
 class Memory(threading.Thread):
@@ -150,11 +136,13 @@ def child(side: str, home: Path, kind: str) -> None:
     spark.range(1).count()
     memory = Memory()
     memory.start()
-    cpu, began = tree_cpu(), time.monotonic()
-    rows = SIDES[side](spark, home, kind)
+    with TreeCpu() as cpu:
+        began = time.monotonic()
+        rows = SIDES[side](spark, home, kind)
+        wall = time.monotonic() - began
     figures = {
-        "cpu": tree_cpu() - cpu,
-        "wall": time.monotonic() - began,
+        "cpu": cpu.seconds,
+        "wall": wall,
         "rows": rows,
         "peak_mb": {"python": memory.python, "jvm": memory.jvm, "together": memory.together},
     }

@@ -41,9 +41,9 @@ def _folder(name: str) -> Path:
     return Settings().cache / "servers" / name
 
 
-def python_server(name: str) -> Path:
+def python_server(name: str, locks: Path = _LOCKS) -> Path:
     """The `bin` of an environment with what `<name>.lock` pins, made once."""
-    lock = _LOCKS / f"{name}.lock"
+    lock = locks / f"{name}.lock"
     folder = _folder(f"{name}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}")
     if not (folder / ".done").exists():
         uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")

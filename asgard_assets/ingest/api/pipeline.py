@@ -39,6 +39,7 @@ from asgard_assets.ingest.api.table.postprocess import drop_repeated, known_sche
 from asgard_assets.ingest.api.table.progress import FOLDER, Progress, Watch, watching
 from asgard_assets.ingest.api.worker import load_middleware
 from asgard_assets.lake import DS, Lake, Staging
+from asgard_assets.lake.arrow import without_pandas
 from asgard_assets.lake.numbers import plan_id
 from asgard_assets.lake.reader import literally
 from asgard_assets.quality.audit import audit
@@ -119,6 +120,7 @@ def stage_source(
     Raises Unreachable or Refused where the API gave no usable answer to anything; then nothing is left
     behind. Row failures are rows.
     """
+    without_pandas()
     begun = _begin(run, rows)
     execution = Execution(spark, begun.run.source, run.process_requests)
     try:

@@ -445,8 +445,9 @@ class Task:
                 error=self._redactor.text(exchange.error_message or ""),
                 attempts=exchange.request.trace.attempts,
             )
-        row = self._describing.columns(exchange)
-        row.update(values)
+        if exchange.columns is None:
+            exchange.columns = self._describing.columns(exchange)
+        row = exchange.columns | values
         row["epoch"], row["run_id"] = job.epochs[day], job.run_id
         body, payload = row.get("body") or "", row.get("payload")
         offload = self._source.sink.offload_bytes

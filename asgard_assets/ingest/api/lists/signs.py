@@ -220,10 +220,10 @@ def links(name: str, items: list[Any]) -> bool:
 def _linked(items: list[Any]) -> tuple[str, str, Any] | None:
     """Of links such as `[{rel: next, href: …}]` the key of the relation, that of the address, and the address."""
     for item in items[:50]:
-        if not isinstance(item, Mapping):
+        if not isinstance(item, dict | Mapping):  # dict first: an abstract class is slow to ask
             return None
         for rel in ("rel", "relation"):
-            if str(item.get(rel)).lower() == "next":
+            if rel in item and str(item[rel]).lower() == "next":
                 for name in ("href", "url", "uri"):
                     if item.get(name):
                         return rel, name, item[name]

@@ -67,7 +67,7 @@ def modes(run: Run) -> tuple[dict[str, str], dict[str, int]]:
     chosen, epochs = {}, {}
     found: dict[str, tuple[int, int]] = {}
     if lake.table(source.sink.stage, source.sink.name) is not None:
-        with lake.connect() as connection:
+        with lake.connect(tables=[source.sink.table]) as connection:
             found = {
                 day: (epoch, open_rows)
                 for day, epoch, open_rows in connection.execute(
@@ -116,7 +116,13 @@ def plan_rows(
     chosen, epochs = modes(run)
     common = fingerprint(source)
     send, carried = {}, {}
-    with lake.connect() as connection, PlanFiles(_keeper(lake, staging), staging, tasks) as files:
+    # The query of a source may read any table; rows of its caller read none but what was published before.
+    published = any(mode != "first" for mode in chosen.values())
+    tables = None if rows_from is None else [source.sink.table] if published else []
+    with (
+        lake.connect(tables=tables) as connection,
+        PlanFiles(_keeper(lake, staging), staging, tasks) as files,
+    ):
         connection.execute(f"set temp_directory = {quoted(_scratch(lake, staging))}")
         for day in staging.days:
             _select_rows(lake, connection, source, day, rows_from)

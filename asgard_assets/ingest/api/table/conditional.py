@@ -81,7 +81,7 @@ def keep(lake: Lake, source: ApiSource, staging: Staging, files: Sequence[str]) 
             f"{staging.path}/{KEPT}/{name}"
         )
     written = []
-    with lake.connect() as connection:
+    with lake.connect(tables=[source.sink.table]) as connection:
         for day, paths in by_day.items():
             listed = ", ".join(
                 f'kept."{name}"' if name in VOLATILE else f'published."{name}"'

@@ -34,6 +34,7 @@ class Exchange:
     empty: bool = False  # a success with nothing in it
     parsed: Any = None  # its value, where it was read
     url: str = ""  # what answered, after redirects
+    columns: dict[str, Any] | None = None  # of the table, once they are known: a page's items share them
 
     def answered(self, response: Response, outcome: str, error: str | None, text: str) -> None:
         self.status, self.headers, self.body = response.status, response.headers, response.body
@@ -45,6 +46,7 @@ class Exchange:
 
     def failed(self, outcome: str, error: Exception) -> None:
         self.outcome, self.error_class, self.error_message = outcome, type(error).__name__, str(error)
+        self.columns = None
 
     def unread(self, letters: int) -> None:
         self.error_class = "Charset"

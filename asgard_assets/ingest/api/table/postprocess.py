@@ -14,7 +14,7 @@ from asgard_assets.ingest.api.source.payload import Misfits, Schema, fit, merge,
 from asgard_assets.ingest.api.table.bronze import SUCCESS, arrow_schema
 from asgard_assets.ingest.api.table.figures import Figures
 from asgard_assets.lake import DS, Lake, Staging
-from asgard_assets.lake.reader import literally, load_duckdb_extensions, quoted
+from asgard_assets.lake.reader import UNSIGNED, literally, load_duckdb_extensions, quoted
 
 
 def known_schema(lake: Lake, source: ApiSource) -> Schema | None:
@@ -92,7 +92,7 @@ def drop_repeated(lake: Lake, source: ApiSource, staging: Staging) -> dict[str, 
     keys = ", ".join(f'"{name}"' for name in form.key_columns)
     none_null = " and ".join(f'"{name}" is not null' for name in form.key_columns)
     dropped = {}
-    with duckdb.connect(config={"memory_limit": "1GB", "threads": 2}) as connection:
+    with duckdb.connect(config={"memory_limit": "1GB", "threads": 2, **UNSIGNED}) as connection:
         load_duckdb_extensions(connection, lake)
         for day, uris in lake.staged_files(staging).items():
             if not uris:

@@ -11,7 +11,7 @@ from asgard_assets.errors import FencedError, SourceError
 from asgard_assets.ingest.files.source.models import TECHNICAL, Upsert
 from asgard_assets.ingest.files.table.merge import comparable
 from asgard_assets.lake import DS, Lake, LivePart, Staging
-from asgard_assets.lake.reader import literally, load_duckdb_extensions, quoted
+from asgard_assets.lake.reader import UNSIGNED, literally, load_duckdb_extensions, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -60,7 +60,7 @@ def replace_older(lake: Lake, staging: Staging, write: Upsert, replaced: Set[str
         )
     texts = {field.name.lower() for field in staging.schema if str(field.type) == "string"}
     if staged or (live and replaced):
-        with duckdb.connect(config={"memory_limit": "1GB", "threads": 2}) as db:
+        with duckdb.connect(config={"memory_limit": "1GB", "threads": 2, **UNSIGNED}) as db:
             load_duckdb_extensions(db, lake)
             db.register("no_rows", staging.schema.empty_table())
             db.execute("create table gone (file varchar)")
