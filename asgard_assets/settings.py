@@ -88,6 +88,16 @@ class Settings(BaseSettings):
         return values
 
     @model_validator(mode="after")
+    def _history_can_be_kept(self) -> Settings:
+        home = str(self.home.absolute())
+        if "?" in home:
+            raise ConfigError(
+                f"{home!r} cannot be used: Dagster and MLflow keep their history there in SQLite, and read a ? in its "
+                "address as its end; rename the folder, or set ASGARD_HOME to another one"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _every_engine_can_reach_the_data(self) -> Settings:
         _ = self.lake_root, self.landing_root
         return self

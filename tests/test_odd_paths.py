@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import dagster as dg
 import pyarrow as pa
 import pytest
+from sqlalchemy import create_engine
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake
+from asgard_assets.resources.home import prepare_home
 from asgard_assets.settings import Settings
 from asgard_assets.spark.submit import Driver, LocalSparkSubmit
 from asgard_assets.spark.transport import FolderTransport, open_transport
@@ -59,4 +62,22 @@ def test_spark_submit_finds_a_program_behind_a_number_sign(tmp_path: Path) -> No
 def test_what_delta_rs_cannot_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASGARD_LAKE", "/data/a%20b")
     with pytest.raises(ConfigError, match="rename the folder"):
+        Settings()
+
+
+def test_dagster_and_mlflow_keep_their_history_in_a_home_of_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = " ".join(name for name in NAMES if "?" not in name)
+    monkeypatch.setenv("ASGARD_HOME", str(tmp_path / name))
+    settings = Settings()
+    with dg.DagsterInstance.from_config(str(prepare_home(settings))) as instance:
+        assert instance.get_runs() == [] and instance.all_asset_keys() == []
+    create_engine(settings.mlflow_tracking_uri).connect().close()
+    assert (tmp_path / name / "mlflow.db").is_file() and os.listdir(tmp_path) == [name]
+
+
+def test_a_home_that_sqlite_cannot_reach_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASGARD_HOME", "/data/a?b")
+    with pytest.raises(ConfigError, match="set ASGARD_HOME"):
         Settings()
