@@ -19,9 +19,10 @@ os.environ.update(CALENDAR)
 
 from asgard_assets.lake import Lake  # noqa: E402
 from asgard_assets.settings import ROOT, Settings  # noqa: E402
-from tests.ci.parts import PARTS, SERVERS, part_of  # noqa: E402
+from tests.ci.parts import PARTS, part_of  # noqa: E402
 from tests.gaps import pytest_configure, pytest_itemcollected  # noqa: E402, F401
 from tests.patience import loop_seconds, patience  # noqa: E402
+from tests.required import pytest_runtest_makereport  # noqa: E402, F401
 
 # What tests with one of these fixtures share takes long to make: they begin at once.
 SHARED = ("demo", "spark")
@@ -78,17 +79,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # What many share takes longest: it begins first.
     chosen.sort(key=lambda item: not any(name in getattr(item, "fixturenames", ()) for name in SHARED))
     items[:] = chosen
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item):
-    """Where servers are required, a test that needs one is not skipped."""
-    report = yield
-    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("ASGARD_REQUIRE_SERVERS"):
-        if {SERVERS, "cluster"} & {mark.name for mark in item.iter_markers()}:
-            report.outcome = "failed"
-            report.longrepr = f"skipped, and ASGARD_REQUIRE_SERVERS is set: {report.longrepr}"
-    return report
 
 
 @pytest.fixture

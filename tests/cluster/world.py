@@ -26,7 +26,8 @@ from asgard_assets.spark.kubernetes import applications_path
 from asgard_assets.spark.s3 import S3Transport
 from tests.cluster.stories import POOL
 from tests.patience import patience
-from tests.servers.builds import answers, missing
+from tests.required import missing
+from tests.servers.builds import answers
 from tests.servers.s3 import build as build_s3
 
 NODE = "10.111.0.1"  # this host, as pods reach it

@@ -13,6 +13,7 @@ import pytest
 from asgard_assets.settings import ROOT
 from tests.end_to_end.homes import Home, free_port, listens
 from tests.patience import patience, wait_until
+from tests.required import missing
 
 # ASGARD_SCREENSHOTS=docs/images keeps the pictures of the docs fresh.
 PICTURES = Path(os.environ.get("ASGARD_SCREENSHOTS", ROOT / "tests" / "screenshots")).absolute()
@@ -27,9 +28,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 def chromium() -> str:
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
-        if os.environ.get("ASGARD_REQUIRE_SERVERS"):
-            pytest.fail("no Chromium on this machine (Debian: apt-get install chromium)")
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+        missing("no Chromium on this machine (Debian: apt-get install chromium)")
     return found
 
 

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import pytest
-
 from tests.patience import patience
+from tests.required import missing
 
 SOURCE = Path(__file__).parent / "mock_api"
 
@@ -52,9 +51,7 @@ def binary() -> Path:
     target = Path.home() / ".cache" / "asgard" / "mock_api" / version / "mock_api"
     if not target.is_file():
         if shutil.which("go") is None:
-            if os.environ.get("ASGARD_REQUIRE_SERVERS"):
-                pytest.fail("Go is not installed, and ASGARD_REQUIRE_SERVERS is set")
-            pytest.skip("the mock API is built with Go, which is not installed")
+            missing("the mock API is built with Go, which is not installed")
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = target.with_suffix(f".{os.getpid()}")
         command = ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", str(scratch), "."]

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import pytest
-
 from asgard_assets.settings import Settings
 from tests.patience import patience
+from tests.required import missing
 
 
 def cached(name: str, build: Callable[[Path], None]) -> Path:
@@ -38,13 +37,6 @@ def need(program: str, why: str) -> str:
     if found:
         return found
     missing(f"{program} is not installed: {why}")
-    raise AssertionError("unreachable")
-
-
-def missing(reason: str) -> None:
-    if os.environ.get("ASGARD_REQUIRE_SERVERS"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def free_port() -> int:

@@ -25,16 +25,10 @@ import pytest
 
 from asgard_assets.settings import Settings
 from tests.patience import patience
+from tests.required import missing
 
 JSON_SERVER = "1.0.0-beta.3"
 _LOCKS = Path(__file__).parent
-
-
-def missing(reason: str) -> None:
-    """Skip, or fail where CI asks for every server."""
-    if os.environ.get("ASGARD_REQUIRE_SERVERS"):
-        pytest.fail(f"{reason}, and ASGARD_REQUIRE_SERVERS is set")
-    pytest.skip(reason)
 
 
 def _folder(name: str) -> Path:

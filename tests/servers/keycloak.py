@@ -22,18 +22,12 @@ from typing import Any
 import pytest
 
 from tests.patience import patience
+from tests.required import missing
 
 VERSION = "26.7.3"
 ARTIFACT = f"org.keycloak:keycloak-quarkus-dist:{VERSION}:zip"
 HOME = Path.home() / ".cache" / "asgard" / f"keycloak-{VERSION}"
 OPTIONS = ["--db=dev-mem", "--cache=local"]
-
-
-def missing(why: str) -> None:
-    """Skip the test, or fail it where servers are required."""
-    if os.environ.get("ASGARD_REQUIRE_SERVERS"):
-        pytest.fail(f"{why}, and ASGARD_REQUIRE_SERVERS is set")
-    pytest.skip(why)
 
 
 def java_home(least: int = 21) -> Path | None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.servers.builds import free_port, missing, run
+from tests.required import missing
+from tests.servers.builds import free_port, run
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.patience import patience
-from tests.servers.builds import cached, free_port, missing, need, run
+from tests.required import missing
+from tests.servers.builds import cached, free_port, need, run
 from tests.servers.s3 import S3
 
 VERSION = "476"
