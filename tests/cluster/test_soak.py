@@ -134,12 +134,11 @@ def history(folder: Path) -> Iterator[dg.DagsterInstance]:
 
 def _counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """Counts the calls of every Api from now on."""
-    lock, count, call = threading.Lock(), [0], Api._call  # noqa: SLF001
+    connect, made = Api.connect, list[Api]()
 
-    def counting(*arguments: Any, **named: Any) -> Any:
-        with lock:
-            count[0] += 1
-        return call(*arguments, **named)
+    def connected(*arguments: Any) -> Api:
+        made.append(connect(*arguments))
+        return made[-1]
 
-    monkeypatch.setattr(Api, "_call", counting)
-    return lambda: count[0]
+    monkeypatch.setattr(Api, "connect", connected)
+    return lambda: sum(api.calls for api in made)

@@ -216,7 +216,7 @@ def test_a_commit_that_a_crash_interrupted_is_finished_at_the_next_start(fake, m
         raise OSError("the machine lost power")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "_finish", crash)
+        patched.setattr(Store, "finish", crash)
         job = start(syncs)
         until(lambda: not syncs.store.job(job.id).active)
     again = fake.open({"rows": 3})

@@ -17,10 +17,12 @@ import pytest
 
 from asgard_assets.errors import SparkJobError
 from asgard_assets.spark import kubernetes, pod_log
+from asgard_assets.spark.application import DRIVER as DRIVER_CONTAINER
 from asgard_assets.spark.application import merged
 from asgard_assets.spark.kube import Api, ApiUnreachable, Credentials
 from asgard_assets.spark.kubernetes import KubernetesSubmitter
-from asgard_assets.spark.submit import Driver, State
+from asgard_assets.spark.pod_log import PodLog
+from asgard_assets.spark.submit import Driver
 
 DRIVER = Driver("asgard-1-2-0", "m", env={"KEY": "canary"})
 Answer = tuple[int, Any]
@@ -174,18 +176,11 @@ def test_an_application_that_was_made_though_nobody_answered_is_deleted(
     assert not kept(cluster, "sparkapplications")
 
 
-def said(submitter: KubernetesSubmitter, times: int = 1, ended: bool = False) -> str:
+def said(log: PodLog, cluster: Cluster, times: int = 1, ended: bool = False) -> str:
     """What the driver's log gives in so many looks."""
-    watched = submitter._watched[DRIVER.name]  # noqa: SLF001
-    watched.pod_since, watched.state, text = 0.0, State(0) if ended else State(), ""
-    for _ in range(times):
-        watched.next_log = 0
-        text += submitter.logs(handle(submitter))[0]
-    return text
-
-
-def handle(_: KubernetesSubmitter) -> Any:
-    return kubernetes.Handle(DRIVER.name, "", "")
+    api = Api(f"http://127.0.0.1:{cluster.server_port}", Credentials({}), False)
+    path = f"/api/v1/namespaces/pipelines/pods/{DRIVER.name}-driver/log"
+    return "".join(f"{line}\n" for _ in range(times) for line in log.read(api, path, ended))
 
 
 def stamped(number: int, text: str, second: int = 0) -> str:
@@ -193,29 +188,27 @@ def stamped(number: int, text: str, second: int = 0) -> str:
 
 
 def test_a_line_with_carriage_returns_and_other_breaks_is_one_line(
-    submitter: KubernetesSubmitter, cluster: Cluster
+    cluster: Cluster,
 ) -> None:
-    submitter.submit(DRIVER)
+    log = PodLog(DRIVER_CONTAINER)
     cluster.lines = [stamped(1, "10 %\r20 %\r30 %"), stamped(2, "Größe\u2028日本\x85c")]
-    assert said(submitter) == "10 %\r20 %\r30 %\nGröße\u2028日本\x85c\n"
-    assert said(submitter) == ""
+    assert said(log, cluster) == "10 %\r20 %\r30 %\nGröße\u2028日本\x85c\n"
+    assert said(log, cluster) == ""
 
 
 def test_a_log_that_holds_more_in_a_second_than_one_answer_does_not_end_there(
-    submitter: KubernetesSubmitter, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pod_log, "LOG_BYTES", 2000)
-    submitter.submit(DRIVER)
     cluster.lines = [stamped(n, f"line {n}") for n in range(100)] + [stamped(0, "the next second", 1)]
     cluster.lines.append(stamped(1, "the last", 1))
-    assert "the last" in said(submitter, 4)
+    assert "the last" in said(PodLog(DRIVER_CONTAINER), cluster, 4)
 
 
 def test_the_last_lines_of_a_long_log_are_read_when_the_driver_has_ended(
-    submitter: KubernetesSubmitter, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pod_log, "LOG_BYTES", 2000)
-    submitter.submit(DRIVER)
     cluster.lines = [stamped(n, f"line {n}") for n in range(5000)]
-    text = said(submitter, ended=True)
+    text = said(PodLog(DRIVER_CONTAINER), cluster, ended=True)
     assert text.endswith("line 4999\n") and "\n…\n" in text

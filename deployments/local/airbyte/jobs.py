@@ -85,13 +85,13 @@ class Store:
         """Publish the files and keep the states and the job as it now is: all of it, or nothing."""
         path = self._commit(job.id)
         write(path, {"job": asdict(job), "checkpoint": asdict(checkpoint), "move": move.as_dict()})
-        self._finish(path)
+        self.finish(path)
         return job
 
     def recover(self) -> None:
         """Finish commits that a crash or a full disk has interrupted."""
         for path in sorted((self._folder / "commits").glob("*.json")):
-            self._finish(path)
+            self.finish(path)
 
     def committed(self, job_id: int) -> bool:
         """Whether a commit of the job is waiting to be finished; its files must then stay."""
@@ -103,7 +103,7 @@ class Store:
     def catalog(self, name: str) -> Path:
         return self._folder / "catalogs" / f"{name}.json"
 
-    def _finish(self, path: Path) -> None:
+    def finish(self, path: Path) -> None:
         commit = orjson.loads(path.read_bytes())
         Move(**commit["move"]).apply()
         job = Job(**commit["job"])
