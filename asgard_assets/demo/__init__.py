@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asgard_assets.demo.interrupts import interruptible
 from asgard_assets.demo.report import collect, print_predictions, print_tables
 from asgard_assets.demo.sources import demo_sources, use_demo_calendar, write_landing_files
 from asgard_assets.demo.steps import missing_steps, progress, run_step
@@ -75,7 +76,8 @@ def run_demo(settings: Settings) -> None:
     ):
         steps = missing_steps(instance)
         if steps:
-            with demo_sources(settings):
+            # Outside for what comes before the steps; inside so that the sources are ended in peace.
+            with interruptible(), demo_sources(settings), interruptible():
                 write_landing_files(settings)
                 for number, step in enumerate(steps, 1):
                     with progress(console, instance, f"[{number}/{len(steps)}] {step.title}"):

@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from urllib.parse import urlparse
 
+from asgard_assets.demo.interrupts import undisturbed
 from asgard_assets.errors import SourceError
 from asgard_assets.settings import ROOT, Settings
 
@@ -70,14 +71,15 @@ def demo_sources(settings: Settings) -> Iterator[None]:
             _wait_until_up(name, url, server, log_file)
         yield
     finally:
-        for server in started:
-            server.terminate()
-        for server in started:
-            try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+        with undisturbed():  # or a second Ctrl-C would leave one of them behind
+            for server in started:
+                server.terminate()
+            for server in started:
+                try:
+                    server.wait(10)
+                except subprocess.TimeoutExpired:
+                    server.kill()
+                    server.wait()
 
 
 def write_landing_files(settings: Settings) -> None:

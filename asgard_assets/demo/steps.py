@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from asgard_assets.demo.interrupts import Interrupted, presses
 from asgard_assets.demo.sources import FIRST_DAY, LAST_DAY
 from asgard_assets.errors import AsgardError
 from asgard_assets.windows import days_between
@@ -92,17 +93,16 @@ def run_step(step: Step, instance: dg.DagsterInstance) -> None:
     sys.argv = ["dagster", "asset", "materialize", "-m", "asgard_assets.definitions", *step.arguments]
     sys.argv += ["--config-json", quiet]
     try:
-        main()
+        with presses() as pressed:
+            try:
+                main()
+            except SystemExit as ended:
+                if ended.code and pressed():
+                    raise Interrupted(step.title) from ended
+                raise
     except SystemExit as ended:
         if ended.code:
             reasons = "\n".join(_failures(instance)) or "see logs/demo.log in the home folder"
-            newest = instance.get_run_records(limit=1)
-            if "DagsterExecutionInterruptedError" in reasons or (
-                newest and newest[0].dagster_run.status.value == "CANCELED"
-            ):
-                raise AsgardError(
-                    f"interrupted: {step.title}. What was published stays; the next demo goes on from there"
-                ) from ended
             raise AsgardError(f"{step.title} failed; `make dev` shows the run.\n{reasons}") from ended
     finally:
         sys.argv = before

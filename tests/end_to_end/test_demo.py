@@ -98,8 +98,8 @@ def test_an_interrupted_demo_says_so_and_leaves_no_process(tmp_path: Path):
 
     wait_until(gone, 60, "Ctrl-C ends the demo")
     text = " ".join(said.read_text().split())
-    assert process.returncode in (1, -signal.SIGINT), text
-    assert "Aborted!" in text or "the next demo goes on from there" in text, text
+    assert process.returncode == 1, text
+    assert "the next demo goes on from there" in text, text
     assert "refused the connection" not in text
     assert not listens(home.api_port) and not listens(home.airbyte_port)
 
