@@ -45,7 +45,7 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def presses() -> Iterator[Callable[[], bool]]:
-    """Yields whether Ctrl-C was pressed since, whoever handles it: a worker or dbt may end of it before Dagster does,
+    """Yields whether Ctrl-C was pressed (or the process told to end) since, whoever handles it: a worker or dbt may end of it before Dagster does,
     and the step then fails with another error.
     """
     read, write = os.pipe()
@@ -54,7 +54,7 @@ def presses() -> Iterator[Callable[[], bool]]:
 
     def pressed() -> bool:
         try:
-            return signal.SIGINT in os.read(read, 4096)
+            return bool({signal.SIGINT, signal.SIGTERM} & set(os.read(read, 4096)))
         except BlockingIOError:
             return False
 

@@ -59,7 +59,7 @@ def test_the_location_loads_and_reloads_under_dagster_dev_with_airbyte_down(tmp_
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with urllib.request.urlopen(request, timeout=patience(60)) as answer:
             return json.load(answer)["data"]
 
     def assets() -> set[str]:

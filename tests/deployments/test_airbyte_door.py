@@ -16,6 +16,7 @@ from asgard_assets.settings import Settings
 from deployments.local.airbyte.login import Login, shown
 from tests.deployments.test_airbyte_server import PUBLIC, running
 from tests.fakes.airbyte import Fake, serving, write_instance
+from tests.patience import patience
 
 WORKSPACES = f"{PUBLIC}/workspaces"
 PAGE = "/workspaces/{id}/connections/none/timeline"
@@ -24,7 +25,7 @@ PAGE = "/workspaces/{id}/connections/none/timeline"
 def ask(url: str, headers: dict[str, str], path: str = WORKSPACES, method: str = "GET") -> int:
     """The status of one request with exactly these headers; `{port}` in them is the server's."""
     port = int(url.rsplit(":", 1)[1])
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience(10))
     connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
     for name, value in headers.items():
         connection.putheader(name, value.replace("{port}", str(port)))
@@ -79,7 +80,7 @@ def test_what_a_web_page_can_send_is_not_heard(url, headers, path):
 def test_two_hosts_or_origins_are_one_too_many(url):
     port = int(url.rsplit(":", 1)[1])
     for extra in ("Host: evil.example", "Origin: https://evil.example"):
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
+        with socket.create_connection(("127.0.0.1", port), timeout=patience(10)) as raw:
             raw.sendall(f"GET {WORKSPACES} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{extra}\r\n\r\n".encode())
             assert raw.recv(100).split()[1] == b"403"
 
@@ -102,7 +103,7 @@ def test_a_link_to_a_job_may_be_followed_from_another_page(url):
 )
 def test_a_body_of_no_length_or_of_any_length_holds_nobody_up(url, headers, status):
     port = int(url.rsplit(":", 1)[1])
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
+    with socket.create_connection(("127.0.0.1", port), timeout=patience(10)) as raw:
         raw.sendall(f"POST {PUBLIC}/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}\r\n\r\n".encode())
         answer = b""
         while part := raw.recv(4096):  # until the server ends the connection

@@ -22,7 +22,7 @@ import pytest
 
 from deployments.local.demo.planted import fault, planted, wrong_usage
 from deployments.local.demo.world import START, World
-from tests.patience import patience
+from tests.patience import patience, wait_until
 
 TOKEN = {"Authorization": "Bearer demo-token"}
 
@@ -173,7 +173,7 @@ def test_a_day_with_a_burst_fails_as_planned_and_a_retry_succeeds(api: tuple[int
     (client,) = [c for c in after["clients"] if c["worker"] == "123"]
     assert client["requests"] == sent
     assert client["user_agent"].startswith("Python/")
-    time.sleep(0.6)
+    wait_until(lambda: len(log.read_text().splitlines()) >= after["requests"], 10, "the log is written")
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     ours = [line for line in lines if line["worker"] == "123"]
     assert len(ours) == sent

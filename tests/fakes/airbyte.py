@@ -65,7 +65,7 @@ class Fake:
         workspace = Workspace.model_validate({"name": "test", "connections": connections})
         store = Store(self.state, self.landing)
         registry = Registry(workspace, self.state)
-        limits = limits or Limits(seconds=60)
+        limits = limits or Limits(seconds=patience(60))
         stamp = date.fromisoformat(day)
         return Syncs(registry, store, self.landing, lambda _: self.command, stamp, limits, checkpoint_seconds)
 

@@ -130,14 +130,18 @@ class Picky(dg.ConfigurableResource):
             raise RuntimeError("no such database here")
 
 
+def _local(folder: str) -> PythonLauncher:
+    from tests.patience import patience  # the image of the cluster's tests has it not
+
+    return PythonLauncher(
+        folder=folder, poll_seconds=0.05, cancel_seconds=patience(1), host_seconds=patience(1)
+    )
+
+
 @dg.definitions
 def defs() -> dg.Definitions:
     folder = os.environ.get("LAUNCH_FOLDER")
-    launcher = (
-        PythonLauncher(folder=folder, poll_seconds=0.05, cancel_seconds=3, host_seconds=3)
-        if folder
-        else step_launcher(Settings())
-    )
+    launcher = _local(folder) if folder else step_launcher(Settings())
     return dg.Definitions(
         assets=[
             upstream,

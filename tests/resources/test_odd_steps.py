@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from asgard_assets.errors import SparkJobError
 from asgard_assets.settings import ROOT
 from asgard_assets.spark.s3 import ExchangeUnreachable
 from asgard_assets.spark.transport import FolderTransport
+from tests.patience import patience
 from tests.resources.odd import LONG
 from tests.resources.test_launcher import failure, left_behind, story, types
 
@@ -85,7 +87,7 @@ def test_partitions_that_the_body_adds_and_deletes_are_the_hosts(run: Run) -> No
 def test_a_driver_that_says_more_than_the_host_writes_down_is_not_given_up(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ODD_LAUNCHER", '{"host_seconds": 3}')
+    monkeypatch.setenv("ODD_LAUNCHER", json.dumps({"host_seconds": patience(1)}))
     _, log = run("talkative", launched=True)
     assert [e.user_message for e in log if e.user_message.startswith("line ")] == [
         f"line {number}" for number in range(1000)

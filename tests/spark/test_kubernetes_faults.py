@@ -23,6 +23,7 @@ from asgard_assets.spark.kube import Api, ApiUnreachable, Credentials
 from asgard_assets.spark.kubernetes import KubernetesSubmitter
 from asgard_assets.spark.pod_log import PodLog
 from asgard_assets.spark.submit import Driver
+from tests.patience import patience
 
 DRIVER = Driver("asgard-1-2-0", "m", env={"KEY": "canary"})
 Answer = tuple[int, Any]
@@ -105,7 +106,7 @@ def submitter(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> KubernetesSu
     monkeypatch.setattr(kubernetes.time, "sleep", lambda _seconds: None)
     api = Api(f"http://127.0.0.1:{cluster.server_port}", Credentials({}), False)
     spec = merged({"test": {"image": "asgard:1"}})
-    return KubernetesSubmitter(api, "pipelines", spec, poll_seconds=0, unreachable_seconds=1)
+    return KubernetesSubmitter(api, "pipelines", spec, poll_seconds=0, unreachable_seconds=patience(1))
 
 
 def once(method: str, kind: str, answer: Answer) -> Callable[[str, str], Answer | None]:

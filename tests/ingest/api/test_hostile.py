@@ -22,6 +22,7 @@ from asgard_assets.ingest.api.rate.quota import quota, retry_after
 from asgard_assets.ingest.api.table.bronze import arrow_schema
 from asgard_assets.ingest.api.worker import Task
 from tests.ingest.api.sources import TICKETS, USAGE, source
+from tests.patience import patience
 
 DAY = "2026-10-05"
 CAP = 50_000
@@ -73,8 +74,8 @@ def rows_of(lake, kind: str, answer: bytes | Callable[[bytes, str], bytes], coun
         config = source(
             base,
             auth={"type": "none"},
-            transport={"type": kind, "timeouts": {"total_seconds": 3}},
-            retry={"attempts": 1, "deadline_seconds": 2, "backoff_seconds": 0.01},
+            transport={"type": kind, "timeouts": {"total_seconds": patience(1)}},
+            retry={"attempts": 1, "deadline_seconds": patience(0.7), "backoff_seconds": 0.01},
             sink=base["sink"] | {"max_body_bytes": CAP},
             **changes,
         )

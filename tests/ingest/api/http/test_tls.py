@@ -14,6 +14,7 @@ from asgard_assets.ingest.api.http.messages import Request, TransportError
 from asgard_assets.ingest.api.http.tls import wire_secrets
 from tests.fakes.authority import Authority
 from tests.ingest.api.sources import USAGE, source
+from tests.patience import patience
 
 PASSPHRASE = "canary-passphrase-77e1"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -79,7 +80,7 @@ def send(kind, wire, context: ssl.SSLContext | None = None, proxied=False, proxy
         server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
         between = await asyncio.start_server(proxy, "127.0.0.1", 0)
         port, through = (s.sockets[0].getsockname()[1] for s in (server, between))
-        section = {"type": kind, "timeouts": {"total_seconds": 10}, **wire}
+        section = {"type": kind, "timeouts": {"total_seconds": patience(4)}, **wire}
         if proxied:
             section["proxy"] = {"url": f"http://127.0.0.1:{through}", **wire.get("proxy", {})}
         try:

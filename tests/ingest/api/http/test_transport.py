@@ -22,6 +22,7 @@ from asgard_assets.ingest.api.http.messages import (
 )
 from asgard_assets.ingest.api.http.transport import Deadline, Transport
 from tests.ingest.api.sources import USAGE, source
+from tests.patience import patience
 
 Answer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -413,7 +414,7 @@ def test_a_million_requests_are_answered_and_leave_nothing_behind(kind):
 
 def test_one_timer_bounds_many_requests_and_leaves_cancelling_to_others():
     async def main() -> None:
-        deadline = Deadline(0.05)
+        deadline = Deadline(patience(0.1))
 
         async def wait(seconds: float) -> str:
             with deadline:
