@@ -46,6 +46,8 @@ if [ ! -e "$stamp" ]; then
   echo "installing the packages of requirements.lock"
   .venv/bin/uv pip sync -q --compile-bytecode --python .venv/bin/python --require-hashes requirements.lock
   .venv/bin/uv pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
+  # As a wheel is: 0.3 s less for each command where PYTHONDONTWRITEBYTECODE is set.
+  .venv/bin/python -m compileall -q asgard_assets dbt
   rm -f .venv/.asgard-*
   touch "$stamp"
 fi
