@@ -15,7 +15,7 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 ENGINES = {
-    "api": ["plan", "table", "lists", "access", "rate", "http", "source", "values"],
+    "api": ["plan", "table", "openapi", "lists", "access", "rate", "http", "source", "values"],
     "files": ["plan", "table", "shape", "readers", "landing", "source"],
 }
 """Rooms of the two engines, from the top to what everybody may import."""

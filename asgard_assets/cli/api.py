@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from asgard_assets.cli.rows import frame
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake
-from asgard_assets.lake.reader import literally, quoted
 from asgard_assets.windows import parse_days
 
 if TYPE_CHECKING:
@@ -63,16 +62,16 @@ def ingest(
     mode: Mode = "resume" if resume else "refresh" if refresh else "auto"
     source = _source(config, record, replay)
     days = (parse_days(partition) if partition else []) or usual_days(source, today())
-    with located(config), _frame(rows) as frame:
+    with located(config), frame(rows) as found:
         if dry_run:
             from asgard_assets.ingest.api.preview import dry_run as plan
 
-            _show_dry_run(plan(Lake.from_settings(), source, days, mode, frame, limit))
+            _show_dry_run(plan(Lake.from_settings(), source, days, mode, found, limit))
             return
         from asgard_assets.ingest.api.pipeline import run_pipeline
 
         with _session() as spark, _progress() as tell:
-            summary = run_pipeline(spark, source, frame, days=days, mode=mode, limit=limit, on_progress=tell)
+            summary = run_pipeline(spark, source, found, days=days, mode=mode, limit=limit, on_progress=tell)
     if as_json:
         typer.echo(json.dumps(summary.told(), indent=1, default=str))
     else:
@@ -86,6 +85,7 @@ def preview(
     rows: Rows = None,
     count: Annotated[int, typer.Option(min=1, max=20, help="Requests, or pages of a list.")] = 3,
     replay: Replay = None,
+    correct: bool = False,
 ) -> None:
     """Send a handful of requests; show them, their answers and what those tell. Writes nothing."""
     from asgard_assets.ingest.api.plan.calendar import today
@@ -96,8 +96,12 @@ def preview(
     days = (parse_days(partition) if partition else []) or [today()]
     if len(days) > 1:
         raise ConfigError("a preview is of one day")
-    with located(config), _frame(rows) as frame:
-        _show_preview(source, look(Lake.from_settings(), source, days[0], frame, count))
+    with located(config), frame(rows) as found:
+        _show_preview(source, look(Lake.from_settings(), source, days[0], found, count))
+    if replay is None:
+        from asgard_assets.cli.new import look_at_guesses
+
+        look_at_guesses(config, days[0], rows, correct)
 
 
 def register(app: typer.Typer) -> None:
@@ -115,29 +119,6 @@ def _source(config: Path, record: Path | None, replay: Path | None) -> ApiSource
         folders = {"record": record and str(record), "replay": replay and str(replay)}
         source = source.model_copy(update={"transport": source.transport.model_copy(update=folders)})
     return source
-
-
-@contextmanager
-def _frame(rows: Path | None) -> Iterator[str | None]:
-    """The rows' file as Parquet, which both Spark and the planner read."""
-    if rows is None:
-        yield None
-        return
-    import duckdb
-
-    readers = {".csv": "read_csv", ".json": "read_json", ".jsonl": "read_json", ".parquet": "read_parquet"}
-    if rows.suffix not in readers:
-        raise ConfigError(f"--rows {rows}: there are {', '.join(readers)}")
-    with tempfile.TemporaryDirectory(prefix="asgard-rows-") as folder:
-        target = f"{folder}/rows.parquet"
-        with duckdb.connect() as connection:
-            try:
-                connection.execute(
-                    f"copy (from {readers[rows.suffix]}({quoted(str(rows))})) to {quoted(target)} (format parquet)"
-                )
-            except duckdb.Error as error:
-                raise ConfigError(f"--rows {rows}: {error}") from error
-        yield literally(target)
 
 
 @contextmanager

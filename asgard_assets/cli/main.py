@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from asgard_assets.cli import api as cli_api
 from asgard_assets.cli import files as cli_files
+from asgard_assets.cli import new as cli_new
 from asgard_assets.errors import AsgardError, ConfigError
 from asgard_assets.lake import Lake
 from asgard_assets.settings import ROOT, Settings
@@ -178,6 +179,9 @@ cli_api.register(app)
 cli_files.register(app)
 
 
+app.add_typer(cli_new.new, name="new", rich_help_panel=START)
+
+
 @app.command(rich_help_panel=LOOK)
 def preview(
     source: Annotated[str, typer.Argument(help="Name of a file source, or the file of an API source.")],
@@ -190,10 +194,16 @@ def preview(
     replay: Annotated[Path | None, typer.Option(help="API: answer from this recording.")] = None,
     output: Annotated[str, typer.Option(help="Files: text, json or markdown.")] = "text",
     as_json: Annotated[bool, typer.Option("--json", help="Files: the same as --output json.")] = False,
+    correct: Annotated[
+        bool, typer.Option("--correct", help="API: write into the file what was found of its guesses.")
+    ] = False,
 ) -> None:
-    """Rows as a file source would load them, or a handful of an API's answers and what they tell. Writes nothing."""
+    """Rows as a file source would load them, or a handful of an API's answers and what they tell. Writes nothing.
+
+    Of what an API source's file marks as guessed (`asgard new api`), it says whether it is proven or what is right.
+    """
     if Path(source).suffix in (".yaml", ".yml", ".json"):
-        cli_api.preview(Path(source), partition, Path(rows) if rows else None, count, replay)
+        cli_api.preview(Path(source), partition, Path(rows) if rows else None, count, replay, correct)
     elif rows is not None and not (rows.isdigit() and int(rows)):
         raise ConfigError(f"--rows {rows}: a file source is shown by a number of rows")
     else:

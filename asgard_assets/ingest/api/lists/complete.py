@@ -91,6 +91,8 @@ def how(sign: Sign, sent: Mapping[str, Any]) -> str:
     match sign.kind:
         case "next" if sign.header and name == "link":
             way = "{type: link}"
+        case "next" if sign.header and isinstance(sign.value, str) and looks_like_address(sign.value):
+            way = f"{{type: next_url, header: {sign.at}}}"
         case "next" if sign.header:
             way = f"{{type: cursor, header: {sign.at}, param: NAME}}"
         case "next" if isinstance(sign.value, str) and looks_like_address(sign.value):

@@ -54,6 +54,7 @@ _CURSOR = {
     "continuationToken": "continuationToken",
     "cursor.next": "cursor",
     "cursors.after": "after",
+    "cursor.after": "after",
     "end_cursor": "after",
     "endCursor": "after",
 }
@@ -119,6 +120,9 @@ def detect(
         return LinkPagination(type="link")
     query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
     told = signs(status, headers, body, path, query, ignored)
+    for sign in told:
+        if sign.kind == "next" and sign.header and _address(sign.value):
+            return NextUrlPagination(type="next_url", header=sign.at)
     if isinstance(body, Mapping):
         places = _places(path)
         for found in (
@@ -158,11 +162,15 @@ def shown(pagination: Pagination) -> str:
         case CursorPagination(last_item=None):
             told = {"param": pagination.param, "cursor": pagination.cursor}
         case NextUrlPagination():
-            told = {"url": pagination.url}
+            told = {"header": pagination.header} if pagination.header else {"url": pagination.url}
         case PagePagination() | OffsetPagination():
             told = {"param": pagination.param} | told
     fields = ", ".join(f"{name}: {value}" for name, value in told.items())
     return f"{pagination.type}{f' ({fields})' if fields else ''}"
+
+
+def _address(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("http://", "https://"))
 
 
 def _places(path: str) -> tuple[str, ...]:

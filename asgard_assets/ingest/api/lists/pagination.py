@@ -117,7 +117,8 @@ def following(
         case CursorPagination():
             return _after_token(pagination, number, headers, body, items, last)
         case NextUrlPagination():
-            return _linked(number, at(body, pagination.url), url, same_origin)
+            told = headers.get(pagination.header.lower()) if pagination.header else at(body, pagination.url)
+            return _linked(number, told, url, same_origin)
 
 
 def flagged(pagination: Pagination, body: Any) -> bool | None:

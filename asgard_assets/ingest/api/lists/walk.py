@@ -228,7 +228,7 @@ class Walk:
             sight.short = 0 < len(items) < how_paged.size
         elif isinstance(how_paged, CursorPagination | NextUrlPagination):
             name = how_paged.url if isinstance(how_paged, NextUrlPagination) else how_paged.cursor
-            header = how_paged.header if isinstance(how_paged, CursorPagination) else None
+            header = how_paged.header
             sight.led |= header.lower() in headers if header else has(parsed, name)
             if isinstance(how_paged, CursorPagination) and how_paged.last_item:
                 sight.led = True

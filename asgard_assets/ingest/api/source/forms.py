@@ -170,13 +170,17 @@ class CursorPagination(Model):
 
 
 class NextUrlPagination(Model):
-    """Each page's body holds the address of the next."""
+    """Each page's body, or a header of its answer, holds the address of the next."""
 
     type: Literal["next_url"]
     url: str = Field(
         default="next",
         description="Path of the next page's URL in the body, such as `links[rel=next].href`; null ends, and so "
         "does a short page that names its own address.",
+    )
+    header: str | None = Field(
+        default=None,
+        description="Response header with that URL, used in place of `url`, such as `Next-Page`. (For Link: type link.)",
     )
     more: str | None = Field(
         default=None, description="Path of a flag in the body, such as `has_more`; false ends the walk."

@@ -26,6 +26,8 @@ KNOWN = {
     "json-server 1": (URL + "&_page=1", {}, {"first": 1, "prev": None, "next": 2, "last": 3, "pages": 3, "items": 9, "data": [1]}, "page (param: _page, size_param: None, pages: pages)"),
     "dummyjson": (URL, {}, {"total": 9, "skip": 0, "limit": 3, "products": [1, 2, 3]}, "offset (param: skip, size: 3, total: total)"),
     "Jira": (URL, {}, {"startAt": 0, "maxResults": 3, "total": 9, "issues": [1, 2, 3]}, "offset (param: startAt, size_param: maxResults, size: 3, total: total)"),
+    "Kinto": (URL, {"next-page": "https://api.test/v1/things?_token=x"}, {"data": [1, 2]}, "next_url (header: next-page)"),
+    "Figma": (URL, {}, {"meta": {"cursor": {"before": 1, "after": 9}, "components": [1]}}, "cursor (param: after, cursor: meta.cursor.after)"),
     "a plain list": (URL, {}, [1, 2], "none"),
     "a list in an object": (URL, {}, {"things": [1, 2], "took": 3}, "none"),
 }  # fmt: skip
@@ -55,6 +57,8 @@ def test_what_was_told_leads_to_the_next_page():
     assert after["Spring, from 0"] == {"page": "1"}
     assert after["json-server 1"] == {"_page": "2"}
     assert after["dummyjson"] == {"skip": "3", "limit": "3"}
+    assert after["Kinto"] == "https://api.test/v1/things?_token=x"
+    assert after["Figma"] == {"after": "9"}
     assert after["a plain list"] is None
 
 

@@ -1,0 +1,106 @@
+"""`asgard new`: files of sources that are written for you."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from asgard_assets.cli.rows import frame
+from asgard_assets.errors import ConfigError
+
+if TYPE_CHECKING:
+    from asgard_assets.ingest.api.openapi.marks import Finding
+
+console = Console(highlight=False, markup=False, soft_wrap=True)
+new = typer.Typer(help="Write the file of a new source.", no_args_is_help=True)
+
+
+@new.command()
+def api(
+    openapi: Annotated[
+        Path,
+        typer.Option(help="The API's own description: OpenAPI 3.0 or 3.1, or Swagger 2.0; JSON or YAML."),
+    ],
+    path: Annotated[
+        str | None,
+        typer.Option(help="The list to read, such as /users/{id}/orders; left out: shows the lists."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the source; default: from title and path.")
+    ] = None,
+    server: Annotated[
+        str | None, typer.Option(help="Base address, where the description's is not yours.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; default: NAME.yaml.")
+    ] = None,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Ask the API about each guess, and correct the file.")
+    ] = False,
+    rows: Annotated[
+        Path | None, typer.Option(help="With --prove: a file of parent rows for the parameters in the path.")
+    ] = None,
+) -> None:
+    """Write a source for a list of an API, from the API's own description (OpenAPI).
+
+    Login, items, key and pages are guessed; each guess has a comment `guessed: why`. Then
+
+        asgard preview NAME.yaml            asks the API: each guess is proven, corrected or not seen
+
+        asgard preview NAME.yaml --correct  and writes that into the file
+
+    A parameter in the path, such as {id}, becomes a column of parent rows (form.rows).
+    """
+    from asgard_assets.ingest.api.openapi.writing import flow, propose
+    from asgard_assets.operations.new_source import lists_of, new_source
+
+    if path is None:
+        found = lists_of(openapi)
+        console.print("\n".join([f"{openapi} describes these lists; name one with --path:", *found]))
+        raise typer.Exit(1)
+    target = output or Path(f"{propose(openapi, path, name, server).name}.yaml")
+    proposal = new_source(openapi, path, target, name, server)
+    console.print(f"wrote {target}")
+    for guess in proposal.guesses:
+        console.print(f"guessed {guess.field}: {flow(guess.value)} ({guess.why})")
+    for one in proposal.fill_in:
+        console.print(f"to fill in: {one}")
+    if prove:
+        look_at_guesses(target, None, rows, correct=True)
+    else:
+        console.print(f"next: asgard preview {target}")
+
+
+def look_at_guesses(config: Path, day: str | None, rows: Path | None, correct: bool) -> None:
+    """Ask the API about each guess in the file; print what it says, and write it where that is wanted."""
+    from asgard_assets.ingest.api.plan.calendar import today
+    from asgard_assets.lake import Lake
+    from asgard_assets.operations import new_source as operations
+
+    if not operations.has_guesses(config):
+        if correct:
+            raise ConfigError(
+                f"{config}: no comment `guessed: …` is in this file, so there is nothing to correct"
+            )
+        return
+    console.print("asking the API about each guess:")
+    findings: list[Finding] = []
+    with frame(rows) as found:
+        for finding in operations.prove(Lake.from_settings(), config, day or today(), found):
+            console.print(_shown(finding))
+            findings.append(finding)
+    if correct:
+        operations.correct(config, findings)
+        console.print(f"wrote that into {config}")
+    elif any(finding.state == "corrected" for finding in findings):
+        console.print(f"asgard preview {config} --correct writes that into the file")
+
+
+def _shown(finding: Finding) -> str:
+    from asgard_assets.ingest.api.openapi.writing import flow
+
+    value = f" to {flow(finding.value)}" if finding.state == "corrected" else ""
+    return f"  {finding.field}: {finding.state}{value} ({finding.why})"
