@@ -224,9 +224,10 @@ def cost(runs: int, tools: Sequence[str], small: int, large: int) -> None:
     for tool in tools:
         say(f"{TITLES[tool]:>40}  {slope[tool]:.4f} CPU s/1k marginal  {rate[tool]:.0f} req/s")
     if {"plain", "aiohttp"} <= slope.keys():
-        bar("marginal CPU, aiohttp : plain", slope["aiohttp"] / slope["plain"], 1.5, True)
+        bar("marginal CPU, aiohttp : plain", slope["aiohttp"] / slope["plain"], 1.0, True)
         bar("requests/s, aiohttp : plain", rate["aiohttp"] / rate["plain"], 0.85, False)
     if {"plain", "native"} <= slope.keys():
+        bar("marginal CPU, native : plain", slope["native"] / slope["plain"], 0.55, True)
         bar("requests/s, native : plain", rate["native"] / rate["plain"], 1.3, False)
     if {"threads", "aiohttp"} <= slope.keys():
         bar("marginal CPU, threads : aiohttp", slope["threads"] / slope["aiohttp"], 6, False)
