@@ -1,6 +1,6 @@
 """One task, of Spark or in this process: an asyncio loop in a side thread, a fixed pool of workers, results straight into files.
 
-Rows come from the plan's files one batch ahead; memory does not grow with their number. Only figures go back.
+Rows come from Spark one Arrow batch ahead; memory does not grow with their number. Only figures go back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple
 from functools import partial
 from itertools import islice
@@ -75,7 +75,6 @@ from asgard_assets.ingest.api.table.figures import Figures
 from asgard_assets.ingest.api.table.progress import ProgressFile
 from asgard_assets.ingest.api.values.cursors import earlier
 from asgard_assets.ingest.api.walking import Walking
-from asgard_assets.lake.arrow import without_pandas
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,19 +86,22 @@ _STOP_SECONDS = 5  # in which what is being sent ends, after an interrupt
 _KEPT_BYTES = 200  # of the row that a 304 leaves
 
 
-def sender(job: Job, dealt: Sequence[Sequence[int]]) -> Callable[[Iterable[int]], Iterable[str]]:
-    """The function for `mapPartitions`: a task's number in, its figures (JSON) out. `dealt`: the files of the plan
-    that each task sends.
+def sender(
+    job: Job, dealt: Sequence[Sequence[int]]
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The function for `mapInArrow`: a task's number in, one row of figures (JSON) out. `dealt`: the files of the
+    plan that each task sends.
     """
 
-    def send(tasks: Iterable[int]) -> Iterable[str]:
+    def send(numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
         from pyspark import TaskContext
 
-        without_pandas()
         context = TaskContext.get()
         again = bool(context and context.attemptNumber())
-        for task in tasks:
-            yield run_files(job, dealt[task], f"{task:05d}", again).to_json()
+        for task in (number for batch in numbers for number in batch.column(0).to_pylist()):
+            figures = run_files(job, dealt[task], f"{task:05d}", again)
+            yield pa.record_batch([pa.array([figures.to_json()])], names=["figures"])
 
     return send
 
