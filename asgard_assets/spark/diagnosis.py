@@ -109,31 +109,42 @@ def not_starting(
 ) -> State | None:
     """What keeps a driver from starting, once it has waited `seconds`; None where it may still start."""
     if pod is None:
-        if seconds < limits.submit:
-            return None
-        if not application_state(app):
-            return State(
-                lost=True,
-                reason=f"the Spark operator did not take it up in {seconds:.0f} s",
-                fix="is the operator running, and does it watch this namespace (spark.jobNamespaces of its chart)?",
-            )
+        return _no_pod(app, seconds) if seconds >= limits.submit else None
+    status = pod.get("status", {})
+    if seconds > limits.image and (found := _no_container(status)):
+        return found
+    if status.get("phase") == "Pending" and seconds > limits.start:
+        return _pending(status, seconds)
+    return None
+
+
+def _no_pod(app: Mapping[str, Any], seconds: float) -> State:
+    if not application_state(app):
         return State(
             lost=True,
-            reason=f"{seconds:.0f} s after submission it had no driver pod",
-            fix="the application's events and the operator's log say what it waits for",
+            reason=f"the Spark operator did not take it up in {seconds:.0f} s",
+            fix="is the operator running, and does it watch this namespace (spark.jobNamespaces of its chart)?",
         )
-    status = pod.get("status", {})
+    return State(
+        lost=True,
+        reason=f"{seconds:.0f} s after submission it had no driver pod",
+        fix="the application's events and the operator's log say what it waits for",
+    )
+
+
+def _no_container(status: Mapping[str, Any]) -> State | None:
+    """What keeps one of the pod's containers from being made."""
     for container in [*status.get("containerStatuses", []), *status.get("initContainerStatuses", [])]:
         waiting = container.get("state", {}).get("waiting") or {}
         reason, message = waiting.get("reason"), (waiting.get("message") or "")[:500]
-        if reason in _NO_IMAGE and seconds > limits.image:
+        if reason in _NO_IMAGE:
             return State(
                 lost=True,
                 retry=False,
                 reason=f"its image {container.get('image')} cannot be pulled ({reason}): {message}",
                 fix="check SPARK_IMAGE (name, tag) and the image pull secret",
             )
-        if reason in _NO_CONTAINER and seconds > limits.image:
+        if reason in _NO_CONTAINER:
             return State(
                 lost=True,
                 retry=False,
@@ -141,31 +152,25 @@ def not_starting(
                 fix="a named secret or config map is missing from the namespace (S3_SECRET_NAME?), or the image "
                 "cannot run here",
             )
-    if status.get("phase") == "Pending" and seconds > limits.start:
-        why = next(
-            (
-                c.get("message", "")
-                for c in status.get("conditions", [])
-                if c.get("type") == "PodScheduled" and c.get("status") == "False"
-            ),
-            "",
-        )
-        if any(
-            c.get("type") == "PodScheduled" and c.get("status") == "True"
-            for c in status.get("conditions", [])
-        ):
-            return State(
-                lost=True,
-                reason=f"its driver's container did not start in {seconds:.0f} s, though a node took the pod",
-                fix="a large image, or a volume, may take so long: see the pod's events, or raise start_seconds "
-                "(ASGARD_LAUNCHER_OPTIONS)",
-            )
+    return None
+
+
+def _pending(status: Mapping[str, Any], seconds: float) -> State:
+    """A pod that has waited too long, for a node or on one."""
+    placed = {c.get("status"): c for c in status.get("conditions", []) if c.get("type") == "PodScheduled"}
+    if "True" in placed:
         return State(
             lost=True,
-            reason=f"no node took its driver in {seconds:.0f} s: {why or 'the pod is still pending'}",
-            fix="ask for less (driver.coreRequest, driver.memory), check node selectors and tolerations, or add nodes",
+            reason=f"its driver's container did not start in {seconds:.0f} s, though a node took the pod",
+            fix="a large image, or a volume, may take so long: see the pod's events, or raise start_seconds "
+            "(ASGARD_LAUNCHER_OPTIONS)",
         )
-    return None
+    why = placed.get("False", {}).get("message") or "the pod is still pending"
+    return State(
+        lost=True,
+        reason=f"no node took its driver in {seconds:.0f} s: {why}",
+        fix="ask for less (driver.coreRequest, driver.memory), check node selectors and tolerations, or add nodes",
+    )
 
 
 def no_executors(pods: Sequence[Mapping[str, Any]], log: str, seconds: float) -> State:

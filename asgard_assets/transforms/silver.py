@@ -110,21 +110,10 @@ def silver(
         table = name or getattr(function, "__name__", "")
         described = {n: Column(type=c) if isinstance(c, str) else _column(*c) for n, c in columns.items()}
         described[DS] = Column(type="string", description="Day that was asked for (UTC).")
-        wanted = {entry.name for entry in read} | ({"earlier"} if history else set())
-        taken = set(inspect.signature(function).parameters)
-        if wanted != taken:
-            raise ConfigError(
-                f"silver/{table}: the function takes ({', '.join(sorted(taken))}), but its inputs are "
-                f"({', '.join(sorted(wanted))}); name its parameters like its inputs"
-            )
-        for column, described_as in described.items():
-            if re.split(r"[\s(<]", described_as.type.lower())[0] not in TYPES:
-                raise ConfigError(
-                    f"silver/{table}: column {column} has the type {described_as.type!r}, which is none of Spark "
-                    "SQL's: string, int, bigint, double, decimal(12,2), boolean, date, timestamp …"
-                )
-        if strange := [column for column in key if column not in described]:
-            raise ConfigError(f"silver/{table}: the key {', '.join(strange)} is none of its columns")
+        _refuse_parameters(
+            table, function, {entry.name for entry in read} | ({"earlier"} if history else set())
+        )
+        _refuse_columns(table, described, key)
         return SilverTable(
             spec=TableSpec(
                 stage="silver",
@@ -145,6 +134,26 @@ def silver(
         )
 
     return declare
+
+
+def _refuse_parameters(table: str, function: Transform, inputs: set[str]) -> None:
+    taken = set(inspect.signature(function).parameters)
+    if inputs != taken:
+        raise ConfigError(
+            f"silver/{table}: the function takes ({', '.join(sorted(taken))}), but its inputs are "
+            f"({', '.join(sorted(inputs))}); name its parameters like its inputs"
+        )
+
+
+def _refuse_columns(table: str, columns: Mapping[str, Column], key: Sequence[str]) -> None:
+    for name, column in columns.items():
+        if re.split(r"[\s(<]", column.type.lower())[0] not in TYPES:
+            raise ConfigError(
+                f"silver/{table}: column {name} has the type {column.type!r}, which is none of Spark "
+                "SQL's: string, int, bigint, double, decimal(12,2), boolean, date, timestamp …"
+            )
+    if strange := [column for column in key if column not in columns]:
+        raise ConfigError(f"silver/{table}: the key {', '.join(strange)} is none of its columns")
 
 
 def _column(kind: str, description: str) -> Column:

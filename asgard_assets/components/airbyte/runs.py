@@ -54,19 +54,13 @@ def report(
                 f"{refused.description}; if the connection was deleted, run `{REFRESH}`", allow_retries=False
             ) from refused
         raise
-    figures = _figures(client, job)
     for name in sorted(synced - set(by_stream)):
         context.log.warning(f"stream {name} is synced, but not in the snapshot; run `{REFRESH}`")
+    figures = _figures(client, job)
     replaced = _overwritten(details)
-    landing = {
-        spec.metadata["airbyte/stream"]: spec.metadata["airbyte/landing"] for spec in context.assets_def.specs
-    }
     for name in sorted(synced & set(by_stream)):
-        key = by_stream[name]
         if name in replaced and figures[name].get("dagster/row_count") == 0:
-            began = datetime.fromisoformat(str(job["startTime"]))
-            if said := say_empty(landing[name], began.date(), int(began.timestamp() * 1000)):
-                context.log.info(f"stream {name} is empty now; {said} says so to the loader")
+            _tell_the_loader(context, name, job)
         metadata = {
             **figures[name],
             "job_id": job["jobId"],
@@ -74,6 +68,7 @@ def report(
             "duration_seconds": seconds_of(job.get("duration")),
             "asked_for": name in asked,
         }
+        key = by_stream[name]
         if key in context.selected_asset_keys:
             yield dg.MaterializeResult(asset_key=key, metadata=metadata)
         else:
@@ -83,6 +78,18 @@ def report(
             f"connection {connection.name} no longer syncs {', '.join(lost)}; run `{REFRESH}`",
             allow_retries=False,
         )
+
+
+def _tell_the_loader(context: dg.AssetExecutionContext, stream: str, job: Mapping[str, Any]) -> None:
+    """That an overwritten stream is empty now: a sync without rows lands no file that would say so."""
+    (landing,) = (
+        spec.metadata["airbyte/landing"]
+        for spec in context.assets_def.specs
+        if spec.metadata["airbyte/stream"] == stream
+    )
+    began = datetime.fromisoformat(str(job["startTime"]))
+    if said := say_empty(landing, began.date(), int(began.timestamp() * 1000)):
+        context.log.info(f"stream {stream} is empty now; {said} says so to the loader")
 
 
 def _overwritten(details: Mapping[str, Any]) -> set[str]:
