@@ -62,7 +62,7 @@ class Proof:
         """One finding for each of these fields of the source, in the order in which they build on each other."""
         answer = self._ask()
         looks = {
-            "auth": self._login, "form.items": self._items, "form.key": self._key, "form.pagination": self._pages,
+            "auth": self._login, "form.items": self._items, "form.pagination": self._pages, "form.key": self._key,
         }  # fmt: skip
         for field, look in looks.items():
             if field not in fields and not (field == "auth" and answer.status in _REFUSED):
@@ -182,7 +182,7 @@ class Proof:
     def _walk(self, pagination: Pagination) -> tuple[int, str]:
         """How many of three small pages came, each with items of its own; 0 where the walk failed, and why."""
         for size in (2, None):
-            source = small(self._with(pagination=pagination), size)
+            source = small(self._with(pagination=pagination, key={}), size)
             found = preview(self._lake, source, self._day, self._rows, 3)
             rows = [row for row in found.rows if row.get("item_index", -1) >= 0]
             failed = next((row["error_message"] for row in found.rows if not row["success"]), None)
