@@ -243,6 +243,11 @@ def _show_summary(source: ApiSource, summary: Summary) -> None:
         console.print(f"pagination: {summary.pagination}")
     for note in summary.notes:
         console.print(f"note: {note}")
+    for wait in summary.waits:
+        done = "waited for it" if wait["waited"] else "not waited for"
+        console.print(
+            f"the API was closed until {wait['until']}, {wait['seconds']:,} s ({done}): {wait['why']}"
+        )
     if summary.duplicates:
         console.print(f"repeated items left out: {sum(summary.duplicates.values()):,}")
     if summary.cursor is not None:

@@ -95,7 +95,9 @@ def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
         lake, spark = context.resources.lake.lake, context.resources.spark
         with clear_failures():
             run = Run(lake, source, tuple(days_of(context)), _mode(config.mode), run_id=context.run.run_id)
-            staged = stage_source(lambda: spark.session, run)
+            staged = stage_source(
+                lambda: spark.session, run, on_wait=lambda wait: context.log.warning(f"{source.name}: {wait}")
+            )
             yield from publish(
                 context,
                 lake,

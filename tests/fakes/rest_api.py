@@ -27,7 +27,8 @@ class RestApi:
 
     url: str = ""
     status: dict[int, list[int]] = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)  # of refusals
+    limits: dict[str, str] = field(default_factory=dict)  # headers of good answers
     changed: set[int] = field(default_factory=set)
     bodies: dict[int, dict[str, Any]] = field(default_factory=dict)
     echo: bool = False
@@ -80,7 +81,7 @@ class RestApi:
             return web.json_response(body, headers={"ETag": tag, **self.headers})
         if self.echo:
             body["you_sent"] = dict(request.headers)
-        return web.json_response(body)
+        return web.json_response(body, headers=self.limits)
 
     async def _tickets(self, request: web.Request) -> web.Response:
         await self._arrived(request)
@@ -91,7 +92,9 @@ class RestApi:
         if tries <= len(planned):
             return web.Response(status=planned[tries - 1])
         items = all_items[(page - 1) * size : page * size]
-        return web.json_response({"data": items, "page": page, "pages": -(-self.tickets // size)})
+        return web.json_response(
+            {"data": items, "page": page, "pages": -(-self.tickets // size)}, headers=self.limits
+        )
 
 
 Api = TypeVar("Api", bound=RestApi)

@@ -27,6 +27,7 @@ from asgard_assets.ingest.api.plan.resume import EarlierRun, announce, earlier_r
 from asgard_assets.ingest.api.plan.run import Run
 from asgard_assets.ingest.api.plan.walk_state import set_aside_broken, take_over
 from asgard_assets.ingest.api.rate.budget import Budget
+from asgard_assets.ingest.api.rate.lease import Wait, clock_time
 from asgard_assets.ingest.api.source.config import load, located
 from asgard_assets.ingest.api.source.models import ApiSource, Mode
 from asgard_assets.ingest.api.source.payload import Schema
@@ -114,11 +115,13 @@ def stage_source(
     run: Run,
     rows: DataFrame | str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_wait: Callable[[Wait], None] | None = None,
 ) -> Staged:
     """Send what the run asks for, all its days in one job, and stage the results.
 
     Raises Unreachable or Refused where the API gave no usable answer to anything; then nothing is left
-    behind. Row failures are rows.
+    behind. Row failures are rows. `on_wait` is told of each longer wait that the API asks for, as it begins;
+    without it, the log is.
     """
     without_pandas()
     begun = _begin(run, rows)
@@ -129,7 +132,7 @@ def stage_source(
         run.lake.discard(begun.staging)
         raise
     # From here on, what workers have written is kept whatever happens: the next run takes it over.
-    figures = _send(begun, plan, walk, execution, on_progress)
+    figures = _send(begun, plan, walk, execution, on_progress, on_wait)
     return _settle(begun, plan, walk, figures, execution)
 
 
@@ -185,6 +188,7 @@ def _send(
     walk: CursorPlan | None,
     execution: Execution,
     on_progress: Callable[[Progress], None] | None,
+    on_wait: Callable[[Wait], None] | None,
 ) -> Figures:
     run, staging = begun.run, begun.staging
     job = Job(
@@ -193,13 +197,21 @@ def _send(
         progress=on_progress is not None,
     )  # fmt: skip
     limits = run.source.limits
-    budget = Budget(limits.requests_per_second, limits.pause_share)
+    tell = on_wait or (lambda wait: log.warning("%s: %s", run.source.name, wait))
+    patience = run.source.patience_seconds
+    budget = Budget(limits.requests_per_second, limits.pause_share, patience=patience, tell=tell)
     planned = plan.requests if run.source.one_request_a_row else None
+    watch = Watch(run.lake, staging.path, planned, waiting=lambda: budget.waiting)
     with (
         JobService(begun.issuing, budget, begun.wire) as service,
-        watching(Watch(run.lake, staging.path, planned), on_progress),
+        watching(watch, on_progress),
     ):
-        return execution.run(job, service, plan.tasks)
+        figures = execution.run(job, service, plan.tasks)
+    figures.waits = [
+        {"until": clock_time(w.until), "seconds": round(w.seconds), "waited": w.waited, "why": w.why}
+        for w in budget.waits
+    ]
+    return figures
 
 
 def _settle(
@@ -385,4 +397,5 @@ def _summary(source: ApiSource, plan: RequestPlan, figures: Figures) -> Summary:
         hosts=slowest(figures.hosts),
         pace=figures.pace,
         notes=tuple(figures.notes),
+        waits=tuple(figures.waits),
     )

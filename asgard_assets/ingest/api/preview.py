@@ -102,7 +102,8 @@ def preview(lake: Lake, source: ApiSource, day: str, rows: str | None = None, co
         keep = _Keep()
         limits = source.limits
         start = source.incremental.start if source.incremental else None
-        with JobService(issuing, Budget(limits.requests_per_second, limits.pause_share), wire) as service:
+        budget = Budget(limits.requests_per_second, limits.pause_share, patience=source.patience_seconds)
+        with JobService(issuing, budget, wire) as service:
             job = Job(
                 source, lake, staging.path, staging.schema, base_url, service.local(), {day: 1}, "preview",
                 known_schema(lake, source), {day: start}, pages=count,

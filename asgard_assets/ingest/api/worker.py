@@ -34,6 +34,7 @@ from asgard_assets.ingest.api.http.decoding import decode
 from asgard_assets.ingest.api.http.messages import (
     BodyTooLarge,
     ConnectFailed,
+    LimitReached,
     Middleware,
     Refused,
     Request,
@@ -239,10 +240,11 @@ class Task:
         self._judge = judge_of(source)
         rate = source.limits.requests_per_second
         gate = Gate(
-            self._service or Budget(rate, source.limits.pause_share),
+            self._service or Budget(rate, source.limits.pause_share, patience=source.patience_seconds),
             free=rate is None,
             judge=self._judge,
-            longest_hold=source.retry.deadline_seconds,
+            patience=source.patience_seconds,
+            heed=source.limits.headers == "follow",
         )
         auth = Authenticator(
             self._service or Fixed(),
@@ -257,7 +259,9 @@ class Task:
         )
         self._send = chain(
             [
-                Retrying(source.retry, pause, judge=self._judge),
+                Retrying(
+                    source.retry, pause, judge=self._judge, longest_wait=source.limits.longest_wait_seconds
+                ),
                 Redirecting(source.endpoint.redirects, source.transport.tls.certificate is not None),
                 *([auth.renew] if isinstance(source.auth, OAuth2) else []),
                 Limiting(pause, gate),
@@ -392,6 +396,8 @@ class Task:
             outcome, error = SUCCESS, None
             if not exchange.unchanged:
                 outcome, error = outcome_of(self._judge.of(response), response.status)
+                if error and request.trace.gave_up:
+                    error = f"{error}; {request.trace.gave_up}"
             text, unread = self._content.text_of(response.headers, response.body)
             exchange.answered(response, outcome, error, text)
             if self._source.one_request_a_row and exchange.outcome == SUCCESS and not exchange.unchanged:
@@ -400,7 +406,7 @@ class Task:
                 elif next_link(response.headers.get("link", "")):
                     exchange.more_pages()
             self.figures.bytes += len(response.body)
-        except TransportError as error:
+        except (TransportError, LimitReached) as error:
             exchange.failed(RETRYABLE, error)
         except (BodyTooLarge, Unsendable, BadRedirect, NotRecorded) as error:
             exchange.failed(PERMANENT, error)

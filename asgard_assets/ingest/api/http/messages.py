@@ -19,6 +19,8 @@ class Trace:
     attempts: int = 0
     throttles: int = 0
     generation: int | None = None  # of the credentials that the last try went out with
+    deadline: float | None = None  # of what is tried again, by the clock of the retries
+    gave_up: str = ""  # why it was not tried again, where the API asked for a longer wait
 
 
 @dataclass(slots=True)
@@ -99,6 +101,10 @@ class ConnectFailed(TransportError):
 
 class TimedOut(TransportError):
     """The answer did not come in time."""
+
+
+class LimitReached(Transient, SourceError):
+    """The API says that it serves nothing for longer than a request may wait; it was not sent."""
 
 
 class BodyTooLarge(Terminal, SourceError):

@@ -8,12 +8,16 @@ for is gone: a lull earns no burst.
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
 
-from asgard_assets.ingest.api.rate.lease import Clock, Lease, Observed, Sleep
+from asgard_assets.ingest.api.rate.lease import Clock, Lease, Observed, Sleep, Wait
 from asgard_assets.ingest.api.rate.quota import Quota
+
+log = logging.getLogger(__name__)
 
 HEADROOM = 0.985
 """Share of a declared rate that is used: networks bunch what left evenly."""
@@ -32,12 +36,20 @@ _STEADY = 5.0  # seconds over which is counted what the API bears, once it does 
 _SLOW = 8.0  # requests a second that are tried without proof
 _EVEN_WINDOW = 10.0  # a quota over at most so many seconds is spread evenly, a longer one counted down
 _UNPACED = 10_000.0  # turns a second where nothing but a count limits
+_NEAR = 1.0  # seconds that a lease waits for an API that is closed; of longer ones it tells
+_TOLD = 5.0  # seconds from which a wait is worth a word
+_FOREVER = 366 * 86400.0
+_WAITS = 20  # of which a job keeps account
+_CERTAIN = 3  # refusals in a row
+_REFUSALS = 8  # in a row, over all of the patience: the API refuses everything
 
 
 class Budget:
     """The lessor itself. `declared` requests a second are never exceeded; without, the limit is learned.
 
     `pause_share`: Retry-After holds everybody where at least this share of the last answers were refused.
+    `patience`: seconds that a request may wait because the API asks for it. `tell` hears of each such wait as it
+    begins.
     """
 
     def __init__(
@@ -46,7 +58,14 @@ class Budget:
         pause_share: float = 0.1,
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
+        patience: float = math.inf,
+        tell: Callable[[Wait], None] | None = None,
+        wall: Clock = time.time,
     ):
+        self._patience, self._wall = patience, wall
+        self._tell = tell or (lambda wait: log.warning("%s", wait))
+        self.waits: list[Wait] = []
+        self._hold_said, self._refused_since, self._refusals_in_a_row = "", 0.0, 0
         self._declared, self._share = declared, pause_share
         self._clock, self._sleep = clock, sleep
         self._turn = asyncio.Lock()
@@ -70,9 +89,11 @@ class Budget:
             while True:
                 now = self._clock()
                 allowed = self._count.at(now)
-                start = max(self._next, self._held_until, now + _LEAD)
-                if allowed is not None and allowed < 1:
-                    start = max(start, self._count.until)
+                until, why = self._closed(now, allowed)
+                if until - now > _NEAR:
+                    self._account(until - now, why)
+                    return Lease(closed=until - now, why=why)
+                start = max(self._next, until, now + _LEAD)
                 if start - now <= _HORIZON:
                     break
                 await self._sleep(min(start - now - _HORIZON / 2, 1.0))
@@ -89,6 +110,33 @@ class Budget:
             self._owed = max(0.0, self._owed - count * (1 - 1 / _CATCH_UP))
             self._count.granted(start, count)
             return Lease(False, start - self._clock(), 1 / rate, count)
+
+    @property
+    def waiting(self) -> str:
+        """What everybody waits for now, and until when; empty where nothing but our own pace is waited for."""
+        last = self.waits[-1] if self.waits else None
+        return str(last) if last and last.waited and last.until > self._wall() else ""
+
+    def _closed(self, now: float, allowed: float | None) -> tuple[float, str]:
+        """Until when the API says that it serves nothing, and how it says so."""
+        if self._refusals_in_a_row >= _REFUSALS and now - self._refused_since >= self._patience:
+            return math.inf, f"the API refused every request of the last {now - self._refused_since:,.0f} s"
+        until, why = self._held_until, self._hold_said
+        if allowed is not None and allowed < 1 and self._count.until > until:
+            until, why = self._count.until, f"the API's limit is used up ({self._count.said})"
+        return until, why
+
+    def _account(self, seconds: float, why: str) -> None:
+        """Keep and tell a wait; one that goes on, or ends a little later than was told, is the same."""
+        lasts = min(seconds, _FOREVER)
+        wait = Wait(why, lasts, self._wall() + lasts, lasts <= self._patience)
+        last = self.waits[-1] if self.waits else None
+        if seconds < _TOLD or (last and wait.until <= last.until + _TOLD):
+            return
+        if len(self.waits) >= _WAITS:
+            del self.waits[0]
+        self.waits.append(wait)
+        self._tell(wait)
 
     def _rate(self) -> float | None:
         """Turns a second now; None where nothing is known to limit."""
@@ -107,12 +155,17 @@ class Budget:
             self._answers.popleft()
         if seen.remaining is not None or seen.window is not None:
             self._heed(now, seen)
+        self._count_refusals(now, seen)
         if not seen.throttled:
             return
         refused, share = self._refusals(now)
         heavy = share >= self._share
-        if seen.hold and heavy:
+        # A wait of hours closes the API only where nothing but refusals comes: it may mean that resource alone.
+        certain = seen.hold <= self._patience or self._refusals_in_a_row >= _CERTAIN
+        if seen.hold and heavy and certain:
             self._held_until = max(self._held_until, now + seen.hold)
+            self._hold_said = f"the API asks for it (retry-after: {seen.hold:,.0f} s)"
+            self._account(seen.hold, self._hold_said)
         if self._count.left is not None:
             return  # the API counts, and says from when on it serves again
         sent = now - seen.age
@@ -121,6 +174,14 @@ class Budget:
             if sent < self._settled_at + _HORIZON or not (heavy or (refused >= 3 and share >= 0.02)):
                 return
         self._learned.refused(sent, now, self._accepted, heavy)
+
+    def _count_refusals(self, now: float, seen: Observed) -> None:
+        """How long, and how often, nothing but refusals came."""
+        if seen.answered:
+            self._refusals_in_a_row = 0
+        elif seen.throttled:
+            self._refused_since = self._refused_since if self._refusals_in_a_row else now - seen.age
+            self._refusals_in_a_row += seen.throttled
 
     def _refusals(self, now: float) -> tuple[int, float]:
         """How many, and their share, of the last second's answers, or of the last few where those are more."""
@@ -132,7 +193,7 @@ class Budget:
         return refused, refused / max(1, good + refused)
 
     def _heed(self, now: float, seen: Observed) -> None:
-        quota = Quota(seen.remaining, seen.reset, seen.limit, seen.window)
+        quota = Quota(seen.remaining, seen.reset, seen.limit, seen.window, seen.said)
         if quota.limit and quota.window and (quota.window <= _EVEN_WINDOW or quota.remaining is None):
             if self._told is None:
                 # What was sent before counts in the API's window for as long as that lasts.
@@ -206,7 +267,7 @@ class _Countdown:
 
     def __init__(self) -> None:
         self.left: float | None = None
-        self.until = 0.0
+        self.until, self.said = 0.0, ""
         self._limit: float | None = None
         self._began = 0.0
         self._grants: deque[tuple[float, int]] = deque()
@@ -219,6 +280,7 @@ class _Countdown:
         on_the_way = max(in_flight, sum(count for _, count in self._grants))
         self.left = max(0.0, quota.remaining - on_the_way)
         self.until, self._limit, self._began = now + quota.reset, quota.limit, now
+        self.said = quota.said
 
     def at(self, now: float) -> float | None:
         """What is left at `now`; after the reset the whole limit, or a first few where it is not known."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Collection
 
-from asgard_assets.ingest.api.http.messages import Request, Response, Send, TransportError
+from asgard_assets.ingest.api.http.messages import LimitReached, Request, Response, Send, TransportError
 from asgard_assets.ingest.api.http.verdict import Judge
-from asgard_assets.ingest.api.rate.lease import Clock, Lessor, Observed, Sleep
+from asgard_assets.ingest.api.rate.lease import Clock, Lease, Lessor, Observed, Sleep, clock_time
 from asgard_assets.ingest.api.rate.quota import Quota, quota, retry_after
 
 _WINDOW = 32
 _LATE = 0.025  # seconds that a request may leave after its turn; later it would add to others' turns
 _TELL_SECONDS = 0.1
+_LOOK_SECONDS = 1.0  # after which an API that is closed is asked about again
 
 
 class Pause:
@@ -62,7 +64,8 @@ class Gate:
     """Lets requests through at the turns that it leases for them, in the order in which they came.
 
     `free` until the lessor says otherwise: then nothing is asked, and what the API says about its limits is
-    told as it comes. Raises TransportError where the lessor is gone.
+    told as it comes. `patience`: seconds that a request waits because the API asks for it. `heed`: whether
+    headers about limits are looked at. Raises TransportError where the lessor is gone.
     """
 
     def __init__(
@@ -72,15 +75,16 @@ class Gate:
         free: bool,
         throttle_statuses: Collection[int] = (429,),
         judge: Judge | None = None,
-        longest_hold: float = 120.0,
+        patience: float = 120.0,
+        heed: bool = True,
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
         wall: Clock = time.time,
     ):
-        self._lessor, self._free, self._longest = lessor, free, longest_hold
+        self._lessor, self._free, self._patience, self._heed = lessor, free, patience, heed
         self._judge = judge or Judge(throttle=frozenset(throttle_statuses))
         self._clock, self._sleep, self._wall = clock, sleep, wall
-        self._waiting: deque[asyncio.Future[float]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[float], float | None]] = deque()
         self._busy: asyncio.Task[None] | None = None
         self._in_flight = 0
         self._forget()
@@ -91,12 +95,15 @@ class Gate:
         self._refused_sent, self._hold = 0.0, 0.0
         self._quota: Quota | None = None
         self._quota_sent = 0.0
+        self._shut = False
 
-    async def turn(self) -> None:
-        """Returns when this request may leave."""
+    async def turn(self, deadline: float | None = None) -> None:
+        """Returns when this request may leave. Raises LimitReached where the API serves nothing before `deadline`,
+        or, without one, for longer than the patience.
+        """
         while not self._free:
             mine = asyncio.get_running_loop().create_future()
-            self._waiting.append(mine)
+            self._waiting.append((mine, deadline))
             self._work()
             at = await mine
             if (left := at - self._clock()) > 0:
@@ -114,12 +121,17 @@ class Gate:
         if self._judge.of(response).means == "throttle":
             self._throttled += 1
             self._refused_sent = max(self._refused_sent, sent)
-            self._hold = max(self._hold, min(retry_after(response.headers, self._wall) or 0.0, self._longest))
+            self._hold = max(self._hold, retry_after(response.headers, self._wall) or 0.0)
         else:
             self._count_answer()
-        if told := quota(response.headers, self._wall):
+        if self._heed and (told := quota(response.headers, self._wall)):
             self._quota, self._quota_sent = told, sent
-        if self._free and (self._throttled or self._quota):
+            if told.remaining == 0 and told.reset is not None:
+                self._free, self._shut = (
+                    False,
+                    True,
+                )  # the next request must not leave before the lessor knows
+        if self._hold or self._shut or (self._free and (self._throttled or self._quota)):
             self._work()
 
     def _count_answer(self) -> None:
@@ -142,14 +154,18 @@ class Gate:
         """Lease for those who wait; where everything is free, tell what was seen."""
         try:
             while True:
-                while self._waiting and self._waiting[0].cancelled():
+                while self._waiting and self._waiting[0][0].cancelled():
                     self._waiting.popleft()
                 lease = await self._lessor.lease(len(self._waiting), self._seen())
-                now, self._free = self._clock(), lease.free
+                now, self._free = self._clock(), lease.free and not self._shut
+                if lease.closed:
+                    self._turn_away(now, lease)
+                    if self._waiting:
+                        await self._sleep(min(lease.closed, _LOOK_SECONDS))
                 for turn in range(len(self._waiting) if lease.free else lease.count):
                     if not self._waiting:
                         break
-                    first = self._waiting.popleft()
+                    first, _ = self._waiting.popleft()
                     if not first.done():
                         first.set_result(now + lease.start + turn * lease.gap)
                 if not self._waiting:
@@ -158,9 +174,19 @@ class Gate:
                 await self._sleep(_TELL_SECONDS)
         except TransportError as error:
             while self._waiting:
-                first = self._waiting.popleft()
+                first, _ = self._waiting.popleft()
                 if not first.done():
                     first.set_exception(error)
+
+    def _turn_away(self, now: float, lease: Lease) -> None:
+        """Those that may not wait as long as the API is closed are not sent."""
+        until, staying = now + lease.closed, list[tuple[asyncio.Future[float], float | None]]()
+        for one, deadline in self._waiting:
+            if until <= (now + self._patience if deadline is None else deadline):
+                staying.append((one, deadline))
+            elif not one.done():
+                one.set_exception(LimitReached(refusal(lease, self._wall(), self._patience)))
+        self._waiting = deque(staying)
 
     def _seen(self) -> Observed | None:
         if not (self._answered or self._throttled or self._quota or self._missed):
@@ -178,9 +204,24 @@ class Gate:
             now - self._quota_sent if self._quota else 0.0,
             self._in_flight,
             self._missed,
+            told.said,
         )
         self._forget()
         return seen
+
+
+def refusal(lease: Lease, wall: float, patience: float) -> str:
+    """Why a request was not sent, and what to do."""
+    if math.isinf(lease.closed):
+        return (
+            f"not sent: {lease.why}; run it again later, or raise limits.longest_wait_seconds ({patience:g})"
+        )
+    return (
+        f"not sent: {lease.why}, and it serves again at {clock_time(wall + lease.closed)}, in "
+        f"{lease.closed:,.0f} s; a request waits {patience:g} s at most (limits.longest_wait_seconds, else "
+        "retry.deadline_seconds). Run it again then, or raise that; if the header means something else, set "
+        "limits.headers: ignore"
+    )
 
 
 class Limiting:
@@ -194,7 +235,7 @@ class Limiting:
             await self._pause.over()
         if self._gate is None:
             return await send(request)
-        await self._gate.turn()
+        await self._gate.turn(request.trace.deadline)
         sent, response = self._clock(), None
         try:
             response = await send(request)

@@ -23,12 +23,15 @@ _LONGEST = 366 * 86400.0
 
 @dataclass(frozen=True)
 class Quota:
-    """`remaining` requests until `reset` seconds from the answer; `limit` requests every `window` seconds."""
+    """`remaining` requests until `reset` seconds from the answer; `limit` requests every `window` seconds.
+    `said` is the header that tells the reset, as it was sent.
+    """
 
     remaining: float | None = None
     reset: float | None = None
     limit: float | None = None
     window: float | None = None
+    said: str = ""
 
 
 def retry_after(headers: Headers, now: Callable[[], float]) -> float | None:
@@ -74,7 +77,8 @@ def _structured(headers: Headers) -> Quota | None:
     if not policy and not state:
         return None
     limit = policy.get("q", state.get("q"))
-    return Quota(state.get("r"), _bounded(state.get("t")), limit, policy.get("w"))
+    said = f"ratelimit: {text}" if text else ""
+    return Quota(state.get("r"), _bounded(state.get("t")), limit, policy.get("w"), said)
 
 
 def _separate(headers: Headers, now: Callable[[], float]) -> Quota | None:
@@ -84,11 +88,13 @@ def _separate(headers: Headers, now: Callable[[], float]) -> Quota | None:
         limit = _leading(headers.get(f"{prefix}limit"))
         if remaining is None and limit is None:
             continue
-        reset = _leading(headers.get(f"{prefix}reset-after"))
+        name = f"{prefix}reset-after"
+        reset = _leading(headers.get(name))
         if reset is None:
-            reset = _until(headers.get(f"{prefix}reset", ""), headers, now)
+            name = f"{prefix}reset"
+            reset = _until(headers.get(name, ""), headers, now)
         window = _parameters(headers.get(f"{prefix}limit", "")).get("w")
-        return Quota(remaining, _bounded(reset), limit, window)
+        return Quota(remaining, _bounded(reset), limit, window, f"{name}: {headers.get(name, '')}")
     return None
 
 

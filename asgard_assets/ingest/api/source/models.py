@@ -131,7 +131,12 @@ class Retry(Model):
     throttle_statuses: frozenset[int] = Field(
         default=frozenset({429}), description="Status codes that mean: slow down. They use up no attempt."
     )
-    deadline_seconds: float = Field(default=120, gt=0, description="No retry of a request starts after this.")
+    deadline_seconds: float = Field(
+        default=120,
+        gt=0,
+        description="No retry of a request starts after this. If the API asks for a longer wait, the request ends "
+        "as retryable and its row says why; see limits.longest_wait_seconds.",
+    )
 
 
 class RateLimits(Model):
@@ -156,6 +161,18 @@ class RateLimits(Model):
     )
     requests_per_second: float | None = Field(
         default=None, gt=0, description="Budget of the whole job; split over its tasks and paced."
+    )
+    longest_wait_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="Longest wait that the API may ask for, by Retry-After or the reset of its limit; default: "
+        "retry.deadline_seconds. For an hourly limit: 3700. What would wait longer is not sent: its row is "
+        "retryable and says until when the API is closed.",
+    )
+    headers: Literal["follow", "ignore"] = Field(
+        default="follow",
+        description="Headers that tell a limit, such as X-RateLimit-Remaining and RateLimit: follow them, or ignore "
+        "them where they mean something else. Retry-After is always followed.",
     )
     pause_share: float = Field(
         default=0.1,
@@ -301,6 +318,11 @@ class ApiSource(Model):
     @property
     def incremental(self) -> Incremental | None:
         return self.form.incremental if isinstance(self.form, PullForm) else None
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long a request may wait because the API asks for it."""
+        return max(self.retry.deadline_seconds, self.limits.longest_wait_seconds or 0.0)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Figures:
     kept: list[str] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
     pagination: str = ""  # what was found, where it was not declared
+    waits: list[dict[str, Any]] = field(default_factory=list)  # times in which the API was closed; of the job
     notes: list[str] = field(default_factory=list)  # what a reader should know, though nothing failed
     cursors: dict[str, Any] = field(default_factory=dict)  # by day, where its walk ended
     shape: Any = None  # what the payloads look like, where that is to be told
@@ -138,7 +139,8 @@ class Summary:
     kept. `ran_in` is process, spark or both, with the reason in `why`. `hosts` are the slowest ones, `pace` is requests by second since 1970 (of a long run, by a few
     seconds). `duplicates` are items that a declared key dropped,
     `pagination` is what was found where it was not declared, `cursor` where an incremental walk ended,
-    `drift` counts payloads that did not fit their schema, and names fields that none had. `notes` are warnings. `version` is None while nothing is published.
+    `drift` counts payloads that did not fit their schema, and names fields that none had. `notes` are warnings, `waits`
+    the times for which the API asked to wait. `version` is None while nothing is published.
     """
 
     source: str
@@ -162,6 +164,7 @@ class Summary:
     pace: Mapping[int, int] = field(default_factory=dict)
     unchanged: int = 0
     notes: tuple[str, ...] = ()
+    waits: tuple[Mapping[str, Any], ...] = ()
     ran_in: str = ""
     why: str = ""
     version: int | None = None

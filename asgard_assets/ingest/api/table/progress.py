@@ -33,10 +33,13 @@ class Progress:
     seconds: float = 0.0
     requests_per_second: float = 0.0
     eta_seconds: float | None = None
+    waiting: str = ""  # what everybody waits for, and until when
 
     def line(self) -> str:
         of = "" if self.planned is None else f"/{self.planned:,}"
         eta = "" if self.eta_seconds is None else f" · ETA {_clock(self.eta_seconds)}"
+        if self.waiting:
+            eta = f" · {self.waiting}"
         return (
             f"{self.rows:,}{of} rows · {self.requests_per_second:,.0f} req/s · {self.in_flight} in flight · "
             f"{self.failed:,} errors · {self.retries:,} retries · {_clock(self.seconds)}{eta}"
@@ -83,8 +86,14 @@ class Watch:
     """Adds up what the tasks wrote; the rate is that of the last seconds."""
 
     def __init__(
-        self, lake: Lake, staging_path: str, planned: int | None, clock: Callable[[], float] = time.monotonic
+        self,
+        lake: Lake,
+        staging_path: str,
+        planned: int | None,
+        clock: Callable[[], float] = time.monotonic,
+        waiting: Callable[[], str] = str,
     ):
+        self._waiting = waiting
         self._lake, self._folder = lake, f"{staging_path.removeprefix('s3://')}/{FOLDER}"
         self._planned, self._clock, self._started = planned, clock, clock()
         self._seen: deque[tuple[float, int, int]] = deque([(self._started, 0, 0)])
@@ -114,6 +123,7 @@ class Watch:
             seconds=now - self._started,
             requests_per_second=(requests - requests_then) / lapse,
             eta_seconds=eta,
+            waiting=self._waiting(),
             **total,
         )
 
