@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from urllib.parse import urlparse
 from pydantic import ValidationError
 
 from asgard_assets.demo.sources import answers
-from asgard_assets.errors import ConfigError
+from asgard_assets.errors import ConfigError, SparkJobError
 from asgard_assets.settings import ROOT, Settings
 from asgard_assets.spark.jars import installed, jar_folder, java
 
@@ -38,7 +39,8 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Look at everything that a local run needs. Starts nothing and writes nothing."""
+    """Look at everything that a local run needs. Starts nothing, and writes nothing but two objects to a lake on S3, which it
+    deletes."""
     version = platform.python_version()
     fits = (3, 11) <= sys.version_info[:2] <= (3, 12)
     yield Finding(
@@ -55,6 +57,8 @@ def examine() -> Iterator[Finding]:
         return
     yield Finding("settings", f"{settings.env}, lake at {settings.lake_root}")
     yield _calendar(settings)
+    if settings.lake_root.startswith("s3://"):
+        yield commits(settings)
     yield _java()
     jars = jar_folder(settings)
     yield Finding("Spark jars", str(jars), "" if installed(settings) else "make setup fetches them")
@@ -79,6 +83,45 @@ def _calendar(settings: Settings) -> Finding:
         "calendar",
         f"from {start} " + (f"to before {settings.partition_end}" if settings.partition_end else "on"),
     )
+
+
+def commits(settings: Settings) -> Finding:
+    """Race two conditional puts in the lake: a store that lets both win loses commits, and every run is green."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from asgard_assets.lake.race import winners
+    from asgard_assets.spark.s3 import S3Transport
+
+    folder = f"{settings.lake_root}/_doctor/{uuid.uuid4().hex}"
+    place = S3Transport.at(folder, settings.s3_endpoint, settings.s3_region)
+
+    def put(name: str, content: bytes) -> bool:
+        try:
+            place.client.put_object(
+                Bucket=place.bucket, Key=f"{place.prefix}/{name}", Body=content, IfNoneMatch="*"
+            )
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
+                return False
+            raise
+        return True
+
+    try:
+        won = winners(put)
+        place.remove()
+    except (BotoCoreError, ClientError, SparkJobError) as error:
+        return Finding(
+            "commits",
+            f"the lake cannot be written: {error}",
+            "check ASGARD_LAKE, ASGARD_S3_ENDPOINT and the keys; they need get, put, delete and list on the bucket",
+        )
+    if won != 1:
+        return Finding(
+            "commits",
+            f"{won} of two racing conditional puts won",
+            "this store ignores If-None-Match and would lose commits: use one that honours it (AWS S3, MinIO, Ceph)",
+        )
+    return Finding("commits", "of two racing writers one wins")
 
 
 def _java() -> Finding:

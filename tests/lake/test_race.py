@@ -1,0 +1,80 @@
+"""A store that lets two writers create one object is named before it loses a commit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from asgard_assets.doctor import commits
+from asgard_assets.lake.race import winners
+from asgard_assets.settings import Settings
+from tests.servers.s3 import s3
+
+
+class Careless(BaseHTTPRequestHandler):
+    """An S3 that ignores If-None-Match, as some stores do."""
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        body = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@pytest.fixture
+def careless() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Careless)
+    threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def settings(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> Settings:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test-access")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret-key")
+    monkeypatch.setenv("ASGARD_LAKE", "s3://lake/asgard")
+    monkeypatch.setenv("ASGARD_S3_ENDPOINT", endpoint)
+    return Settings()
+
+
+def test_two_winners_or_none_are_counted() -> None:
+    kept, lock = dict[str, bytes](), threading.Lock()
+
+    def put(name: str, content: bytes) -> bool:
+        with lock:
+            return kept.setdefault(name, content) is content
+
+    assert winners(put) == 1
+    assert winners(lambda name, content: True) == 2
+    assert winners(lambda name, content: False) == 0
+
+
+def test_the_doctor_refuses_a_store_that_lets_both_win(
+    careless: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = commits(settings(monkeypatch, careless))
+    assert not found.ok and "2 of two" in found.found and "lose commits" in found.cure
+
+
+@pytest.mark.servers
+def test_the_doctor_is_content_with_a_store_that_keeps_the_condition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with s3(tmp_path / "s3", "lake") as server:
+        found = commits(settings(monkeypatch, server.endpoint))
+        assert found.ok, found
+        assert not [path for path in (tmp_path / "s3" / "lake").rglob("*") if path.is_file()]
