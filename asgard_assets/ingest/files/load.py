@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.files.landing import File, Landing
-from asgard_assets.ingest.files.plan.batch import batch_of
+from asgard_assets.ingest.files.plan.batch import Batch, batch_of
+from asgard_assets.ingest.files.plan.judgement import DayFigures, count, figures_of, judged
 from asgard_assets.ingest.files.plan.load_plan import LoadPlan, write_plan
 from asgard_assets.ingest.files.plan.manifest import open_manifest
 from asgard_assets.ingest.files.plan.quarantine import STAGE, BadFile, quarantine_schema, store, without_files
 from asgard_assets.ingest.files.plan.read_task import Outcome, Part, Piece, ReadTask
+from asgard_assets.ingest.files.plan.run import LoadRun
 from asgard_assets.ingest.files.plan.schedule import DRIVER_FILES, read_pieces, sample
 from asgard_assets.ingest.files.shape.conform import Shape, technical_fields
 from asgard_assets.ingest.files.shape.fitting import retyped
@@ -38,21 +40,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class DayFigures:
-    """What one day's files held. `deleted_files` are gone from the landing; their rows stay in the table."""
-
-    files: int = 0
-    bytes: int = 0
-    rows: int = 0
-    rescued_rows: int = 0
-    quarantined_rows: int = 0
-    left_out_rows: int = 0
-    changed_files: int = 0
-    failed_files: int = 0
-    deleted_files: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,111 +111,177 @@ def load(
     Raises SourceError where the source's folder cannot be listed, ConfigError where a declared type is not the
     table's and does not hold it.
     """
+    run = LoadRun(
+        lake, landing, source, tuple(dict.fromkeys(days)), now or datetime.now(UTC), full, frozenset(again), driver_files
+    )  # fmt: skip
+    begun = _begin(run)
+    if not begun.open_days:
+        return begun.nothing_to_do()
+    plan = begun.write_plan()
+    read = _read(spark, begun)
+    loaded = _settle(begun, plan, read)
+    return _without_older_versions(begun, loaded)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A load whose files are listed and not yet read. `columns` are the table's, `others` all of its days."""
+
+    run: LoadRun
+    columns: Mapping[str, pa.DataType]
+    others: Mapping[str, int]
+    batch: Batch
+    staging: Staging
+    figures: dict[str, DayFigures]
+    open_days: Sequence[str]
+
+    def nothing_to_do(self) -> Loaded:
+        self.run.lake.discard(self.staging)
+        nothing, batch = replace(self.staging, days=()), self.batch
+        return Loaded(
+            self.run.source, nothing, None, self.figures, {}, undated=batch.undated, links_out=batch.links_out
+        )
+
+    def write_plan(self) -> LoadPlan:
+        """Put down what is going to be read, before it is."""
+        batch = self.batch
+        return write_plan(
+            self.run.lake,
+            self.run.source.name,
+            {day: batch.numbers[day] for day in {*self.open_days, *batch.moved_from}},
+            {day: [*batch.todo[day], *batch.gone.get(day, ())] for day in self.open_days},
+            replaces=batch.whole_days,
+        )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What the files held: staged parts, outcomes by file, and the columns that fit all of them."""
+
+    outcomes: Sequence[Outcome]
+    parts: Sequence[Part]
+    fields: Mapping[str, pa.DataType]
+    pieces: Sequence[Piece]
+    quarantine: Staging
+
+
+def _begin(run: LoadRun) -> _Begun:
+    """List what is to be read. Raises ConfigError where a declared type does not hold the table's."""
     import pyarrow as pa
 
-    now = now or datetime.now(UTC)
-    days = list(dict.fromkeys(days))
+    lake, source = run.lake, run.source
     table = lake.table("bronze", source.name)
-    present = present_columns(pa.schema(table.schema().to_arrow())) if table else {}
-    fields = known_columns(source, present)
+    columns = present_columns(pa.schema(table.schema().to_arrow())) if table else {}
+    fields = known_columns(source, columns)
     # Before listing: a load that commits one of the days after this line wins, and this one is told.
     others = seen_days(lake, source)
-    seen = lake.epochs("bronze", source.name, days)
-    batch = batch_of(lake, landing, source, days, full, set(again))
-    staging = lake.stage("bronze", source.name, _schema(fields), days, seen)
+    seen = lake.epochs("bronze", source.name, run.days)
+    batch = batch_of(run)
+    staging = lake.stage("bronze", source.name, _schema(fields), run.days, seen)
     if batch.undated:
         log.warning("%s: no day in the name of %s", source.name, ", ".join(batch.undated[:5]))
     if batch.links_out:
-        log.warning(
-            "%s: links that lead out of the landing root are not followed: %s",
-            source.name,
-            ", ".join(batch.links_out[:5]),
-        )
-    figures = {
-        day: DayFigures(
-            len(batch.todo[day]),
-            sum(f.size for f in batch.todo[day]),
-            changed_files=sum(f.path in batch.replaced for f in batch.todo[day]),
-            deleted_files=batch.deleted.get(day, 0),
-        )
-        for day in days
-    }
-    unpublished = [day for day in days if not seen[day]]
-    # A day whose files were all cleared away keeps its rows.
-    open_days = [d for d in days if batch.todo[d] or d in unpublished]
-    if not open_days:
-        lake.discard(staging)
-        nothing = replace(staging, days=())
-        return Loaded(source, nothing, None, figures, {}, undated=batch.undated, links_out=batch.links_out)
-    plan = write_plan(
-        lake,
-        source.name,
-        {day: batch.numbers[day] for day in {*open_days, *batch.moved_from}},
-        {day: [*batch.todo[day], *batch.gone.get(day, ())] for day in open_days},
-        replaces=batch.whole_days,
-    )
-    quarantine = lake.stage(STAGE, source.name, quarantine_schema(), open_days)
-    pieces = [Piece(day, file) for day in open_days for file in batch.todo[day]]
-    if not present and source.types == "inferred":
-        fields = sample(landing, source, fields, [piece.file for piece in pieces], now)
-    task = ReadTask(landing, lake, staging.path, quarantine.path, source, Shape(fields), now)
-    outcomes, parts, fields = read_pieces(spark, task, pieces, driver_files)
+        shown = ", ".join(batch.links_out[:5])
+        log.warning("%s: links that lead out of the landing root are not followed: %s", source.name, shown)
+    # A day whose files were all cleared away keeps its rows; one that was never published is published empty.
+    open_days = [day for day in run.days if batch.todo[day] or not seen[day]]
+    return _Begun(run, columns, others, batch, staging, figures_of(batch), open_days)
 
-    failed, bad_files = _judged(source, outcomes, pieces, open_days)
-    for outcome in outcomes:
-        day = figures[outcome.ds]
-        day.rows += outcome.rows
-        day.rescued_rows += outcome.rescued
-        day.quarantined_rows += outcome.bad
-        day.left_out_rows += outcome.left_out
-    for bad in bad_files:
-        figures[bad.ds].failed_files += 1
+
+def _read(spark: Callable[[], SparkSession], begun: _Begun) -> _Read:
+    """Read the planned files into staging, what cannot be read into quarantine."""
+    run, source = begun.run, begun.run.source
+    quarantine = run.lake.stage(STAGE, source.name, quarantine_schema(), begun.open_days)
+    pieces = [Piece(day, file) for day in begun.open_days for file in begun.batch.todo[day]]
+    fields = known_columns(source, begun.columns)
+    if not begun.columns and source.types == "inferred":
+        fields = sample(run.landing, source, fields, [piece.file for piece in pieces], run.now)
+    task = ReadTask(
+        run.landing, run.lake, begun.staging.path, quarantine.path, source, Shape(fields), run.now
+    )
+    outcomes, parts, fields = read_pieces(spark, task, pieces, run.driver_files)
+    return _Read(outcomes, parts, fields, pieces, quarantine)
+
+
+def _settle(begun: _Begun, plan: LoadPlan, read: _Read) -> Loaded:
+    """Decide what of the read files may be published; the rest leaves staging, or goes to quarantine."""
+    run, source, batch = begun.run, begun.run.source, begun.batch
+    failed, bad_files = judged(source, read.outcomes, read.pieces, begun.open_days)
+    count(begun.figures, read.outcomes, bad_files)
     lost = {bad.file.path for bad in bad_files}
-    changed = {outcome.path for outcome in outcomes if outcome.changed}
     parts = [
-        p for p in parts if p.quarantine or (p.load_day not in failed and not lost.intersection(p.files))
+        p for p in read.parts if p.quarantine or (p.load_day not in failed and not lost.intersection(p.files))
     ]
-    _sweep(lake, staging, quarantine, parts)
-    store(lake, quarantine, {piece.file.path for piece in pieces}, bad_files, now)
-    good = [o for o in outcomes if o.ds not in failed and not o.error]
-    used = {name for outcome in good for name in outcome.columns}
-    fields = {n: kind for n, kind in fields.items() if n in present or n in source.columns or n in used}
-    absent = tuple(n for n in fields if n not in used) if good else ()
-    stuck = {name: kind for o in good for name, kind in o.misfits.items()}
-    changes = differences(present, fields, absent if present else (), stuck) if present else ()
-    touched = sorted({*open_days, *(p.day for p in parts if not p.quarantine)} - failed.keys())
-    if isinstance(source.ds, ByColumn):
-        touched = sorted({p.day for p in parts if not p.quarantine} | (set(open_days) - failed.keys()))
-    staging = replace(staging, schema=_schema(fields), days=tuple(dict.fromkeys([*touched, *failed])))
+    _sweep(run.lake, begun.staging, read.quarantine, parts)
+    store(run.lake, read.quarantine, {piece.file.path for piece in read.pieces}, bad_files, run.now)
+    rows = tuple(part for part in parts if not part.quarantine)
+    touched = {part.day for part in rows} | (set(begun.open_days) - failed.keys())
+    if not isinstance(source.ds, ByColumn):
+        touched -= failed.keys()
+    columns = _columns_of(
+        begun, [o for o in read.outcomes if o.ds not in failed and not o.error], read.fields
+    )
+    days = tuple(dict.fromkeys([*sorted(touched), *failed]))
+    staging = replace(begun.staging, schema=_schema(columns.fields), days=days)
+    if batch.gone:
+        _keep(run.lake, staging, {day: files for day, files in batch.gone.items() if day in touched})
     # What the table has of a file that changed meanwhile stays until the file is loaded.
-    replaced = frozenset(batch.replaced - changed - {f.path for d in failed for f in batch.todo.get(d, ())})
-    loaded = Loaded(
+    changed = {outcome.path for outcome in read.outcomes if outcome.changed}
+    of_failed = {file.path for day in failed for file in batch.todo.get(day, ())}
+    return Loaded(
         source,
         staging,
         plan,
-        figures,
+        begun.figures,
         failed,
         tuple(bad_files),
-        changes,
+        columns.changes,
         batch.undated,
-        replaced,
-        None if isinstance(source.ds, ByColumn) else frozenset({*open_days, *batch.moved_from}),
-        tuple(p for p in parts if not p.quarantine),
-        any(present[n] != kind for n, kind in fields.items() if n in present),
-        absent=absent,
+        replaced=frozenset(batch.replaced - changed - of_failed),
+        replaced_in=None
+        if isinstance(source.ds, ByColumn)
+        else frozenset({*begun.open_days, *batch.moved_from}),
+        parts=rows,
+        retype=columns.retype,
+        absent=columns.absent,
         links_out=batch.links_out,
     )
-    if batch.gone:
-        _keep(lake, staging, {day: files for day, files in batch.gone.items() if day in touched})
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The table's columns after the load, and how they differ from those before; `retype`: some need a wider type."""
+
+    fields: Mapping[str, pa.DataType]
+    absent: tuple[str, ...]
+    changes: tuple[Change, ...]
+    retype: bool
+
+
+def _columns_of(begun: _Begun, good: Sequence[Outcome], fields: Mapping[str, pa.DataType]) -> _Columns:
+    """Those that the table has, that are declared, or that a file which may be published has."""
+    present, declared = begun.columns, begun.run.source.columns
+    used = {name for outcome in good for name in outcome.columns}
+    fields = {n: kind for n, kind in fields.items() if n in present or n in declared or n in used}
+    absent = tuple(n for n in fields if n not in used) if good else ()
+    stuck = {name: kind for outcome in good for name, kind in outcome.misfits.items()}
+    changes = differences(present, fields, absent, stuck) if present else ()
+    retype = any(present[n] != kind for n, kind in fields.items() if n in present)
+    return _Columns(fields, absent, changes, retype)
+
+
+def _without_older_versions(begun: _Begun, loaded: Loaded) -> Loaded:
+    """Leave one row a key, where the source asks for that: of the staged days, and of what they replace."""
+    lake, source, staging = begun.run.lake, loaded.source, loaded.staging
     if source.merge is not None:
-        merged = merge(lake, source, staging, others, failed)
-        days_then = tuple(dict.fromkeys([*merged.staging.days, *failed]))
-        return replace(loaded, staging=replace(merged.staging, days=days_then), merged=merged)
+        merged = merge(lake, source, staging, begun.others, loaded.failed)
+        days = tuple(dict.fromkeys([*merged.staging.days, *loaded.failed]))
+        return replace(loaded, staging=replace(merged.staging, days=days), merged=merged)
     if not isinstance(source.write, Upsert):
         return loaded
     if loaded.retype:
         _retype(lake, loaded)
-    return replace(loaded, upserted=replace_older(lake, staging, source.write, replaced))
+    return replace(loaded, upserted=replace_older(lake, staging, source.write, loaded.replaced))
 
 
 def commit(
@@ -286,42 +339,6 @@ def known_columns(source: FileSource, present: Mapping[str, pa.DataType]) -> dic
             )
         found[mine] = kind
     return found | {name: kind for name, kind in present.items() if name not in found}
-
-
-def _judged(
-    source: FileSource, outcomes: Sequence[Outcome], pieces: Sequence[Piece], days: Sequence[str]
-) -> tuple[dict[str, str], list[BadFile]]:
-    """Days that must not be published, with the reasons, and the files that failed."""
-    files = {piece.file.path: piece.file for piece in pieces}
-    errors: dict[str, dict[str, Outcome]] = {}
-    rows, bad = dict.fromkeys(days, 0), dict.fromkeys(days, 0)
-    for outcome in outcomes:
-        rows[outcome.ds] += outcome.records
-        bad[outcome.ds] += outcome.bad
-        if outcome.error:
-            errors.setdefault(outcome.ds, {})[outcome.path] = outcome
-    failed: dict[str, str] = {}
-    for day in days:
-        found = errors.get(day, {})
-        reasons = [o.error for o in found.values()]
-        limits = source.limits
-        # A day that is overwritten would lose the rows that it has of a file that changed meanwhile.
-        if len(reasons) > limits.bad_files or (source.overwrites and any(o.changed for o in found.values())):
-            shown = reasons[:5] + ([f"and {len(reasons) - 5} files more"] if len(reasons) > 5 else [])
-            failed[day] = "; ".join(shown)
-        elif limits.bad_rows is not None and bad[day] > limits.bad_rows:
-            failed[day] = f"{bad[day]} records are in quarantine, more than the limit of {limits.bad_rows}"
-        elif limits.bad_share is not None and bad[day] > limits.bad_share * rows[day]:
-            failed[day] = (
-                f"{bad[day]} of {rows[day]} records are in quarantine, above the share {limits.bad_share}"
-            )
-    # A file that changed while its day failed is simply not loaded yet.
-    return failed, [
-        BadFile(files[path], day, o.error)
-        for day, found in errors.items()
-        for path, o in found.items()
-        if not (o.changed and day in failed)
-    ]
 
 
 def _sweep(lake: Lake, staging: Staging, quarantine: Staging, parts: Sequence[Part]) -> None:

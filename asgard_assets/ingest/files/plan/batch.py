@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from asgard_assets.ingest.files.landing.area import File, Landing, walk
+from asgard_assets.ingest.files.landing.area import File, walk
 from asgard_assets.ingest.files.plan.listing import chosen, day_of, merged, newest_generation, watermark
 from asgard_assets.ingest.files.plan.manifest import open_manifest
-from asgard_assets.ingest.files.source.models import FileSource
-from asgard_assets.lake import Lake
+from asgard_assets.ingest.files.plan.run import LoadRun
 from asgard_assets.lake.numbers import plan_id
 
 
@@ -28,10 +26,9 @@ class Batch:
     whole_days: bool = False
 
 
-def batch_of(
-    lake: Lake, landing: Landing, source: FileSource, days: Sequence[str], full: bool, again: set[str]
-) -> Batch:
-    """New and changed files of the days; with `full` all that lie there, and `again` these in any case."""
+def batch_of(run: LoadRun) -> Batch:
+    """The files that the run is to read, and what the table has of them."""
+    lake, source, days = run.lake, run.source, run.days
     table = lake.table("bronze", source.name)
     manifest = open_manifest(lake, source.name, fold=True)
     numbers = {d: (table.transaction_version(plan_id(source.name, d)) or 0) if table else 0 for d in days}
@@ -39,9 +36,11 @@ def batch_of(
     untold = {d for d in days if d in manifest.broken or numbers[d] != manifest.numbers.get(d, 0)}
     found = Batch({day: [] for day in days}, numbers, whole_days=source.overwrites)
     undated, links_out = list[str](), list[str]()
-    start = watermark(manifest) if source.ordered and not (full or again or source.overwrites) else None
+    start = (
+        watermark(manifest) if source.ordered and not (run.full or run.again or source.overwrites) else None
+    )
     for path, listed, known in merged(
-        walk(landing, source, start, set(days), links_out), manifest, start or ""
+        walk(run.landing, source, start, set(days), links_out), manifest, start or ""
     ):
         if listed is None:
             if known is not None and known.ds in numbers:
@@ -54,7 +53,7 @@ def batch_of(
             undated.append(path.encode("utf-8", "backslashreplace").decode())
         elif day in found.todo:
             same = known is not None and known.file.version == listed.version
-            if not same or full or source.overwrites or path in again:
+            if not same or run.full or source.overwrites or path in run.again:
                 found.todo[day].append(listed)
                 if known is not None or day in untold:
                     found.replaced.add(path)
