@@ -56,7 +56,7 @@ PAGES = ("README.md", "docs/", "examples/", *DEMO)
 
 PARTS = (
     Part("kills-of-stages", 0, 6, ("test_kill.py::*[[]bronze]", "test_kill.py::*[[]silver]"), ("asgard_assets/lake/", *DEMO)),
-    Part("kills-of-loads", 0, 6, ("test_exactly_once.py", "test_canaries.py", "test_once.py", "test_walk_state.py"), (*API, *FILES)),
+    Part("kills-of-loads", 0, 6, ("test_exactly_once.py", "test_canaries.py", "test_once.py", "test_walk_state.py", "test_big_bodies.py"), (*API, *FILES)),
     Part("dbt-models", 0, 5, ("test_drop_in.py", "test_delta.py::test_eight_*", "dbt/test_gold.py"), DBT),
     Part("page-on-files", 0, 5, ("test_ci_materialize.py", "test_pages.py::test_the_page_on_files*", "test_docs.py::test_the_notebook*"), (*PAGES, *FILES)),
     Part("sensors", 0, 7, ("end_to_end/test_automation.py",), ("asgard_assets/components/", *DEMO)),

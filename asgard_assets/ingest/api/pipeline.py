@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from asgard_assets.errors import ConfigError, LakeError
@@ -22,6 +22,7 @@ from asgard_assets.ingest.api.job import Job
 from asgard_assets.ingest.api.plan.calendar import refuse_days, today, usual_days
 from asgard_assets.ingest.api.plan.checkpoint import CursorPlan, close_plan, open_plan
 from asgard_assets.ingest.api.plan.ledger import RequestPlan, modes, plan_rows, refuse_cut
+from asgard_assets.ingest.api.plan.parent_cursors import write_ledger
 from asgard_assets.ingest.api.plan.requests import PLAN_COLUMNS, PlanFiles
 from asgard_assets.ingest.api.plan.resume import EarlierRun, announce, earlier_runs
 from asgard_assets.ingest.api.plan.run import Run
@@ -152,7 +153,7 @@ def _begin(run: Run, rows: DataFrame | str | None) -> _Begun:
     """Everything that can be refused before anything is sent or read."""
     if not run.source.transport.replay:
         refuse_days(run.source, run.days, today())
-    issuing, wire, source, base_url = connected(run.source)
+    issuing, wire, source, base_url = connected(run.source, run.lake)
     for path in source.middleware:
         load_middleware(path, source)
     _check_rows(source, rows)
@@ -171,9 +172,9 @@ def _prepare(
     """What will be sent, what earlier runs have of it already, and where an incremental walk begins."""
     run, staging, walk = begun.run, begun.staging, None
     earlier = earlier_runs(run, staging)
-    plan = _plan(run, staging, rows, execution, earlier)
     if run.source.incremental:
         walk = open_plan(run.lake, run.source, staging.days[0])
+    plan = _plan(run, staging, rows, execution, earlier, walk.cursor if walk else None)
     if run.source.rows is None and run.limit is None:
         for day in staging.days:
             begins = walk.cursor if walk else None
@@ -191,9 +192,10 @@ def _send(
     on_wait: Callable[[Wait], None] | None,
 ) -> Figures:
     run, staging = begun.run, begun.staging
+    begins = {walk.ds: run.source.first_cursor if run.source.rows else walk.cursor} if walk else {}
     job = Job(
         run.source, run.lake, staging.path, staging.schema, begun.base_url, None, plan.epochs, run.run_id,
-        payload=begun.payload, cursors={walk.ds: walk.cursor} if walk else {}, limit=run.limit,
+        payload=begun.payload, cursors=begins, limit=run.limit,
         progress=on_progress is not None,
     )  # fmt: skip
     limits = run.source.limits
@@ -237,8 +239,14 @@ def _settle(
     summary = _without(summary, drop_repeated(lake, source, staging))
     if walk is None:
         return Staged(staging, summary)
-    reached = close_plan(lake, source, walk, figures.cursors.get(walk.ds))
-    return Staged(staging, replace(summary, cursor=reached), {plan_id(source.name, walk.ds): walk.number})
+    if source.rows:
+        resumed = plan.modes[walk.ds] == "resume"
+        end, ended = write_ledger(lake, source, staging, walk, figures.noted, resumed)
+        close_plan(lake, source, walk, end)
+        told: Any = f"{ended:,} parents"
+    else:
+        told = close_plan(lake, source, walk, figures.cursors.get(walk.ds))
+    return Staged(staging, replace(summary, cursor=told), {plan_id(source.name, walk.ds): walk.number})
 
 
 def _without(summary: Summary, duplicates: Mapping[str, int]) -> Summary:
@@ -261,7 +269,7 @@ def _base_url(source: ApiSource) -> str:
     return url
 
 
-def connected(source: ApiSource) -> tuple[Issuer, WireSecrets, ApiSource, str]:
+def connected(source: ApiSource, lake: Lake | None = None) -> tuple[Issuer, WireSecrets, ApiSource, str]:
     """Who issues credentials, the connection's own secrets, the source with its folders as workers find them,
     and its base URL. A replay needs no secret and knows the API's address by itself.
     """
@@ -274,7 +282,7 @@ def connected(source: ApiSource) -> tuple[Issuer, WireSecrets, ApiSource, str]:
         plain = wire.model_copy(update=folders | {"tls": Tls(), "proxy": None})
         source = source.model_copy(update={"transport": plain})
         return Fixed(), WireSecrets(), source, recorded_base_url(Path(wire.replay), source.name)
-    return issuer(source), wire_secrets(source), source, _base_url(source)
+    return issuer(source, lake), wire_secrets(source), source, _base_url(source)
 
 
 def _check_rows(source: ApiSource, rows: DataFrame | str | None) -> None:
@@ -296,6 +304,7 @@ def _plan(
     rows: DataFrame | str | None,
     execution: Execution,
     earlier: Sequence[EarlierRun],
+    cursor: Any,
 ) -> RequestPlan:
     if run.source.rows is None:
         return _plan_walks(run, staging)
@@ -303,7 +312,7 @@ def _plan(
         target = f"{staging.path}/{_ROWS}/frame"
         rows.write.parquet(target.replace("s3://", "s3a://", 1))
         rows = f"{literally(target)}/*.parquet"
-    plan = plan_rows(run, staging, rows, execution.tasks, earlier)
+    plan = plan_rows(run, staging, rows, execution.tasks, earlier, cursor)
     refuse_cut(run, plan.modes)
     return plan
 
@@ -338,6 +347,7 @@ def _drop_strays(lake: Lake, staging: Staging, plan: RequestPlan, figures: Figur
     wanted = {*figures.files} | {
         f"{DS}={day}/part-{name}.parquet" for day in plan.send for name in ("carried", "left")
     }
+    wanted |= set(plan.kept)
     base = staging.path.removeprefix("s3://")
     for uris in lake.staged_files(staging).values():
         for uri in uris:

@@ -66,7 +66,7 @@ def dry_run(
     `rows`: Parquet files (a glob) for a source that names no rows of its own. Raises ConfigError.
     """
     refuse_days(source, days, today())
-    _, _, source, base_url = connected(source)
+    _, _, source, base_url = connected(source, lake)
     run = Run(lake, source, tuple(days), mode, limit)
     with _planned(run, rows) as (plan, staging):
         refuse_cut(run, plan.modes)
@@ -94,7 +94,7 @@ def preview(lake: Lake, source: ApiSource, day: str, rows: str | None = None, co
     Raises as a run would, where the API is not there or refuses the credentials.
     """
     refuse_days(source, [day], today())
-    issuing, wire, source, base_url = connected(source)
+    issuing, wire, source, base_url = connected(source, lake)
     # A huge body would become a file beside the table.
     source = source.model_copy(update={"sink": source.sink.model_copy(update={"offload_bytes": None})})
     with _planned(Run(lake, source, (day,), "refresh", count), rows) as (plan, staging):
@@ -122,6 +122,10 @@ class _Keep:
 
     rows: list[Mapping[str, Any]] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
+    noted: list[str] = field(default_factory=list)
+
+    def note(self, day: str, note: Mapping[str, Any]) -> None:
+        """Nothing is gone on with."""
 
     async def add(self, day: str, row: Mapping[str, Any], size: int) -> None:
         self.rows.append(row)

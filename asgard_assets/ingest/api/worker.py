@@ -12,6 +12,7 @@ import importlib
 import itertools
 import json
 import os
+import tempfile
 import threading
 import time
 import uuid
@@ -49,6 +50,7 @@ from asgard_assets.ingest.api.http.transport import Transport
 from asgard_assets.ingest.api.http.verdict import Judge
 from asgard_assets.ingest.api.job import Job
 from asgard_assets.ingest.api.lists.content import Content
+from asgard_assets.ingest.api.lists.jobs import CONTROL
 from asgard_assets.ingest.api.lists.pagination import Page, next_link
 from asgard_assets.ingest.api.plan.intake import Intake
 from asgard_assets.ingest.api.plan.rendering import Renderer, partition_values
@@ -57,6 +59,7 @@ from asgard_assets.ingest.api.rate.budget import Budget
 from asgard_assets.ingest.api.rate.pacing import Gate, Limiting, Pause
 from asgard_assets.ingest.api.rate.pressure import Pressure
 from asgard_assets.ingest.api.rate.retry import Retrying
+from asgard_assets.ingest.api.source.answers import Rule
 from asgard_assets.ingest.api.source.forms import PullForm
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.schemes import NoAuth, OAuth2
@@ -218,6 +221,7 @@ class Task:
         self._job, self._source = job, source
         self._client = client
         self._renderer = Renderer(source, job.base_url)
+        self._steps = {name: Renderer(source, job.base_url, source.step(name)) for name in source.steps}
         self._redactor = Redactor()
         self._describing = Describing(source, self._redactor)
         self._service = ServiceClient(job.service) if isinstance(job.service, Address) else job.service
@@ -238,6 +242,7 @@ class Task:
         )
         pause = Pause(source.limits.pause_share)
         self._judge = judge_of(source)
+        self._control = control_judge_of(source)
         rate = source.limits.requests_per_second
         gate = Gate(
             self._service or Budget(rate, source.limits.pause_share, patience=source.patience_seconds),
@@ -304,7 +309,7 @@ class Task:
         self.figures.usable |= not self._breaker.armed
         self.figures.seconds = time.monotonic() - started
         self.figures.files += self._files.written
-        self.figures.kept = self._kept.written
+        self.figures.kept, self.figures.noted = self._kept.written, self._files.noted
         self.figures.hosts = {
             name: list(astuple(seen)) for name, seen in islice(self._pressure.seen(), _HOSTS)
         }
@@ -365,30 +370,35 @@ class Task:
             return
         values = self._content.of_body(exchange.text, exchange.outcome == SUCCESS)
         values["row_key"] = row_key
-        for name in self._source.form.rows.key:  # type: ignore[union-attr]
+        for name in self._source.form.rows.shown:  # type: ignore[union-attr]
             values[name] = row[name]
         await self._add(day, exchange, values)
 
     async def _list(self, day: str, _: str, row_key: str, row: dict[str, Any], known: str | None) -> None:
-        await self._walking.walk(day, row_key, row)
+        await self._walking.walk(day, row_key, row, known)
 
     # One request -----------------------------------------------------------------------------------------
 
     async def _exchange(
-        self, day: str, request_id: str, row: dict[str, Any], page: Page | None, known: str | None = None
-    ) -> Exchange:
-        """Send one request, tries and all. Every end of it is an outcome."""
+        self, day: str, request_id: str, row: dict[str, Any], page: Page | None, known: str | None = None,
+        start: Any = None,
+    ) -> Exchange:  # fmt: skip
+        """Send one request, tries and all. Every end of it is an outcome. `start`: a parent's own cursor."""
         values = self._days.get(day) or self._days.setdefault(day, partition_values(day))
         clock = time.monotonic()
         began = time.time()
         try:
-            request, params = self._renderer.request(
-                request_id, values, row, page, {"value": self._cursor(day)}
+            renderer = self._steps.get(page.step, self._renderer) if page else self._renderer
+            request, params = renderer.request(
+                request_id, values, row, page, {"value": self._cursor(day, start)}
             )
         except RenderError as error:
             exchange = Exchange(Request(request_id, self._source.endpoint.method, ""), began)
             exchange.failed(PERMANENT, error)
             return exchange
+        if self._source.streams and not (page is not None and page.step in CONTROL):
+            request.trace.spool = tempfile.TemporaryFile(prefix="asgard-body-")  # noqa: SIM115  Walking closes it
+        request.trace.control = page is not None and page.step in CONTROL
         exchange = Exchange(request, began, params)
         try:
             response = await self._send(conditional(request, known))
@@ -405,20 +415,22 @@ class Task:
                     exchange.unread(unread)
                 elif next_link(response.headers.get("link", "")):
                     exchange.more_pages()
-            self.figures.bytes += len(response.body)
+            self.figures.bytes += len(response.body) + response.spooled
         except (TransportError, LimitReached) as error:
             exchange.failed(RETRYABLE, error)
         except (BodyTooLarge, Unsendable, BadRedirect, NotRecorded) as error:
             exchange.failed(PERMANENT, error)
         trace = request.trace
+        if trace.spool is not None and not exchange.spooled:
+            trace.spool.close()
         self.figures.retries += max(0, trace.attempts - 1)
         self.figures.throttles += trace.throttles
         exchange.seconds = time.monotonic() - clock
         return exchange
 
-    def _cursor(self, day: str) -> Any:
+    def _cursor(self, day: str, start: Any) -> Any:
         how = self._source.incremental
-        kept = self._job.cursors.get(day)
+        kept = self._job.cursors.get(day) if start is None else start
         return earlier(kept, how.overlap_seconds) if how and how.field else kept
 
     async def _once(self, request: Request) -> Response:
@@ -435,6 +447,8 @@ class Task:
             raise
         finally:
             self._in_flight -= 1
+        if request.trace.control:
+            response.verdict = self._control.of(response)
         if response.status not in REFUSED_STATUSES or self._judge.of(response).means == "fail":
             self._breaker.answered(response)
         return response
@@ -489,6 +503,13 @@ def judge_of(source: ApiSource) -> Judge:
         safe,
         source.sink.payload is not None,
     )
+
+
+def control_judge_of(source: ApiSource) -> Judge:
+    """What answers about an asynchronous job mean: 202 is one, and their bodies are not the result's."""
+    accepted = Rule(means="success", status=("202",))
+    retry = source.retry
+    return Judge((*source.answers.all_rules, accepted), retry.statuses, retry.throttle_statuses, safe=False)
 
 
 def _recording(source: ApiSource, label: str, redactor: Redactor) -> list[Middleware]:

@@ -105,6 +105,45 @@ def test_a_resume_walks_only_the_parents_that_failed(spark, tmp_path, api):
     assert told == (75, 75)
 
 
+def test_chosen_columns_of_the_parent_stand_in_every_row(tmp_path, api):
+    lake = Lake(str(tmp_path / "lake"))
+    put_users(lake, 4, DAY)
+    rows = {"query": "select id as customer, 'c' || id as name, 1.5 * id as weight from bronze.users",
+            "reads": ["bronze/users"], "key": {"customer": "bigint"},
+            "carry": {"name": "string", "weight": "double"}}  # fmt: skip
+    run_pipeline(no_spark, orders(api.url, {"rows": rows}), days=[DAY], lake=lake)
+    with lake.connect() as connection:
+        found = connection.execute(
+            "select distinct customer, name, weight from bronze.orders order by 1"
+        ).fetchall()
+    assert found == [(1, "c1", 1.5), (2, "c2", 3.0), (3, "c3", 4.5), (4, "c4", 6.0)], (
+        "the one that failed too"
+    )
+
+
+def test_what_is_only_carried_does_not_change_what_is_asked(tmp_path, api):
+    lake = Lake(str(tmp_path / "lake"))
+    put_users(lake, 2, DAY)
+    ids = []
+    for name in ("'a'", "'b'", "unnest(['c', 'd'])"):
+        rows = {"query": f"select id as customer, {name} as name from bronze.users", "reads": ["bronze/users"],
+                "key": {"customer": "bigint"}, "carry": {"name": "string"}}  # fmt: skip
+        found = preview(lake, orders(api.url, {"rows": rows}), DAY, count=10).rows
+        ids.append(sorted((row["request_id"], row["item_index"]) for row in found))
+    assert ids[0] == ids[1] == ids[2]
+
+
+def test_items_of_one_source_are_the_parents_of_another(tmp_path, api):
+    lake = Lake(str(tmp_path / "lake"))
+    api.status = {2: [503, 503]}
+    put_users(lake, 3, DAY)
+    run_pipeline(no_spark, orders(api.url), days=[DAY], lake=lake)  # one parent failed
+    rows = {"table": "bronze/orders", "key": {"customer": "bigint"}}
+    source = orders(api.url, {"rows": rows}, name="more", sink={"table": "bronze/more"})
+    summary = run_pipeline(no_spark, source, days=[DAY], lake=lake)
+    assert summary.outcomes == {DAY: {"success": 75}}
+
+
 def no_spark():
     pytest.fail("a Spark session was opened")
 

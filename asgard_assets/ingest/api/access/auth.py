@@ -83,7 +83,7 @@ class Fixed:
 
 def references(source: ApiSource) -> tuple[str, ...]:
     """What the source's secrets are read from, such as `env:CRM_TOKEN`."""
-    names = ("token", "password", "key", "client_secret")
+    names = ("token", "password", "key", "client_secret", "refresh_token", "token_key")
     found = [getattr(source.auth, name, None) for name in names]
     found += [one.key for one in getattr(source.auth, "keys", ())]
     return tuple(reference for reference in found if reference is not None)

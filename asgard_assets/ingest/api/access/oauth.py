@@ -8,17 +8,19 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 from asgard_assets.ingest.api.access.auth import Credentials, Fixed, Issuer, credentials
+from asgard_assets.ingest.api.access.vault import LEASE_SECONDS, Kept, Vault, first_hash
 from asgard_assets.ingest.api.http.client import transport
 from asgard_assets.ingest.api.http.messages import Refused, Request, Response, TransportError, Unreachable
 from asgard_assets.ingest.api.rate.lease import Clock, Sleep
 from asgard_assets.ingest.api.source.models import ApiSource
-from asgard_assets.ingest.api.source.schemes import OAuth2, OAuth2Password
+from asgard_assets.ingest.api.source.schemes import OAuth2, OAuth2Password, OAuth2Refresh
 from asgard_assets.ingest.api.source.secrets import Redactor, Secret, expand, resolve
+from asgard_assets.lake import Lake
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ _BACKOFF_SECONDS = 0.25
 _LIFE_SECONDS = 300.0  # of a token whose server does not say how long it lives
 _REJECTIONS_SECONDS = 10.0  # a token that is refused so soon after a refusal is no reason for the next one
 _FAILED_SECONDS = 2.0
+_LEASE_LOOK_SECONDS = 0.5
 _PROVING = frozenset({"mac", "dpop", "pop"})  # tokens that need more than to be shown
 
 
@@ -53,7 +56,10 @@ class TokenSource:
         send: Callable[[Request], Awaitable[Response]],
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
+        vault: Vault | None = None,
+        wall: Clock = time.time,
     ):
+        self._vault, self._wall = vault, wall
         self._source, self._auth, self._send = source, auth, send
         self._clock, self._sleep = clock, sleep
         self._url = expand(auth.token_url, source)
@@ -61,8 +67,12 @@ class TokenSource:
         self._secret = resolve(reference, source) if reference else None
         self._password = resolve(auth.password, source) if isinstance(auth, OAuth2Password) else None
         self._more = tuple(Credentials(k.place, k.name, resolve(k.key, source)) for k in auth.keys)
-        self._references = " and ".join(filter(None, (reference, getattr(auth, "password", None))))
-        self._redactor = Redactor(s.value for s in (self._secret, self._password) if s)
+        self._first = resolve(auth.refresh_token, source) if isinstance(auth, OAuth2Refresh) else None
+        names = ("password", "refresh_token")
+        self._references = " and ".join(
+            filter(None, (reference, *(getattr(auth, name, None) for name in names)))
+        )
+        self._redactor = Redactor(s.value for s in (self._secret, self._password, self._first) if s)
         self._token: _Token | None = None
         self._refresh_token: str | None = None
         self._renewing: asyncio.Task[_Token] | None = None
@@ -121,6 +131,8 @@ class TokenSource:
         return self._token
 
     async def _fetch(self) -> _Token:
+        if self._first is not None:
+            return await self._rotate(self._first)
         if self._refresh_token is not None:
             form = {"grant_type": "refresh_token", "refresh_token": self._refresh_token}
             self._refresh_token = None
@@ -136,6 +148,63 @@ class TokenSource:
                 status=response.status,
             )
         return self._read(response, asked)
+
+    async def _rotate(self, first: Secret) -> _Token:
+        """Use the kept refresh token, alone; or the access token that another run has just got with it."""
+        assert self._vault is not None, "asgard_assets.ingest.api.access.oauth.issuer gives one"
+        vault, used = self._vault, self._token.value.value if self._token else ""
+        waited = 0.0
+        while True:
+            kept = await asyncio.to_thread(vault.read)
+            if kept.first != first_hash(first):  # somebody logged in again
+                kept = replace(kept, first=first_hash(first), refresh=first.value, access="", valid_until=0.0)
+            left = kept.valid_until - self._wall()
+            if kept.access and kept.access != used and left > self._auth.refresh_margin_seconds:
+                return self._token_of(kept.access, self._clock(), left)
+            leased = None
+            if kept.leased_until <= self._wall():
+                leased = await asyncio.to_thread(vault.lease, kept)
+            if leased is not None:
+                return await self._use(vault, leased)
+            if waited >= 2 * LEASE_SECONDS:
+                raise Unreachable(
+                    f"{self._source}: another run has held the refresh token for {waited:g} s",
+                    source=self._source,
+                )
+            await self._sleep(_LEASE_LOOK_SECONDS)
+            waited += _LEASE_LOOK_SECONDS
+
+    async def _use(self, vault: Vault, kept: Kept) -> _Token:
+        form = {"grant_type": "refresh_token", "refresh_token": kept.refresh}
+        self._redactor.add([kept.refresh])
+        if self._auth.scopes:
+            form["scope"] = " ".join(self._auth.scopes)
+        try:
+            asked, response = await self._post(form)
+            if response.status != 200:
+                raise Refused(
+                    f"{self._source}: the token endpoint {self._url} refused the refresh token "
+                    f"({response.status}{self._told(response)}); log in again, and put the new refresh token into "
+                    f"{self._references}",
+                    source=self._source,
+                    status=response.status,
+                )
+        except (Refused, Unreachable):
+            await asyncio.to_thread(vault.keep, kept)  # the lease ends; the token is what it was
+            raise
+        token = self._read(response, asked)
+        until = self._wall() + token.valid_until - self._clock()
+        refresh = self._refresh_token or kept.refresh
+        self._refresh_token = None
+        kept = replace(kept, refresh=refresh, access=token.value.value, valid_until=until)
+        if await asyncio.to_thread(vault.keep, kept) is None:
+            log.warning("%s: the lease of the refresh token had ended before the new one came", self._source)
+        return token
+
+    def _token_of(self, value: str, asked: float, life: float) -> _Token:
+        margin = min(self._auth.refresh_margin_seconds, life / 2)
+        generation = self._token.generation + 1 if self._token else 1
+        return _Token(Secret(value), generation, asked, asked + life - margin, asked + life)
 
     def _grant(self) -> dict[str, str]:
         auth = self._auth
@@ -195,10 +264,7 @@ class TokenSource:
             log.warning("%s: the token's type is %s; it is sent as a bearer token", self._source, kind[:40])
         refresh = answer.get("refresh_token")
         self._refresh_token = refresh if isinstance(refresh, str) and refresh else None
-        life = _seconds(answer.get("expires_in"))
-        margin = min(self._auth.refresh_margin_seconds, life / 2)
-        generation = self._token.generation + 1 if self._token else 1
-        return _Token(Secret(value), generation, asked, asked + life - margin, asked + life)
+        return self._token_of(value, asked, _seconds(answer.get("expires_in")))
 
     def _told(self, response: Response) -> str:
         """The error code and description of RFC 6749, 5.2; never the body as such."""
@@ -223,7 +289,7 @@ def _seconds(told: Any) -> float:
     return min(max(life, 1.0), 10 * 365 * 86400.0) if life == life else _LIFE_SECONDS
 
 
-def issuer(source: ApiSource) -> Issuer:
+def issuer(source: ApiSource, lake: Lake | None = None) -> Issuer:
     """What hands out the source's credentials, of whatever kind. Raises ConfigError where a secret is missing."""
     if not isinstance(source.auth, OAuth2):
         return Fixed(credentials(source))
@@ -233,4 +299,8 @@ def issuer(source: ApiSource) -> Issuer:
         async with transport(source) as client:
             return await client.send(request)
 
-    return TokenSource(source.name, source.auth, send)
+    vault = None
+    if isinstance(source.auth, OAuth2Refresh):
+        assert lake is not None, "a refresh token is kept in a lake"
+        vault = Vault(lake, source.name, resolve(source.auth.token_key, source.name))
+    return TokenSource(source.name, source.auth, send, vault=vault)

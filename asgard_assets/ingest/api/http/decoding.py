@@ -6,7 +6,7 @@ import fnmatch
 import io
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from asgard_assets.errors import SourceError, Terminal
@@ -59,18 +59,21 @@ def _value(headers: Mapping[str, str], body: bytes, how: Decode, name: str) -> A
         # A list's values would be spoilt for good.
         raise Undecodable(f"the page is not in the charset that it names: {unread} characters cannot be read")
     if kind == "auto":
-        kind = _format(told, name, text)
+        kind = format_of(told, name, text)
     if kind == "json":
         return read_json(text)
     if kind == "ndjson":
         return [read_json(line.strip("\x1e \t\r")) for line in text.split("\n") if line.strip("\x1e \t\r")]
     if kind == "csv":
         delimiter = how.delimiter or ("\t" if "tab-separated" in told or name.endswith(".tsv") else None)
-        return list(_csv(text, delimiter, how.header))
+        text = text.removeprefix("\ufeff")
+        first = text.split("\n", 1)[0]
+        delimiter = delimiter or max(",;\t|", key=first.count)
+        return list(csv_records(io.StringIO(text, newline=""), delimiter, how.header))
     return _xml(text)
 
 
-def _format(told: str, name: str, text: str) -> str:
+def format_of(told: str, name: str, text: str) -> str:
     """By Content-Type and the file's name, else by how it begins."""
     if _HTML.match(text):
         raise Undecodable(f"the page is no JSON but HTML: {_begin(re.sub('<[^>]*>', ' ', text))}")
@@ -135,13 +138,11 @@ def _begin(text: str) -> str:
 # Records that are no JSON ----------------------------------------------------------------------------------
 
 
-def _csv(text: str, delimiter: str | None, header: bool) -> Iterator[dict[str, str | None]]:
+def csv_records(lines: Iterable[str], delimiter: str, header: bool) -> Iterator[dict[str, str | None]]:
+    """Records of a CSV by column. Raises Undecodable."""
     import csv
 
-    text = text.removeprefix("\ufeff")
-    first = text.split("\n", 1)[0]
-    delimiter = delimiter or max(",;\t|", key=first.count)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
     names: list[str] = []
     try:
         for number, row in enumerate(rows, 1):

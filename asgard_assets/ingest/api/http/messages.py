@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from asgard_assets.errors import SourceError, Terminal, Transient
 
@@ -18,6 +18,8 @@ class Trace:
 
     attempts: int = 0
     throttles: int = 0
+    spool: IO[bytes] | None = None  # where a body of any size goes
+    control: bool = False  # the answer says something about an asynchronous job
     generation: int | None = None  # of the credentials that the last try went out with
     deadline: float | None = None  # of what is tried again, by the clock of the retries
     gave_up: str = ""  # why it was not tried again, where the API asked for a longer wait
@@ -66,6 +68,7 @@ class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    spooled: int = 0  # bytes that went to the request's file in place of `body`
     url: str = field(default="", compare=False)  # what was asked last, after redirects
     verdict: Verdict | None = field(default=None, compare=False)  # what it means; see `Judge`
     parsed: Any = field(default=None, compare=False)  # its value, where somebody has read it

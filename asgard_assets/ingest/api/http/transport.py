@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import IO, TYPE_CHECKING, Protocol, Self
 
 from asgard_assets.ingest.api.http.messages import (
     BodyTooLarge,
@@ -162,7 +163,10 @@ class AiohttpTransport:
 
         answer = None
         try:
-            with self._deadline:
+            spool = request.trace.spool
+            with (
+                self._deadline if spool is None else contextlib.nullcontext()
+            ):  # a long body has no end to wait for
                 url = URL(request.url, encoded=True)
                 if self._direct and request.body is None and "@" not in request.url:
                     answer = await self._ask(request, url)
@@ -184,6 +188,8 @@ class AiohttpTransport:
                 if len(headers) < len(answer.raw_headers):
                     told = [(self._name(n), v.decode("utf-8", "replace")) for n, v in answer.raw_headers]
                     headers = joined(headers, told)
+                if spool is not None and answer.status == 200:
+                    return Response(answer.status, headers, b"", await _spooled(answer, spool))
                 body = await self._body(answer, headers)
             return Response(answer.status, headers, body)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -267,6 +273,15 @@ class AiohttpTransport:
                 raise BodyTooLarge(f"the body has more than {cap} bytes unpacked")
             chunks.append(chunk)
         return b"".join(chunks)
+
+
+async def _spooled(answer: aiohttp.ClientResponse, spool: IO[bytes]) -> int:
+    """Write the body to the file, in place of what an earlier try left there; gives back its length."""
+    spool.seek(0)
+    spool.truncate()
+    async for chunk in answer.content.iter_any():
+        spool.write(chunk)
+    return spool.tell()
 
 
 def _said(error: BaseException) -> str:

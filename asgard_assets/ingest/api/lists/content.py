@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -38,6 +39,7 @@ class Content:
             if isinstance(form, PullForm)
             else {}
         )
+        self._hashed = source.sink.row_hash
         self._deleted = form.deleted if isinstance(form, PullForm) else None
         self.shape: Schema | None = None
         self.drift: Counter[str] = Counter()
@@ -65,7 +67,9 @@ class Content:
 
     def of_body(self, text: str | None, success: bool) -> dict[str, Any]:
         """Columns of a row-driven answer, whose text has no secret in it any more."""
-        kept = {"body": text if self._keep_body else None}
+        kept: dict[str, Any] = {"body": text if self._keep_body else None}
+        if self._hashed:
+            kept["row_hash"] = _hash_of_text(text) if text is not None and success else None
         if self._payload is None:
             return kept
         if text is None or not success:
@@ -93,6 +97,8 @@ class Content:
             found = at(item, self._deleted.field)
             gone = self._deleted.value
             keys["deleted"] = found not in (None, False, "") if gone is None else found == gone
+        if self._hashed:
+            keys["row_hash"] = hashlib.sha256(exact.dumps(item, sort_keys=True)).hexdigest()
         if self._payload is None:
             return keys | {"payload": clean}
         return keys | self._columns(at(item, self._payload.path) if self._payload.path else item)
@@ -122,6 +128,15 @@ class Content:
         name = f"{kind} {path}".strip()
         if name in self.drift or len(self.drift) < _MOST_PATHS:
             self.drift[name] += 1
+
+
+def _hash_of_text(text: str) -> str:
+    """Of JSON whatever the order of its keys, of anything else as it is."""
+    try:
+        told = exact.dumps(read_json(text), sort_keys=True)
+    except Undecodable:
+        told = text.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(told).hexdigest()
 
 
 def _as(kind: str, value: Any) -> Any:

@@ -42,6 +42,8 @@ class Page:
     url: str | None = None
     body: Mapping[str, Any] = field(default_factory=dict)  # dotted paths over the template's JSON body
     values: Mapping[str, Any] = field(default_factory=dict)  # what `{page.…}` stands for
+    step: str = ""  # of an asynchronous job
+    job: Mapping[str, Any] = field(default_factory=dict)  # what `{job.…}` stands for
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def following(
             return _after_token(pagination, number, headers, body, items, last)
         case NextUrlPagination():
             told = headers.get(pagination.header.lower()) if pagination.header else at(body, pagination.url)
-            return _linked(number, told, url, same_origin)
+            return None if _ends(told, pagination.end) else _linked(number, told, url, same_origin)
 
 
 def flagged(pagination: Pagination, body: Any) -> bool | None:
@@ -173,10 +175,14 @@ def _after_token(
         token = headers.get(pagination.header.lower())
     else:
         token = at(body, pagination.cursor)
-    ends = token is None or any(
-        token == end and isinstance(token, bool) == isinstance(end, bool) for end in pagination.end
+    return None if _ends(token, pagination.end) else _asked(pagination, number, token)
+
+
+def _ends(token: Any, ends: tuple[Any, ...]) -> bool:
+    """Whether the value means the end; true is not 1."""
+    return token is None or any(
+        token == end and isinstance(token, bool) == isinstance(end, bool) for end in ends
     )
-    return None if ends else _asked(pagination, number, token)
 
 
 def next_link(header: str) -> str | None:

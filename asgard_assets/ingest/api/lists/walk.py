@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from asgard_assets.ingest.api.http.decoding import Undecodable, decode
 from asgard_assets.ingest.api.lists.complete import WINDOW, how, says_more, unread, window
 from asgard_assets.ingest.api.lists.detection import detect, find_items, shown
+from asgard_assets.ingest.api.lists.jobs import CREATE, DOWNLOAD, POLL, created, downloaded, polled
 from asgard_assets.ingest.api.lists.pagination import (
     MalformedPage,
     Page,
@@ -86,7 +87,7 @@ class Walk:
 
     @property
     def first(self) -> Page:
-        return first(self.pagination)
+        return Page(step=CREATE) if self._form.job is not None else first(self.pagination)
 
     def read(
         self,
@@ -103,6 +104,10 @@ class Walk:
         Raises MalformedPage, also where the walk would end too early.
         """
         form, sight = self._form, self._sight
+        if form.job is not None and page.step == CREATE:
+            return [], created(form.job, page, url, headers, body)
+        if form.job is not None and page.step == POLL:
+            return [], polled(form.job, page, url, status, body)
         if parsed is None:
             try:
                 parsed = decode(headers, body, form.decode)
@@ -111,6 +116,8 @@ class Walk:
         if self.path is None:
             self.path = find_items(parsed)
         items = self._items(parsed, self.path)
+        if page.step == DOWNLOAD:
+            return self._of_file(page, parsed, items)
         sight.sent = {**dict(parse_qsl(urlsplit(url).query)), **page.query, **page.body}
         if isinstance(self.pagination, AutoPagination):
             self.pagination = detect(
@@ -134,6 +141,31 @@ class Walk:
         if after is None:
             self._end(page, parsed)
         return items, after
+
+    def of_part(self, items: list[Any]) -> list[Any]:
+        """Items of a body that is read piece by piece; the limit is kept."""
+        self._advance(None, items)
+        left = None if self._limit is None else self._limit - self.items
+        items = items if left is None else items[:left]
+        self.items += len(items)
+        return items
+
+    def after_parts(self, page: Page) -> Page | None:
+        """What comes after such a body."""
+        full = self._limit is not None and self.items >= self._limit
+        done = full or page.job.get("file", 0) + 1 == self._pages
+        return None if done or page.step != DOWNLOAD else downloaded(page)
+
+    def _of_file(self, page: Page, parsed: Any, items: list[Any]) -> tuple[list[Any], Page | None]:
+        """The items of a job's file, and the next file."""
+        after = downloaded(page)
+        self._advance(parsed, items)
+        left = None if self._limit is None else self._limit - self.items
+        if left is not None and len(items) >= left:
+            items, after = items[:left], None
+        self.items += len(items)
+        files = page.job.get("file", 0) + 1
+        return items, None if files == self._pages else after
 
     def past_the_end(self, page: Page, status: int | None) -> bool:
         """Whether an API that refuses this page with `status` says only that the list has ended before it.

@@ -62,10 +62,18 @@ def close_plan(lake: Lake, source: ApiSource, plan: CursorPlan, reached: Any) ->
     """Write down where the walk ended, before it is published; gives that back."""
     how = source.incremental
     assert how is not None
-    # A body's token is taken as it is; a field's greatest value never falls behind where it began.
-    ended = plan.cursor if reached is None else reached if how.body else later(plan.cursor or None, reached)
+    # A body's token is taken as it is, and so is a ledger of parents; a field's greatest value never falls
+    # behind where it began.
+    told = how.body or source.rows is not None
+    ended = plan.cursor if reached is None else reached if told else later(plan.cursor or None, reached)
     _write(lake, source, f"{plan.number:08d}.end.json", {"cursor": ended})
     return ended
+
+
+def published_end(lake: Lake, source: ApiSource, ds: str) -> Any:
+    """Where the last published walk of the day ended; None where there is none."""
+    of_day = [plan for plan in _done(lake, source) if plan.ds == ds]
+    return _ended(lake, source, max(of_day, key=lambda plan: plan.number)) if of_day else None
 
 
 def _done(lake: Lake, source: ApiSource) -> Iterator[CursorPlan]:
@@ -85,27 +93,28 @@ def _ended(lake: Lake, source: ApiSource, plan: CursorPlan) -> Any:
     return _read(lake, source, f"{plan.number:08d}.end.json")["cursor"]
 
 
-def _root(lake: Lake, source: ApiSource) -> str:
+def root(lake: Lake, source: ApiSource) -> str:
+    """The folder of the source's plans."""
     return f"{lake.root.removeprefix('s3://')}/_plans/{source.name}"
 
 
 def _numbers(lake: Lake, source: ApiSource) -> list[int]:
     from pyarrow import fs as pafs
 
-    infos = lake.filesystem.get_file_info(pafs.FileSelector(_root(lake, source), allow_not_found=True))
+    infos = lake.filesystem.get_file_info(pafs.FileSelector(root(lake, source), allow_not_found=True))
     return [int(info.base_name[:8]) for info in infos if info.base_name[8:] == ".json"]
 
 
 def _read(lake: Lake, source: ApiSource, name: str) -> dict[str, Any]:
     try:
-        with lake.filesystem.open_input_stream(f"{_root(lake, source)}/{name}") as stream:
+        with lake.filesystem.open_input_stream(f"{root(lake, source)}/{name}") as stream:
             return json.loads(stream.read())
     except FileNotFoundError:
         return {}
 
 
 def _write(lake: Lake, source: ApiSource, name: str, content: dict[str, Any]) -> None:
-    folder = _root(lake, source)
+    folder = root(lake, source)
     lake.filesystem.create_dir(folder, recursive=True)
     hidden = f"{folder}/{name}" if lake.remote else f"{folder}/.{name}"
     with lake.filesystem.open_output_stream(hidden) as stream:

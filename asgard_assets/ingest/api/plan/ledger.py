@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ConfigError, SourceError
+from asgard_assets.ingest.api.plan.parent_cursors import begin_with
+from asgard_assets.ingest.api.plan.parents import take_over_lists
 from asgard_assets.ingest.api.plan.rendering import fingerprint
 from asgard_assets.ingest.api.plan.requests import PLAN_COLUMNS, PlanFiles
 from asgard_assets.ingest.api.plan.resume import EarlierRun, usable_files
@@ -48,6 +50,7 @@ class RequestPlan:
     modes: Mapping[str, str]
     epochs: Mapping[str, int]
     tasks: int = 0
+    kept: tuple[str, ...] = ()  # files with whole lists of killed runs
 
     @property
     def requests(self) -> int:
@@ -103,19 +106,20 @@ def plan_rows(
     rows_from: str | None = None,
     tasks: Callable[[int], int] = lambda _: 1,
     earlier: Sequence[EarlierRun] = (),
+    cursor: Any = None,
 ) -> RequestPlan:
     """Write the plan's Parquet files into the staging folder, and carry over what need not be sent.
 
     `rows_from`: Parquet files (a glob) that stand in for the source's own rows,
     with or without `ds`. `earlier`: killed runs whose successes count. `tasks`: into how many files so many
-    requests are dealt out.
+    requests are dealt out. `cursor`: where the walks of parents go on.
     Raises SourceError where a table that is read does not exist, ConfigError where the query is wrong.
     """
     lake, source = run.lake, run.source
     assert source.rows is not None
     chosen, epochs = modes(run)
     common = fingerprint(source)
-    send, carried = {}, {}
+    send, carried, kept = {}, {}, list[str]()
     # The query of a source may read any table; rows of its caller read none but what was published before.
     published = any(mode != "first" for mode in chosen.values())
     tables = None if rows_from is None else [source.sink.table] if published else []
@@ -128,15 +132,18 @@ def plan_rows(
             _select_rows(lake, connection, source, day, rows_from)
             _identify(connection, source.rows, day, common)
             carried[day] = 0
+            begin_with(connection, lake, source, cursor)
             if chosen[day] == "resume":
                 published = f'"{source.sink.stage}"."{source.sink.name}"'
                 table = lake.table(source.sink.stage, source.sink.name)
                 there = {field.name for field in table.schema().fields} if table else set()
                 carry = _carry if source.one_request_a_row else _carry_lists
                 carried[day] += carry(connection, staging, day, published, there, "carried")
-            # Of a list that a killed run was reading, nobody knows whether it was whole.
-            taken = earlier if source.one_request_a_row else ()
-            if found := usable_files(lake, staging, taken, day, epochs[day]):
+            if not source.one_request_a_row:
+                taken = take_over_lists(connection, lake, source, staging, earlier, day, epochs[day])
+                carried[day] += taken[0]
+                kept += taken[1]
+            elif found := usable_files(lake, staging, earlier, day, epochs[day]):
                 listed = f"read_parquet([{', '.join(quoted(literally(uri)) for uri in found)}], hive_partitioning = true)"
                 carried[day] += _carry(connection, staging, day, listed, staging.schema.names, "left")
             if chosen[day] == "refresh" and source.conditional and source.one_request_a_row:
@@ -149,7 +156,7 @@ def plan_rows(
             send[day] = _one(connection, "select count(*) from todo")
             query = f"select {', '.join(PLAN_COLUMNS)} from todo order by length(row_key), row_key"
             files.add(connection.execute(query).to_arrow_reader(files.batch_rows(send[day])))
-        return RequestPlan(send, carried, chosen, epochs, files.tasks)
+        return RequestPlan(send, carried, chosen, epochs, files.tasks, tuple(kept))
 
 
 def _keeper(lake: Lake, staging: Staging) -> Lake:
@@ -178,9 +185,12 @@ def _select_rows(
     else:
         stage, name = (rows.table or "").split("/")
         query = f'select * from "{stage}"."{name}"'
-        if (table := lake.table(stage, name)) and DS in [f.name for f in table.schema().fields]:
-            # A table without days is read as it is now.
-            query += f" where {DS} = $ds"
+        names = {f.name for f in table.schema().fields} if (table := lake.table(stage, name)) else set()
+        # A table without days is read as it is now; of an API's, rows of failed requests are no rows.
+        where = [f"{DS} = $ds"] * (DS in names) + ["success"] * (
+            names >= {"request_id", "success", "outcome"}
+        )
+        query += f" where {' and '.join(where)}" if where else ""
     try:
         connection.execute(
             f"create or replace temp table source_rows as select * from ({query})",
@@ -218,14 +228,19 @@ def _identify(connection: duckdb.DuckDBPyConnection, rows: Rows, day: str, commo
     described = connection.execute("describe source_rows").fetchall()
     types = {name.lower(): kind for name, kind, *_ in described}
     key = ", ".join(f"'{name}': cast(\"{name}\" as {_SQL[kind]})" for name, kind in rows.key.items())
-    more = "".join(f", '{name}': {_exact(name, types.get(name.lower(), ''))}" for name in rows.carried)
+    used = [name for name in rows.carried if name not in rows.carry]
+    more = "".join(f", '{name}': {_exact(name, types.get(name.lower(), ''))}" for name in used)
+    kept = "".join(f", '{name}': cast(\"{name}\" as {_SQL[kind]})" for name, kind in rows.carry.items())
+    # What is only carried is no part of what is asked: of rows that make the same request one counts.
+    one = 'qualify row_number() over (partition by asked order by "row") = 1' if kept else ""
     try:
         connection.execute(
             f"""create or replace temp table todo as
-            select distinct '{day}' as {DS}, sha256('{common}' || chr(10) || '{day}' || chr(10) || "row") as request_id,
+            select distinct '{day}' as {DS}, sha256('{common}' || chr(10) || '{day}' || chr(10) || asked) as request_id,
                 row_key, "row", cast(null as varchar) as known
             from (select cast(to_json({{{key}}}) as varchar) as row_key,
-                cast(to_json({{{key}{more}}}) as varchar) as "row" from source_rows)"""
+                cast(to_json({{{key}{more}}}) as varchar) as asked,
+                cast(to_json({{{key}{more}{kept}}}) as varchar) as "row" from source_rows {one})"""
         )
     except (duckdb.BinderException, duckdb.ConversionException) as error:
         raise ConfigError(

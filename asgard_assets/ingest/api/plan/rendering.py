@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from asgard_assets.ingest.api.http.messages import Request
 from asgard_assets.ingest.api.lists.pagination import Page
 from asgard_assets.ingest.api.source.addresses import checked_base, host_part
-from asgard_assets.ingest.api.source.models import ApiSource
+from asgard_assets.ingest.api.source.models import ApiSource, Endpoint
 from asgard_assets.ingest.api.source.paths import placed
 from asgard_assets.ingest.api.source.templates import RenderError, Template, Values, render_json
 from asgard_assets.windows import Calendar
@@ -37,6 +37,8 @@ def fingerprint(source: ApiSource) -> str:
 def page_id(common: str, day: str, page: Page, row_key: str = "{}") -> str:
     """Request id of a page of a pull source (row-driven ids are made by the ledger, the same way)."""
     marker = page.url or json.dumps({**page.query, **page.body}, sort_keys=True)
+    if page.step:  # addresses of files are other ones each time
+        marker = json.dumps([page.step, page.job.get("file", 0), page.job.get("run", "")])
     parent = "" if row_key == "{}" else f"{row_key}\n"  # whose list it is a page of
     return hashlib.sha256(f"{common}\n{day}\n{parent}{marker}".encode()).hexdigest()
 
@@ -44,8 +46,8 @@ def page_id(common: str, day: str, page: Page, row_key: str = "{}") -> str:
 class Renderer:
     """Makes requests of rows and pages. `base_url` has its references filled in."""
 
-    def __init__(self, source: ApiSource, base_url: str):
-        endpoint = source.endpoint
+    def __init__(self, source: ApiSource, base_url: str, endpoint: Endpoint | None = None):
+        endpoint = endpoint or source.endpoint
         self._method, self._base = endpoint.method, base_url.rstrip("/")
         self._path = Template.parse(endpoint.path)
         self._by_row = Template.parse(self._base) if endpoint.by_row else None
@@ -77,6 +79,7 @@ class Renderer:
             )
         values: Values = {
             "row": row, "partition": day, "cursor": cursor or {}, "page": page.values if page else {},
+            "job": page.job if page else {},
         }  # fmt: skip
         headers = {n: t.render(values) for n, t in self._headers.items() if not t.absent(values)}
         params = self._params(values)

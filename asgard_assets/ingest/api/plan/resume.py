@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 
 from asgard_assets.ingest.api.plan.run import Run
 from asgard_assets.ingest.api.source.models import ApiSource
+from asgard_assets.ingest.api.table.notes import WALKS
 from asgard_assets.lake import DS, Lake, Staging
 
-WALKS = "_walks"  # inside the staging folder: how far walks got
 _NOTES = "_runs"
 _NOT_WHAT_IS_SENT = {"execution", "limits", "retry", "transport", "quality"}
 

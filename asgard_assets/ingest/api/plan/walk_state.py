@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from asgard_assets.ingest.api.lists.pagination import Page
 from asgard_assets.ingest.api.lists.walk import Walk
-from asgard_assets.ingest.api.plan.resume import WALKS, EarlierRun, folder_of, usable_files
+from asgard_assets.ingest.api.plan.resume import EarlierRun, folder_of, usable_files
 from asgard_assets.ingest.api.source.forms import (
     CursorPagination,
     LinkPagination,
@@ -23,6 +23,7 @@ from asgard_assets.ingest.api.source.forms import (
     Pagination,
 )
 from asgard_assets.ingest.api.source.models import ApiSource
+from asgard_assets.ingest.api.table.notes import WALKS
 from asgard_assets.lake import DS, Lake, Staging
 
 _PAGINATION: TypeAdapter[Any] = TypeAdapter(Pagination)
@@ -90,6 +91,7 @@ def outlasts(source: ApiSource, mark: WalkState) -> bool:
     """
     pagination = _PAGINATION.validate_python(mark.pagination)
     told = isinstance(pagination, CursorPagination | NextUrlPagination | LinkPagination)
+    told |= mark.page is not None and bool(mark.page.get("step"))
     return mark.page is None or told or source.kind == "events"
 
 

@@ -1,12 +1,13 @@
-"""How the body of a list's page is written: the `decode` section of a pull form."""
+"""How a list's body is written, and how the API makes it first: the `decode` and `job` sections of a pull form."""
 
 from __future__ import annotations
 
 import codecs
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, JsonValue, field_validator
 
+from asgard_assets.ingest.api.source.parameters import ParameterText, QueryText, TemplateBody, TemplateText
 from asgard_assets.quality.tables import Model
 
 Format = Literal["auto", "json", "ndjson", "csv", "xml"]
@@ -28,6 +29,11 @@ class Decode(Model):
     header: bool = Field(
         default=True, description="Whether a CSV's first line names its columns; else they are c1, c2 …"
     )
+    stream: bool = Field(
+        default=False,
+        description="A body of any size: it goes to a file of the worker while it arrives, and is read piece by piece. "
+        "For JSON, NDJSON and CSV (gzip or zip too), without pages or as a job's files.",
+    )
     member: str | None = Field(
         default=None,
         description="Files to read of a zip or tar, such as `*.json`; default: all. Their items are one list.",
@@ -42,3 +48,78 @@ class Decode(Model):
             except LookupError:
                 raise ValueError(f"unknown charset {name!r}; write it as utf-8, latin-1, cp1252 …") from None
         return name
+
+
+# Jobs ------------------------------------------------------------------------------------------------------
+
+
+class Step(Model):
+    """One request of a job; `{job.id}` is the job's id. What is not said is not sent."""
+
+    method: str = Field(default="GET", pattern="^(GET|POST|PUT|PATCH|DELETE)$", description="Its method.")
+    path: TemplateText = Field(
+        default="", description="Appended to endpoint.base_url, such as `/exports/{job.id}`."
+    )
+    query: dict[str, QueryText] = Field(default_factory=dict, description="Query parameters.")
+    headers: dict[str, ParameterText] = Field(default_factory=dict, description="Headers that are no secret.")
+    body: TemplateBody = Field(default=None, description="JSON body.")
+
+
+class Poll(Step):
+    """How to find out whether the result is ready."""
+
+    status: str | None = Field(
+        default=None,
+        description="Path of the job's state in the answer. Left out: 202 means not ready, 200 ready.",
+    )
+    done: tuple[JsonValue, ...] = Field(
+        default=("done", "completed", "complete", "finished", "succeeded", "success", "ready", True),
+        description="States that mean: ready. Upper and lower case are the same.",
+    )
+    failed: tuple[JsonValue, ...] = Field(
+        default=("failed", "failure", "error", "cancelled", "canceled", "aborted", "expired", "rejected"),
+        description="States that mean: there will be no result. Any other means: ask again.",
+    )
+    message: str | None = Field(default=None, description="Path of what the API says about a failed job.")
+    every_seconds: float = Field(
+        default=2,
+        ge=0,
+        description="Wait before it is asked again, unless Retry-After says it; grows by half each time …",
+    )
+    max_seconds: float = Field(default=60, ge=0, description="… up to this.")
+    deadline_seconds: float = Field(
+        default=3600,
+        gt=0,
+        description="A job that takes longer is a failure; the next run asks for it again.",
+    )
+
+
+class Download(Step):
+    """Where the result is."""
+
+    urls: str | None = Field(
+        default=None,
+        description="Path of its address in the last answer before, or of a list of them, such as `files[*].url`; "
+        "each is a file. Left out: `path` is asked for.",
+    )
+
+
+class AsyncJob(Model):
+    """`endpoint` makes the job; its result is what is read."""
+
+    id: str | None = Field(
+        default=None,
+        description="Path of the job's id in the answer, or `header:NAME`; templates know it as `{job.id}`.",
+    )
+    poll: Poll | None = Field(
+        default=None, description="How to find out whether it is ready. Left out: it is ready at once."
+    )
+    download: Download = Field(default=Download(), description="Where the result is.")
+    clean_up: Step | None = Field(
+        default=None, description="Sent when all was read, such as a DELETE. If it fails, the run notes that."
+    )
+
+    @property
+    def steps(self) -> dict[str, Step]:
+        found = {"poll": self.poll, "download": self.download, "clean_up": self.clean_up}
+        return {name: step for name, step in found.items() if step is not None}

@@ -7,11 +7,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from asgard_assets.ingest.api.source.decoders import Decode
+from asgard_assets.ingest.api.source.decoders import AsyncJob, Decode
 from asgard_assets.ingest.api.source.parameters import misfit
 from asgard_assets.quality.tables import Model
 
 KeyType = Literal["bigint", "integer", "double", "boolean", "string"]
+OWN_COLUMNS = frozenset(
+    {"request_id", "row_key", "item_index", "payload", "body", "ds", "url", "deleted", "row_hash"}
+)
+"""Columns of every table, which no column of an item or row may be called."""
 
 
 class Rows(Model):
@@ -29,6 +33,10 @@ class Rows(Model):
         min_length=1, description="Key columns and their types; they become Bronze columns."
     )
     columns: tuple[str, ...] = Field(default=(), description="Further columns that templates use.")
+    carry: dict[str, KeyType] = Field(
+        default_factory=dict,
+        description="Further columns of the row that stand in the table too, with their types.",
+    )
     required: tuple[str, ...] = Field(
         default=(),
         description="Columns without which no request is made: the row becomes a failed row with the reason.",
@@ -37,7 +45,9 @@ class Rows(Model):
     @model_validator(mode="after")
     def _names_are_plain(self) -> Rows:
         if odd := [
-            name for name in (*self.key, *self.columns, *self.required) if not re.fullmatch(r"\w+", name)
+            name
+            for name in (*self.key, *self.columns, *self.required, *self.carry)
+            if not re.fullmatch(r"\w+", name)
         ]:
             raise ValueError(
                 f"{', '.join(odd)}: columns are named with letters, digits and _; rename in the query"
@@ -52,10 +62,25 @@ class Rows(Model):
             raise misfit("reads", "rows.reads must name the tables that rows.query reads, as stage/table")
         return self
 
+    @model_validator(mode="after")
+    def _carried_columns_are_free(self) -> Rows:
+        for name in self.carry:
+            if name in self.key or name in OWN_COLUMNS:
+                raise misfit(
+                    f"carry.{name}", f"the table has a column {name} already; rename it in the query"
+                )
+        return self
+
     @property
     def carried(self) -> tuple[str, ...]:
-        """Columns that requests need besides the key."""
-        return tuple(dict.fromkeys(n for n in (*self.columns, *self.required) if n not in self.key))
+        """Columns that are needed besides the key."""
+        found = (*self.columns, *self.required, *self.carry)
+        return tuple(dict.fromkeys(n for n in found if n not in self.key))
+
+    @property
+    def shown(self) -> dict[str, KeyType]:
+        """Columns of the row that stand in the table, with their types."""
+        return {**self.key, **self.carry}
 
     @property
     def upstreams(self) -> tuple[str, ...]:
@@ -188,6 +213,9 @@ class NextUrlPagination(Model):
     last: str | None = Field(
         default=None, description="Path of a flag that is true on the last page, such as `end_of_stream`."
     )
+    end: tuple[JsonValue, ...] = Field(
+        default=(None, "", False), description="Values in place of an address that mean the end of the list."
+    )
 
 
 class LinkPagination(Model):
@@ -291,6 +319,9 @@ class PullForm(Model):
         default="error",
         description="A body without anything at `items`: an error, or an empty list. (null is an empty list.)",
     )
+    job: AsyncJob | None = Field(
+        default=None, description="The API makes the list first: create, poll, download, clean up."
+    )
     decode: Decode = Field(default=Decode(), description="How the body is written: JSON, NDJSON, CSV, XML.")
     pagination: Pagination = Field(default=NoPagination(), description="How to get from page to page.")
     same_origin: Literal["strict", "path"] = Field(
@@ -314,17 +345,25 @@ class PullForm(Model):
     incremental: Incremental | None = Field(default=None, description="Go on where the last run ended.")
 
     @model_validator(mode="after")
+    def _job_fits(self) -> PullForm:
+        if self.job is not None and not isinstance(self.pagination, NoPagination):
+            raise misfit("pagination", "a job's result has no pages; each of its files is read whole")
+        return self
+
+    @model_validator(mode="after")
+    def _stream_fits(self) -> PullForm:
+        if self.decode.stream and (not isinstance(self.pagination, NoPagination) or self.map_key):
+            raise misfit("decode.stream", "a body that is read piece by piece has no pages and no map_key")
+        return self
+
+    @model_validator(mode="after")
     def _parents_fit(self) -> PullForm:
         if self.rows is None:
             return self
-        if self.incremental:
-            raise misfit(
-                "incremental", "lists of parent rows have no cursor of their own; filter by {partition.key}"
-            )
-        if both := {*self.rows.key} & {column_of(path) for path in self.key}:
+        if both := {*self.rows.shown} & {column_of(path) for path in self.key}:
             raise misfit(
                 "rows.key",
-                f"{', '.join(sorted(both))} is a key of the parents and of the items; rename the parents' column "
+                f"{', '.join(sorted(both))} is a column of the parents and of the items; rename the parents' column "
                 "in rows.query, such as `select id as customer_id`",
             )
         return self
@@ -338,16 +377,7 @@ class PullForm(Model):
     @model_validator(mode="after")
     def _key_columns_are_free(self) -> PullForm:
         for path in self.key:
-            if column_of(path) in {
-                "request_id",
-                "row_key",
-                "item_index",
-                "payload",
-                "body",
-                "ds",
-                "url",
-                "deleted",
-            }:
+            if column_of(path) in OWN_COLUMNS:
                 raise misfit(f"key.{path}", f"the table has a column {column_of(path)} of its own")
         return self
 

@@ -267,6 +267,13 @@ class ApiSource(Model):
     @model_validator(mode="after")
     def _templates_fit(self) -> ApiSource:
         used = self.endpoint.fields()
+        for name in self.steps:
+            fields = self.step(name).fields().items()
+            used |= {
+                field: at.replace("endpoint", f"form.job.{name}", 1)
+                for field, at in fields
+                if field[0] != "job"
+            }
         known = {*self.rows.key, *self.rows.carried} if self.rows else set()
         for (root, name), at in used.items():
             shown = f"{{{root}.{name}}}"
@@ -275,6 +282,10 @@ class ApiSource(Model):
             if root == "row" and name not in known:
                 raise misfit(
                     at, f"the template uses {shown}; declare it in form.rows.key or form.rows.columns"
+                )
+            if root == "job":
+                raise misfit(
+                    at, f"the template uses {shown}, but only form.job.poll, download and clean_up know it"
                 )
             if root == "page" and not isinstance(self.form, PullForm):
                 raise misfit(at, f"the template uses {shown}, but a row-driven source has no pages")
@@ -295,12 +306,42 @@ class ApiSource(Model):
         return self
 
     @model_validator(mode="after")
+    def _client_can_stream(self) -> ApiSource:
+        if self.streams and (
+            self.transport.type == "native" or self.transport.replay or self.transport.record
+        ):
+            raise misfit(
+                "form.decode.stream", "only the client aiohttp streams, and nothing is recorded then"
+            )
+        return self
+
+    @property
+    def streams(self) -> bool:
+        """Whether bodies are read piece by piece."""
+        return isinstance(self.form, PullForm) and self.form.decode.stream
+
+    @model_validator(mode="after")
     def _kind_fits(self) -> ApiSource:
         if self.incremental and self.kind != "changes":
             raise misfit("kind", "a source with form.incremental is one of kind: changes")
         if self.lookback_days and self.kind != "events":
             raise misfit("lookback_days", f"only events come late; this source's kind is {self.kind}")
         return self
+
+    def step(self, name: str) -> Endpoint:
+        """The request template of a job's step."""
+        job = self.form.job if isinstance(self.form, PullForm) else None
+        found = job.steps.get(name) if job else None
+        if found is None:
+            return self.endpoint
+        kept = {field: getattr(found, field) for field in ("method", "path", "query", "headers", "body")}
+        return self.endpoint.model_copy(update=kept)
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Steps of an asynchronous job that have a template of their own."""
+        job = self.form.job if isinstance(self.form, PullForm) else None
+        return tuple(job.steps) if job else ()
 
     @property
     def conditional(self) -> bool:
@@ -323,6 +364,11 @@ class ApiSource(Model):
     def patience_seconds(self) -> float:
         """How long a request may wait because the API asks for it."""
         return max(self.retry.deadline_seconds, self.limits.longest_wait_seconds or 0.0)
+
+    @property
+    def first_cursor(self) -> Any:
+        """`{cursor.value}` of a walk that never was."""
+        return self.incremental.start if self.incremental else None
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -177,6 +177,21 @@ class OAuth2Password(OAuth2):
     client_secret: SecretRef | None = Field(default=None, description="Only where the client has one.")
 
 
+class OAuth2Refresh(OAuth2):
+    """OAuth2 with a refresh token that a person got by logging in (RFC 6749, 6). Servers that give another one with
+    each use (rotation) are understood: the newest is kept in the lake, encrypted, and two runs never use one twice.
+    """
+
+    type: Literal["oauth2_refresh_token"]
+    refresh_token: SecretRef = Field(
+        description="Reference to the first refresh token. Another one here takes the place of the kept one."
+    )
+    token_key: SecretRef = Field(
+        description="Reference to the secret that the kept token is encrypted with, such as 32 random characters."
+    )
+    client_secret: SecretRef | None = Field(default=None, description="Only where the client has one.")
+
+
 Auth = Annotated[
     Annotated[
         NoAuth
@@ -187,7 +202,8 @@ Auth = Annotated[
         | HmacAuth
         | DigestAuth
         | OAuth2Client
-        | OAuth2Password,
+        | OAuth2Password
+        | OAuth2Refresh,
         Field(discriminator="type"),
     ],
     BeforeValidator(veil),

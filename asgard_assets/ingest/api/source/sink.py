@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue, field_validator
 
 from asgard_assets.ingest.api.source.payload import checked
+from asgard_assets.lake import DS
 from asgard_assets.quality.tables import Check, Model
 
 
@@ -47,6 +48,19 @@ class Sink(Model):
         description="A longer body becomes a file beside the table; `body_path` names it, `body` is null.",
     )
     payload: Payload | None = Field(default=None, description="Parse the answer, as text or typed.")
+    mode: Literal["overwrite"] = Field(
+        default="overwrite",
+        description="The days that were asked for are replaced as a whole, by one commit. There is no other mode: "
+        "a run that is repeated must not land rows twice.",
+    )
+    location: None = Field(
+        default=None, description="Not to be chosen: a table lies in the lake, at stage/table."
+    )
+    row_hash: bool = Field(
+        default=False,
+        description="A column `row_hash`: SHA-256 of the item (or body), whatever the order of its keys; equal where the "
+        "API says the same.",
+    )
     partition_by: tuple[Literal["ds"], ...] = Field(
         default=("ds",), min_length=1, description="Tables are partitioned by the day that was asked for."
     )
@@ -59,6 +73,37 @@ class Sink(Model):
         ),
         description="Response headers that change without the record changing: not kept. Lower case.",
     )
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _replaces(cls, value: Any) -> Any:
+        if value in ("append", "merge", "upsert", "ignore", "error"):
+            raise ValueError(
+                f"`{value}` is never done: a run replaces the days it was asked for, so that a repeated one lands "
+                "nothing twice. Leave it out; merge by key in Silver (docs/decisions/0004-what-a-sink-may-say.md)"
+            )
+        return value
+
+    @field_validator("location", mode="before")
+    @classmethod
+    def _lies_in_the_lake(cls, value: Any) -> Any:
+        if value is not None:
+            raise ValueError(
+                "a table lies in the lake, at stage/table; another lake is ASGARD_LAKE, another name is "
+                "sink.table (docs/decisions/0004-what-a-sink-may-say.md)"
+            )
+        return value
+
+    @field_validator("partition_by", mode="before")
+    @classmethod
+    def _by_day(cls, value: Any) -> Any:
+        named = (value,) if isinstance(value, str) else tuple(value or ())
+        if named != (DS,):
+            raise ValueError(
+                f"tables are partitioned by `{DS}`, the day that was asked for, and by nothing else: a day is what is "
+                "replaced (docs/decisions/0004-what-a-sink-may-say.md)"
+            )
+        return named
 
     @property
     def stage(self) -> str:

@@ -98,6 +98,7 @@ def _slot(inside: str) -> Slot:
         (root == "row" and name)
         or (root == "partition" and name in _PARTITION)
         or (root == "page" and name in _PAGE)
+        or (root, name) == ("job", "id")
     )
     if not known and (root, name) != ("cursor", "value"):
         raise ValueError(

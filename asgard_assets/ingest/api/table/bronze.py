@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from asgard_assets.ingest.api.source.forms import PullForm, column_of
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.payload import Schema, payload_type, sql_type
+from asgard_assets.ingest.api.table.notes import write_notes
 from asgard_assets.lake import DS, Lake
 from asgard_assets.lake.types import arrow_type
 from asgard_assets.quality.tables import Check, Column, TableSpec
@@ -64,14 +65,16 @@ def columns(source: ApiSource) -> dict[str, Column]:
         extra["payload_rescued"] = Column(type="string", description="JSON of what did not fit, by path.")
     elif payload:
         extra["payload"] = Column(type="string", description="The answer as JSON text.")
+    if source.sink.row_hash:
+        extra["row_hash"] = Column(type="string", description="SHA-256 of the item or body.")
     if source.sink.offload_bytes is not None:
         extra["body_path"] = Column(
             type="string", description="File of a huge body, inside the table's folder."
         )
     if isinstance(source.form, PullForm):
-        parents = source.form.rows.key if source.form.rows else {}
+        parents = source.form.rows.shown if source.form.rows else {}
         items = {
-            name: Column(type=kind, description="Key of the parent row.") for name, kind in parents.items()
+            name: Column(type=kind, description="Column of the parent row.") for name, kind in parents.items()
         }
         items |= {
             column_of(path): Column(type=kind, description="Key of the item.")
@@ -81,8 +84,8 @@ def columns(source: ApiSource) -> dict[str, Column]:
             items["deleted"] = Column(type="boolean", description="Whether the API says that it was deleted.")
         return _BEFORE | items | _ITEM | extra | _AFTER
     keys = {
-        name: Column(type=kind, description="Key of the source row.")
-        for name, kind in source.form.rows.key.items()
+        name: Column(type=kind, description="Column of the source row.")
+        for name, kind in source.form.rows.shown.items()
     }
     return _BEFORE | keys | extra | _AFTER
 
@@ -159,16 +162,20 @@ def _content_checks(source: ApiSource) -> Iterator[Check]:
 @dataclass
 class _Buffer:
     rows: list[Mapping[str, Any]] = field(default_factory=list)
+    notes: list[Mapping[str, Any]] = field(default_factory=list)
     bytes: int = 0
     since: float = field(default_factory=time.monotonic)
 
 
 class Results(Protocol):
-    """Where a task's rows go. `written` are the files that the driver is told of."""
+    """Where a task's rows go. `written` are the files that the driver is told of, `noted` those of its notes."""
 
     written: list[str]
+    noted: list[str]
 
     async def add(self, day: str, row: Mapping[str, Any], size: int) -> None: ...
+
+    def note(self, day: str, note: Mapping[str, Any]) -> None: ...
 
     async def flush_old(self) -> None: ...
 
@@ -193,6 +200,12 @@ class ResultFiles:
         self._most_bytes = source.execution.flush_bytes // 2
         self._rows = self._bytes = 0
         self.written: list[str] = []
+        self.noted: list[str] = []
+
+    def note(self, day: str, note: Mapping[str, Any]) -> None:
+        """Take a note of the rows so far; it is written after them."""
+        buffer = self._buffers.get(day) or self._buffers.setdefault(day, _Buffer())
+        buffer.notes.append(note)
 
     async def add(self, day: str, row: Mapping[str, Any], size: int) -> None:
         """Take one row; whoever fills a buffer writes it, and meanwhile the others go on."""
@@ -230,7 +243,12 @@ class ResultFiles:
             self._rows -= len(buffer.rows)
             self._bytes -= buffer.bytes
         for day, buffer in taken.items():
-            self.written.append(await asyncio.to_thread(self._write, day, buffer.rows))
+            if buffer.rows:
+                self.written.append(await asyncio.to_thread(self._write, day, buffer.rows))
+            if buffer.notes:
+                name = f"{self._label}-{len(self.noted):05d}"
+                told = self._lake, self._path, day, name, buffer.notes
+                self.noted.append(await asyncio.to_thread(write_notes, *told))
 
     def _write(self, day: str, rows: list[Mapping[str, Any]]) -> str:
         import pyarrow as pa

@@ -32,6 +32,7 @@ class Exchange:
     error_message: str | None = None
     unchanged: bool = False
     empty: bool = False  # a success with nothing in it
+    spooled: bool = False  # the body lies in the request's file
     parsed: Any = None  # its value, where it was read
     url: str = ""  # what answered, after redirects
     columns: dict[str, Any] | None = None  # of the table, once they are known: a page's items share them
@@ -39,6 +40,7 @@ class Exchange:
     def answered(self, response: Response, outcome: str, error: str | None, text: str) -> None:
         self.status, self.headers, self.body = response.status, response.headers, response.body
         self.parsed, self.url = response.parsed, response.url or self.request.url
+        self.spooled = response.spooled > 0
         self.empty = response.verdict is not None and response.verdict.means == "empty"
         self.text, self.outcome = text, outcome
         if error:

@@ -30,6 +30,7 @@ class Figures:
     workers: list[int] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+    noted: list[str] = field(default_factory=list)  # files of notes about the lists of parents
     failures: list[dict[str, Any]] = field(default_factory=list)
     pagination: str = ""  # what was found, where it was not declared
     waits: list[dict[str, Any]] = field(default_factory=list)  # times in which the API was closed; of the job
@@ -85,6 +86,7 @@ class Figures:
             total.workers += one.workers
             total.files += one.files
             total.kept += one.kept
+            total.noted += one.noted
             total.failures = (total.failures + one.failures)[:SAMPLES]
             total.pagination = total.pagination or one.pagination
             total.cursors |= one.cursors

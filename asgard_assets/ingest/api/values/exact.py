@@ -42,11 +42,11 @@ def loads(body: bytes | str) -> Any:
     return json.loads(body, parse_int=_whole, parse_float=_decimal, parse_constant=str)
 
 
-def dumps(value: Any) -> bytes:
+def dumps(value: Any, sort_keys: bool = False) -> bytes:
     """The JSON text; numbers that are `Exact` in their own digits."""
     import orjson
 
-    return orjson.dumps(value, default=_fragment)
+    return orjson.dumps(value, default=_fragment, option=orjson.OPT_SORT_KEYS if sort_keys else None)
 
 
 def _fragment(value: Any) -> Any:
