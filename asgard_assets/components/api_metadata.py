@@ -29,6 +29,8 @@ def metadata(summary: Summary) -> dict[str, Any]:
         "ran_in": f"{summary.ran_in}: {summary.why}",
         "spark_tasks": 0 if summary.ran_in == "process" else len(summary.workers),
     }
+    if summary.notes:
+        shown["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in summary.notes))
     if summary.waits:
         shown["waits_the_api_asked_for"] = dg.MetadataValue.md(table(summary.waits))
     if summary.pagination:

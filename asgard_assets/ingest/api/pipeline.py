@@ -37,7 +37,13 @@ from asgard_assets.ingest.api.source.wire import Tls
 from asgard_assets.ingest.api.table.bronze import RETRYABLE, SUCCESS, arrow_schema, table_spec
 from asgard_assets.ingest.api.table.conditional import KEPT, keep
 from asgard_assets.ingest.api.table.figures import Figures, Summary, slowest
-from asgard_assets.ingest.api.table.postprocess import drop_repeated, known_schema, removed, type_payloads
+from asgard_assets.ingest.api.table.postprocess import (
+    drop_repeated,
+    fill_payloads,
+    known_schema,
+    removed,
+    type_payloads,
+)
 from asgard_assets.ingest.api.table.progress import FOLDER, Progress, Watch, watching
 from asgard_assets.ingest.api.worker import load_middleware
 from asgard_assets.lake import DS, Lake, Staging
@@ -54,6 +60,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _ROWS = "_rows"
+_FEW, _SHARED = 5, 0.1  # items, and their share, from which keys that repeat are worth a word
 
 
 @dataclass(frozen=True)
@@ -236,6 +243,10 @@ def _settle(
     _prove_complete(lake, source, staging, plan, summary)
     if begun.payload is None and source.sink.payload and source.sink.payload.type == "struct":
         staging = type_payloads(lake, source, staging, figures.shape)
+    elif begun.payload is not None and source.sink.payload and source.sink.payload.columns is None:
+        staging, typed = fill_payloads(lake, source, staging, begun.payload, figures.shape)
+        note = f"payload has its first values of {', '.join(typed)}"
+        summary = replace(summary, notes=(*summary.notes, note)) if typed else summary
     summary = _without(summary, drop_repeated(lake, source, staging))
     if walk is None:
         return Staged(staging, summary)
@@ -253,7 +264,11 @@ def _without(summary: Summary, duplicates: Mapping[str, int]) -> Summary:
     outcomes = {day: dict(by) for day, by in summary.outcomes.items()}
     for day, rows in duplicates.items():
         outcomes[day][SUCCESS] -= rows
-    return replace(summary, outcomes=outcomes, duplicates=duplicates)
+    dropped, items = sum(duplicates.values()), summary.succeeded
+    if dropped < max(_FEW, items * _SHARED) or any("read twice" in note for note in summary.notes):
+        return replace(summary, outcomes=outcomes, duplicates=duplicates)
+    note = f"{dropped:,} of {items:,} items share their key with a later one and were left out; is form.key all of it?"
+    return replace(summary, outcomes=outcomes, duplicates=duplicates, notes=(*summary.notes, note))
 
 
 def _base_url(source: ApiSource) -> str:

@@ -66,7 +66,7 @@ class Walking:
         assert isinstance(form, PullForm)
         # With parents, a limit is one of these.
         parent = {name: row[name] for name in form.rows.shown} if form.rows else {}
-        walk = Walk(form, None if form.rows else job.limit, job.pages)
+        walk = Walk(form, None if form.rows else job.limit, job.pages, began=self._before(day))
         page: Page | None = walk.first
         mark = await asyncio.to_thread(read_walk, job.lake, job.staging_path, day) if self._marks else None
         if "walk" in told:
@@ -119,6 +119,11 @@ class Walking:
             self._figures.cursors[day] = walk.cursor
         self._figures.pagination = self._figures.pagination or walk.found
         self._figures.notes += walk.notes
+
+    def _before(self, day: str) -> Any:
+        """The cursor that the last run left, where it is asked from without an overlap."""
+        how, cursor = self._job.source.incremental, self._job.cursors.get(day)
+        return cursor if how and not how.overlap_seconds and cursor != how.start else None
 
     async def _page(
         self, walk: Walk, page: Page, send: Callable[[], Awaitable[Exchange]]

@@ -315,6 +315,15 @@ class Task:
         }
         self.figures.shape, self.figures.drift = self._content.shape, dict(self._content.drift)
         self.figures.fields = sorted(self._content.fields)
+        if self._content.mended:
+            self.figures.notes.append(
+                f"{self._content.mended} items held half of a surrogate pair, which no table can; it is U+FFFD, and "
+                "error_message has it as it was sent"
+            )
+        if self._content.words:
+            self.figures.notes.append(
+                f"{self._content.words} items hold the text of a secret that is a plain word; they were not changed"
+            )
         if self._content.masked:
             self.figures.notes.append(
                 f"{self._content.masked} items held the text of a secret; it was replaced by *** (in key columns too)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import io
+import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -91,7 +92,7 @@ def format_of(told: str, name: str, text: str) -> str:
 
 
 def read_json(body: bytes | str) -> Any:
-    """A JSON value. Half of a surrogate pair becomes U+FFFD, NaN and Infinity become text; raises Undecodable."""
+    """A JSON value. Half of a surrogate pair becomes U+FFFD (see `halves`), NaN and Infinity become text; raises Undecodable."""
     import orjson
 
     try:
@@ -125,10 +126,35 @@ def _mended(value: Any) -> Any:
             return value
         if any("\udc80" <= sign <= "\udcff" for sign in value):
             raise ValueError("not UTF-8")  # bytes, not letters
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return Mended(value)
     if isinstance(value, dict):
         return {_mended(name): _mended(inner) for name, inner in value.items()}
     return [_mended(inner) for inner in value] if isinstance(value, list) else value
+
+
+class Mended(str):
+    """A text in which halves of surrogate pairs are U+FFFD, for no table can hold them. `sent`: as it was sent."""
+
+    __slots__ = ("sent",)
+
+    def __new__(cls, text: str) -> Mended:
+        mended = super().__new__(cls, text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        mended.sent = json.dumps(text)
+        return mended
+
+
+def halves(value: Any, at: str = "") -> Iterator[tuple[str, str]]:
+    """Every text that was mended, by path, as it was sent."""
+    if isinstance(value, Mended):
+        yield at, value.sent
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            if isinstance(name, Mended):
+                yield at, name.sent
+            yield from halves(inner, f"{at}.{name}".strip("."))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from halves(inner, f"{at}.{index}".strip("."))
 
 
 def _begin(text: str) -> str:

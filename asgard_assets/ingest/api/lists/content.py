@@ -9,11 +9,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from asgard_assets.ingest.api.http.charsets import charset_of, decoded
-from asgard_assets.ingest.api.http.decoding import Oversized, Undecodable, read_json, unpacked
+from asgard_assets.ingest.api.http.decoding import Oversized, Undecodable, halves, read_json, unpacked
 from asgard_assets.ingest.api.source.forms import PullForm, column_of
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.paths import at
-from asgard_assets.ingest.api.source.payload import Misfits, Schema, fit, merge, shape
+from asgard_assets.ingest.api.source.payload import (
+    Misfits,
+    Schema,
+    fit,
+    merge,
+    open_places,
+    shape,
+    told_of,
+)
 from asgard_assets.ingest.api.source.secrets import Redactor
 from asgard_assets.ingest.api.values import exact
 from asgard_assets.ingest.api.values.exact import Exact
@@ -24,13 +32,14 @@ _MOST_PATHS = 100
 class Content:
     """Makes columns of bodies and items. `schema` is the typed payload's; None while it is being told.
 
-    `shape` is what the payloads look like so far, `drift` counts what did not fit, by path and kind, `fields`
+    `shape` is what the payloads look like so far (of a known schema: where it has no types yet), `drift` counts what did not fit, by path and kind, `fields`
     are those of the schema that came.
     """
 
     def __init__(self, source: ApiSource, redactor: Redactor, schema: Schema | None):
         self._redactor, self._schema = redactor, schema
         self._payload = source.sink.payload
+        self._places = open_places(schema) if schema is not None else ()
         self._most = source.sink.max_body_bytes
         self._keep_body = source.sink.body == "text"
         form = source.form
@@ -44,6 +53,8 @@ class Content:
         self.shape: Schema | None = None
         self.drift: Counter[str] = Counter()
         self.fields: set[str] = set()
+        self.words = 0  # items with a secret's text that is a plain word, and stays
+        self.mended = 0  # items that held half of a surrogate pair
         self.masked = 0  # items that held a secret's text
 
     @property
@@ -63,7 +74,7 @@ class Content:
                 text, unread = decoded(body, charset_of(headers, body))
         except UnicodeDecodeError:
             text, unread = decoded(body, charset_of(headers, body))
-        return self._redactor.text(text), unread
+        return self._redactor.data(text), unread
 
     def of_body(self, text: str | None, success: bool) -> dict[str, Any]:
         """Columns of a row-driven answer, whose text has no secret in it any more."""
@@ -88,11 +99,18 @@ class Content:
         """Columns of a list's item."""
 
         text = exact.dumps(item).decode()
-        clean = self._redactor.text(text)
+        clean = self._redactor.data(text)
+        self.words += self._redactor.has_word(text)
         if clean != text:
             item = read_json(clean)
             self.masked += 1
-        keys = {column: _as(kind, at(item, path)) for path, (column, kind) in self._key.items()}
+        odd = list(halves(item)) if "\ufffd" in clean else []
+        keys: dict[str, Any] = {
+            column: _as(kind, at(item, path)) for path, (column, kind) in self._key.items()
+        }
+        if odd:
+            self.mended += 1
+            keys |= {"error_class": "Surrogate", "error_message": self._redactor.text(_odd(odd))}
         if self._deleted is not None:
             found = at(item, self._deleted.field)
             gone = self._deleted.value
@@ -117,6 +135,8 @@ class Content:
             and len(self.fields) < len(self._schema)
         ):
             self.fields |= self._schema.keys() & value.keys()
+        if self._places != ():
+            self.shape = merge(self.shape, told_of(value, self._places))
         misfits = Misfits()
         fitted = fit(value, self._schema, misfits)
         for path, kind in misfits.kinds.items():
@@ -137,6 +157,11 @@ def _hash_of_text(text: str) -> str:
     except Undecodable:
         told = text.encode("utf-8", "surrogatepass")
     return hashlib.sha256(told).hexdigest()
+
+
+def _odd(found: list[tuple[str, str]]) -> str:
+    told = ", ".join(f"{path or 'the item'}: {sent}" for path, sent in found)
+    return f"half of a surrogate pair is no letter, and U+FFFD in its place; it was sent as {told}"[:2000]
 
 
 def _as(kind: str, value: Any) -> Any:
@@ -170,4 +195,4 @@ def _as(kind: str, value: Any) -> Any:
 def _same(number: float, value: Any) -> bool:
     if isinstance(value, str):
         return repr(number) == value or (value.lstrip("-").isdigit() and str(int(number)) == value)
-    return not isinstance(value, Exact) and number == value
+    return number == (value.double if isinstance(value, Exact) else value)

@@ -32,7 +32,7 @@ from asgard_assets.ingest.api.source.forms import (
     PullForm,
 )
 from asgard_assets.ingest.api.source.paths import at, has, whole
-from asgard_assets.ingest.api.values.cursors import ahead, later
+from asgard_assets.ingest.api.values.cursors import ahead, later, moment_of
 
 _PAST_THE_END = frozenset({404, 416})
 _NO_SUCH_PAGE = frozenset({400, 404, 410, 416, 422})
@@ -64,6 +64,7 @@ class _Sight:
 class Walk:
     """Pages of one partition, in order. `pagination` is what was declared, or found on the first page.
 
+    `began` is the cursor of the run before, where it was sent just so: the walk notes where the API filters after it.
     `path` is where a page's items are; None until it is found. `cursor` is the incremental cursor after the pages read so far; None where none was seen. `notes` are what a reader should know of a walk that ended.
     """
 
@@ -73,7 +74,9 @@ class Walk:
         limit: int | None = None,
         pages: int | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        began: Any = None,
     ):
+        self._began, self._came_back = began, False
         self._now = now
         self._form, self._limit, self._pages = form, limit, pages
         self.pagination = form.pagination
@@ -356,6 +359,12 @@ class Walk:
         """Raises MalformedPage where anything says that the walk is not complete."""
         form, sight = self._form, self._sight
         self._expected(parsed)
+        if not self._came_back and moment_of(self._began) and form.incremental and form.incremental.field:
+            self.notes.append(
+                f"no row of the cursor's own moment, {self._began}, came again: the API seems to give only rows after "
+                "it, so that rows of the same moment, or written late, are lost. Say "
+                "form.incremental.overlap_seconds: 60 and a key, or ask for rows from the cursor on"
+            )
         if not form.expect.complete:
             return
         found, pages = [*sight.signs], page.number + 1
@@ -378,7 +387,8 @@ class Walk:
         if window(self.pagination, self.items) and form.expect.total is None and self._sight.count is None:
             raise MalformedPage(
                 f"the walk ended after just {WINDOW} items, where many searches cut their results off. Ask for less at a "
-                "time (a filter by day, say), or say form.expect: {total: PATH}"
+                "time (a filter by day, say), or say form.expect: {total: PATH}; if there are "
+                "just as many: form.expect: {complete: false}"
             )
         if not sight.led and isinstance(self.pagination, CursorPagination | NextUrlPagination):
             missing = getattr(self.pagination, "header", None) or (
@@ -454,6 +464,7 @@ class Walk:
                 )
             if value is None:
                 continue
+            self._came_back = self._came_back or value == self._began
             if how_kept.body:
                 self.cursor = value
             elif ahead(value, self._now(), how_kept.future_tolerance_seconds):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -264,6 +264,16 @@ class Incremental(Model):
     future_tolerance_seconds: float = Field(
         default=3600, ge=0, description="A moment later than now and this does not move the cursor."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_seconds(cls, data: Any) -> Any:
+        for name in ("overlap", "future_tolerance"):
+            if isinstance(data, dict) and name in data:
+                raise misfit(
+                    name, f"write incremental.{name}_seconds, such as {name}_seconds: 60, not {data[name]!r}"
+                )
+        return data
 
     @model_validator(mode="after")
     def _one_place(self) -> Incremental:

@@ -2,6 +2,7 @@
 
 A schema is plain data: a type's name, a mapping of fields, or a list of one element type, such as
 `{id: bigint, address: {city: string}, tags: [string]}`. `json` keeps whatever stands there as JSON text.
+None is a place without a type yet (a field that was always null or empty): text, until a value tells its type.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from asgard_assets.ingest.api.values.exact import Exact, dumps
+from asgard_assets.ingest.api.values.exact import Exact, dumps, loads
 from asgard_assets.lake.types import arrow_type
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def sql_type(schema: Schema) -> str:
         return f"struct<{','.join(f'{name}:{sql_type(inner)}' for name, inner in schema.items())}>"
     if isinstance(schema, list):
         return f"array<{sql_type(schema[0])}>"
-    return "string" if schema == "json" else schema
+    return "string" if schema in ("json", None) else schema
 
 
 def payload_type(schema: Schema) -> pa.DataType:
@@ -90,7 +91,7 @@ def shape(value: Any) -> Schema | None:
     if isinstance(value, Mapping):
         return {name: shape(inner) for name, inner in value.items()}
     if isinstance(value, Exact):
-        return "json"
+        return "json" if value.double is None else "double"
     if isinstance(value, list):
         merged = None
         for inner in value:
@@ -115,17 +116,91 @@ def merge(one: Schema | None, other: Schema | None) -> Schema | None:
     return "double" if both == {"bigint", "double"} else "json"
 
 
-def settled(schema: Schema | None) -> Schema:
-    """A schema that a table can have: what stayed unknown, or cannot be columns, is `json`."""
+def settled(schema: Schema | None, unknown: str | None = "json") -> Schema:
+    """A schema that a table can have: what cannot be columns is `json`, what stayed unknown is `unknown`."""
     if isinstance(schema, Mapping):
         plain = all(_NAME.fullmatch(name) for name in schema)
         distinct = len({name.lower() for name in schema}) == len(schema)
-        if not schema or len(schema) > _MOST_FIELDS or not plain or not distinct:
+        if not schema:
+            return unknown
+        if len(schema) > _MOST_FIELDS or not plain or not distinct:
             return "json"
-        return {name: settled(inner) for name, inner in schema.items()}
+        return {name: settled(inner, unknown) for name, inner in schema.items()}
     if isinstance(schema, list):
-        return [settled(schema[0])]
-    return "json" if schema is None else "bigint" if schema == _LONG else schema
+        return [settled(schema[0], unknown)]
+    if schema is None:
+        return unknown
+    return "bigint" if schema == _LONG else schema
+
+
+# Places without a type -------------------------------------------------------------------------------------
+
+
+_NONE_OPEN: Any = ()
+
+
+def open_places(schema: Schema | None) -> Schema | None:
+    """The schema with nothing but its places without a type; `()` where there are none."""
+    if isinstance(schema, Mapping):
+        found = {name: open_places(inner) for name, inner in schema.items()}
+        return {name: inner for name, inner in found.items() if inner != _NONE_OPEN} or _NONE_OPEN
+    if isinstance(schema, list):
+        inner = open_places(schema[0])
+        return _NONE_OPEN if inner == _NONE_OPEN else [inner]
+    return None if schema is None else _NONE_OPEN
+
+
+def told_of(value: Any, places: Schema | None) -> Schema | None:
+    """What a value tells of the places without a type; None where it tells nothing."""
+    if value is None:
+        return None
+    if places is None:
+        return shape(value)
+    if isinstance(places, Mapping) and isinstance(value, Mapping):
+        told = {name: told_of(value.get(name), inner) for name, inner in places.items()}
+        return {name: inner for name, inner in told.items() if inner is not None} or None
+    if isinstance(places, list) and isinstance(value, list):
+        merged = None
+        for inner in value:
+            merged = merge(merged, told_of(inner, places[0]))
+        return None if merged is None else [merged]
+    return None
+
+
+def filled(schema: Schema | None, told: Schema | None) -> Schema | None:
+    """The schema with the types that were told for places without one; no other place changes."""
+    if told is None:
+        return schema
+    if schema is None:
+        return settled(told, None)
+    if isinstance(schema, Mapping) and isinstance(told, Mapping):
+        return {name: filled(inner, told.get(name)) for name, inner in schema.items()}
+    if isinstance(schema, list) and isinstance(told, list):
+        return [filled(schema[0], told[0])]
+    return schema
+
+
+def refitted(value: Any, before: Schema | None, after: Schema | None) -> Any:
+    """A value that was fitted to `before`, as `after` has it, which fills places without a type."""
+    if value is None or before == after:
+        return value
+    if before is None:
+        return fit(loads(value), after, Misfits())
+    if isinstance(before, Mapping):
+        return {name: refitted(value.get(name), inner, after[name]) for name, inner in before.items()}  # type: ignore[index]
+    return [refitted(inner, before[0], after[0]) for inner in value]  # type: ignore[index]
+
+
+def newly_typed(before: Schema | None, after: Schema | None, at: str = "") -> list[str]:
+    """The places of `before` that got a type, with it."""
+    if before == after:
+        return []
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        pairs = ((_inside(at, name), inner, after[name]) for name, inner in before.items())
+        return [place for path, inner, other in pairs for place in newly_typed(inner, other, path)]
+    if isinstance(before, list) and isinstance(after, list):
+        return newly_typed(before[0], after[0], f"{at}[]")
+    return [f"{at}: {sql_type(after)}"]
 
 
 # Fitting values to a schema --------------------------------------------------------------------------------
@@ -169,9 +244,9 @@ def _inside(at: str, name: str) -> str:
     return f"{at}.{name}" if at else name
 
 
-def _scalar(value: Any, kind: str) -> Any:
+def _scalar(value: Any, kind: str | None) -> Any:
     """The value as a column holds it; None where it does not fit."""
-    if kind == "json":
+    if kind == "json" or kind is None:
         return dumps(value).decode()
     if kind == "string":
         return value if isinstance(value, str) else None
@@ -179,6 +254,8 @@ def _scalar(value: Any, kind: str) -> Any:
         return value if isinstance(value, bool) else None
     if kind in ("timestamp", "date"):
         return _time(value, kind)
+    if isinstance(value, Exact):
+        value = value.double
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if kind == "double":

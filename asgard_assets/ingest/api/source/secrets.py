@@ -18,6 +18,7 @@ from asgard_assets.settings import Settings
 MASK = "***"
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PREFIX = "ASGARD_"
+_LONGEST_WORD = 12
 _REMEMBERED = 16
 
 
@@ -89,6 +90,7 @@ class Redactor:
     def __init__(self, values: Iterable[str] = ()):
         self._sets: deque[frozenset[str]] = deque(maxlen=_REMEMBERED)
         self._values: tuple[str, ...] = ()
+        self._words: frozenset[str] = frozenset()
         self.add(values)
 
     def add(self, values: Iterable[str]) -> None:
@@ -99,6 +101,18 @@ class Redactor:
         if found and found not in self._sets:
             self._sets.append(found)
             self._values = tuple(sorted(frozenset().union(*self._sets), key=len, reverse=True))
+            self._words = frozenset(v for v in self._values if v.isalpha() and len(v) <= _LONGEST_WORD)
+
+    def data(self, text: str) -> str:
+        """The same for what a table is for, in which a secret that is a plain word stays: it means something else there."""
+        for value in self._values:
+            if value in text and value not in self._words:
+                text = text.replace(value, MASK)
+        return text
+
+    def has_word(self, text: str) -> bool:
+        """Whether the text holds a secret that is a plain word."""
+        return any(word in text for word in self._words)
 
     def text(self, text: str) -> str:
         for value in self._values:

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asgard_assets.ingest.api.http.decoding import read_json
 from asgard_assets.ingest.api.source.forms import PullForm
 from asgard_assets.ingest.api.source.models import ApiSource
-from asgard_assets.ingest.api.source.payload import Misfits, Schema, fit, merge, payload_type, settled, shape
+from asgard_assets.ingest.api.source.payload import (
+    Misfits,
+    Schema,
+    filled,
+    fit,
+    merge,
+    newly_typed,
+    open_places,
+    payload_type,
+    refitted,
+    settled,
+    shape,
+    told_of,
+)
 from asgard_assets.ingest.api.table.bronze import SUCCESS, arrow_schema
 from asgard_assets.ingest.api.table.figures import Figures
 from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.lake.reader import UNSIGNED, literally, load_duckdb_extensions, quoted
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def known_schema(lake: Lake, source: ApiSource) -> Schema | None:
@@ -49,13 +66,14 @@ def type_payloads(lake: Lake, source: ApiSource, staging: Staging, told: Schema 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for uri in (uri for uris in lake.staged_files(staging).values() for uri in uris if "/part-left" in uri):
-        # Rows of a killed run: this run's tasks never saw them.
-        with pq.ParquetFile(uri.removeprefix("s3://"), filesystem=lake.filesystem) as file:
+    for path in _of_killed_runs(lake, staging):
+        # This run's tasks never saw them.
+        with pq.ParquetFile(path, filesystem=lake.filesystem) as file:
             texts = file.read(columns=["payload"])["payload"].to_pylist()
         for text in (text for text in texts if text is not None):
             told = merge(told, shape(read_json(text)))
-    schema = settled(told)
+    schema = settled(told, None)
+    told = None if schema is None else told
     fields = arrow_schema(source, schema)
     if told is None:
         fields = fields.remove(fields.get_field_index("payload"))
@@ -75,11 +93,83 @@ def type_payloads(lake: Lake, source: ApiSource, staging: Staging, told: Schema 
                 table.select(inside.names).cast(inside), path, filesystem=lake.filesystem, compression="zstd"
             )
     if told is not None:
-        place = _place(lake, source)
-        lake.filesystem.create_dir(place.rpartition("/")[0], recursive=True)
-        with lake.filesystem.open_output_stream(place) as stream:
-            stream.write(json.dumps(schema, indent=1).encode())
+        _remember(lake, source, schema)
     return final
+
+
+def fill_payloads(
+    lake: Lake, source: ApiSource, staging: Staging, known: Schema, told: Schema | None
+) -> tuple[Staging, list[str]]:
+    """Give types to the fields that had none, now that values tell them: in what is staged, in the table, where
+    they are null or empty until now, and in the schema that is remembered. Also returns these fields.
+    """
+    import pyarrow.parquet as pq
+
+    for path in _of_killed_runs(lake, staging):
+        # This run's tasks never saw them; what they have in such a place is still JSON text.
+        with pq.ParquetFile(path, filesystem=lake.filesystem) as file:
+            for value in file.read(columns=["payload"])["payload"].to_pylist():
+                told = merge(told, told_of(_as_sent(value, known), open_places(known)))
+    schema = filled(known, told)
+    if schema == known:
+        return staging, []
+
+    def refit(table: pa.Table) -> pa.Table:
+        import pyarrow as pa
+
+        values = [refitted(value, known, schema) for value in table["payload"].to_pylist()]
+        column = pa.array(values, payload_type(schema))
+        return table.set_column(table.schema.get_field_index("payload"), "payload", column)
+
+    final = replace(staging, schema=arrow_schema(source, schema))
+    for uris in lake.staged_files(staging).values():
+        for path in (uri.removeprefix("s3://") for uri in uris):
+            table = refit(pq.ParquetFile(path, filesystem=lake.filesystem).read())
+            pq.write_table(table, path, filesystem=lake.filesystem, compression="zstd")
+    _retype(lake, source, known, schema, refit)
+    _remember(lake, source, schema)
+    return final, newly_typed(known, schema)
+
+
+def _retype(
+    lake: Lake, source: ApiSource, known: Schema, schema: Schema, refit: Callable[[pa.Table], pa.Table]
+) -> None:
+    """The same for the table that is there."""
+    import pyarrow as pa
+
+    before, after = payload_type(known), payload_type(schema)
+    if before == after or lake.table(source.sink.stage, source.sink.name) is None:
+        return
+
+    def widened(present: pa.Schema) -> pa.Schema:
+        at = present.get_field_index("payload")
+        known_type = at >= 0 and present.field(at).type == before
+        return present.set(at, pa.field("payload", after)) if known_type else present
+
+    lake.retype(source.sink.stage, source.sink.name, widened, lambda table, _: refit(table))
+
+
+def _as_sent(value: Any, schema: Schema | None) -> Any:
+    """A fitted value with what stands in places without a type as it was sent."""
+    if value is None:
+        return None
+    if schema is None:
+        return read_json(value)
+    if isinstance(schema, dict):
+        return {name: _as_sent(value[name], inner) for name, inner in schema.items()}
+    return [_as_sent(inner, schema[0]) for inner in value] if isinstance(schema, list) else value
+
+
+def _of_killed_runs(lake: Lake, staging: Staging) -> list[str]:
+    files = (uri for uris in lake.staged_files(staging).values() for uri in uris)
+    return [uri.removeprefix("s3://") for uri in files if "/part-left" in uri]
+
+
+def _remember(lake: Lake, source: ApiSource, schema: Schema) -> None:
+    place = _place(lake, source)
+    lake.filesystem.create_dir(place.rpartition("/")[0], recursive=True)
+    with lake.filesystem.open_output_stream(place) as stream:
+        stream.write(json.dumps(schema, indent=1).encode())
 
 
 def drop_repeated(lake: Lake, source: ApiSource, staging: Staging) -> dict[str, int]:

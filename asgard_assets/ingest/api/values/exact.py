@@ -20,6 +20,12 @@ class Exact:
     def __init__(self, text: str):
         self.text = text
 
+    @property
+    def double(self) -> float | None:
+        """The double with just this value; None where there is none."""
+        number = float(self.text)
+        return number if number - number == 0 and Decimal(repr(number)) == Decimal(self.text) else None
+
     def __str__(self) -> str:
         return self.text
 
@@ -64,4 +70,4 @@ def _whole(text: str) -> int | Exact:
 
 def _decimal(text: str) -> float | Exact:
     number = float(text)
-    return number if number - number == 0 and Decimal(repr(number)) == Decimal(text) else Exact(text)
+    return number if repr(number) == text else Exact(text)
