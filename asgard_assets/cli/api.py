@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,12 +26,24 @@ if TYPE_CHECKING:
     from asgard_assets.ingest.api.table.figures import Summary
     from asgard_assets.ingest.api.table.progress import Progress
 
+
+class Output(StrEnum):
+    """How a command prints what it found."""
+
+    text = "text"
+    json = "json"
+
+
 console = Console(highlight=False, markup=False, soft_wrap=True)
 _PLAIN_EVERY_SECONDS = 5.0
 
 Config = Annotated[Path, typer.Argument(help="YAML or JSON file of the source, or a component's defs.yaml.")]
 Rows = Annotated[
     Path | None, typer.Option(help="Rows for a source that names none: a CSV, JSON or Parquet file.")
+]
+Cursor = Annotated[
+    str | None,
+    typer.Option(help="Ask an incremental source from here on, once; the kept cursor does not fall behind."),
 ]
 Replay = Annotated[Path | None, typer.Option(help="Answer from a recording; the API is not asked.")]
 
@@ -52,6 +65,7 @@ def ingest(
     record: Annotated[Path | None, typer.Option(help="Keep every answer, sanitised, in this folder.")] = None,
     replay: Replay = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    cursor: Cursor = None,
 ) -> None:
     """Run an API source and publish its days; exit code 1 where a day is not published."""
     from asgard_assets.ingest.api.plan.calendar import today, usual_days
@@ -71,7 +85,10 @@ def ingest(
         from asgard_assets.ingest.api.pipeline import run_pipeline
 
         with _session() as spark, _progress() as tell:
-            summary = run_pipeline(spark, source, found, days=days, mode=mode, limit=limit, on_progress=tell)
+            more = {"days": days, "mode": mode, "limit": limit, "cursor": cursor}
+            summary = run_pipeline(spark, source, found, on_progress=tell, **more)
+    if cursor is not None and not as_json:
+        console.print(f"{source.name}: ran from the cursor {cursor}, once")
     if as_json:
         typer.echo(json.dumps(summary.told(), indent=1, default=str))
     else:
@@ -104,9 +121,72 @@ def preview(
         look_at_guesses(config, days[0], rows, correct)
 
 
+def run(
+    source: Annotated[
+        str, typer.Argument(help="YAML file of an API source, or the name of one in the project.")
+    ],
+    partition: Annotated[str | None, typer.Option(help="The day, or a range; default: today.")] = None,
+    cursor: Cursor = None,
+) -> None:
+    """Run an API source now: a file in this process, a source of the project as its asset."""
+    from asgard_assets.operations.cursors import api_source
+
+    if Path(source).suffix in (".yaml", ".yml", ".json"):
+        ingest(Path(source), partition, cursor=cursor)
+        return
+    from asgard_assets.cli.files import share_history
+    from asgard_assets.ingest.api.plan.calendar import today, usual_days
+    from asgard_assets.operations.sources import materialize
+
+    found = api_source(source)
+    days = (parse_days(partition) if partition else []) or usual_days(found, today())
+    share_history()
+    config = {"ops": {f"api_{found.name}": {"config": {"cursor": cursor}}}} if cursor is not None else None
+    materialize(found.sink.table, days, config)
+
+
+def state(
+    source: Annotated[
+        str, typer.Argument(help="YAML file of an API source, or the name of one in the project.")
+    ],
+    set_to: Annotated[str | None, typer.Option("--set", help="Go on from this cursor from now on.")] = None,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Begin again at incremental.start; published days stay.")
+    ] = False,
+    output: Annotated[Output, typer.Option(help="How to print it.")] = Output.text,
+) -> None:
+    """Show where an incremental source stands: the cursor that its next run asks from. Set it, or reset it."""
+    from dataclasses import asdict
+
+    from asgard_assets.operations import cursors
+
+    if set_to is not None and reset:
+        raise ConfigError("give --set or --reset, not both")
+    lake, found = Lake.from_settings(), cursors.api_source(source)
+    if set_to is not None:
+        stands = cursors.set_state(lake, found, set_to)
+    else:
+        stands = cursors.reset_state(lake, found) if reset else cursors.state(lake, found)
+    if output is Output.json:
+        typer.echo(json.dumps(asdict(stands), indent=1, default=str))
+        return
+    origin = {
+        "start": "incremental.start; nothing was published yet",
+        "set": "set by hand",
+        "run": f"the run of {stands.ds}",
+    }
+    shown = stands.cursor if stands.cursor not in (None, "") else "none"
+    console.print(f"{stands.source}: cursor {shown} ({origin[stands.came_from]})")
+    if stands.sent != stands.cursor:
+        console.print(f"with its overlap, the next run asks from {stands.sent}")
+    for run in stands.history:
+        console.print(f"  {run['ds']}: {run['from'] or 'none'} → {run['to']}")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to `asgard`."""
-    app.command(rich_help_panel="API sources, by their YAML")(ingest)
+    for command in (ingest, run, state):
+        app.command(rich_help_panel="API sources, by their YAML")(command)
 
 
 def _source(config: Path, record: Path | None, replay: Path | None) -> ApiSource:

@@ -83,7 +83,7 @@ def plan(
     from asgard_assets.operations.plan import PlanBudget, make_plan
 
     _known_output(output)
-    _share_history()
+    share_history()
     made = make_plan(selected(selection), (parse_days(partitions) if partitions else []))
     broken = PlanBudget(max_cost, max_files, max_bytes, max_requests, max_seconds, max_partitions).broken(
         made
@@ -246,7 +246,7 @@ def repair(name: Name, dry_run: DryRun = False) -> None:
         console.print(f"{day}: {len(paths)} files, {sum(paths.values())} records in quarantine")
     if dry_run:
         return
-    _share_history()
+    share_history()
     materialize(f"bronze/{name}", list(found), _config(name, "quarantined"))
     left = quarantined(lake, source.name)
     console.print(
@@ -287,7 +287,7 @@ def _load(name: str, days: Sequence[str], full: bool, dry_run: bool) -> None:
     elif not dry_run:
         if source.ordered:
             scan(lake, landing, source, full=True)  # so that the run looks at late and changed files as well
-        _share_history()
+        share_history()
         materialize(f"bronze/{name}", chosen, _config(name, "all" if full else "changed"))
 
 
@@ -320,7 +320,7 @@ def receive(
     web.run_app(application(receiver, secret), host=host, port=port, access_log=None, print=console.print)
 
 
-def _share_history() -> None:
+def share_history() -> None:
     """What was measured and what is missing stands in the history that UI and daemon share."""
     from asgard_assets.resources.home import prepare_home
 

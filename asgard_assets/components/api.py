@@ -17,6 +17,8 @@ from asgard_assets.ingest.api.source.models import ApiSource, Mode
 from asgard_assets.ingest.api.table.bronze import table_spec
 from asgard_assets.quality.tables import Model
 
+API_SOURCE = "api_source"
+
 
 class ApiIngestModel(Model):
     """What `defs.yaml` holds."""
@@ -36,9 +38,10 @@ class ApiIngestModel(Model):
 
 
 class ApiRunConfig(dg.Config):
-    """Launchpad: what to send of days that were published before."""
+    """Launchpad: what to send of days that were published before, and a cursor to ask from, this once."""
 
     mode: str = "auto"
+    cursor: str | None = None
 
 
 class ApiIngest(dg.Component):
@@ -73,7 +76,14 @@ def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
         # How things are now is asked for while the day still runs.
         partitions_def=daily(end_offset=1 if source.kind == "snapshot" else 0),
         automation=on_upstream_change() if model.automation == "on_upstream_change" else None,
-        extra_metadata={"base_url": source.endpoint.base_url, "form": source.form.type},
+        extra_metadata={
+            "base_url": source.endpoint.base_url,
+            "form": source.form.type,
+            # Without `auth`: who looks at a source needs no credentials.
+            API_SOURCE: dg.MetadataValue.json(
+                source.model_dump(mode="json", exclude={"auth"}, exclude_unset=True)
+            ),
+        },
         # A cursor goes on from one day to the next; what it gets cannot be told apart by days.
         backfill_policy=dg.BackfillPolicy.multi_run(1)
         if source.incremental
@@ -94,7 +104,8 @@ def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
 
         lake, spark = context.resources.lake.lake, context.resources.spark
         with clear_failures():
-            run = Run(lake, source, tuple(days_of(context)), _mode(config.mode), run_id=context.run.run_id)
+            mode, days = _mode(config.mode), tuple(days_of(context))
+            run = Run(lake, source, days, mode, run_id=context.run.run_id, cursor=config.cursor)
             staged = stage_source(
                 lambda: spark.session, run, on_wait=lambda wait: context.log.warning(f"{source.name}: {wait}")
             )

@@ -82,6 +82,7 @@ def run_pipeline(
     mode: Mode = "auto",
     lake: Lake | None = None,
     limit: int | None = None,
+    cursor: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Run one source for `days` (default: today, and the days that events may be late) and publish those that
@@ -89,8 +90,9 @@ def run_pipeline(
 
     `spark` is an open session, which then sends, or what opens one: it is called only where the job is too large
     for this process. `config` is the path of a YAML or JSON file, or a source; `config_path` names the file too.
-    `limit` sends no more requests a day (of a pull source: takes no more items); `on_progress` is told about once a
-    second how far the job is.
+    `limit` sends no more requests a day (of a pull source: takes no more items); `cursor` asks an
+    incremental source from there on, this once, and the cursor that is kept does not fall behind; `on_progress` is
+    told about once a second how far the job is.
     `source_df` is for a source that names no rows of its own: key columns, and `ds` where days differ, as a frame
     or as Parquet files (a glob). Raises ConfigError for a wrong configuration, SourceError for an API or a table
     that cannot be read.
@@ -104,10 +106,11 @@ def run_pipeline(
     if not isinstance(given, ApiSource):
         with located(given):
             source, more = load(given), {"days": days, "mode": mode, "lake": lake, "limit": limit}
+            more["cursor"] = cursor
             return run_pipeline(spark, source, source_df, on_progress=on_progress, **more)
     lake = lake or Lake.from_settings()
     days = days or usual_days(given, today())
-    run = Run(lake, given, tuple(days), mode, limit)
+    run = Run(lake, given, tuple(days), mode, limit, cursor=cursor)
     staged = stage_source(spark, run, source_df, on_progress)
     bad = audit(lake, staged.staging, table_spec(given)).bad_days
     good = [day for day in staged.staging.days if day not in bad]
@@ -180,7 +183,9 @@ def _prepare(
     run, staging, walk = begun.run, begun.staging, None
     earlier = earlier_runs(run, staging)
     if run.source.incremental:
-        walk = open_plan(run.lake, run.source, staging.days[0])
+        walk = open_plan(run.lake, run.source, staging.days[0], run.cursor)
+    elif run.cursor is not None:
+        raise ConfigError(f"{run.source.name} has no cursor: it says nothing in form.incremental")
     plan = _plan(run, staging, rows, execution, earlier, walk.cursor if walk else None)
     if run.source.rows is None and run.limit is None:
         for day in staging.days:

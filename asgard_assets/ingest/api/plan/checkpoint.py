@@ -3,47 +3,132 @@
 Plan N says what was asked for: the day and the cursor it began with. The commit that publishes the day
 carries N as the transaction number of `source/ds`, so plan N is done exactly when that number is N. What
 the walk ended with is written beside the plan before the commit. A walk that was killed leaves a plan that
-is not done: the next one begins where it began.
+is not done: the next one begins where it began. A cursor that a person set has a number too, and the plans
+before it count no more.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.lists.walk import later
+from asgard_assets.ingest.api.source.forms import Incremental
 from asgard_assets.ingest.api.source.models import ApiSource
+from asgard_assets.ingest.api.values.cursors import earlier
 from asgard_assets.lake import Lake
 from asgard_assets.lake.numbers import plan_id
+
+_SET = ".set.json"
 
 
 @dataclass(frozen=True)
 class CursorPlan:
-    """Walk number `number` of a source, for one day, from `cursor` on."""
+    """Walk number `number` of a source, for one day, from `cursor` on; `stands` is where the source stood."""
 
     number: int
     ds: str
     cursor: Any
+    stands: Any = None
 
 
-def open_plan(lake: Lake, source: ApiSource, ds: str) -> CursorPlan:
-    """Write down where the walk for `ds` begins: where the last published one ended.
+@dataclass(frozen=True)
+class CursorState:
+    """Where an incremental source stands. `cursor` is what its next run goes on from, unless it is for a day that
+    was published before; `came_from` says how it got there: start, set, or a run. `sent` is the cursor less
+    the overlap. `ds` is the newest published day, None before the first.
+    """
+
+    source: str
+    cursor: Any
+    sent: Any
+    came_from: Literal["start", "set", "run"]
+    ds: str | None
+    history: tuple[Mapping[str, Any], ...]
+
+
+def cursor_state(lake: Lake, source: ApiSource) -> CursorState:
+    """Where the source stands, with its last published runs, the newest first. Raises ConfigError for one without a cursor."""
+    how = _incremental(source)
+    begins, since = _begins(lake, source)
+    done = sorted(_done(lake, source), key=lambda plan: plan.number)
+    counted = [plan for plan in done if plan.number > since]
+    cursor = _ended(lake, source, counted[-1]) if counted else begins
+    came_from = "run" if counted else "set" if since else "start"
+    history = tuple(
+        {"ds": plan.ds, "from": plan.cursor, "to": _ended(lake, source, plan)}
+        for plan in reversed(done[-10:])
+    )
+    sent = earlier(cursor, how.overlap_seconds) if how.field else cursor
+    newest = max((plan.ds for plan in counted), default=None)
+    return CursorState(source.name, cursor, sent, came_from, newest, history)
+
+
+def set_cursor(lake: Lake, source: ApiSource, cursor: Any) -> None:
+    """The next run of any day goes on from `cursor`; None: from `incremental.start`, as if nothing had run."""
+    _incremental(source)
+    if cursor is not None:
+        _one_list(source)
+    number = _next_number(lake, source)
+    text = {"source": source.name, "number": number, "cursor": cursor}
+    _write(lake, source, f"{number:08d}{_SET}", text | {"written_at": datetime.now(UTC).isoformat()})
+
+
+def _incremental(source: ApiSource) -> Incremental:
+    if source.incremental is None:
+        raise ConfigError(
+            f"{source.name} has no cursor: it says nothing in form.incremental", field="form.incremental"
+        )
+    return source.incremental
+
+
+def _one_list(source: ApiSource) -> None:
+    if source.rows is not None:
+        raise ConfigError(
+            f"{source.name}: each parent row has a cursor of its own; they can only be reset together"
+        )
+
+
+def _begins(lake: Lake, source: ApiSource) -> tuple[Any, int]:
+    """The cursor of a source of which nothing counts yet, and the number up to which nothing counts any more."""
+    start = _incremental(source).start
+    number = max(_numbers(lake, source, _SET), default=0)
+    told = _read(lake, source, f"{number:08d}{_SET}").get("cursor") if number else None
+    return (start if told is None else told), number
+
+
+def _next_number(lake: Lake, source: ApiSource) -> int:
+    return max([*_numbers(lake, source), *_numbers(lake, source, _SET)], default=0) + 1
+
+
+def open_plan(lake: Lake, source: ApiSource, ds: str, once: Any = None) -> CursorPlan:
+    """Write down where the walk for `ds` begins: where the last published one ended, or at `once`.
 
     A day that was published before is walked again from where it began, so that nothing of it is lost.
-    Raises ConfigError for a day before the one that the cursor stands at.
+    Raises ConfigError for a day before the one that the cursor stands at, and for a cursor that would lose
+    rows of a day.
     """
-    assert source.incremental is not None
-    done = list(_done(lake, source))
+    how = _incremental(source)
+    if once is not None:
+        _one_list(source)
+    cursor, since = _begins(lake, source)
+    done = [plan for plan in _done(lake, source) if plan.number > since]
     of_day = [plan for plan in done if plan.ds == ds]
-    cursor = source.incremental.start
+    stands = cursor
+    if done:
+        stands = _ended(lake, source, max(done, key=lambda plan: plan.number))
     if of_day:
         cursor = min(of_day, key=lambda plan: plan.number).cursor
+        if once is not None and how.field and later(cursor, once) == once and once != cursor:
+            raise ConfigError(
+                f"{source.name}: {ds} was loaded from the cursor {cursor} on; a run from {once} would replace it "
+                "with fewer rows. Give an earlier cursor, or another day"
+            )
     elif done:
-        last = max(done, key=lambda plan: plan.number)
         newest = max(plan.ds for plan in done)
         if ds < newest:
             raise ConfigError(
@@ -51,11 +136,12 @@ def open_plan(lake: Lake, source: ApiSource, ds: str) -> CursorPlan:
                 f"{ds} was never loaded on its own, its changes are in the next day that was",
                 field="form.incremental",
             )
-        cursor = _ended(lake, source, last)
-    number = max(_numbers(lake, source), default=0) + 1
+        cursor = stands
+    cursor = cursor if once is None else once
+    number = _next_number(lake, source)
     text = {"source": source.name, "ds": ds, "number": number, "cursor": cursor}
     _write(lake, source, f"{number:08d}.json", text | {"written_at": datetime.now(UTC).isoformat()})
-    return CursorPlan(number, ds, cursor)
+    return CursorPlan(number, ds, cursor, stands)
 
 
 def close_plan(lake: Lake, source: ApiSource, plan: CursorPlan, reached: Any) -> Any:
@@ -64,8 +150,10 @@ def close_plan(lake: Lake, source: ApiSource, plan: CursorPlan, reached: Any) ->
     assert how is not None
     # A body's token is taken as it is, and so is a ledger of parents; a field's greatest value never falls
     # behind where it began.
-    told = how.body or source.rows is not None
-    ended = plan.cursor if reached is None else reached if told else later(plan.cursor or None, reached)
+    if how.body or source.rows is not None:
+        ended = plan.stands if reached is None else reached
+    else:
+        ended = later(plan.stands or None, later(plan.cursor or None, reached))
     _write(lake, source, f"{plan.number:08d}.end.json", {"cursor": ended})
     return ended
 
@@ -98,11 +186,11 @@ def root(lake: Lake, source: ApiSource) -> str:
     return f"{lake.root.removeprefix('s3://')}/_plans/{source.name}"
 
 
-def _numbers(lake: Lake, source: ApiSource) -> list[int]:
+def _numbers(lake: Lake, source: ApiSource, ending: str = ".json") -> list[int]:
     from pyarrow import fs as pafs
 
     infos = lake.filesystem.get_file_info(pafs.FileSelector(root(lake, source), allow_not_found=True))
-    return [int(info.base_name[:8]) for info in infos if info.base_name[8:] == ".json"]
+    return [int(info.base_name[:8]) for info in infos if info.base_name[8:] == ending]
 
 
 def _read(lake: Lake, source: ApiSource, name: str) -> dict[str, Any]:

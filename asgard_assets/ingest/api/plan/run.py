@@ -15,7 +15,8 @@ PROCESS_REQUESTS = 20_000
 @dataclass(frozen=True)
 class Run:
     """One source for some days. `limit` sends no more requests a day (of a pull source: takes no more items);
-    up to `process_requests` are sent by this process itself.
+    up to `process_requests` are sent by this process itself. `cursor`: an incremental source is asked from there
+    on, this once.
     """
 
     lake: Lake
@@ -25,3 +26,4 @@ class Run:
     limit: int | None = None
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     process_requests: int = PROCESS_REQUESTS
+    cursor: str | None = None
