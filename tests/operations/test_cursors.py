@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from asgard_assets.cli import app
 from asgard_assets.components.api import ApiIngestModel, api_asset
-from asgard_assets.errors import ConfigError
+from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.ingest.api.pipeline import run_pipeline
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.lake import Lake
@@ -34,8 +34,15 @@ class Changes(RestApi):
     def application(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/items", self._items)
+        app.router.add_get("/delta", self._delta)
         self.asked = []
         return app
+
+    async def _delta(self, request: web.Request) -> web.Response:
+        self.asked.append(request.query.get("token", "nothing"))
+        token = int(request.query.get("token", "0"))
+        rows = [{"id": n} for n in range(token, token + 2)]
+        return web.json_response({"data": rows, "@odata.deltaLink": f"{self.url}/delta?token={token + 2}"})
 
     async def _items(self, request: web.Request) -> web.Response:
         since = request.query.get("since", "nothing")
@@ -123,6 +130,20 @@ def test_a_run_that_is_not_published_leaves_the_set_cursor(lake, api):
     broken = config.model_copy(update={"form": config.form.model_copy(update={"items": "nowhere"})})
     assert run(lake, broken, FIRST).bad_days
     assert cursors.state(lake, config).cursor == "2026-10-05T10:00:02Z"
+
+
+def test_a_run_begins_at_the_address_that_the_last_one_was_given(lake, api):
+    told = document(api) | {"auth": {"type": "none"}}
+    told["form"] |= {"incremental": {"body": "@odata.deltaLink", "address": True}}
+    told["endpoint"] = {"base_url": api.url, "path": "/delta"}
+    config = ApiSource.model_validate(told)
+    for day in (FIRST, SECOND):
+        assert run(lake, config, day).rows == 2
+    assert api.asked == ["nothing", "2"]
+    assert cursors.state(lake, config).cursor == f"{api.url}/delta?token=4"
+    cursors.set_state(lake, config, "https://elsewhere.example/delta?token=4")
+    with pytest.raises(SourceError, match="another origin"):
+        run(lake, config, "2026-10-07")
 
 
 def test_a_source_without_a_cursor_says_so(lake, api):

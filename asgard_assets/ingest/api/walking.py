@@ -14,7 +14,7 @@ from asgard_assets.ingest.api.http.decoding import Oversized, Undecodable
 from asgard_assets.ingest.api.http.streams import items_of
 from asgard_assets.ingest.api.lists.content import Content
 from asgard_assets.ingest.api.lists.jobs import CLEAN_UP, CONTROL, CREATE, DOWNLOAD, JobFailed, NotReady
-from asgard_assets.ingest.api.lists.pagination import MalformedPage, Page
+from asgard_assets.ingest.api.lists.pagination import MalformedPage, Page, stored
 from asgard_assets.ingest.api.lists.walk import Walk
 from asgard_assets.ingest.api.plan.rendering import fingerprint, page_id
 from asgard_assets.ingest.api.plan.walk_state import WalkState, read_walk, write_walk
@@ -67,7 +67,7 @@ class Walking:
         # With parents, a limit is one of these.
         parent = {name: row[name] for name in form.rows.shown} if form.rows else {}
         walk = Walk(form, None if form.rows else job.limit, job.pages, began=self._before(day))
-        page: Page | None = walk.first
+        page: Page | None = self._first(day, walk)
         mark = await asyncio.to_thread(read_walk, job.lake, job.staging_path, day) if self._marks else None
         if "walk" in told:
             mark = WalkState(**told["walk"])
@@ -88,7 +88,7 @@ class Walking:
             if items is None and mark is not None and exchange.outcome == PERMANENT:
                 # The API does not know the place any more: the walk begins anew, without what was taken over.
                 mark, files, walk = None, [], Walk(form)
-                page = walk.first
+                page = self._first(day, walk)
                 continue
             self._took_over(day, mark)
             mark = None
@@ -120,10 +120,18 @@ class Walking:
         self._figures.pagination = self._figures.pagination or walk.found
         self._figures.notes += walk.notes
 
+    def _first(self, day: str, walk: Walk) -> Page | None:
+        """The first page; of a list that goes on at an address, that."""
+        how, form, cursor = self._job.source.incremental, self._job.source.form, self._job.cursors.get(day)
+        if how and how.address and cursor and isinstance(form, PullForm) and form.rows is None:
+            return stored(str(cursor), self._job.base_url, form.same_origin)
+        return walk.first
+
     def _before(self, day: str) -> Any:
         """The cursor that the last run left, where it is asked from without an overlap."""
         how, cursor = self._job.source.incremental, self._job.cursors.get(day)
-        return cursor if how and not how.overlap_seconds and cursor != how.start else None
+        told = how and not how.overlap_seconds and cursor != how.start and self._job.source.rows is None
+        return cursor if told else None
 
     async def _page(
         self, walk: Walk, page: Page, send: Callable[[], Awaitable[Exchange]]

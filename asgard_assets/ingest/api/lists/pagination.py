@@ -213,6 +213,11 @@ def _parameter(value: Any) -> str:
     return json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
+def stored(address: str, base_url: str, same_origin: str = "strict") -> Page | None:
+    """The first page of a walk that begins at an address of an earlier one. Raises MalformedPage."""
+    return _linked(0, address, base_url, same_origin)
+
+
 def _linked(number: int, target: Any, url: str, same_origin: str = "strict") -> Page | None:
     if target in (None, ""):
         return None

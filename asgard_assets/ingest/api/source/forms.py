@@ -255,6 +255,11 @@ class Incremental(Model):
         default="",
         description="`{cursor.value}` of the very first run. Left out: `{cursor.value|optional}` leaves its parameter out.",
     )
+    address: bool = Field(
+        default=False,
+        description="The cursor at `body` is an address (such as `@odata.deltaLink`): the next run's first request goes "
+        "there. The first run asks as `endpoint` says.",
+    )
     overlap_seconds: float = Field(
         default=0,
         ge=0,
@@ -279,6 +284,10 @@ class Incremental(Model):
     def _one_place(self) -> Incremental:
         if (self.field is None) == (self.body is None):
             raise misfit("field", "give incremental.field or incremental.body: where the cursor is found")
+        if self.address and (self.body is None or self.start):
+            raise misfit(
+                "address", "an address comes from incremental.body, and the first run needs no start"
+            )
         return self
 
 

@@ -2,7 +2,8 @@
 
 A schema is plain data: a type's name, a mapping of fields, or a list of one element type, such as
 `{id: bigint, address: {city: string}, tags: [string]}`. `json` keeps whatever stands there as JSON text.
-None is a place without a type yet (a field that was always null or empty): text, until a value tells its type.
+None is a place without a type yet (a field that was always null), `{}` one that was an empty object at most: text,
+until a value tells its type.
 """
 
 from __future__ import annotations
@@ -56,17 +57,19 @@ def _check(schema: Any, at: str) -> None:
 
 def sql_type(schema: Schema) -> str:
     """As the catalog shows it."""
+    if untyped(schema):
+        return "string"
     if isinstance(schema, Mapping):
         return f"struct<{','.join(f'{name}:{sql_type(inner)}' for name, inner in schema.items())}>"
     if isinstance(schema, list):
         return f"array<{sql_type(schema[0])}>"
-    return "string" if schema in ("json", None) else schema
+    return "string" if schema == "json" else schema
 
 
 def payload_type(schema: Schema) -> pa.DataType:
     import pyarrow as pa
 
-    if isinstance(schema, Mapping):
+    if isinstance(schema, Mapping) and schema:
         return pa.struct([(name, payload_type(inner)) for name, inner in schema.items()])
     if isinstance(schema, list):
         return pa.list_(payload_type(schema[0]))
@@ -122,7 +125,7 @@ def settled(schema: Schema | None, unknown: str | None = "json") -> Schema:
         plain = all(_NAME.fullmatch(name) for name in schema)
         distinct = len({name.lower() for name in schema}) == len(schema)
         if not schema:
-            return unknown
+            return unknown or {}
         if len(schema) > _MOST_FIELDS or not plain or not distinct:
             return "json"
         return {name: settled(inner, unknown) for name, inner in schema.items()}
@@ -139,22 +142,28 @@ def settled(schema: Schema | None, unknown: str | None = "json") -> Schema:
 _NONE_OPEN: Any = ()
 
 
+def untyped(schema: Schema | None) -> bool:
+    return schema is None or schema == {}
+
+
 def open_places(schema: Schema | None) -> Schema | None:
     """The schema with nothing but its places without a type; `()` where there are none."""
+    if untyped(schema):
+        return schema
     if isinstance(schema, Mapping):
         found = {name: open_places(inner) for name, inner in schema.items()}
         return {name: inner for name, inner in found.items() if inner != _NONE_OPEN} or _NONE_OPEN
     if isinstance(schema, list):
         inner = open_places(schema[0])
         return _NONE_OPEN if inner == _NONE_OPEN else [inner]
-    return None if schema is None else _NONE_OPEN
+    return _NONE_OPEN
 
 
 def told_of(value: Any, places: Schema | None) -> Schema | None:
     """What a value tells of the places without a type; None where it tells nothing."""
     if value is None:
         return None
-    if places is None:
+    if untyped(places):
         return shape(value)
     if isinstance(places, Mapping) and isinstance(value, Mapping):
         told = {name: told_of(value.get(name), inner) for name, inner in places.items()}
@@ -171,8 +180,8 @@ def filled(schema: Schema | None, told: Schema | None) -> Schema | None:
     """The schema with the types that were told for places without one; no other place changes."""
     if told is None:
         return schema
-    if schema is None:
-        return settled(told, None)
+    if untyped(schema):
+        return settled(merge(schema, told), None)
     if isinstance(schema, Mapping) and isinstance(told, Mapping):
         return {name: filled(inner, told.get(name)) for name, inner in schema.items()}
     if isinstance(schema, list) and isinstance(told, list):
@@ -184,7 +193,7 @@ def refitted(value: Any, before: Schema | None, after: Schema | None) -> Any:
     """A value that was fitted to `before`, as `after` has it, which fills places without a type."""
     if value is None or before == after:
         return value
-    if before is None:
+    if untyped(before):
         return fit(loads(value), after, Misfits())
     if isinstance(before, Mapping):
         return {name: refitted(value.get(name), inner, after[name]) for name, inner in before.items()}  # type: ignore[index]
@@ -193,14 +202,16 @@ def refitted(value: Any, before: Schema | None, after: Schema | None) -> Any:
 
 def newly_typed(before: Schema | None, after: Schema | None, at: str = "") -> list[str]:
     """The places of `before` that got a type, with it."""
-    if before == after:
+    if before == after or untyped(after):
         return []
+    if untyped(before):
+        return [f"{at}: {sql_type(after)}"]
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         pairs = ((_inside(at, name), inner, after[name]) for name, inner in before.items())
         return [place for path, inner, other in pairs for place in newly_typed(inner, other, path)]
     if isinstance(before, list) and isinstance(after, list):
         return newly_typed(before[0], after[0], f"{at}[]")
-    return [f"{at}: {sql_type(after)}"]
+    return []
 
 
 # Fitting values to a schema --------------------------------------------------------------------------------
@@ -224,6 +235,8 @@ def fit(value: Any, schema: Schema, misfits: Misfits, at: str = "") -> Any:
     """What of `value` the schema holds; the rest goes to `misfits`, nothing is lost."""
     if value is None:
         return None
+    if untyped(schema):
+        return dumps(value).decode()
     if isinstance(schema, Mapping):
         if not isinstance(value, Mapping):
             return misfits.add(at, "type", value)
@@ -244,9 +257,9 @@ def _inside(at: str, name: str) -> str:
     return f"{at}.{name}" if at else name
 
 
-def _scalar(value: Any, kind: str | None) -> Any:
+def _scalar(value: Any, kind: str) -> Any:
     """The value as a column holds it; None where it does not fit."""
-    if kind == "json" or kind is None:
+    if kind == "json":
         return dumps(value).decode()
     if kind == "string":
         return value if isinstance(value, str) else None

@@ -24,6 +24,7 @@ from asgard_assets.ingest.api.source.payload import (
     settled,
     shape,
     told_of,
+    untyped,
 )
 from asgard_assets.ingest.api.table.bronze import SUCCESS, arrow_schema
 from asgard_assets.ingest.api.table.figures import Figures
@@ -73,7 +74,7 @@ def type_payloads(lake: Lake, source: ApiSource, staging: Staging, told: Schema 
         for text in (text for text in texts if text is not None):
             told = merge(told, shape(read_json(text)))
     schema = settled(told, None)
-    told = None if schema is None else told
+    told = None if untyped(schema) else told
     fields = arrow_schema(source, schema)
     if told is None:
         fields = fields.remove(fields.get_field_index("payload"))
@@ -153,7 +154,7 @@ def _as_sent(value: Any, schema: Schema | None) -> Any:
     """A fitted value with what stands in places without a type as it was sent."""
     if value is None:
         return None
-    if schema is None:
+    if untyped(schema):
         return read_json(value)
     if isinstance(schema, dict):
         return {name: _as_sent(value[name], inner) for name, inner in schema.items()}
