@@ -147,7 +147,14 @@ def _retype(
         known_type = at >= 0 and present.field(at).type == before
         return present.set(at, pa.field("payload", after)) if known_type else present
 
-    lake.retype(source.sink.stage, source.sink.name, widened, lambda table, _: refit(table))
+    def cast(table: pa.Table, final: pa.Schema) -> pa.Table:
+        table = refit(table) if "payload" in table.column_names else table
+        for field in final:  # files from before a column was added
+            if field.name != DS and field.name not in table.column_names:
+                table = table.append_column(field, pa.nulls(len(table), field.type))
+        return table
+
+    lake.retype(source.sink.stage, source.sink.name, widened, cast)
 
 
 def _as_sent(value: Any, schema: Schema | None) -> Any:
