@@ -171,7 +171,7 @@ def state(
         typer.echo(json.dumps(asdict(stands), indent=1, default=str))
         return
     origin = {
-        "start": "incremental.start; nothing was published yet",
+        "start": "incremental.start",
         "set": "set by hand",
         "run": f"the run of {stands.ds}",
     }

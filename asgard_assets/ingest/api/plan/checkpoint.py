@@ -58,7 +58,7 @@ def cursor_state(lake: Lake, source: ApiSource) -> CursorState:
     done = sorted(_done(lake, source), key=lambda plan: plan.number)
     counted = [plan for plan in done if plan.number > since]
     cursor = _ended(lake, source, counted[-1]) if counted else begins
-    came_from = "run" if counted else "set" if since else "start"
+    came_from = "run" if counted else "start" if begins == how.start else "set"
     history = tuple(
         {"ds": plan.ds, "from": plan.cursor, "to": _ended(lake, source, plan)}
         for plan in reversed(done[-10:])
