@@ -39,13 +39,13 @@ _PLAIN_EVERY_SECONDS = 5.0
 
 Config = Annotated[Path, typer.Argument(help="YAML or JSON file of the source, or a component's defs.yaml.")]
 Rows = Annotated[
-    Path | None, typer.Option(help="Rows for a source that names none: a CSV, JSON or Parquet file.")
+    Path | None, typer.Option(help="A CSV, JSON or Parquet file with rows, for a source that names none.")
 ]
 Cursor = Annotated[
     str | None,
-    typer.Option(help="Ask an incremental source from here on, once; the kept cursor does not fall behind."),
+    typer.Option(help="Start an incremental source here, this once; the stored cursor does not move back."),
 ]
-Replay = Annotated[Path | None, typer.Option(help="Answer from a recording; the API is not asked.")]
+Replay = Annotated[Path | None, typer.Option(help="Use the answers of a recording; the API is not asked.")]
 
 
 def ingest(
@@ -55,19 +55,24 @@ def ingest(
     ] = None,
     rows: Rows = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Send no more requests a day (pull: take no more items).")
+        int | None,
+        typer.Option(
+            min=1, help="Send at most this many requests a day (pull: read at most this many items)."
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be sent; send nothing.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Send only what has no success yet.")] = False,
-    refresh: Annotated[bool, typer.Option("--refresh", help="Ask again for everything.")] = False,
-    record: Annotated[Path | None, typer.Option(help="Keep every answer, sanitised, in this folder.")] = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask for everything again.")] = False,
+    record: Annotated[
+        Path | None, typer.Option(help="Store every answer in this folder, without secrets.")
+    ] = None,
     replay: Replay = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     cursor: Cursor = None,
 ) -> None:
-    """Run an API source and publish its days; exit code 1 where a day is not published."""
+    """Run an API source and publish its days; exit code 1 if a day is not published."""
     from asgard_assets.ingest.api.plan.calendar import today, usual_days
     from asgard_assets.ingest.api.source.config import located
 
@@ -128,7 +133,7 @@ def run(
     partition: Annotated[str | None, typer.Option(help="The day, or a range; default: today.")] = None,
     cursor: Cursor = None,
 ) -> None:
-    """Run an API source now: a file in this process, a source of the project as its asset."""
+    """Run an API source now: a file in this process, or a source of the project as its asset."""
     from asgard_assets.operations.cursors import api_source
 
     if Path(source).suffix in (".yaml", ".yml", ".json"):
@@ -149,13 +154,13 @@ def state(
     source: Annotated[
         str, typer.Argument(help="YAML file of an API source, or the name of one in the project.")
     ],
-    set_to: Annotated[str | None, typer.Option("--set", help="Go on from this cursor from now on.")] = None,
+    set_to: Annotated[str | None, typer.Option("--set", help="The next run starts at this cursor.")] = None,
     reset: Annotated[
-        bool, typer.Option("--reset", help="Begin again at incremental.start; published days stay.")
+        bool, typer.Option("--reset", help="The next run starts at incremental.start; published days stay.")
     ] = False,
     output: Annotated[Output, typer.Option(help="How to print it.")] = Output.text,
 ) -> None:
-    """Show where an incremental source stands: the cursor that its next run asks from. Set it, or reset it."""
+    """Show the cursor at which an incremental source's next run starts. Set it, or reset it."""
     from dataclasses import asdict
 
     from asgard_assets.operations import cursors

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 console = Console(highlight=False, markup=False, soft_wrap=True)
 
 Name = Annotated[str, typer.Argument(help="Name of the file source.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; do nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Days = Annotated[
-    str, typer.Option(help="A day, or a range 2026-10-05...2026-10-11; default: what is outstanding.")
+    str, typer.Option(help="A day, or a range 2026-10-05...2026-10-11; default: all pending files.")
 ]
 
 
@@ -69,16 +69,18 @@ def plan(
     ],
     partitions: Days = "",
     output: Annotated[str, typer.Option(help="text, json or markdown.")] = "text",
-    max_cost: Annotated[float | None, typer.Option(help="Compute cost.")] = None,
-    max_files: Annotated[int | None, typer.Option(help="Files to read.")] = None,
-    max_bytes: Annotated[int | None, typer.Option(help="Bytes to read.")] = None,
-    max_requests: Annotated[int | None, typer.Option(help="Requests to send.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Highest compute cost.")] = None,
+    max_files: Annotated[int | None, typer.Option(help="Most files to read.")] = None,
+    max_bytes: Annotated[int | None, typer.Option(help="Most bytes to read.")] = None,
+    max_requests: Annotated[int | None, typer.Option(help="Most requests to send.")] = None,
     max_seconds: Annotated[
-        float | None, typer.Option(help="Time that the runs take, one after the other.")
+        float | None, typer.Option(help="Longest time that the runs take, one after the other.")
     ] = None,
-    max_partitions: Annotated[int | None, typer.Option(help="Partitions, downstream ones included.")] = None,
+    max_partitions: Annotated[
+        int | None, typer.Option(help="Most partitions, including downstream ones.")
+    ] = None,
 ) -> None:
-    """What a run would read, take and cost, and what it touches downstream. Exit code 2 where over budget."""
+    """Show what a run would read and cost, how long it takes, and which tables depend on it. Exit code 2 if over budget."""
     from asgard_assets.cli import plan_report
     from asgard_assets.operations.plan import PlanBudget, make_plan
 
@@ -97,13 +99,13 @@ def plan(
 def files(
     name: Name,
     state: Annotated[
-        list[str] | None, typer.Option(help="pending, loaded, changed, deleted or failed; repeatable.")
+        list[str] | None, typer.Option(help="pending, loaded, changed, deleted or failed; can be repeated.")
     ] = None,
-    ds: Annotated[str, typer.Option(help="Of this day only.")] = "",
-    limit: Annotated[int, typer.Option(help="Show so many at most; the count is of all.")] = 1000,
+    ds: Annotated[str, typer.Option(help="Only files of this day.")] = "",
+    limit: Annotated[int, typer.Option(help="Show at most this many; the total counts all.")] = 1000,
     as_json: Json = False,
 ) -> None:
-    """Where each file of a source stands: loaded, to be loaded, changed since, gone, or failed and why."""
+    """Show the state of each file of a source: pending, loaded, changed, deleted, or failed and why."""
     from asgard_assets.ingest.files.plan.listing import State, file_states
 
     known = get_args(State)
@@ -129,7 +131,7 @@ def backlog(
     name: Annotated[str, typer.Argument(help="Name of a file source; default: all.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Files and bytes outstanding and the age of the oldest, by a full listing; what is paused, and why."""
+    """List all folders and count pending files and bytes, with the age of the oldest; show what is paused, and why."""
     import time
 
     from asgard_assets.ingest.files.landing import Landing
@@ -170,7 +172,7 @@ def backlog(
 
 
 def pause(name: Name, reason: Annotated[str, typer.Option(help="Shown in every tick.")] = "") -> None:
-    """Start no more runs for new files of a source; runs under way end. The sensor goes on telling the backlog."""
+    """Start no more runs for new files of a source. Runs in progress finish. The sensor still reports the backlog."""
     from asgard_assets.ingest.files.plan import control
 
     lake, _, source = _source(name)
@@ -178,7 +180,7 @@ def pause(name: Name, reason: Annotated[str, typer.Option(help="Shown in every t
 
 
 def resume(name: Name) -> None:
-    """Let new files start runs again; what waited is asked for at the next tick."""
+    """Resume a paused source. Waiting files are picked up at the next tick."""
     from asgard_assets.ingest.files.plan import control
 
     lake, _, source = _source(name)
@@ -186,7 +188,7 @@ def resume(name: Name) -> None:
 
 
 def retry(name: Name) -> None:
-    """Ask again for batches whose runs failed, at the sensor's next tick, though their files did not change."""
+    """Start failed runs again at the sensor's next tick, even if their files did not change."""
     from asgard_assets.ingest.files.plan import control
 
     lake, _, source = _source(name)
@@ -201,7 +203,7 @@ def refresh(
     partitions: Days = "",
     dry_run: DryRun = False,
 ) -> None:
-    """Load a source now: what is new and changed, or every file again. Replaces rows, doubles none."""
+    """Load a source now: new and changed files, or every file again. Rows are replaced, never duplicated."""
     if mode not in ("new", "full"):
         raise ConfigError(f"--mode {mode}: there are new and full")
     _load(name, (parse_days(partitions) if partitions else []), full=mode == "full", dry_run=dry_run)
@@ -209,12 +211,14 @@ def refresh(
 
 def backfill(
     name: Name,
-    since: Annotated[str, typer.Argument(help="First day, 2026-10-05.")],
+    since: Annotated[str, typer.Argument(help="First day, such as 2026-10-05.")],
     until: Annotated[str, typer.Option(help="Last day; default: the newest.")] = "",
-    full: Annotated[bool, typer.Option("--full", help="Load files again that are loaded.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also load files again that are loaded already.")
+    ] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Load every day from a date on: gapless stretches of days as one run each."""
+    """Load every day from a date on. Days without a gap between them are one run."""
     from asgard_assets.components.partitions import daily
 
     calendar = daily().get_partition_keys()
@@ -227,7 +231,7 @@ def backfill(
 
 
 def repair(name: Name, dry_run: DryRun = False) -> None:
-    """Load again every file that has something in quarantine, after its cause was cured.
+    """Load again every file with records in quarantine, after you fixed the cause.
 
     Files that could not be read and were removed since leave the quarantine.
     """
@@ -255,7 +259,7 @@ def repair(name: Name, dry_run: DryRun = False) -> None:
 
 
 def clean(name: Name, dry_run: DryRun = False) -> None:
-    """Move or delete loaded files that are older than the source's `clean` says; off where it says nothing."""
+    """Move or delete old loaded files, as the source's `clean` says. Without `clean`, nothing happens."""
     from asgard_assets.ingest.files.clean import clean as cleaned
 
     lake, landing, source = _source(name)
@@ -293,12 +297,12 @@ def _load(name: str, days: Sequence[str], full: bool, dry_run: bool) -> None:
 
 def receive(
     token: Annotated[
-        str, typer.Option(help="What the store must send: env:NAME or file:/path.")
+        str, typer.Option(help="Token that the store must send: env:NAME or file:/path.")
     ] = "env:ASGARD_NOTICE_TOKEN",  # noqa: S107
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at.")] = 8480,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8480,
 ) -> None:
-    """Take the events that a store posts to a webhook, for sources with `notify: {type: folder}`.
+    """Receive the events that a store posts to a webhook, for sources with `notify: {type: folder}`.
 
     Give the store http://HOST:PORT/ and the token as its bearer token; one that sends none gets
     http://HOST:PORT/TOKEN. Stops on ctrl-c. Without TLS: put your proxy before it where the network is not yours.

@@ -47,7 +47,7 @@ app.add_typer(airbyte, name="airbyte", rich_help_panel=UPKEEP)
 @airbyte.command()
 def refresh(
     check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; exit code 1 where the snapshot has gone stale.")
+        bool, typer.Option("--check", help="Change nothing; exit code 1 if the snapshot is out of date.")
     ] = False,
 ) -> None:
     """Ask Airbyte for its connections, rewrite the committed snapshot and show what changed."""
@@ -61,7 +61,7 @@ def refresh(
 
 @app.command(rich_help_panel=START)
 def doctor() -> None:
-    """Say what this machine lacks for a local run, and how to get it. Exit code 1 where something is."""
+    """Check whether this machine can run Asgard; say what is missing and how to install it. Exit code 1 if anything is."""
     from asgard_assets.doctor import examine
 
     findings = list(examine())
@@ -75,9 +75,9 @@ def doctor() -> None:
 
 @app.command(rich_help_panel=START)
 def demo(
-    fresh: Annotated[bool, typer.Option(help="Forget the data and history of earlier demos first.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Delete the data and history of earlier demos first.")] = False,
 ) -> None:
-    """Churn prediction from three kinds of source to predictions, 28 days and three model cut-offs.
+    """Run the churn demo: from three kinds of source to predictions, over 28 days and three model cut-offs.
 
     Asks Dagster only for what is missing: a second call finds nothing to do.
     """
@@ -97,7 +97,7 @@ def dev(
     port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000,
     host: Annotated[str, typer.Option(help="Address that the UI listens on.")] = "127.0.0.1",
 ) -> None:
-    """The Dagster UI and daemon on the local data, with the demo's sources running beside them."""
+    """Start the Dagster UI and daemon on the local data, and the demo's sources."""
     from asgard_assets.demo import demo_sources, use_demo_calendar
 
     use_demo_calendar()
@@ -138,11 +138,11 @@ def _refuse_taken(host: str, port: int) -> None:
 
 @app.command(rich_help_panel=LOOK)
 def sql(
-    query: Annotated[str | None, typer.Argument(help="DuckDB's SQL; default: lists the tables.")] = None,
-    rows: Annotated[int, typer.Option(min=1, help="Show no more than this many.")] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line a row.")] = False,
+    query: Annotated[str | None, typer.Argument(help="DuckDB SQL; default: list the tables.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Show at most this many rows.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each row.")] = False,
 ) -> None:
-    """Ask the lake: `asgard sql "select ds, count(*) from silver.usage group by ds order by ds"`.
+    """Query the lake: `asgard sql "select ds, count(*) from silver.usage group by ds order by ds"`.
 
     Every table is `stage.table`, rejected rows (`rejected.usage`) and quarantined records (`quarantine.usage`)
     included. The lake is read, never written.
@@ -188,17 +188,17 @@ def preview(
     partition: Annotated[str | None, typer.Option(help="API: the day; default: today.")] = None,
     rows: Annotated[
         str | None,
-        typer.Option(help="Files: how many rows to show. API: a file of rows to make requests of."),
+        typer.Option(help="Files: how many rows to show. API: a file with rows to make requests from."),
     ] = None,
     count: Annotated[int, typer.Option(min=1, max=20, help="API: requests, or pages of a list.")] = 3,
-    replay: Annotated[Path | None, typer.Option(help="API: answer from this recording.")] = None,
+    replay: Annotated[Path | None, typer.Option(help="API: use this recording's answers.")] = None,
     output: Annotated[str, typer.Option(help="Files: text, json or markdown.")] = "text",
     as_json: Annotated[bool, typer.Option("--json", help="Files: the same as --output json.")] = False,
     correct: Annotated[
-        bool, typer.Option("--correct", help="API: write into the file what was found of its guesses.")
+        bool, typer.Option("--correct", help="API: write the right values of its guesses into the file.")
     ] = False,
 ) -> None:
-    """Rows as a file source would load them, or a handful of an API's answers and what they tell. Writes nothing.
+    """Show the rows that a file source would load, or a few answers of an API. Writes nothing.
 
     Of what an API source's file marks as guessed (`asgard new api`), it says whether it is proven or what is right.
     """
@@ -222,10 +222,11 @@ def reference() -> None:
 @app.command(rich_help_panel=UPKEEP)
 def sweep(
     lost: Annotated[
-        list[str] | None, typer.Option(help="A run whose host is dead: it is failed first. May be repeated.")
+        list[str] | None,
+        typer.Option(help="A run whose host is dead: it is marked as failed first. Can be repeated."),
     ] = None,
 ) -> None:
-    """Delete what killed hosts have left on Kubernetes: applications and messages of runs that have ended."""
+    """Delete what killed hosts left on Kubernetes: applications and messages of runs that have ended."""
     import dagster as dg
 
     from asgard_assets.resources.cluster import kubernetes_launcher

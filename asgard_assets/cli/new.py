@@ -26,13 +26,13 @@ def api(
     ],
     path: Annotated[
         str | None,
-        typer.Option(help="The list to read, such as /users/{id}/orders; left out: shows the lists."),
+        typer.Option(help="The list to read, such as /users/{id}/orders; default: show the lists."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the source; default: from title and path.")
+        str | None, typer.Option(help="Name of the source; default: made from the title and the path.")
     ] = None,
     server: Annotated[
-        str | None, typer.Option(help="Base address, where the description's is not yours.")
+        str | None, typer.Option(help="Base address, if it differs from the description's.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; default: NAME.yaml.")

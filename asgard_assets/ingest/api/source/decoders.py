@@ -14,7 +14,7 @@ Format = Literal["auto", "json", "ndjson", "csv", "xml"]
 
 
 class Decode(Model):
-    """How a body is read. Compression (gzip, zip, tar) is told from the bytes themselves."""
+    """How a body is read. Compression (gzip, zip, tar) is detected from the bytes."""
 
     format: Format = Field(
         default="auto",
@@ -24,7 +24,10 @@ class Decode(Model):
         default=None, description="How bytes become text; default: what the answer says, else UTF-8."
     )
     delimiter: str | None = Field(
-        default=None, min_length=1, max_length=1, description="Between the fields of a CSV; default: told."
+        default=None,
+        min_length=1,
+        max_length=1,
+        description="Between the fields of a CSV; default: detected.",
     )
     header: bool = Field(
         default=True, description="Whether a CSV's first line names its columns; else they are c1, c2 …"
@@ -61,7 +64,7 @@ class Step(Model):
         default="", description="Appended to endpoint.base_url, such as `/exports/{job.id}`."
     )
     query: dict[str, QueryText] = Field(default_factory=dict, description="Query parameters.")
-    headers: dict[str, ParameterText] = Field(default_factory=dict, description="Headers that are no secret.")
+    headers: dict[str, ParameterText] = Field(default_factory=dict, description="Headers without secrets.")
     body: TemplateBody = Field(default=None, description="JSON body.")
 
 
@@ -70,7 +73,7 @@ class Poll(Step):
 
     status: str | None = Field(
         default=None,
-        description="Path of the job's state in the answer. Left out: 202 means not ready, 200 ready.",
+        description="Path of the job's state in the answer. Default: 202 means not ready, 200 ready.",
     )
     done: tuple[JsonValue, ...] = Field(
         default=("done", "completed", "complete", "finished", "succeeded", "success", "ready", True),

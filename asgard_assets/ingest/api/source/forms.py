@@ -253,7 +253,7 @@ class Incremental(Model):
     )
     start: str = Field(
         default="",
-        description="`{cursor.value}` of the very first run. Left out: `{cursor.value|optional}` leaves its parameter out.",
+        description="Cursor of the very first run. Without it, `{cursor.value|optional}` leaves its parameter out.",
     )
     address: bool = Field(
         default=False,
@@ -263,11 +263,11 @@ class Incremental(Model):
     overlap_seconds: float = Field(
         default=0,
         ge=0,
-        description="Ask from so much before the cursor: for rows of the same moment, and those written late. With a "
-        "key, rows that come again in a partition fall together.",
+        description="Ask again for this much before the cursor: for rows with the same time, and rows that were "
+        "written late. With a key, rows that come again in a partition are stored once.",
     )
     future_tolerance_seconds: float = Field(
-        default=3600, ge=0, description="A moment later than now and this does not move the cursor."
+        default=3600, ge=0, description="A time further in the future than this does not move the cursor."
     )
 
     @model_validator(mode="before")
@@ -296,7 +296,8 @@ class Deleted(Model):
 
     field: str = Field(description="Path in the item, such as `status` or `meta.removed_at`.")
     value: JsonValue = Field(
-        default=None, description="What stands there; left out: anything but null, false and an empty text."
+        default=None,
+        description="The value that means deleted; default: anything but null, false and an empty text.",
     )
 
 
@@ -352,16 +353,20 @@ class PullForm(Model):
         default=None, description="How an item says that it was deleted; the table gets a column `deleted`."
     )
     expect: Expect = Field(default=Expect(), description="When the walk is complete.")
-    max_pages: int = Field(default=10_000, ge=1, description="A walk that never ends is an error.")
+    max_pages: int = Field(
+        default=10_000, ge=1, description="A list that goes on after this many pages is an error."
+    )
     max_empty_pages: int = Field(
-        default=10, ge=1, description="So is one with so many pages in a row that have no items."
+        default=10, ge=1, description="A list that goes on after this many empty pages in a row is an error."
     )
     key: dict[str, KeyType] = Field(
         default_factory=dict,
         description="Key of an item: paths in it and their types. They become columns, and of several items "
         "with one key in a partition the last is kept.",
     )
-    incremental: Incremental | None = Field(default=None, description="Go on where the last run ended.")
+    incremental: Incremental | None = Field(
+        default=None, description="Start at the cursor where the last run ended."
+    )
 
     @model_validator(mode="after")
     def _job_fits(self) -> PullForm:

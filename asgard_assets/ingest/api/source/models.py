@@ -64,7 +64,7 @@ class Endpoint(Model):
         "them, which sends the parameter once for each.",
     )
     headers: dict[str, ParameterText] = Field(
-        default_factory=dict, description="Headers that are no secret; written like `query`."
+        default_factory=dict, description="Headers without secrets; written like `query`."
     )
     body: TemplateBody = Field(
         default=None, description="JSON body; a string that is one placeholder keeps the value's type."
@@ -117,7 +117,7 @@ class Retry(Model):
     """When and how often a request is tried again."""
 
     attempts: int = Field(
-        default=5, ge=1, description="Tries after errors, the first included. Throttling is free."
+        default=5, ge=1, description="Tries after errors, including the first. Throttling uses up none."
     )
     backoff_seconds: float = Field(
         default=0.2, ge=0, description="Upper bound of the first wait; doubles each time."
@@ -198,26 +198,25 @@ class Execution(Model):
     flush_rows: int = Field(
         default=10_000,
         ge=1,
-        description="So many rows at most wait in a worker's memory, which is what a kill loses; a result file "
-        "holds half of them. It is written after so many rows …",
+        description="Most rows that wait in a worker's memory; a kill loses these. A result file is written "
+        "after half as many rows …",
     )
     flush_bytes: int = Field(default=16 << 20, ge=1, description="… or body bytes …")
     flush_seconds: float = Field(default=30, gt=0, description="… or seconds.")
     resume_hours: float = Field(
         default=24,
         ge=0,
-        description="What a killed run had got is taken over by the next one, unless it is older than this. "
-        "A refresh takes over nothing.",
+        description="A run continues a killed one, unless that is older than this. A refresh starts again.",
     )
     environment: tuple[str, ...] = Field(
         default=(),
-        description="Environment variables that own middleware reads in a local worker. All but the system's, "
-        "those of Python and Spark, AWS_… and ASGARD_… are kept from it: they may hold other sources' secrets.",
+        description="Environment variables that your own middleware reads in a local worker. Without this, it only "
+        "sees those of the system, Python and Spark, AWS_… and ASGARD_…; others may be other sources' secrets.",
     )
     breaker: int = Field(
         default=50,
         ge=1,
-        description="Give up where so many tries in a row got no usable answer, and none did.",
+        description="Stop if this many tries in a row got no usable answer, and none before did.",
     )
 
 
@@ -239,13 +238,13 @@ class ApiSource(Model):
     )
     form: Form = Field(description="Row-driven or pull.")
     endpoint: Endpoint = Field(description="What a request looks like.")
-    auth: Auth = Field(default=NoAuth(), description="How the API knows us.")
+    auth: Auth = Field(default=NoAuth(), description="How to log in.")
     middleware: tuple[str, ...] = Field(
         default=(), description="Own middleware by import path `module:name`; runs at each try, before auth."
     )
     retry: Retry = Field(default=Retry(), description="When and how often a request is tried again.")
     answers: Answers = Field(
-        default=Answers(), description="What an answer means, where its status does not say so."
+        default=Answers(), description="What an answer means, if its status does not say so."
     )
     limits: RateLimits = Field(default=RateLimits(), description="How much is sent at once, and how fast.")
     transport: Wire = Field(default=Wire(), description="The HTTP client, its timeouts and connections.")

@@ -50,7 +50,7 @@ SecretRef = Annotated[
 
 
 class Key(Model):
-    """A secret by itself: where it stands in each request, and what it is."""
+    """One secret and where it is sent."""
 
     key: SecretRef
     place: Literal["header", "query", "body", "cookie"] = Field(
@@ -74,7 +74,7 @@ class NoAuth(Model):
 
 
 class ApiKeysAuth(Scheme):
-    """Several keys, none of them before the others."""
+    """Several keys, sent together."""
 
     type: Literal["api_keys"]
     keys: tuple[Key, ...] = Field(min_length=1, description="The secrets that each request carries.")
@@ -104,7 +104,7 @@ class DigestAuth(Scheme):
     """HTTP Digest (RFC 7616): MD5 or SHA-256, qop auth."""
 
     type: Literal["digest"]
-    username: str = Field(description="Name, which is no secret.")
+    username: str = Field(description="User name. It is not a secret.")
     password: SecretRef
 
 
@@ -112,7 +112,7 @@ class BasicAuth(Scheme):
     """HTTP Basic (RFC 7617)."""
 
     type: Literal["basic"]
-    username: str = Field(description="Name, which is no secret.")
+    username: str = Field(description="User name. It is not a secret.")
     password: SecretRef
 
 
@@ -152,7 +152,7 @@ class OAuth2(Scheme):
         default=60,
         ge=0,
         validation_alias=AliasChoices("refresh_margin_seconds", "refresh_margin"),
-        description="A token is renewed so long before it expires; at most half of its life.",
+        description="A token is renewed this long before it expires; at most half of its life.",
     )
 
     @field_validator("scopes", mode="before")
@@ -184,7 +184,7 @@ class OAuth2Refresh(OAuth2):
 
     type: Literal["oauth2_refresh_token"]
     refresh_token: SecretRef = Field(
-        description="Reference to the first refresh token. Another one here takes the place of the kept one."
+        description="Reference to the first refresh token. A new one here replaces the stored one."
     )
     token_key: SecretRef = Field(
         description="Reference to the secret that the kept token is encrypted with, such as 32 random characters."

@@ -21,7 +21,7 @@ class Payload(Model):
     columns: Annotated[JsonValue, AfterValidator(lambda v: v if v is None else checked(v))] = Field(
         default=None,
         description="Its schema, such as `{id: bigint, address: {city: string}, tags: [string]}`; scalars are "
-        "bigint, double, boolean, string, timestamp, date and json. Left out: told from the first run's answers.",
+        "bigint, double, boolean, string, timestamp, date and json. Default: inferred from the first run's answers.",
     )
     on_drift: Literal["report", "fail"] = Field(
         default="report",
@@ -37,7 +37,7 @@ class Sink(Model):
         pattern=r"^[a-z0-9_]+/[a-z][a-z0-9_]*$", description="stage/table, such as bronze/usage."
     )
     body: Literal["text", "none"] = Field(
-        default="text", description="Keep response bodies, or only their figures."
+        default="text", description="text: store response bodies. none: leave them out."
     )
     max_body_bytes: int = Field(
         default=10 << 20, ge=1, description="A longer body, unpacked, is a failed row."
@@ -53,9 +53,7 @@ class Sink(Model):
         description="The days that were asked for are replaced as a whole, by one commit. There is no other mode: "
         "a run that is repeated must not land rows twice.",
     )
-    location: None = Field(
-        default=None, description="Not to be chosen: a table lies in the lake, at stage/table."
-    )
+    location: None = Field(default=None, description="Cannot be set: a table is in the lake, at stage/table.")
     row_hash: bool = Field(
         default=False,
         description="A column `row_hash`: SHA-256 of the item (or body), whatever the order of its keys; equal where the "
@@ -115,7 +113,7 @@ class Sink(Model):
 
 
 class Quality(Model):
-    """The part of the table's contract that the engine cannot know."""
+    """What the table holds, who owns it, and how good it must be."""
 
     description: str = Field(description="What the table holds, for the catalog.")
     owners: tuple[str, ...] = Field(
@@ -123,7 +121,7 @@ class Quality(Model):
     )
     tags: dict[str, str] = Field(default_factory=dict, description="Tags of the asset.")
     kinds: tuple[str, ...] = Field(default=("api", "spark", "delta"), description="Kinds of the asset.")
-    checks: tuple[Check, ...] = Field(default=(), description="Further checks.")
+    checks: tuple[Check, ...] = Field(default=(), description="More checks.")
     fresh_hours: float = Field(default=26, gt=0, description="A table older than this is shown as stale.")
     min_success: float | None = Field(
         default=None,

@@ -31,15 +31,15 @@ class Connections(Model):
 
 
 class Tls(Model):
-    """Whom to trust, and how to prove who we are. Files are paths on the driver and on the workers."""
+    """Which servers to trust, and the certificate to show. Files are paths on the driver and on the workers."""
 
     verify: bool = Field(
-        default=True, description="Check the server's certificate. `false` is for development alone."
+        default=True, description="Check the server's certificate. `false` is only for development."
     )
     ca_bundle: str | None = Field(
         default=None, description="Certificates to trust, PEM; default: those of the system."
     )
-    certificate: str | None = Field(default=None, description="Our certificate and its chain, PEM (mTLS).")
+    certificate: str | None = Field(default=None, description="Your certificate and its chain, PEM (mTLS).")
     key: str | None = Field(
         default=None, description="Its key, PEM; default: in the file of the certificate."
     )
@@ -53,10 +53,10 @@ class Tls(Model):
 
 
 class Proxy(Model):
-    """An HTTP proxy for all requests; what the environment says of proxies is not asked."""
+    """An HTTP proxy for all requests; the environment's proxy settings are not used."""
 
     url: str = Field(pattern=r"^http://[^/@\s]+/?$", description="http://host:port, without credentials.")
-    username: str | None = Field(default=None, description="Name for the proxy, where it asks for one.")
+    username: str | None = Field(default=None, description="User name for the proxy, if it needs one.")
     password: SecretRef | None = Field(default=None, description="Password for the proxy.")
 
 
@@ -69,7 +69,7 @@ class Wire(Model):
     )
     timeouts: Timeouts = Timeouts()
     connections: Connections = Connections()
-    tls: Tls = Field(default=Tls(), description="Certificates: whom to trust, and our own.")
+    tls: Tls = Field(default=Tls(), description="Certificates: which servers to trust, and your own.")
     proxy: Proxy | None = Field(default=None, description="The proxy to send through.")
 
     record: str | None = Field(
