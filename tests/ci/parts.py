@@ -65,7 +65,7 @@ PARTS = (
     Part("kills-of-airbyte", 1, 5, ("test_airbyte_kill.py",), AIRBYTE),
     Part("trino", 1, 4, ("test_engines.py",), DBT),
     Part("pages", 1, 6, ("test_pages.py", "test_readme.py"), PAGES),
-    Part("spark-submit", 2, 6, ("test_spark_submit.py", "test_submit.py", "test_production.py", "test_commits.py"), STEPS),
+    Part("spark-submit", 2, 7, ("test_spark_submit.py", "test_odd_checkout.py", "test_submit.py", "test_production.py", "test_commits.py"), STEPS),
     Part("airbyte", 2, 4, ("test_airbyte_client.py", "test_airbyte_clock.py", "test_airbyte_dev.py", "test_airbyte_server.py"), AIRBYTE),
     Part("other-servers", 2, 6, ("test_foreign_apis.py", "test_foreign_lists.py", "openapi/test_described.py::*", "test_keycloak.py", "test_receiver.py", "test_conditional.py"), API),
     Part("screens", 2, 5, ("test_ui.py",), ("asgard_assets/components/", *DEMO)),
