@@ -19,7 +19,6 @@ from pydantic import ValidationError
 
 from asgard_assets.demo.sources import answers
 from asgard_assets.errors import ConfigError, SparkJobError
-from asgard_assets.roots import is_remote
 from asgard_assets.settings import ROOT, Settings
 from asgard_assets.spark.jars import installed, jar_folder, java
 
@@ -58,7 +57,7 @@ def examine() -> Iterator[Finding]:
         return
     yield Finding("settings", f"{settings.env}, lake at {settings.lake_root}")
     yield _calendar(settings)
-    if is_remote(settings.lake_root):
+    if settings.lake_root.startswith("s3://"):
         yield commits(settings)
     yield _java()
     jars = jar_folder(settings)

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.lake import duck
-from asgard_assets.lake.duck import Reach
-from asgard_assets.lake.sql import literally, quoted
+from asgard_assets.lake.reader import literally, quoted
 
 
 @contextmanager
@@ -26,7 +24,7 @@ def frame(rows: Path | None) -> Iterator[str | None]:
         raise ConfigError(f"--rows {rows}: there are {', '.join(readers)}")
     with tempfile.TemporaryDirectory(prefix="asgard-rows-") as folder:
         target = f"{folder}/rows.parquet"
-        with duck.connect(Reach(paths=(str(rows), folder))) as connection:
+        with duckdb.connect() as connection:
             try:
                 connection.execute(
                     f"copy (from {readers[rows.suffix]}({quoted(str(rows))})) to {quoted(target)} (format parquet)"

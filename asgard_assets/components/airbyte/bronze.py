@@ -160,12 +160,14 @@ def say_empty(folder: str, day: date, epoch_ms: int) -> str | None:
 
     landing = Landing.from_settings()
     landing.refuse_outside(folder)
-    place = landing.address(folder)
+    place = landing.full(folder)
     known = landing.filesystem.get_file_info(pafs.FileSelector(place, recursive=True, allow_not_found=True))
     if any(info.type == pafs.FileType.File and not info.base_name.startswith(".") for info in known):
         return None
     path = f"{folder}/{day:%Y_%m_%d}_{epoch_ms}_0.jsonl"
-    landing.put(path, b"")
+    landing.filesystem.create_dir(place, recursive=True)
+    with landing.filesystem.open_output_stream(landing.full(path)):
+        pass
     return path
 
 

@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
+from asgard_assets.ingest.files.landing import objects
 from asgard_assets.lake import Lake
 
 
@@ -38,7 +39,7 @@ class Control:
 def read_control(lake: Lake, source: str) -> Control:
     """What was decided; the default where nothing was."""
     try:
-        told = json.loads(lake.get(_path(source)))
+        told = json.loads(objects.read(lake, _path(source)))
     except FileNotFoundError:
         return Control()
     pause = told.get("pause")
@@ -82,4 +83,4 @@ def _path(source: str) -> str:
 
 
 def _write(lake: Lake, source: str, control: Control) -> None:
-    lake.put(_path(source), json.dumps(asdict(control)).encode())
+    objects.write(lake, _path(source), json.dumps(asdict(control)).encode())
