@@ -74,6 +74,12 @@ def test_loading_the_code_location_imports_no_slow_library():
     assert done.stdout.strip().splitlines()[-1] == "[]", done.stdout + done.stderr
 
 
+def test_importing_the_definitions_does_not_import_dbt():
+    code = "import sys, asgard_assets.definitions; print([n for n in ('dbt', 'dagster_dbt') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_no_tracked_text_names_a_machine_or_an_index():
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
     pattern = re.compile(r"(?<![\w.}$])/(?:root|home/[a-z]+|work/[a-z]+)/")
