@@ -7,6 +7,7 @@ is retried on a fresh snapshot; the caller's `change_for` raises where the confl
 
 from __future__ import annotations
 
+import random
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -19,14 +20,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
 
-TRIES = 20
+TRIES = 40
 _COMMIT_ID = "asgard_commit"
 
 
 @dataclass(frozen=True)
 class Change:
-    """What one commit does to the snapshot that it follows. `rebase`: delta-rs may put it behind commits that
-    touched nothing of what it replaces; else each commit in between asks for a new change."""
+    """What one commit does to the snapshot that it follows. `rebase`: delta-rs may put it behind other commits; else
+    each commit in between asks for a new change. A change that replaces files must not be rebased: delta-rs 1.6 puts
+    it behind a compaction of the very files that it removes, and their rows would be there twice."""
 
     actions: Sequence[Any]
     mode: Literal["append", "overwrite"]
@@ -107,7 +109,7 @@ def commit(
             version = _own_version(token, before, log_entry) or _newest(table)
         if version is not None:
             return version
-        sleep(0.05 * (attempt + 1))
+        sleep(0.05 * (attempt + 1) * random.uniform(0.5, 1.5))  # noqa: S311
         table.update_incremental()
     raise AssertionError("unreachable")
 

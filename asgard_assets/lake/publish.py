@@ -90,7 +90,16 @@ class Lake(LakeStaging):
             _refuse_other_partitioning(staging, table)
             replaced[:] = table.file_uris(file_pruning_predicate=filters)
             schema = staging.schema if replace_schema else _merged_schema(staging, table)
-            return Change(adds, "overwrite", schema, partition_by, filters, numbers, metadata or {})
+            return Change(
+                adds,
+                "overwrite",
+                schema,
+                partition_by,
+                filters,
+                numbers,
+                metadata or {},
+                rebase=not replaced,
+            )
 
         self._create(staging)
         version = self._commit(staging.stage, staging.name, change)
@@ -144,6 +153,7 @@ class Lake(LakeStaging):
                 [DS],
                 transactions=numbers,
                 metadata=metadata or {},
+                rebase=not removes,
             )
 
         self._create(staging)

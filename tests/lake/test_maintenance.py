@@ -7,6 +7,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -118,6 +119,54 @@ def test_beside_a_writer_nothing_is_lost(lake: Lake):
     assert failures == []
     assert read(lake) == sorted([(i, DAYS[0]) for i in range(16)] + [(i, DAYS[1]) for i in range(17)])
     assert lake.epochs("silver", "orders", DAYS) == dict.fromkeys(DAYS, 5)
+
+
+def compacts_before_the_first_commit(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process compacts the table after a writer has looked at it and before that writer's commit."""
+    import deltalake
+
+    write, waiting = deltalake.DeltaTable.create_write_transaction, [True]
+
+    def compacted_first(self: deltalake.DeltaTable, *args: Any, **options: Any) -> None:
+        if waiting and waiting.pop():
+            [done] = maintain(lake)
+            assert done.compacted_files == 20
+        write(self, *args, **options)
+
+    monkeypatch.setattr(deltalake.DeltaTable, "create_write_transaction", compacted_first)
+
+
+def test_a_publish_just_behind_a_compaction_replaces_what_was_compacted(lake: Lake, monkeypatch):
+    lake.publish(put(lake, range(10)))
+    staging = put(lake, range(12), DAYS[:1])
+    compacts_before_the_first_commit(lake, monkeypatch)
+    lake.publish(staging)
+    assert read(lake) == sorted([(i, DAYS[0]) for i in range(12)] + [(i, DAYS[1]) for i in range(10)])
+
+
+def test_an_amendment_just_behind_a_compaction_replaces_what_was_compacted(lake: Lake, monkeypatch):
+    lake.publish(put(lake, range(10)))
+    staging = put(lake, range(20, 22), DAYS[:1])
+    compacts_before_the_first_commit(lake, monkeypatch)
+    lake.amend(staging, lambda live: {part.path: [] for part in live if part.day == DAYS[0]}, {})
+    assert read(lake) == sorted([(i, DAYS[0]) for i in (20, 21)] + [(i, DAYS[1]) for i in range(10)])
+
+
+def test_a_compaction_just_behind_a_publish_is_left_for_the_next_time(lake: Lake, monkeypatch):
+    import deltalake.table
+
+    lake.publish(put(lake, range(10)))
+    compact, waiting = deltalake.table.TableOptimizer.compact, [True]
+
+    def published_first(self: Any, *args: Any, **options: Any) -> Any:
+        if waiting and waiting.pop():
+            lake.publish(put(lake, range(3)))
+        return compact(self, *args, **options)
+
+    monkeypatch.setattr(deltalake.table.TableOptimizer, "compact", published_first)
+    [done] = maintain(lake)
+    assert "a writer was faster" in done.skipped[0]
+    assert read(lake) == sorted((i, day) for i in range(3) for day in DAYS)
 
 
 def test_a_broken_table_is_told_and_the_others_are_maintained(lake: Lake):
