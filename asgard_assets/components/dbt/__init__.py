@@ -8,6 +8,10 @@ if TYPE_CHECKING:
 __all__ = ["DbtModels"]
 
 
+def __dir__() -> list[str]:
+    return __all__  # where `dg` looks for component types
+
+
 def __getattr__(name: str) -> Any:
     """Import dagster-dbt and dbt, seconds of work, only where the component is asked for."""
     if name == "DbtModels":
