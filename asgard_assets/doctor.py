@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from asgard_assets.demo.sources import answers
 from asgard_assets.errors import ConfigError, SparkJobError
+from asgard_assets.roots import is_remote
 from asgard_assets.settings import ROOT, Settings
 from asgard_assets.spark.jars import installed, jar_folder, java
 
@@ -57,7 +58,7 @@ def examine() -> Iterator[Finding]:
         return
     yield Finding("settings", f"{settings.env}, lake at {settings.lake_root}")
     yield _calendar(settings)
-    if settings.lake_root.startswith("s3://"):
+    if is_remote(settings.lake_root):
         yield commits(settings)
     yield _java()
     jars = jar_folder(settings)

@@ -7,6 +7,7 @@ import re
 
 from asgard_assets.errors import ConfigError
 
+_S3 = "s3://"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _OURS = ("", "s3", "s3a", "s3n", "file")
 _STORES = {
@@ -23,7 +24,7 @@ def checked_root(root: str, setting: str, what: str = "tables are kept in") -> s
     Raises ConfigError that names `setting` where it is neither: delta-rs, Arrow, DuckDB and Spark each take such an
     address for something else, for a folder of that name too, and fail much later.
     """
-    if re.match(r"s3://[A-Za-z0-9][A-Za-z0-9._-]*(/|$)", root):
+    if re.match(rf"{_S3}[A-Za-z0-9][A-Za-z0-9._-]*(/|$)", root):
         return root.rstrip("/")
     match = _SCHEME.match(root.strip())
     scheme = match.group(1).lower() if match else ""
@@ -37,3 +38,24 @@ def checked_root(root: str, setting: str, what: str = "tables are kept in") -> s
         f"{shown!r} cannot be used: {what} a local folder (/path) or S3 (s3://bucket/prefix){not_yet}; correct the "
         f"setting {setting}"
     )
+
+
+def is_remote(address: str) -> bool:
+    """Whether an address is one of an object store, not of a local folder."""
+    return address.startswith(_S3)
+
+
+def bucket_and_key(address: str) -> tuple[str, str]:
+    """Bucket and key of an address in an object store."""
+    bucket, _, key = address.removeprefix(_S3).partition("/")
+    return bucket, key
+
+
+def address_of(bucket: str, key: str) -> str:
+    """The address of an object."""
+    return f"{_S3}{bucket}/{key}".rstrip("/")
+
+
+def spark_address(address: str) -> str:
+    """An address as Spark's Hadoop client spells it."""
+    return f"s3a://{address.removeprefix(_S3)}" if is_remote(address) else address

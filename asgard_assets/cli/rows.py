@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.lake.reader import literally, quoted
+from asgard_assets.lake import duck
+from asgard_assets.lake.duck import Reach
+from asgard_assets.lake.sql import literally, quoted
 
 
 @contextmanager
@@ -24,7 +26,7 @@ def frame(rows: Path | None) -> Iterator[str | None]:
         raise ConfigError(f"--rows {rows}: there are {', '.join(readers)}")
     with tempfile.TemporaryDirectory(prefix="asgard-rows-") as folder:
         target = f"{folder}/rows.parquet"
-        with duckdb.connect() as connection:
+        with duck.connect(Reach(paths=(str(rows), folder))) as connection:
             try:
                 connection.execute(
                     f"copy (from {readers[rows.suffix]}({quoted(str(rows))})) to {quoted(target)} (format parquet)"

@@ -203,7 +203,7 @@ def _summed(cursor: Cursor, found: Scan) -> Cursor:
 
 def landing_exists(landing: Landing, source: FileSource) -> bool:
     """False where the source's folder is not there yet, which is no error of anybody's."""
-    return landing.remote or os.path.isdir(landing.full(source.path))
+    return landing.remote or os.path.isdir(landing.address(source.path))
 
 
 def _joined(one: Scan, other: Scan) -> Scan:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from asgard_assets.errors import UnknownCommitError
+from asgard_assets.lake.snapshot import TableLog
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,39 +80,57 @@ class PropertyChange:
 
 
 def commit(
-    table: DeltaTable,
+    open_table: Callable[[], DeltaTable],
     name: str,
     change_for: Callable[[DeltaTable], Change | PropertyChange | None],
-    log_entry: Callable[[int], str | None],
+    log: TableLog,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """Commit what `change_for` makes of the newest snapshot; it is asked again where another commit came in between.
 
-    Returns the version that it made, or the newest where there is nothing to change.
-    `log_entry` returns the text of a log entry, or None where there is none. Raises what `change_for` raises, the
+    Returns the version that it made, or the newest where there is nothing to change. Where the store refuses the
+    table's keys, it is opened again, with those of now.
+    Raises what `change_for` raises, the
     store's error where nothing was committed, and UnknownCommitError where nobody can tell.
     """
     from deltalake.exceptions import CommitFailedError, DeltaError
 
+    table = open_table()
     for attempt in range(TRIES):
         change = change_for(table)
         before = table.version()
         if change is None:
             return before
-        token = uuid.uuid4().hex
+        token, used = uuid.uuid4().hex, log.store.handed_out
         try:
             change.write(table, token)
         except (DeltaError, OSError) as error:
-            version = _landed(table, name, change, token, before, log_entry, error)
-            if version is None and (not isinstance(error, CommitFailedError) or attempt == TRIES - 1):
+            again = isinstance(error, CommitFailedError)
+            if log.store.renewed(error, used):
+                table, again = open_table(), True
+            version = _landed(table, name, change, token, before, log, error)
+            if version is None and (not again or attempt == TRIES - 1):
                 raise
         else:
-            version = _own_version(token, before, log_entry) or _newest(table)
+            version = _own_version(token, before, log) or _newest(table)
         if version is not None:
             return version
         sleep(0.05 * (attempt + 1) * random.uniform(0.5, 1.5))  # noqa: S311
-        table.update_incremental()
+        table = _brought_up(table, open_table, log)
     raise AssertionError("unreachable")
+
+
+def _brought_up(table: DeltaTable, open_table: Callable[[], DeltaTable], log: TableLog) -> DeltaTable:
+    from deltalake.exceptions import DeltaError
+
+    used = log.store.handed_out
+    try:
+        table.update_incremental()
+    except (DeltaError, OSError) as error:
+        if not log.store.renewed(error, used):
+            raise
+        return open_table()
+    return table
 
 
 def _landed(
@@ -120,7 +139,7 @@ def _landed(
     change: Change | PropertyChange,
     token: str,
     before: int,
-    log_entry: Callable[[int], str | None],
+    log: TableLog,
     error: Exception,
 ) -> int | None:
     """The version of a commit that seemed to fail with `error`; None where it is not in the log."""
@@ -133,7 +152,7 @@ def _landed(
     )
     try:
         newest = _newest(table)
-        entries = {version: log_entry(version) for version in range(before + 1, newest + 1)}
+        entries = {version: log.entry(version) for version in range(before + 1, newest + 1)}
     except (DeltaError, OSError) as broken:
         raise unknown from broken
     for version, entry in entries.items():
@@ -144,16 +163,16 @@ def _landed(
     # Entries were pruned behind a checkpoint, which keeps the live files and the transaction numbers.
     if change.added_paths() & set(_live_paths(table)):
         return newest
-    numbers = change.transactions.items()
-    if numbers and all((table.transaction_version(app) or 0) >= number for app, number in numbers):
+    wanted, numbers = change.transactions, log.numbers(newest)
+    if wanted and all(numbers.get(app, 0) >= number for app, number in wanted.items()):
         raise unknown from error
     return None
 
 
-def _own_version(token: str, before: int, log_entry: Callable[[int], str | None]) -> int | None:
+def _own_version(token: str, before: int, log: TableLog) -> int | None:
     """The version of the first entry after `before` with the token; a pruned entry ends the search."""
     version = before + 1
-    while (entry := log_entry(version)) is not None:
+    while (entry := log.entry(version)) is not None:
         if token in entry:
             return version
         version += 1

@@ -101,7 +101,7 @@ def _maintain(
         )
         return done
     for path in left:
-        lake.filesystem.delete_file(f"{lake.path(stage, name)}/{path}".removeprefix("s3://"))
+        lake.filesystem.delete_file(f"{lake.path(stage, name)}/{path}")
     done.removed_files = len(
         table.vacuum(int(retention_hours), dry_run=False, enforce_retention_duration=False)
     )

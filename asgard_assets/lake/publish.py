@@ -25,6 +25,7 @@ from asgard_assets.errors import FencedError, LakeError
 from asgard_assets.lake.commit import Change, PropertyChange, commit
 from asgard_assets.lake.numbers import publish_id, refuse_own
 from asgard_assets.lake.reader import DS as DS
+from asgard_assets.lake.snapshot import TableLog
 from asgard_assets.lake.staging import LakeStaging
 from asgard_assets.lake.staging import Staging as Staging
 from asgard_assets.lake.statistics import delta_type, file_statistics, without_floats
@@ -84,9 +85,10 @@ class Lake(LakeStaging):
         partition_by = [DS] if staging.partitioned else None
         filters = [(DS, "in", list(chosen))] if staging.partitioned else None
         replaced: list[str] = []
+        log = self._log(staging)
 
         def change(table: DeltaTable) -> Change:
-            _refuse_fenced(staging, chosen, table)
+            _refuse_fenced(staging, chosen, log.numbers(table.version()))
             _refuse_other_partitioning(staging, table)
             replaced[:] = table.file_uris(file_pruning_predicate=filters)
             schema = staging.schema if replace_schema else _merged_schema(staging, table)
@@ -102,7 +104,7 @@ class Lake(LakeStaging):
             )
 
         self._create(staging)
-        version = self._commit(staging.stage, staging.name, change)
+        version = self._commit(log, change)
         size = sum(action.size for action in adds)
         return Published(staging.table, version, rows, len(adds), size, len(replaced))
 
@@ -130,10 +132,12 @@ class Lake(LakeStaging):
         adds, rows = self._add_actions(staging, chosen)
         again: list[Any] = []
         removes: list[Any] = []
+        log = self._log(staging)
 
         def change(table: DeltaTable) -> Change:
             self._add_columns(staging, table)
-            _refuse_loaded(staging, plans, table)
+            present = log.numbers(table.version())
+            _refuse_loaded(staging, plans, present)
             live = {part.path: part for part in self._live(table)}
             instead = rewrite(list(live.values()))
             removes[:] = [_remove_action(live[path]) for path in instead]
@@ -143,7 +147,7 @@ class Lake(LakeStaging):
                 for uri in uris
             ]
             fences = [publish_id(day) for day in sorted({*chosen, *(live[path].day for path in instead)})]
-            numbers = {app: (table.transaction_version(app) or 0) + 1 for app in fences}
+            numbers = {app: present.get(app, 0) + 1 for app in fences}
             numbers |= {app: number for app, (_, number) in plans.items()}
             schema = pa.schema(table.schema().to_arrow())
             return Change(
@@ -157,7 +161,7 @@ class Lake(LakeStaging):
             )
 
         self._create(staging)
-        version = self._commit(staging.stage, staging.name, change)
+        version = self._commit(log, change)
         written = [*adds, *again]
         size = sum(action.size for action in written)
         return Published(staging.table, version, rows, len(written), size, len(removes))
@@ -188,7 +192,7 @@ class Lake(LakeStaging):
             adds = [self._cast(staging, part, cast) for part in self._live(table)]
             return Change(adds, "overwrite", schema, [DS], rebase=False)
 
-        return self._commit(stage, name, change)
+        return self._commit(TableLog(self, f"{stage}/{name}"), change)
 
     def _cast(self, staging: Staging, part: LivePart, cast: Callable[[pa.Table, pa.Schema], pa.Table]) -> Any:
         """Write a live file again in the schema of `staging`; returns the action that adds it."""
@@ -196,13 +200,12 @@ class Lake(LakeStaging):
 
         inner = staging.schema.remove(staging.schema.get_field_index(DS))
         target = f"{staging.path}/{DS}={part.day}/part-{uuid.uuid4().hex}.parquet"
-        self.filesystem.create_dir(self._bare(target).rpartition("/")[0], recursive=True)
         with (
-            pq.ParquetFile(self._bare(part.uri), filesystem=self.filesystem) as source,
+            pq.ParquetFile(part.uri, filesystem=self.filesystem) as source,
+            self.whole(target) as file,
             pq.ParquetWriter(
-                self._bare(target),
+                file,
                 inner,
-                filesystem=self.filesystem,
                 compression="zstd",
                 write_statistics=without_floats(inner),  # pyright: ignore[reportArgumentType]
             ) as writer,
@@ -212,27 +215,17 @@ class Lake(LakeStaging):
                 writer.write_table(rows.select(inner.names))
         return self._add_action(staging, part.day, target)
 
+    def _log(self, staging: Staging) -> TableLog:
+        return TableLog(self, f"{staging.stage}/{staging.name}")
+
     def _commit(
         self,
-        stage: str,
-        name: str,
+        log: TableLog,
         change: Callable[[DeltaTable], Change | PropertyChange | None],
         table: DeltaTable | None = None,
     ) -> int:
-        from deltalake import DeltaTable
-
-        path = self.path(stage, name)
-        table = table or DeltaTable(path, storage_options=self.storage_options)
-        return commit(table, f"{stage}/{name}", change, lambda version: self._log_entry(path, version))
-
-    def _log_entry(self, path: str, version: int) -> str | None:
-        """The text of an entry of the table's log; None where it is not there yet, or not any more."""
-        address = self._bare(f"{path}/_delta_log/{version:020}.json")
-        try:
-            with self.filesystem.open_input_stream(address) as entry:
-                return entry.read().decode()
-        except FileNotFoundError:
-            return None
+        known = [table] if table else []
+        return commit(lambda: known.pop() if known else self._opened(log.table), log.table, change, log)
 
     def _create(self, staging: Staging) -> None:
         """Make the table where it is missing, and bring the properties of one that is there up to date."""
@@ -241,17 +234,19 @@ class Lake(LakeStaging):
 
         path = self.path(staging.stage, staging.name)
         try:
-            DeltaTable.create(
-                path,
-                Schema.from_arrow(staging.schema),
-                mode="ignore",
-                partition_by=[DS] if staging.partitioned else None,
-                storage_options=self.storage_options,
-                configuration=dict(staging.properties) or None,
+            self.patiently(
+                lambda: DeltaTable.create(
+                    path,
+                    Schema.from_arrow(staging.schema),
+                    mode="ignore",
+                    partition_by=[DS] if staging.partitioned else None,
+                    storage_options=self.storage_options,
+                    configuration=dict(staging.properties) or None,
+                )
             )
         except (DeltaError, OSError):
             # It is there all the same where another writer was faster, or the store lost its answer.
-            if not DeltaTable.is_deltatable(path, storage_options=self.storage_options):
+            if self.table(staging.stage, staging.name) is None:
                 raise
 
         def properties(table: DeltaTable) -> PropertyChange | None:
@@ -260,7 +255,7 @@ class Lake(LakeStaging):
             return PropertyChange(changed) if changed else None
 
         if staging.properties:
-            self._commit(staging.stage, staging.name, properties)
+            self._commit(self._log(staging), properties)
 
     def _add_columns(self, staging: Staging, table: DeltaTable) -> None:
         """Add the columns that the table lacks, in a commit of its own that changes no row."""
@@ -272,7 +267,7 @@ class Lake(LakeStaging):
             return Change([], "overwrite", merged, [DS], [(DS, "=", "")])
 
         before = table.version()
-        if self._commit(staging.stage, staging.name, columns, table) != before:
+        if self._commit(self._log(staging), columns, table) != before:
             table.update_incremental()
 
     def live(self, stage: str, name: str) -> list[LivePart]:
@@ -307,9 +302,8 @@ class Lake(LakeStaging):
         import pyarrow.parquet as pq
         from deltalake.transaction import AddAction
 
-        bare = self._bare(uri)
-        info = self.filesystem.get_file_info(bare)
-        footer = pq.read_metadata(bare, filesystem=self.filesystem)
+        info = self.filesystem.get_file_info(uri)
+        footer = pq.read_metadata(uri, filesystem=self.filesystem)
         return AddAction(
             path=uri[len(self.path(staging.stage, staging.name)) + 1 :],
             size=info.size,
@@ -326,8 +320,8 @@ def _remove_action(part: LivePart) -> Any:
     return RemoveAction(part.path, True, int(time.time() * 1000), part.size, {DS: part.day})
 
 
-def _refuse_fenced(staging: Staging, days: Sequence[str], table: DeltaTable) -> None:
-    late = [d for d in days if (table.transaction_version(publish_id(d)) or 0) != staging.seen[d]]
+def _refuse_fenced(staging: Staging, days: Sequence[str], numbers: Mapping[str, int]) -> None:
+    late = [d for d in days if numbers.get(publish_id(d), 0) != staging.seen[d]]
     if late:
         raise FencedError(
             f"{staging.table}: another run published {', '.join(filter(None, late)) or 'the table'} while "
@@ -337,8 +331,10 @@ def _refuse_fenced(staging: Staging, days: Sequence[str], table: DeltaTable) -> 
         )
 
 
-def _refuse_loaded(staging: Staging, plans: Mapping[str, tuple[int, int]], table: DeltaTable) -> None:
-    late = [app for app, (seen, _) in plans.items() if (table.transaction_version(app) or 0) != seen]
+def _refuse_loaded(
+    staging: Staging, plans: Mapping[str, tuple[int, int]], numbers: Mapping[str, int]
+) -> None:
+    late = [app for app, (seen, _) in plans.items() if numbers.get(app, 0) != seen]
     if late:
         raise FencedError(
             f"{staging.table}: another run loaded {', '.join(sorted(late)[:5])} while this one was working; "

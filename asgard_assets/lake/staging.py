@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ConfigError, LakeError
 from asgard_assets.lake.reader import DS, LakeReader
@@ -68,7 +68,7 @@ class LakeStaging(LakeReader):
             )
         token = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
         path = f"{self.path(stage, name)}/{token}"
-        self.filesystem.create_dir(self._bare(path), recursive=True)
+        self.filesystem.create_dir(path, recursive=True)
         known = self.epochs(stage, name, days or ("",)) if seen is None else dict(seen)
         return Staging(f"{stage}/{name}", stage, name, path, schema, days, known, dict(properties or {}))
 
@@ -91,23 +91,18 @@ class LakeStaging(LakeReader):
                 folder = f"{staging.path}/{DS}={day}"
             if not part.num_rows:
                 continue
-            self.filesystem.create_dir(self._bare(folder), recursive=True)
+            statistics: Any = without_floats(part.schema)
             for start in range(0, part.num_rows, rows_per_file):
-                target = f"{self._bare(folder)}/part-{uuid.uuid4().hex}.parquet"
-                pq.write_table(
-                    part.slice(start, rows_per_file),
-                    target,
-                    filesystem=self.filesystem,
-                    compression="zstd",
-                    write_statistics=without_floats(part.schema),  # pyright: ignore[reportArgumentType]
-                )
+                with self.whole(f"{folder}/part-{uuid.uuid4().hex}.parquet") as file:
+                    some = part.slice(start, rows_per_file)
+                    pq.write_table(some, file, compression="zstd", write_statistics=statistics)
 
     def staged_files(self, staging: Staging) -> dict[str, list[str]]:
         """Staged Parquet files by day, as addresses; files still being written by Spark are left out."""
         from pyarrow import fs as pafs
 
         found: dict[str, list[str]] = {day: [] for day in staging.days or ("",)}
-        base = self._bare(staging.path)
+        base = staging.path
         for info in self.filesystem.get_file_info(pafs.FileSelector(base, recursive=True)):
             inside = info.path[len(base) + 1 :]
             parts = inside.split("/")
@@ -126,11 +121,11 @@ class LakeStaging(LakeReader):
     def discard(self, staging: Staging, days: Sequence[str] | None = None) -> None:
         """Remove staged files, of all days or of some. Never of days that `publish` was called for."""
         if days is None:
-            self.filesystem.delete_dir(self._bare(staging.path))
+            self.filesystem.delete_dir(staging.path)
             return
         staged = self.staged_files(staging)
         for uri in (uri for day in days for uri in staged[day]):
-            self.filesystem.delete_file(self._bare(uri))
+            self.filesystem.delete_file(uri)
 
 
 def _refuse_no_days(table: str, days: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from asgard_assets.lake.types import arrow_type
+from asgard_assets.lake.sql import arrow_type
 from asgard_assets.ml.churn import GOLD, midnight, predictions
 from asgard_assets.ml.inputs import inputs
 from asgard_assets.ml.model import probabilities

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ModelError
+from asgard_assets.ml.artifacts import use_lake_keys
 from asgard_assets.ml.churn import MODEL
 from asgard_assets.settings import Settings
 
@@ -215,6 +216,7 @@ def _mlflow(uri: str) -> Any:
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
+    use_lake_keys()
     return mlflow
 
 

@@ -17,8 +17,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.lake import Lake
-from asgard_assets.lake.reader import duckdb_extension, load_duckdb_extensions
+from asgard_assets.lake import Lake, duck
+from asgard_assets.lake.duck import Reach
 from asgard_assets.ml.views import FOLDER
 from asgard_assets.settings import ROOT, Settings
 
@@ -50,7 +50,7 @@ def open_store(settings: Settings | None = None) -> Iterator[OpenStore]:
     from feast import FeatureStore
 
     lake = Lake.from_settings(settings)
-    backend = _connect(lake, settings)
+    backend = _connect(lake)
     before = ibis.options.default_backend
     ibis.set_backend(backend)
     try:
@@ -63,22 +63,16 @@ def open_store(settings: Settings | None = None) -> Iterator[OpenStore]:
         backend.disconnect()
 
 
-def _connect(lake: Lake, settings: Settings) -> Any:
-    import ibis
+def _connect(lake: Lake) -> Any:
+    from ibis.backends.duckdb import Backend
 
-    folder = settings.cache / "duckdb-extensions"
-    folder.mkdir(parents=True, exist_ok=True)
-    backend = ibis.duckdb.connect(
-        extension_directory=str(folder),
-        autoinstall_known_extensions="false",
-        memory_limit="1GB",
-        threads=2,
-    )
-    # ibis asks DuckDB which extensions are installed, and would download one that is merely loaded.
-    for name in ("httpfs", "delta"):
-        backend.raw_sql(f"INSTALL '{duckdb_extension(name)}'")
-        backend.raw_sql(f"LOAD {name}")
-    load_duckdb_extensions(backend.con, lake)
+    class Loaded(Backend):
+        def _load_extensions(self, extensions: list[str], force_install: bool = False) -> None:
+            """Nothing: they are loaded. ibis would look in folders that are closed, and download what it misses."""
+
+    backend = Loaded().connect(memory_limit="1GB", threads=2)
+    duck.teach(backend.con, [lake])
+    duck.lock(backend.con, Reach((lake,)))
     return backend
 
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ModelError
-from asgard_assets.lake.types import arrow_type
+from asgard_assets.lake.sql import arrow_type
 from asgard_assets.ml.churn import (
     CHURN_VIEWS,
     GOLD,

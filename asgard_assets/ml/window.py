@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from asgard_assets.errors import SourceError
-from asgard_assets.lake import Lake
+from asgard_assets.lake import Lake, duck
 from asgard_assets.ml.churn import midnight
 from asgard_assets.ml.store import OpenStore
 from asgard_assets.ml.views import CREATED, EVENT_TIME, ORIGIN, FeatureViewSpec
@@ -53,7 +53,6 @@ def judge(
     pulled: Any, view: FeatureViewSpec, days: Sequence[str]
 ) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
     """Rows and broken checks by day of an Arrow table. A row counts to the day that its `ds` names."""
-    import duckdb
 
     checks = view.contract.all_checks
     rows = dict.fromkeys(days, 0)
@@ -64,8 +63,7 @@ def judge(
         else f"count(*) filter (where not coalesce(({c.sql}), false))"
         for c in checks
     ]
-    with duckdb.connect(config={"memory_limit": "1GB", "threads": 2}) as connection:
-        connection.execute("set timezone = 'UTC'")
+    with duck.connect() as connection:
         connection.register("pulled", pulled)
         found = connection.execute(
             f"""with w as (select *, ({ORIGIN}::timestamp + interval 1 day)::timestamptz as day_end from pulled)

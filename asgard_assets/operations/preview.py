@@ -53,7 +53,7 @@ def preview(
     from asgard_assets.ingest.files.shape.conform import Conformer, ObservedTypes, Shape
     from asgard_assets.ingest.files.shape.schema import differences, evolve
     from asgard_assets.ingest.files.source.query import QueryError
-    from asgard_assets.lake.types import type_name
+    from asgard_assets.lake.sql import type_name
 
     table = lake.table("bronze", source.name)
     present = present_columns(pa.schema(table.schema().to_arrow())) if table else {}

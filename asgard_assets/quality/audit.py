@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.lake import DS, Lake, Staging
-from asgard_assets.lake.reader import UNSIGNED, identifier, literally, load_duckdb_extensions, quoted
+from asgard_assets.lake import DS, Lake, Staging, duck
+from asgard_assets.lake.duck import Reach, only_reads
+from asgard_assets.lake.sql import identifier, literally, quoted
 from asgard_assets.quality.tables import Check, TableSpec
 
 
@@ -55,9 +56,8 @@ def audit(lake: Lake, staging: Staging, spec: TableSpec) -> Audit:
     listed = [uri for uris in files.values() for uri in uris]
     with (
         tempfile.TemporaryDirectory(prefix="asgard-audit-") as scratch,
-        duckdb.connect(config={"memory_limit": "1GB", "threads": 2, **UNSIGNED}) as connection,
+        duck.connect(Reach((lake,), (scratch,))) as connection,
     ):
-        load_duckdb_extensions(connection, lake)
         day = f'"{DS}"' if staging.partitioned else "''"
         # As a file: to register an Arrow table, DuckDB imports all of pyarrow (0.2 s).
         empty = f"{scratch}/no_rows.parquet"
@@ -81,6 +81,7 @@ def audit(lake: Lake, staging: Staging, spec: TableSpec) -> Audit:
         )
         known = {name.lower() for name in staging.schema.names}
         try:
+            only_reads(connection, query)
             found = connection.execute(query).fetchall()
             of_empty = connection.execute(
                 f"select {nothing} from (select *{_absent(spec.key, known)} from no_rows)"

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from asgard_assets.errors import ConfigError
+from asgard_assets.roots import is_remote
 from asgard_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def kubernetes_launcher(settings: Settings, cluster: Cluster | None = None) -> K
 
     cluster = cluster or Cluster.from_environment()
     exchange = cluster.exchange or f"{settings.lake_root}/_launcher"
-    if not exchange.startswith("s3://"):
+    if not is_remote(exchange):
         name, value = (
             ("ASGARD_EXCHANGE", exchange) if cluster.exchange else ("ASGARD_LAKE", settings.lake_root)
         )

@@ -17,12 +17,13 @@ from dagster_k8s.job import UserDefinedDagsterK8sConfig
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.resources.cluster import Cluster
+from asgard_assets.roots import is_remote
 from asgard_assets.settings import Settings
 
 
 def production_resources(settings: Settings) -> dict[str, Any]:
     """S3 and secrets. Raises ConfigError where the lake is not on S3."""
-    if not settings.lake_root.startswith("s3://"):
+    if not is_remote(settings.lake_root):
         raise ConfigError(
             f"ASGARD_ENV=production keeps its tables on S3, but ASGARD_LAKE is {settings.lake_root!r}; "
             "set ASGARD_LAKE=s3://bucket/prefix"

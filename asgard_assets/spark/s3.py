@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 from urllib.parse import urlparse
 
 from asgard_assets.errors import SparkJobError, Transient
+from asgard_assets.lake.client import Patience, aws_client
+from asgard_assets.roots import address_of
+
+_PATIENCE = Patience(connect_seconds=5, read_seconds=15, attempts=3)
 
 
 class ExchangeUnreachable(Transient, SparkJobError):
@@ -19,7 +21,7 @@ class ExchangeUnreachable(Transient, SparkJobError):
 
 @dataclass
 class S3Transport:
-    """Objects under `s3://bucket/prefix`. Keys come from the environment or the pod's role, never from here."""
+    """Objects under a bucket's prefix. Keys come from the environment or the pod's role, never from here."""
 
     bucket: str
     prefix: str
@@ -40,7 +42,7 @@ class S3Transport:
 
     @property
     def address(self) -> str:
-        return f"s3://{self.bucket}/{self.prefix}"
+        return address_of(self.bucket, self.prefix)
 
     def put(self, name: str, body: bytes) -> None:
         self._call("put_object", Key=f"{self.prefix}/{name}", Body=body)
@@ -96,33 +98,5 @@ class S3Transport:
 
     @property
     def client(self) -> Any:
-        if self._client:
-            return self._client
-        with _MAKING:  # threads that begin together would make one each
-            return _client(self.endpoint, self.region, tuple(map(os.environ.get, _IDENTITY)))
-
-
-_MAKING = threading.Lock()
-
-# By what boto3 chooses its keys. Its own shared session would keep the first that it has seen.
-_IDENTITY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
-
-
-@lru_cache(maxsize=4)
-def _client(endpoint: str | None, region: str, identity: tuple[str | None, ...]) -> Any:
-    """One client for all attempts of this process: each holds the model of S3's API, 13 MB."""
-    import boto3
-    from botocore.config import Config
-
-    return boto3.Session().client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name=region,
-        config=Config(
-            connect_timeout=5,
-            read_timeout=15,
-            max_pool_connections=32,
-            retries={"mode": "standard", "max_attempts": 3},
-            s3={"addressing_style": "path"} if endpoint else {},
-        ),
-    )
+        """One for all attempts of this process: each holds the model of S3's API, 13 MB."""
+        return self._client or aws_client("s3", self.endpoint, self.region, _PATIENCE)

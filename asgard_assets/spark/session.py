@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from asgard_assets.errors import ConfigError
+from asgard_assets.roots import is_remote
 from asgard_assets.settings import ROOT, Settings
 from asgard_assets.spark import log_store
 from asgard_assets.spark.jars import installed, jar_folder, java
@@ -19,7 +20,7 @@ def lake_conf(settings: Settings, cache: str | None = None) -> dict[str, str]:
     """What every driver needs to read and write the lake, wherever it runs; `cache` is where its jars lie."""
     jars, store = jar_folder(settings), log_store.jar(settings)
     path = f"{jars}/*"
-    remote = settings.lake_root.startswith("s3://")
+    remote = is_remote(settings.lake_root)
     if remote:
         path += f"{os.pathsep}{store}"
     if cache:
@@ -48,6 +49,9 @@ def lake_conf(settings: Settings, cache: str | None = None) -> dict[str, str]:
             "spark.delta.logStore.s3a.impl": log_store.CLASS,
             "spark.delta.logStore.s3.impl": log_store.CLASS,
             "spark.hadoop.fs.s3a.endpoint.region": settings.s3_region,
+            # The chain that Python's keys come from too: environment, web identity, profile, container, instance.
+            "spark.hadoop.fs.s3a.aws.credentials.provider": log_store.KEYS,
+            "spark.hadoop.fs.s3a.audit.execution.interceptors": log_store.KEYS,
             "spark.hadoop.fs.s3a.path.style.access": "true",
         }
         if settings.s3_endpoint:
@@ -72,7 +76,7 @@ def session_conf(settings: Settings | None = None) -> dict[str, str]:
             os.pathsep
         ),
     }
-    if settings.lake_root.startswith("s3://"):
+    if is_remote(settings.lake_root):
         log_store.build(settings)
     if "SPARK_DRIVER_BIND_ADDRESS" in os.environ:
         # In a driver pod: addresses, memory and scratch space are what the application was submitted with.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from asgard_assets.errors import SourceError
 from asgard_assets.lake import DS, Lake, Staging
+from asgard_assets.roots import spark_address
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,4 +58,4 @@ def write(frame: DataFrame, staging: Staging) -> None:
     writer = frame.write.mode("append").option("compression", "zstd")
     if staging.partitioned:
         writer = writer.partitionBy(DS)
-    writer.parquet(staging.path.replace("s3://", "s3a://", 1))
+    writer.parquet(spark_address(staging.path))

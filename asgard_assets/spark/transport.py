@@ -20,6 +20,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlparse
 
 from asgard_assets.errors import ConfigError, SparkJobError
+from asgard_assets.roots import address_of
 
 
 class Transport(Protocol):
@@ -79,7 +80,9 @@ def open_transport(address: str) -> Transport:
         from asgard_assets.spark.s3 import S3Transport
 
         return S3Transport.at(address)
-    raise ConfigError(f"no transport for {address}: use a folder (file:///…) or S3 (s3://bucket/prefix)")
+    raise ConfigError(
+        f"no transport for {address}: use a folder (file:///…) or S3 ({address_of('bucket', 'prefix')})"
+    )
 
 
 def new_key() -> str:

@@ -48,9 +48,7 @@ def rejects(lake: Lake, staged: Staging, sources: Sequence[tuple[str, str]]) -> 
     for day, uris in sorted(lake.staged_files(staged).items()):
         counted: Counter[str] = Counter()
         for uri in uris:
-            rows = pq.read_table(
-                uri.removeprefix("s3://"), filesystem=lake.filesystem, columns=["record", "reason"]
-            )
+            rows = pq.read_table(uri, filesystem=lake.filesystem, columns=["record", "reason"])
             counted.update(reason.partition(": ")[0] for reason in rows["reason"].to_pylist())
             shown += _lines(day, rows.slice(0, _SAMPLE_ROWS - len(shown)))
         by_day[day] = dict(counted.most_common())

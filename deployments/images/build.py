@@ -206,7 +206,9 @@ def packages() -> Path:
             store = log_store.build(settings)
             _add(tar, store, f"opt/cache/{store.relative_to(settings.cache)}")
 
-    return layer("packages", lock.read_bytes() + own.read_bytes() + log_store.SOURCE.read_bytes(), make)
+    return layer(
+        "packages", lock.read_bytes() + own.read_bytes() + log_store.jar().parent.name.encode(), make
+    )
 
 
 def _install(lock: Path, target: Path) -> None:

@@ -27,13 +27,13 @@ def measure(kind: str, rows: int) -> None:
     import pyarrow.parquet  # noqa: F401
 
     from asgard_assets.lake import Lake
-    from asgard_assets.lake.reader import load_duckdb_extensions
+    from asgard_assets.lake.duck import teach
     from dbt.adapters.delta.stage import Staged, stage
 
     with tempfile.TemporaryDirectory() as folder:
         lake = Lake(f"{folder}/lake")
         cursor = duckdb.connect(config={"memory_limit": "1GB", "threads": 2})
-        load_duckdb_extensions(cursor, lake)
+        teach(cursor, [lake])
         cursor.execute("create schema gold")
         query = QUERY.format(rows=rows)
         before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()

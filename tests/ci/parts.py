@@ -68,9 +68,9 @@ PARTS = (
     Part("kills-of-airbyte", 1, 5, ("test_airbyte_kill.py",), AIRBYTE),
     Part("trino", 1, 4, ("test_engines.py",), DBT),
     Part("pages", 1, 8, ("test_pages.py", "test_readme.py"), PAGES),
-    Part("spark-submit", 2, 8, ("test_spark_submit.py", "test_odd_checkout.py", "test_submit.py", "test_production.py", "test_commits.py"), STEPS),
+    Part("spark-submit", 2, 8, ("test_spark_submit.py", "test_odd_checkout.py", "test_submit.py", "test_production.py", "test_commits.py", "test_fresh_keys.py"), STEPS),
     Part("airbyte", 2, 3, ("test_airbyte_client.py", "test_airbyte_clock.py", "test_airbyte_dev.py", "test_airbyte_server.py"), AIRBYTE),
-    Part("other-servers", 2, 8, ("test_foreign_apis.py", "test_foreign_lists.py", "openapi/test_described.py::*", "test_keycloak.py", "test_receiver.py", "test_conditional.py"), API),
+    Part("other-servers", 2, 8, ("test_foreign_apis.py", "test_foreign_lists.py", "openapi/test_described.py::*", "test_keycloak.py", "test_receiver.py", "test_conditional.py", "lake/test_store.py", "ml/test_artifacts.py"), API),
     Part("screens", 2, 3, ("test_ui.py",), ("asgard_assets/components/", *DEMO)),
     Part("refusals", 2, 8, (
         "test_blocking.py", "test_bad_input.py", "test_model_truth.py::test_a_feature_of_later_knowledge*",

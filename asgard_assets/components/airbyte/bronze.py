@@ -160,14 +160,12 @@ def say_empty(folder: str, day: date, epoch_ms: int) -> str | None:
 
     landing = Landing.from_settings()
     landing.refuse_outside(folder)
-    place = landing.full(folder)
+    place = landing.address(folder)
     known = landing.filesystem.get_file_info(pafs.FileSelector(place, recursive=True, allow_not_found=True))
     if any(info.type == pafs.FileType.File and not info.base_name.startswith(".") for info in known):
         return None
     path = f"{folder}/{day:%Y_%m_%d}_{epoch_ms}_0.jsonl"
-    landing.filesystem.create_dir(place, recursive=True)
-    with landing.filesystem.open_output_stream(landing.full(path)):
-        pass
+    landing.put(path, b"")
     return path
 
 

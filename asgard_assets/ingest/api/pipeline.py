@@ -49,8 +49,9 @@ from asgard_assets.ingest.api.worker import load_middleware
 from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.lake.arrow import without_pandas
 from asgard_assets.lake.numbers import plan_id
-from asgard_assets.lake.reader import literally
+from asgard_assets.lake.sql import literally
 from asgard_assets.quality.audit import audit
+from asgard_assets.roots import spark_address
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -330,7 +331,7 @@ def _plan(
         return _plan_walks(run, staging)
     if rows is not None and not isinstance(rows, str):
         target = f"{staging.path}/{_ROWS}/frame"
-        rows.write.parquet(target.replace("s3://", "s3a://", 1))
+        rows.write.parquet(spark_address(target))
         rows = f"{literally(target)}/*.parquet"
     plan = plan_rows(run, staging, rows, execution.tasks, earlier, cursor)
     refuse_cut(run, plan.modes)
@@ -368,7 +369,7 @@ def _drop_strays(lake: Lake, staging: Staging, plan: RequestPlan, figures: Figur
         f"{DS}={day}/part-{name}.parquet" for day in plan.send for name in ("carried", "left")
     }
     wanted |= set(plan.kept)
-    base = staging.path.removeprefix("s3://")
+    base = staging.path
     for uris in lake.staged_files(staging).values():
         for uri in uris:
             inside = uri[len(staging.path) + 1 :]
@@ -390,9 +391,7 @@ def _prove_complete(
 
     for day, uris in lake.staged_files(staging).items():
         told = sum(summary.outcomes.get(day, {}).values())
-        lying = sum(
-            pq.read_metadata(uri.removeprefix("s3://"), filesystem=lake.filesystem).num_rows for uri in uris
-        )
+        lying = sum(pq.read_metadata(uri, filesystem=lake.filesystem).num_rows for uri in uris)
         # How many items a list has is only known when it was walked.
         planned = plan.send[day] + plan.carried[day] if source.one_request_a_row else told
         if not told == lying == planned:

@@ -31,7 +31,8 @@ from asgard_assets.ingest.api.table.bronze import arrow_schema
 from asgard_assets.ingest.api.table.figures import Figures
 from asgard_assets.ingest.api.table.postprocess import known_schema
 from asgard_assets.ingest.api.worker import Task
-from asgard_assets.lake import Lake, Staging
+from asgard_assets.lake import Lake, Staging, duck
+from asgard_assets.lake.duck import Reach
 
 
 @dataclass(frozen=True)
@@ -168,12 +169,11 @@ def _first(staging: Staging, source: ApiSource, plan: RequestPlan, count: int) -
     """The first rows of the plan."""
     if source.rows is None:
         return [(day, "", "{}", "{}", None) for day in list(plan.send)[:1]]
-    import duckdb
 
     files = sorted(str(path) for path in Path(staging.path, PLAN).glob("*.parquet"))
     if not files:
         return []
-    with duckdb.connect() as connection:
+    with duck.connect(Reach(paths=(staging.path,))) as connection:
         return connection.execute(
             f"select {', '.join(PLAN_COLUMNS)} from read_parquet(?) order by ds, length(row_key), row_key limit ?",
             [files, count],

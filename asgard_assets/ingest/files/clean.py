@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.ingest.files.landing import bounds
-from asgard_assets.ingest.files.landing.area import File, Landing, s3_client
+from asgard_assets.ingest.files.landing.area import File, Landing
 from asgard_assets.ingest.files.plan.listing import file_states
 from asgard_assets.ingest.files.source.models import Clean, FileSource
 from asgard_assets.lake import Lake
@@ -62,38 +62,24 @@ def clean(
 
 def _remove(landing: Landing, file: File, how: Clean) -> bool:
     """Take the file away. False where it was replaced in this very moment, and stays."""
-    target = f"{how.to.strip('/')}/{file.path}" if how.action == "move" else None
+    to = f"{how.to.strip('/')}/{file.path}" if how.action == "move" else None
     if landing.remote:
-        return _remove_object(
-            landing, landing.full(file.path), None if target is None else landing.full(target), file
-        )
-    if target is None:
+        return _remove_object(landing, to, file)
+    if to is None:
         bounds.remove(landing.root, file.path)
     else:
-        bounds.move(landing.root, file.path, target)
+        bounds.move(landing.root, file.path, to)
     return True
 
 
-def _remove_object(landing: Landing, full: str, target: str | None, file: File) -> bool:
-    from botocore.exceptions import ClientError
-
-    client = s3_client(landing.endpoint, landing.region)
-    bucket, _, key = full.partition("/")
-    if target is not None:
-        try:
-            # In parts where it is big; only the content that was loaded.
-            client.copy(
-                {"Bucket": bucket, "Key": key},
-                bucket,
-                target.partition("/")[2],
-                ExtraArgs={"CopySourceIfMatch": file.etag},
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] in ("PreconditionFailed", "412", "404", "NoSuchKey"):
-                return False
-            raise SourceError(f"{file.path} cannot be moved: {error}", source=file.path) from error
+def _remove_object(landing: Landing, to: str | None, file: File) -> bool:
     try:
-        client.delete_object(Bucket=bucket, Key=key)
-    except ClientError as error:
+        if to is not None and not landing.copy(file.path, to, file.etag):
+            return False
+    except OSError as error:
+        raise SourceError(f"{file.path} cannot be moved: {error}", source=file.path) from error
+    try:
+        landing.delete(file.path)
+    except OSError as error:
         raise SourceError(f"{file.path} cannot be removed: {error}", source=file.path) from error
     return True

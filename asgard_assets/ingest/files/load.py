@@ -33,7 +33,7 @@ from asgard_assets.ingest.files.table.merge import Merged, merge, seen_days
 from asgard_assets.ingest.files.table.upsert import Upserted, replace_older
 from asgard_assets.lake import DS, Lake, Published, Staging
 from asgard_assets.lake.numbers import plan_id
-from asgard_assets.lake.types import arrow_type, type_name
+from asgard_assets.lake.sql import arrow_type, type_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -302,7 +302,7 @@ def commit(
         blamed = {p.load_day for p in loaded.parts if p.day not in days}
         for part in loaded.parts:
             if part.load_day in blamed and part.day in days:
-                lake.filesystem.delete_file(part.uri.removeprefix("s3://"))
+                lake.filesystem.delete_file(part.uri)
         load_days = {d for d in plan.previous if d not in blamed}
     else:
         load_days = {d for d in plan.previous if d in days or d not in staging.days}
@@ -345,9 +345,9 @@ def _sweep(lake: Lake, staging: Staging, quarantine: Staging, parts: Sequence[Pa
     """Remove what must not be published: leftovers of task attempts that died, and of files and days that failed."""
     from pyarrow import fs as pafs
 
-    wanted = {part.uri.removeprefix("s3://") for part in parts}
+    wanted = {part.uri for part in parts}
     for folder in (staging.path, quarantine.path):
-        selector = pafs.FileSelector(folder.removeprefix("s3://"), recursive=True, allow_not_found=True)
+        selector = pafs.FileSelector(folder, recursive=True, allow_not_found=True)
         for info in lake.filesystem.get_file_info(selector):
             if info.type == pafs.FileType.File and info.path not in wanted:
                 lake.filesystem.delete_file(info.path)

@@ -1,4 +1,4 @@
-"""Delta's log store for S3: compiled once with the JDK's own compiler, kept by version."""
+"""What Spark needs for S3, Delta's log store and the keys: compiled once with the JDK's own compiler, kept by version."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from asgard_assets.spark.jars import fetch
 
 log = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).parent / "ConditionalLogStore.java"
+SOURCES = tuple(sorted(Path(__file__).parent.glob("*.java")))
 CLASS = "asgard.ConditionalLogStore"
+KEYS = "asgard.FreshKeys"
 
 
 def jar(settings: Settings | None = None) -> Path:
-    """Where the compiled log store is kept; the name changes when its source does."""
-    version = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
+    """Where the compiled classes are kept; the name changes when their sources do."""
+    version = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES)).hexdigest()[:12]
     return (settings or Settings()).cache / "log-store" / version / "log-store.jar"
 
 
@@ -47,7 +48,7 @@ def build(settings: Settings | None = None) -> Path:
     path = f"{Path(pyspark.origin).parent / 'jars'}/*:{fetch(settings)}/*"
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        command = [compiler, "--release", "17", "-cp", path, "-d", scratch, str(SOURCE)]
+        command = [compiler, "--release", "17", "-cp", path, "-d", scratch, *map(str, SOURCES)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ConfigError(f"the log store does not compile:\n{done.stderr.strip()}")

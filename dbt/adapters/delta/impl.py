@@ -34,6 +34,7 @@ class DeltaAdapter(DuckDBAdapter):
     def __init__(self, config: Any, mp_context: Any) -> None:
         credentials = config.credentials
         credentials.lake = credentials.lake or getattr(config, "cli_vars", {}).get("lake") or ""
+        type(credentials).project = getattr(config, "project_root", "") or ""
         super().__init__(config, mp_context)
         # In a process that runs several commands, each begins with a database of its own.
         self.ConnectionManager.close_all_connections()
@@ -56,7 +57,9 @@ class DeltaAdapter(DuckDBAdapter):
     def delta_stage(self, model: Any, target: Any, rows: Any, asked: Any) -> None:
         """Write a model's rows into its table's staging folder, and show the table as it will be."""
         with _clear_errors():
-            stage(self._cursor, self.lake, self.staged, model, target, rows, asked)
+            self.lake.patiently(
+                lambda: stage(self._cursor, self.lake, self.staged, model, target, rows, asked)
+            )
 
     def publish(self, graph: Any, results: Any, command: str, invocation_id: str) -> None:
         """Commit what passed and log it. Raises where a table that passed could not be committed."""

@@ -97,10 +97,8 @@ class Shown:
 
     def record_view(self, node: Node, sql: str) -> None:
         """Keep a view's SQL beside the tables, so that a later run can read through it."""
-        folder = self.lake.path(*address(node)).removeprefix("s3://")
-        self.lake.filesystem.create_dir(folder, recursive=True)
-        with self.lake.filesystem.open_output_stream(f"{folder}/{VIEW}") as stream:
-            stream.write(json.dumps({"unique_id": node["unique_id"], "sql": sql}).encode())
+        with self.lake.whole(f"{self.lake.path(*address(node))}/{VIEW}") as file:
+            file.write(json.dumps({"unique_id": node["unique_id"], "sql": sql}).encode())
 
     def _relation(self, node: Node, kind: str) -> dict[str, Any]:
         schema, name = address(node)
@@ -188,7 +186,7 @@ class Shown:
     def _from_view(self, cursor: Any, node: Node, schema: str, name: str, kind: str) -> bool:
         from pyarrow import fs as pafs
 
-        path = f"{self.lake.path(schema, name)}/{VIEW}".removeprefix("s3://")
+        path = f"{self.lake.path(schema, name)}/{VIEW}"
         if self.lake.filesystem.get_file_info(path).type != pafs.FileType.File:
             return False
         with self.lake.filesystem.open_input_stream(path) as stream:

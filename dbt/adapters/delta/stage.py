@@ -12,8 +12,8 @@ from deltalake import Schema
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import DS, Lake, Staging
-from asgard_assets.lake.reader import literally
-from asgard_assets.lake.reader import quoted as literal
+from asgard_assets.lake.sql import literally
+from asgard_assets.lake.sql import quoted as literal
 from asgard_assets.windows import days_between
 from dbt.adapters.delta.types import ORIGINAL, quoted, stored
 

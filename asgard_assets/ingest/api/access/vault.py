@@ -57,7 +57,7 @@ class Vault:
         files = self._lake.files(STAGE, self._source)
         if not files:
             return Kept()
-        path = files[0].removeprefix("s3://")
+        path = files[0]
         row = pq.ParquetFile(path, filesystem=self._lake.filesystem).read().to_pylist()[0]
         try:
             told = self._cipher(base64.b64decode(row["salt"])).decrypt(row["sealed"].encode())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 
 from asgard_assets.lake import Lake
 
@@ -16,22 +15,15 @@ def put(lake: Lake, stage: str, name: str, text: str) -> str:
     content = text.encode()
     digest = hashlib.sha256(content).hexdigest()
     inside = f"{FOLDER}/{digest[:2]}/{digest}"
-    target = f"{lake.path(stage, name)}/{inside}".removeprefix("s3://")
-    if lake.remote:
-        with lake.filesystem.open_output_stream(target) as stream:
-            stream.write(content)
-        return inside
-    if not os.path.exists(target):
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        draft = f"{target}.{uuid.uuid4().hex}"
-        with open(draft, "wb") as file:
+    target = f"{lake.path(stage, name)}/{inside}"
+    if lake.remote or not os.path.exists(target):
+        with lake.whole(target) as file:
             file.write(content)
-        os.replace(draft, target)
     return inside
 
 
 def get(lake: Lake, stage: str, name: str, inside: str) -> str:
     """The body that a row's `body_path` names."""
-    target = f"{lake.path(stage, name)}/{inside}".removeprefix("s3://")
+    target = f"{lake.path(stage, name)}/{inside}"
     with lake.filesystem.open_input_stream(target) as stream:
         return stream.read().decode()

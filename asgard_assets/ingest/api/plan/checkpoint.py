@@ -166,12 +166,10 @@ def published_end(lake: Lake, source: ApiSource, ds: str) -> Any:
 
 def _done(lake: Lake, source: ApiSource) -> Iterator[CursorPlan]:
     """Every plan that some commit carried, the first of a day included."""
-    table = lake.table(source.sink.stage, source.sink.name)
-    if table is None:
-        return
+    table = lake.snapshot(source.sink.stage, source.sink.name)
     for number in sorted(_numbers(lake, source)):
         found = _read(lake, source, f"{number:08d}.json")
-        committed = table.transaction_version(plan_id(source.name, found["ds"])) or 0
+        committed = table.number(plan_id(source.name, found["ds"]))
         # A plan with an end below the day's number was published, or came to nothing and was done again.
         if number <= committed and _read(lake, source, f"{number:08d}.end.json"):
             yield CursorPlan(number, found["ds"], found["cursor"])
@@ -183,7 +181,7 @@ def _ended(lake: Lake, source: ApiSource, plan: CursorPlan) -> Any:
 
 def root(lake: Lake, source: ApiSource) -> str:
     """The folder of the source's plans."""
-    return f"{lake.root.removeprefix('s3://')}/_plans/{source.name}"
+    return f"{lake.root}/_plans/{source.name}"
 
 
 def _numbers(lake: Lake, source: ApiSource, ending: str = ".json") -> list[int]:
@@ -202,10 +200,5 @@ def _read(lake: Lake, source: ApiSource, name: str) -> dict[str, Any]:
 
 
 def _write(lake: Lake, source: ApiSource, name: str, content: dict[str, Any]) -> None:
-    folder = root(lake, source)
-    lake.filesystem.create_dir(folder, recursive=True)
-    hidden = f"{folder}/{name}" if lake.remote else f"{folder}/.{name}"
-    with lake.filesystem.open_output_stream(hidden) as stream:
-        stream.write(json.dumps(content, indent=1).encode())
-    if not lake.remote:
-        lake.filesystem.move(hidden, f"{folder}/{name}")
+    with lake.whole(f"{root(lake, source)}/{name}") as file:
+        file.write(json.dumps(content, indent=1).encode())

@@ -23,7 +23,9 @@ from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.table.bronze import RETRYABLE
 from asgard_assets.ingest.api.table.conditional import add_validators
 from asgard_assets.lake import DS, Lake, Staging
-from asgard_assets.lake.reader import literally, quoted
+from asgard_assets.lake.duck import only_reads
+from asgard_assets.lake.sql import literally, plainly, quoted
+from asgard_assets.roots import is_remote
 
 if TYPE_CHECKING:
     import duckdb
@@ -123,11 +125,9 @@ def plan_rows(
     # The query of a source may read any table; rows of its caller read none but what was published before.
     published = any(mode != "first" for mode in chosen.values())
     tables = None if rows_from is None else [source.sink.table] if published else []
-    with (
-        lake.connect(tables=tables) as connection,
-        PlanFiles(_keeper(lake, staging), staging, tasks) as files,
-    ):
-        connection.execute(f"set temp_directory = {quoted(_scratch(lake, staging))}")
+    also = (staging.path, *([plainly(rows_from).rpartition("/")[0]] if rows_from else ()))
+    bench = lake.workbench(tables=tables, paths=also, temp_directory=_scratch(lake, staging))
+    with bench as connection, PlanFiles(_keeper(lake, staging), staging, tasks) as files:
         for day in staging.days:
             _select_rows(lake, connection, source, day, rows_from)
             _identify(connection, source.rows, day, common)
@@ -181,7 +181,7 @@ def _select_rows(
         if DS in names:
             query += f" where {DS} = $ds"
     elif rows.query:
-        query = _checked(rows.query, source)
+        query = _checked(connection, rows.query, source)
     else:
         stage, name = (rows.table or "").split("/")
         query = f'select * from "{stage}"."{name}"'
@@ -208,8 +208,8 @@ def _select_rows(
         ) from error
 
 
-def _checked(query: str, source: ApiSource) -> str:
-    """The query, known to be one SELECT: nothing that is configured can write or attach."""
+def _checked(connection: duckdb.DuckDBPyConnection, query: str, source: ApiSource) -> str:
+    """The query, known to be one SELECT of the lake: nothing that is configured can write or attach."""
     import duckdb
 
     try:
@@ -218,6 +218,10 @@ def _checked(query: str, source: ApiSource) -> str:
         raise ConfigError(f"{source.name}: rows.query is no SQL: {error}", field="form.rows.query") from error
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise ConfigError(f"{source.name}: rows.query must be one SELECT", field="form.rows.query")
+    try:
+        only_reads(connection, query)
+    except ConfigError as error:
+        raise ConfigError(f"{source.name}: rows.query: {error}", field="form.rows.query") from error
     return query.strip().rstrip(";")
 
 
@@ -318,7 +322,7 @@ def _carry_lists(
 
 def _folder(staging: Staging, day: str) -> str:
     folder = f"{staging.path}/{DS}={day}"
-    if not folder.startswith("s3://"):
+    if not is_remote(folder):
         from pathlib import Path
 
         Path(folder).mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.table.notes import LEFT, WALKS, read_notes
 from asgard_assets.ingest.api.values.cursors import later
 from asgard_assets.lake import DS, Lake, Staging
-from asgard_assets.lake.reader import literally, quoted
+from asgard_assets.lake.sql import literally, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,7 +27,7 @@ def begin_with(connection: duckdb.DuckDBPyConnection, lake: Lake, source: ApiSou
     """Give the parents on `todo` their own cursors. `cursor` is where the plan begins: a ledger, or nothing."""
     if (path := _path(lake, source, cursor)) is None:
         return
-    uri = quoted(literally(f"s3://{path}" if lake.remote else path))
+    uri = quoted(literally(path))
     connection.execute(
         f"""update todo set known = '{{"cursor": ' || l.cursor || '}}'
         from read_parquet({uri}) l where l.row_key = todo.row_key and l.cursor is not null"""
@@ -61,7 +61,7 @@ def _walked(lake: Lake, staging: Staging, day: str, noted: Iterable[str]) -> dic
     """What this run's notes, and those that it took over, say of each parent's walk."""
     from pyarrow import fs as pafs
 
-    base = f"{staging.path.removeprefix('s3://')}/{WALKS}/{DS}={day}"
+    base = f"{staging.path}/{WALKS}/{DS}={day}"
     infos = lake.filesystem.get_file_info(pafs.FileSelector(base, allow_not_found=True))
     left = [f"{WALKS}/{DS}={day}/{i.base_name}" for i in infos if i.base_name.startswith(f"{LEFT}-")]
     found: dict[str, dict[str, Any]] = {}
@@ -97,14 +97,9 @@ def _write(lake: Lake, source: ApiSource, number: int, rows: Iterable[Mapping[st
         "ended": pa.bool_(),
     }
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(list(kinds.items())))
-    lake.filesystem.create_dir(root(lake, source), recursive=True)
     # The plan's end names the file, and is written after it.
-    pq.write_table(
-        table,
-        f"{root(lake, source)}/{number:08d}.walks.parquet",
-        filesystem=lake.filesystem,
-        compression="zstd",
-    )
+    with lake.whole(f"{root(lake, source)}/{number:08d}.walks.parquet") as file:
+        pq.write_table(table, file, compression="zstd")
 
 
 def _path(lake: Lake, source: ApiSource, cursor: Any) -> str | None:

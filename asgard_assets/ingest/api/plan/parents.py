@@ -17,7 +17,7 @@ from asgard_assets.ingest.api.plan.walk_state import WalkState, outlasts
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.table.notes import LEFT, WALKS, label_of, read_notes, write_notes
 from asgard_assets.lake import DS, Lake, Staging
-from asgard_assets.lake.reader import literally, quoted
+from asgard_assets.lake.sql import literally, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -120,7 +120,7 @@ def _take(
     whole = {parent: chain for parent, chain in found.items() if there.get(parent, 0) == chain.rows}
     ended = [parent for parent, chain in whole.items() if chain.ended]
     folder = f"{DS}={day}"
-    lake.filesystem.create_dir(f"{staging.path}/{folder}".removeprefix("s3://"), recursive=True)
+    lake.filesystem.create_dir(f"{staging.path}/{folder}", recursive=True)
     name = f"{folder}/part-{LEFT}-{_hash(*sorted(whole))}.parquet"
     count = _copy(connection, staging, name, ended)
     connection.execute("delete from todo where row_key in (select row_key from chosen)")
@@ -178,7 +178,7 @@ def _notes(lake: Lake, folder: str, day: str) -> dict[str, list[dict[str, Any]]]
     """All notes of a run's day by label, in the order in which they were written."""
     from pyarrow import fs as pafs
 
-    base = f"{folder.removeprefix('s3://')}/{WALKS}/{DS}={day}"
+    base = f"{folder}/{WALKS}/{DS}={day}"
     infos = lake.filesystem.get_file_info(pafs.FileSelector(base, allow_not_found=True))
     found: dict[str, list[dict[str, Any]]] = {}
     for name in sorted(info.base_name for info in infos):

@@ -7,6 +7,7 @@ requests as before.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -30,6 +31,7 @@ class PlanFiles:
     def __init__(self, lake: Lake, staging: Staging, tasks: Callable[[int], int]):
         self._lake, self._folder, self._tasks = lake, f"{staging.path}/{PLAN}", tasks
         self._writers: list[pq.ParquetWriter] = []
+        self._files = ExitStack()
         self._rows: list[int] = []
         self._most, self._planned = 1, 0
 
@@ -44,8 +46,7 @@ class PlanFiles:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for writer in self._writers:
-            writer.close()
+        self._files.__exit__(kind, error, trace)
 
     def batch_rows(self, requests: int) -> int:
         """So many requests are to come: rows of a batch that deals them out evenly."""
@@ -67,17 +68,16 @@ class PlanFiles:
         new = len(self._writers)
         if new >= self._most:
             return self._rows.index(min(self._rows))
-        filesystem = self._lake.filesystem
-        filesystem.create_dir(self._folder.removeprefix("s3://"), recursive=True)
         schema = pa.schema([(name, pa.string()) for name in PLAN_COLUMNS])
-        target = plan_file(self._folder, new)
-        self._writers.append(pq.ParquetWriter(target, schema, filesystem=filesystem, compression="zstd"))
+        file = self._files.enter_context(self._lake.whole(plan_file(self._folder, new)))
+        writer = pq.ParquetWriter(file, schema, compression="zstd")
+        self._writers.append(self._files.enter_context(writer))
         self._rows.append(0)
         return new
 
 
 def plan_file(folder: str, task: int) -> str:
-    return f"{folder.removeprefix('s3://')}/{task:05d}.parquet"
+    return f"{folder}/{task:05d}.parquet"
 
 
 def requests_of(lake: Lake, staging_path: str, task: int) -> Iterator[pa.RecordBatch]:

@@ -48,10 +48,7 @@ def announce(run: Run, staging: Staging, epochs: Mapping[str, int]) -> None:
     token = staging.path.rsplit("/", 1)[1]
     lake, same = run.lake, identity(run.source, staging)
     note = EarlierRun(token, run.run_id, time.time(), same, dict(staging.seen), dict(epochs))
-    folder = _notes(lake, staging)
-    lake.filesystem.create_dir(folder, recursive=True)
-    # Where the write is cut short, the run has sent nothing yet: a note that cannot be read is dropped.
-    with lake.filesystem.open_output_stream(f"{folder}/{token}.json") as file:
+    with lake.whole(f"{_notes(lake, staging)}/{token}.json") as file:
         file.write(json.dumps(asdict(note)).encode())
 
 
@@ -99,7 +96,7 @@ def _fits(lake: Lake, staging: Staging, path: str) -> bool:
     import pyarrow.parquet as pq
 
     try:
-        schema = pq.read_schema(path.removeprefix("s3://"), filesystem=lake.filesystem)
+        schema = pq.read_schema(path, filesystem=lake.filesystem)
     except pa.ArrowInvalid:
         return False  # the kill came while it was written: what is in it is asked for again
     wanted = {field.name: field.type for field in staging.schema if field.name != DS}
@@ -108,7 +105,7 @@ def _fits(lake: Lake, staging: Staging, path: str) -> bool:
 
 def _tidied(lake: Lake, staging: Staging, note: EarlierRun, published: set[str]) -> bool:
     """Remove what is settled: the note of a run that published, the files of a run that never can."""
-    own = folder_of(staging, note.token).removeprefix("s3://")
+    own = folder_of(staging, note.token)
     if note.token not in published:
         now = lake.epochs(staging.stage, staging.name, note.seen)
         stale = [day for day, number in note.seen.items() if now[day] > number]
@@ -140,7 +137,7 @@ def _names(lake: Lake, folder: str, ending: str) -> list[str]:
     """Whole files in a folder; one that is still being written begins with a dot."""
     from pyarrow import fs as pafs
 
-    selector = pafs.FileSelector(folder.removeprefix("s3://"), allow_not_found=True)
+    selector = pafs.FileSelector(folder, allow_not_found=True)
     names = (info.base_name for info in lake.filesystem.get_file_info(selector))
     return sorted(name for name in names if name.endswith(ending) and not name.startswith((".", "_")))
 
@@ -152,7 +149,7 @@ def _exists(lake: Lake, path: str) -> bool:
 
 
 def _notes(lake: Lake, staging: Staging) -> str:
-    return f"{lake.path(staging.stage, staging.name)}/{_NOTES}".removeprefix("s3://")
+    return f"{lake.path(staging.stage, staging.name)}/{_NOTES}"
 
 
 def folder_of(staging: Staging, token: str) -> str:

@@ -60,22 +60,14 @@ class WalkState:
 
 def write_walk(lake: Lake, staging_path: str, day: str, mark: WalkState) -> None:
     """Write the day's walk state in place of the last one."""
-    folder = f"{staging_path.removeprefix('s3://')}/{WALKS}"
-    lake.filesystem.create_dir(folder, recursive=True)
-    # On S3 a file appears as a whole; on a disk only a rename makes it so.
-    target = f"{folder}/{day}.json" if lake.remote else f"{folder}/.{day}.json"
-    with lake.filesystem.open_output_stream(target) as stream:
-        stream.write(json.dumps(asdict(mark)).encode())
-    if not lake.remote:
-        lake.filesystem.move(target, f"{folder}/{day}.json")
+    with lake.whole(f"{staging_path}/{WALKS}/{day}.json") as file:
+        file.write(json.dumps(asdict(mark)).encode())
 
 
 def read_walk(lake: Lake, staging_path: str, day: str) -> WalkState | None:
     """The day's walk state; None where there is none that can be read."""
     try:
-        with lake.filesystem.open_input_stream(
-            f"{staging_path.removeprefix('s3://')}/{WALKS}/{day}.json"
-        ) as stream:
+        with lake.filesystem.open_input_stream(f"{staging_path}/{WALKS}/{day}.json") as stream:
             mark = WalkState(**json.loads(stream.read()))
         _PAGINATION.validate_python(mark.pagination)
         return mark
@@ -100,7 +92,7 @@ def set_aside_broken(lake: Lake, staging: Staging, broken: Collection[str]) -> N
 
     The walk states of all others have served.
     """
-    base = staging.path.removeprefix("s3://")
+    base = staging.path
     for day in staging.days:
         mark = read_walk(lake, staging.path, day)
         if mark is None:
@@ -131,14 +123,14 @@ def take_over(
         places = {}
         for inside in ("", f"{WALKS}/"):
             for path in usable_files(lake, staging, [note], day, epoch, inside):
-                places[path.rsplit("/", 1)[1]] = path.removeprefix("s3://")
+                places[path.rsplit("/", 1)[1]] = path
         names = [name.rsplit("/", 1)[1] for name in mark.files]
         if places.keys() >= {*names} and (best is None or mark.items >= best[0].items):
             best = mark, [places[name] for name in names]
     if best is None:
         return
     mark, old = best
-    base = staging.path.removeprefix("s3://")
+    base = staging.path
     lake.filesystem.create_dir(f"{base}/{DS}={day}", recursive=True)
     files = [f"{DS}={day}/part-left-{number:05d}.parquet" for number in range(len(mark.files))]
     for name, new in zip(old, files, strict=True):

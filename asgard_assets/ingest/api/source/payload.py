@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.ingest.api.values.exact import Exact, dumps, loads
-from asgard_assets.lake.types import arrow_type
+from asgard_assets.lake.sql import arrow_type
 
 if TYPE_CHECKING:
     import pyarrow as pa

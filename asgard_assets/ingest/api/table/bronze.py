@@ -14,7 +14,7 @@ from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.payload import Schema, payload_type, sql_type
 from asgard_assets.ingest.api.table.notes import write_notes
 from asgard_assets.lake import DS, Lake
-from asgard_assets.lake.types import arrow_type
+from asgard_assets.lake.sql import arrow_type
 from asgard_assets.quality.tables import Check, Column, TableSpec
 
 if TYPE_CHECKING:
@@ -255,16 +255,10 @@ class ResultFiles:
         import pyarrow.parquet as pq
 
         table = pa.Table.from_pylist(rows, schema=self._schema)
-        filesystem = self._lake.filesystem
-        folder = f"{self._path.removeprefix('s3://')}/{DS}={day}"
-        name = f"part-{self._label}-{uuid.uuid4().hex}.parquet"
-        filesystem.create_dir(folder, recursive=True)
-        # On S3 a file appears as a whole; on a disk only a rename makes it so.
-        target = f"{folder}/{name}" if self._lake.remote else f"{folder}/.{name}"
-        pq.write_table(table, target, filesystem=filesystem, compression="zstd")
-        if not self._lake.remote:
-            filesystem.move(target, f"{folder}/{name}")
-        return f"{DS}={day}/{name}"
+        name = f"{DS}={day}/part-{self._label}-{uuid.uuid4().hex}.parquet"
+        with self._lake.whole(f"{self._path}/{name}") as file:
+            pq.write_table(table, file, compression="zstd")
+        return name
 
 
 def written_by(lake: Lake, staging_path: str, task: int) -> Iterator[tuple[str, str, pa.Table]]:
@@ -272,7 +266,7 @@ def written_by(lake: Lake, staging_path: str, task: int) -> Iterator[tuple[str, 
     import pyarrow.parquet as pq
     from pyarrow import fs as pafs
 
-    base = staging_path.removeprefix("s3://")
+    base = staging_path
     for info in lake.filesystem.get_file_info(pafs.FileSelector(base, recursive=True)):
         inside = info.path[len(base) + 1 :]
         folder, _, name = inside.partition("/")

@@ -16,7 +16,7 @@ from asgard_assets.ingest.api.http.messages import Request
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.table.bronze import VOLATILE
 from asgard_assets.lake import DS, Lake, Staging
-from asgard_assets.lake.reader import literally, quoted
+from asgard_assets.lake.sql import literally, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -81,7 +81,7 @@ def keep(lake: Lake, source: ApiSource, staging: Staging, files: Sequence[str]) 
             f"{staging.path}/{KEPT}/{name}"
         )
     written = []
-    with lake.connect(tables=[source.sink.table]) as connection:
+    with lake.workbench(tables=[source.sink.table]) as connection:
         for day, paths in by_day.items():
             listed = ", ".join(
                 f'kept."{name}"' if name in VOLATILE else f'published."{name}"'
@@ -89,7 +89,7 @@ def keep(lake: Lake, source: ApiSource, staging: Staging, files: Sequence[str]) 
                 if name != DS
             )
             name = f"{DS}={day}/part-kept.parquet"
-            lake.filesystem.create_dir(f"{staging.path.removeprefix('s3://')}/{DS}={day}", recursive=True)
+            lake.filesystem.create_dir(f"{staging.path}/{DS}={day}", recursive=True)
             connection.execute(
                 f"""copy (select {listed} from "{source.sink.stage}"."{source.sink.name}" published
                     join read_parquet($paths, hive_partitioning = false) kept using (request_id)

@@ -21,13 +21,8 @@ def write_notes(
     import orjson
 
     inside = f"{WALKS}/{DS}={day}"
-    folder = f"{staging_path.removeprefix('s3://')}/{inside}"
-    lake.filesystem.create_dir(folder, recursive=True)
-    target = f"{folder}/{name}.ndjson" if lake.remote else f"{folder}/.{name}.ndjson"
-    with lake.filesystem.open_output_stream(target) as stream:
-        stream.write(b"\n".join(orjson.dumps(note) for note in notes))
-    if not lake.remote:
-        lake.filesystem.move(target, f"{folder}/{name}.ndjson")
+    with lake.whole(f"{staging_path}/{inside}/{name}.ndjson") as file:
+        file.write(b"\n".join(orjson.dumps(note) for note in notes))
     return f"{inside}/{name}.ndjson"
 
 
@@ -36,7 +31,7 @@ def read_notes(lake: Lake, staging_path: str, inside: str) -> Iterator[dict[str,
     import orjson
 
     try:
-        with lake.filesystem.open_input_stream(f"{staging_path.removeprefix('s3://')}/{inside}") as stream:
+        with lake.filesystem.open_input_stream(f"{staging_path}/{inside}") as stream:
             for line in stream.read().splitlines():
                 yield orjson.loads(line)
     except FileNotFoundError:

@@ -28,8 +28,9 @@ from asgard_assets.ingest.api.source.payload import (
 )
 from asgard_assets.ingest.api.table.bronze import SUCCESS, arrow_schema
 from asgard_assets.ingest.api.table.figures import Figures
-from asgard_assets.lake import DS, Lake, Staging
-from asgard_assets.lake.reader import UNSIGNED, literally, load_duckdb_extensions, quoted
+from asgard_assets.lake import DS, Lake, Staging, duck
+from asgard_assets.lake.duck import Reach
+from asgard_assets.lake.sql import literally, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +49,7 @@ def known_schema(lake: Lake, source: ApiSource) -> Schema | None:
 
 
 def _place(lake: Lake, source: ApiSource) -> str:
-    return f"{lake.root.removeprefix('s3://')}/_schemas/{source.sink.table}.json"
+    return f"{lake.root}/_schemas/{source.sink.table}.json"
 
 
 def removed(schema: Schema | None, figures: Figures) -> dict[str, int]:
@@ -67,9 +68,9 @@ def type_payloads(lake: Lake, source: ApiSource, staging: Staging, told: Schema 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for path in _of_killed_runs(lake, staging):
+    for uri in _of_killed_runs(lake, staging):
         # This run's tasks never saw them.
-        with pq.ParquetFile(path, filesystem=lake.filesystem) as file:
+        with pq.ParquetFile(uri, filesystem=lake.filesystem) as file:
             texts = file.read(columns=["payload"])["payload"].to_pylist()
         for text in (text for text in texts if text is not None):
             told = merge(told, shape(read_json(text)))
@@ -82,17 +83,15 @@ def type_payloads(lake: Lake, source: ApiSource, staging: Staging, told: Schema 
     inside = pa.schema([field for field in final.schema if field.name != DS])
     for uris in lake.staged_files(staging).values():
         for uri in uris:
-            path = uri.removeprefix("s3://")
-            table = pq.ParquetFile(path, filesystem=lake.filesystem).read()
+            table = pq.ParquetFile(uri, filesystem=lake.filesystem).read()
             if told is not None:
                 # Told from these very values, so that all of them fit.
                 texts = table["payload"].to_pylist()
                 values = [None if t is None else fit(read_json(t), schema, Misfits()) for t in texts]
                 payload = pa.array(values, payload_type(schema))
                 table = table.set_column(table.schema.get_field_index("payload"), "payload", payload)
-            pq.write_table(
-                table.select(inside.names).cast(inside), path, filesystem=lake.filesystem, compression="zstd"
-            )
+            with lake.whole(uri) as whole:
+                pq.write_table(table.select(inside.names).cast(inside), whole, compression="zstd")
     if told is not None:
         _remember(lake, source, schema)
     return final
@@ -106,9 +105,9 @@ def fill_payloads(
     """
     import pyarrow.parquet as pq
 
-    for path in _of_killed_runs(lake, staging):
+    for uri in _of_killed_runs(lake, staging):
         # This run's tasks never saw them; what they have in such a place is still JSON text.
-        with pq.ParquetFile(path, filesystem=lake.filesystem) as file:
+        with pq.ParquetFile(uri, filesystem=lake.filesystem) as file:
             for value in file.read(columns=["payload"])["payload"].to_pylist():
                 told = merge(told, told_of(_as_sent(value, known), open_places(known)))
     schema = filled(known, told)
@@ -124,9 +123,10 @@ def fill_payloads(
 
     final = replace(staging, schema=arrow_schema(source, schema))
     for uris in lake.staged_files(staging).values():
-        for path in (uri.removeprefix("s3://") for uri in uris):
-            table = refit(pq.ParquetFile(path, filesystem=lake.filesystem).read())
-            pq.write_table(table, path, filesystem=lake.filesystem, compression="zstd")
+        for uri in uris:
+            table = refit(pq.ParquetFile(uri, filesystem=lake.filesystem).read())
+            with lake.whole(uri) as whole:
+                pq.write_table(table, whole, compression="zstd")
     _retype(lake, source, known, schema, refit)
     _remember(lake, source, schema)
     return final, newly_typed(known, schema)
@@ -170,19 +170,16 @@ def _as_sent(value: Any, schema: Schema | None) -> Any:
 
 def _of_killed_runs(lake: Lake, staging: Staging) -> list[str]:
     files = (uri for uris in lake.staged_files(staging).values() for uri in uris)
-    return [uri.removeprefix("s3://") for uri in files if "/part-left" in uri]
+    return [uri for uri in files if "/part-left" in uri]
 
 
 def _remember(lake: Lake, source: ApiSource, schema: Schema) -> None:
-    place = _place(lake, source)
-    lake.filesystem.create_dir(place.rpartition("/")[0], recursive=True)
-    with lake.filesystem.open_output_stream(place) as stream:
-        stream.write(json.dumps(schema, indent=1).encode())
+    with lake.whole(_place(lake, source)) as whole:
+        whole.write(json.dumps(schema, indent=1).encode())
 
 
 def drop_repeated(lake: Lake, source: ApiSource, staging: Staging) -> dict[str, int]:
     """Of items with one declared key in one day the last one stays; gives back how many went, by day."""
-    import duckdb
 
     form = source.form
     if not isinstance(form, PullForm) or not form.key:
@@ -190,8 +187,7 @@ def drop_repeated(lake: Lake, source: ApiSource, staging: Staging) -> dict[str, 
     keys = ", ".join(f'"{name}"' for name in form.key_columns)
     none_null = " and ".join(f'"{name}" is not null' for name in form.key_columns)
     dropped = {}
-    with duckdb.connect(config={"memory_limit": "1GB", "threads": 2, **UNSIGNED}) as connection:
-        load_duckdb_extensions(connection, lake)
+    with duck.connect(Reach((lake,))) as connection:
         for day, uris in lake.staged_files(staging).items():
             if not uris:
                 continue
@@ -212,7 +208,7 @@ def drop_repeated(lake: Lake, source: ApiSource, staging: Staging) -> dict[str, 
                 to {quoted(target)} (format parquet, compression zstd)"""
             )
             for uri in uris:
-                lake.filesystem.delete_file(uri.removeprefix("s3://"))
+                lake.filesystem.delete_file(uri)
             dropped[day] = repeated
     return dropped
 

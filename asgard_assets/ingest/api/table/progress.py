@@ -55,7 +55,7 @@ class ProgressFile:
     """One task's figures, where the driver can read them."""
 
     def __init__(self, lake: Lake, staging_path: str, label: str):
-        self._lake, self._folder = lake, f"{staging_path.removeprefix('s3://')}/{FOLDER}"
+        self._lake, self._folder = lake, f"{staging_path}/{FOLDER}"
         self._name = f"{label}.json"
         self.every_seconds = 5.0 if lake.remote else 0.5
 
@@ -73,13 +73,8 @@ class ProgressFile:
         }
 
     def write(self, told: dict[str, int]) -> None:
-        filesystem = self._lake.filesystem
-        filesystem.create_dir(self._folder, recursive=True)
-        draft = self._name if self._lake.remote else f".{self._name}"
-        with filesystem.open_output_stream(f"{self._folder}/{draft}") as stream:
-            stream.write(json.dumps(told).encode())
-        if not self._lake.remote:
-            filesystem.move(f"{self._folder}/{draft}", f"{self._folder}/{self._name}")
+        with self._lake.whole(f"{self._folder}/{self._name}") as file:
+            file.write(json.dumps(told).encode())
 
 
 class Watch:
@@ -94,7 +89,7 @@ class Watch:
         waiting: Callable[[], str] = str,
     ):
         self._waiting = waiting
-        self._lake, self._folder = lake, f"{staging_path.removeprefix('s3://')}/{FOLDER}"
+        self._lake, self._folder = lake, f"{staging_path}/{FOLDER}"
         self._planned, self._clock, self._started = planned, clock, clock()
         self._seen: deque[tuple[float, int, int]] = deque([(self._started, 0, 0)])
 

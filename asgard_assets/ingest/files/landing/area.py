@@ -7,25 +7,22 @@ go on from there, and be merged with what is known without holding either in mem
 from __future__ import annotations
 
 import errno
-import functools
 import os
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from stat import S_ISREG
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.landing.bounds import leads_out, open_inside, opened_folder, outside
 from asgard_assets.ingest.files.source.models import ByFolder, FileSource
-from asgard_assets.lake import Lake
-from asgard_assets.roots import checked_root
+from asgard_assets.lake.store import Found, Store
 from asgard_assets.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyarrow import fs as pafs
 
 NAMES_BYTES, NAME_BYTES = 12 << 20, 57
 """Names of one folder held at once, and what each of them is besides its letters."""
@@ -55,38 +52,21 @@ class File:
 
 
 @dataclass(frozen=True)
-class Landing:
-    """The root of all sources' folders: a local folder or `s3://bucket/prefix`."""
+class Landing(Store):
+    """The root of all sources' folders: a local folder or an S3 bucket's prefix."""
 
-    root: str
-    endpoint: str | None = None
-    region: str = "us-east-1"
-
-    def __post_init__(self) -> None:
-        checked_root(self.root, "ASGARD_LANDING", "files are read from")
+    called = ("ASGARD_LANDING", "files are read from")
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Landing:
         settings = settings or Settings()
         return cls(settings.landing_root, settings.s3_endpoint, settings.s3_region)
 
-    @property
-    def remote(self) -> bool:
-        return self.root.startswith("s3://")
-
-    @property
-    def filesystem(self) -> pafs.FileSystem:
-        return Lake(self.root, self.endpoint, self.region).filesystem
-
-    def full(self, path: str) -> str:
-        """A path as `filesystem` takes it."""
-        return f"{self.root.removeprefix('s3://').rstrip('/')}/{path}"
-
     def look(self, path: str) -> File | None:
         """The file as it is now; None where it is gone, or a link leads out of the root."""
         if self.remote:
             return self._head(path)
-        full = self.full(path)
+        full = self.address(path)
         try:
             stat = None if leads_out(os.path.realpath(self.root), full) else os.stat(full)
         except (FileNotFoundError, NotADirectoryError):
@@ -97,7 +77,7 @@ class Landing:
 
     def refuse_outside(self, path: str) -> None:
         """Raises SourceError where a link leads from `path` out of the root."""
-        if not self.remote and leads_out(os.path.realpath(self.root), self.full(path)):
+        if not self.remote and leads_out(os.path.realpath(self.root), self.address(path)):
             raise outside(self.root, path)
 
     def open_stream(self, path: str, compression: str | None = None) -> pa.NativeFile:
@@ -114,7 +94,7 @@ class Landing:
     def _opened(self, path: str) -> Iterator[str]:
         """Where `filesystem` finds this very file, even if its name leads elsewhere by then."""
         if self.remote:
-            yield self.full(path)
+            yield self.address(path)
             return
         descriptor = open_inside(self.root, path)
         try:
@@ -125,37 +105,11 @@ class Landing:
             os.close(descriptor)
 
     def _head(self, path: str) -> File | None:
-        from botocore.exceptions import ClientError
-
-        bucket, _, key = self.full(path).partition("/")
         try:
-            found = s3_client(self.endpoint, self.region).head_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
-                return None
+            found = self.head(path)
+        except OSError as error:
             raise SourceError(f"{path}: the object store refuses to show it: {error}", source=path) from error
-        return _object(path, found["ContentLength"], found["LastModified"], found["ETag"])
-
-
-def s3_client(endpoint: str | None, region: str) -> Any:
-    """A client whose keys come from the environment or the machine's role."""
-    return aws_client("s3", endpoint, region)
-
-
-@functools.lru_cache
-def aws_client(service: str, endpoint: str | None, region: str) -> Any:
-    """As `s3_client`, of any service."""
-    import boto3
-    from botocore.config import Config
-
-    # A sensor's tick waits for its queue: where that is gone there is the listing.
-    patience: Any = {"connect_timeout": 3, "read_timeout": 10} if service == "sqs" else {}
-    config = Config(
-        s3={"addressing_style": "path" if endpoint else "auto"},
-        retries={"mode": "standard", "max_attempts": 2 if patience else 5},
-        **patience,
-    )
-    return boto3.client(service, endpoint_url=endpoint, region_name=region, config=config)
+        return found and _file(found)
 
 
 def walk(
@@ -305,34 +259,19 @@ def _walk_remote(
 
 def _keys(landing: Landing, prefix: str, after: str, days: Set[str] | None, mark: str) -> Iterator[File]:
     """Objects under a prefix in key order; folder by folder where folders can be passed over."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    bucket, _, base = landing.full("").partition("/")
-    asked: dict[str, Any] = {"Bucket": bucket, "Prefix": base + prefix}
-    if after:
-        asked["StartAfter"] = base + after
-    if days is not None:
-        asked["Delimiter"] = "/"
-    pages = s3_client(landing.endpoint, landing.region).get_paginator("list_objects_v2").paginate(**asked)
     try:
-        for page in pages:
-            inside: list[File | str] = [
-                _object(o["Key"][len(base) :], o["Size"], o["LastModified"], o["ETag"])
-                for o in page.get("Contents", ())
-                if not o["Key"].endswith("/")
-            ]
-            inside += [p["Prefix"][len(base) :] for p in page.get("CommonPrefixes", ())]
-            for found in sorted(inside, key=lambda each: each if isinstance(each, str) else each.path):
-                if isinstance(found, File):
-                    yield found
+        for page in landing.pages(prefix, after, folders=days is not None):
+            for found in page:
+                if isinstance(found, Found):
+                    yield _file(found)
                 elif _wanted(found[len(prefix) : -1], days, mark) and _reaches(found, after):
                     yield from _keys(landing, found, after, days, mark)
-    except (BotoCoreError, ClientError) as error:
-        raise SourceError(f"{landing.root}/{prefix} cannot be listed: {error}", source=prefix) from error
+    except OSError as error:
+        raise SourceError(f"{landing.address(prefix)} cannot be listed: {error}", source=prefix) from error
 
 
-def _object(path: str, size: int, modified: datetime, etag: str) -> File:
-    return File(path, size, int(modified.timestamp() * 1e6), etag.strip('"'))
+def _file(found: Found) -> File:
+    return File(found.path, found.size, int(found.modified.timestamp() * 1e6), found.etag)
 
 
 def missing(landing_root: str, path: str) -> SourceError:

@@ -17,14 +17,16 @@ from typing import Any, Protocol
 from urllib.parse import unquote_plus
 
 from asgard_assets.errors import SourceError
-from asgard_assets.ingest.files.landing import objects
-from asgard_assets.ingest.files.landing.area import File, Landing, aws_client
+from asgard_assets.ingest.files.landing.area import File, Landing
 from asgard_assets.ingest.files.source.models import FileSource, FromFolder
+from asgard_assets.lake.client import Patience, aws_client
 
 UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 """What a message that is none makes of an attempt to read it. One that is not taken for such comes again for ever."""
 _MOST = 10_000
 _SECONDS = 3.0
+_PATIENCE = Patience(connect_seconds=3, read_seconds=10, attempts=2)
+"""A sensor's tick waits for its queue: where that is gone there is the listing."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def _event_bridge(told: Any) -> Any:
 def _file(landing: Landing, record: Any) -> File | None:
     if "ObjectCreated" not in record["eventName"]:
         return None
-    bucket, _, base = landing.full("").partition("/") if landing.remote else ("", "", "")
+    bucket, base = landing.bucket_and_key() if landing.remote else ("", "")
     about = record["s3"]["object"]
     key = _key(about["key"])
     if (landing.remote and record["s3"]["bucket"]["name"] != bucket) or not key.startswith(base):
@@ -133,7 +135,7 @@ class _Queue:
     def __init__(self, url: str, region: str) -> None:
         self._url = url
         # AWS's endpoint is the address's beginning, as is that of any other server.
-        self._client = aws_client("sqs", "/".join(url.split("/")[:3]), region)
+        self._client = aws_client("sqs", "/".join(url.split("/")[:3]), region, _PATIENCE)
 
     def receive(self, most: int, seconds: float) -> Iterator[tuple[str, str]]:
         end, count = time.monotonic() + seconds, 0
@@ -180,7 +182,7 @@ class _Folder:
         end = time.monotonic() + seconds
         self._landing.refuse_outside(self._path)
         try:
-            for name in objects.names(self._landing, self._path)[:most]:
+            for name in self._landing.names(self._path)[:most]:
                 if time.monotonic() > end:
                     return
                 path = f"{self._path}/{name}"
@@ -189,11 +191,11 @@ class _Folder:
                 except SourceError:
                     yield path, ""  # no message: it is taken off unread
                     continue
-                yield path, objects.read(self._landing, path).decode("utf-8", "replace")
+                yield path, self._landing.get(path).decode("utf-8", "replace")
         except OSError as error:
             raise SourceError(f"{self._path} cannot be read: {error}", source=self._path) from error
 
     def remove(self, handles: Sequence[str]) -> None:
         self._landing.refuse_outside(self._path)
         for path in handles:
-            objects.remove(self._landing, path)
+            self._landing.delete(path)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from asgard_assets.errors import ConfigError, SourceError
-from asgard_assets.ingest.files.landing import Landing, objects
+from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.landing.notices import UNREADABLE, files_named
 from asgard_assets.ingest.files.source.models import FileSource, FromFolder
 
@@ -76,11 +76,11 @@ class Receiver:
         if self._waiting[name] >= self._most:
             raise Crowded(f"{self._waiting[name]} messages wait for {name}")
         self._landing.refuse_outside(path)
-        objects.write(self._landing, f"{path}/{time.time_ns():020}-{uuid.uuid4().hex}.json", body)
+        self._landing.put(f"{path}/{time.time_ns():020}-{uuid.uuid4().hex}.json", body)
         self._waiting[name] += 1
 
     def _counted(self, path: str) -> int:
-        return len(objects.names(self._landing, path))
+        return len(self._landing.names(path))
 
 
 def application(receiver: Receiver, token: str) -> web.Application:

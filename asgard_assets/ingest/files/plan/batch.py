@@ -29,9 +29,9 @@ class Batch:
 def batch_of(run: LoadRun) -> Batch:
     """The files that the run is to read, and what the table has of them."""
     lake, source, days = run.lake, run.source, run.days
-    table = lake.table("bronze", source.name)
+    now = lake.snapshot("bronze", source.name)
     manifest = open_manifest(lake, source.name, fold=True)
-    numbers = {d: (table.transaction_version(plan_id(source.name, d)) or 0) if table else 0 for d in days}
+    numbers = {d: now.number(plan_id(source.name, d)) for d in days}
     # Loaded, but by plans that are gone: what lies there replaces its own rows.
     untold = {d for d in days if d in manifest.broken or numbers[d] != manifest.numbers.get(d, 0)}
     found = Batch({day: [] for day in days}, numbers, whole_days=source.overwrites)

@@ -10,7 +10,6 @@ import json
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
-from asgard_assets.ingest.files.landing import objects
 from asgard_assets.lake import Lake
 
 
@@ -39,7 +38,7 @@ class Control:
 def read_control(lake: Lake, source: str) -> Control:
     """What was decided; the default where nothing was."""
     try:
-        told = json.loads(objects.read(lake, _path(source)))
+        told = json.loads(lake.get(_path(source)))
     except FileNotFoundError:
         return Control()
     pause = told.get("pause")
@@ -83,4 +82,4 @@ def _path(source: str) -> str:
 
 
 def _write(lake: Lake, source: str, control: Control) -> None:
-    objects.write(lake, _path(source), json.dumps(asdict(control)).encode())
+    lake.put(_path(source), json.dumps(asdict(control)).encode())

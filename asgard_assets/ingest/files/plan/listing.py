@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Literal
 
-from asgard_assets.ingest.files.landing import objects
 from asgard_assets.ingest.files.landing.area import File, Landing, walk
 from asgard_assets.ingest.files.plan.manifest import Known, Manifest, open_manifest
 from asgard_assets.ingest.files.plan.quarantine import failed_files
@@ -157,7 +156,7 @@ def _reach_back(manifest: Manifest, found: _Found) -> None:
 def watermark(manifest: Manifest) -> str | None:
     """The name up to which every file of an ordered source was seen loaded; None where there is none yet."""
     try:
-        told = json.loads(objects.read(manifest.lake, _watermark_path(manifest)))
+        told = json.loads(manifest.lake.get(_watermark_path(manifest)))
     except FileNotFoundError:
         return None
     # A table restored to an earlier version has lower numbers: what lies below must be looked at again.
@@ -166,7 +165,7 @@ def watermark(manifest: Manifest) -> str | None:
 
 def _write_watermark(manifest: Manifest, path: str) -> None:
     content = json.dumps({"path": path, "numbers": sum(manifest.numbers.values())}).encode()
-    objects.write(manifest.lake, _watermark_path(manifest), content)
+    manifest.lake.put(_watermark_path(manifest), content)
 
 
 def _watermark_path(manifest: Manifest) -> str:

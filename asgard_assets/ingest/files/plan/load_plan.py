@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from asgard_assets.ingest.files.landing import File, objects
+from asgard_assets.ingest.files.landing import File
 from asgard_assets.lake import Lake
 from asgard_assets.lake.numbers import plan_id
 
@@ -60,7 +60,7 @@ def write_plan(
     while True:
         number += 1
         plan = LoadPlan(source, number, dict(previous), listed, replaces)
-        if objects.write_once(lake, _path(source, number), _content(plan)):
+        if lake.put_new(_path(source, number), _content(plan)):
             return plan
 
 
@@ -79,7 +79,7 @@ class PlanFile:
         """All of it."""
         content = self._whole
         if content is None:
-            content = objects.read(self.lake, _path(self.source, self.number))
+            content = self.lake.get(_path(self.source, self.number))
         files: dict[str, list[File]] = {}
         for path, size, modified_us, etag, day in rows_of(gzip.decompress(content).partition(b"\n")[2]):
             files.setdefault(day, []).append(File(path, size, modified_us, etag))
@@ -90,12 +90,12 @@ class PlanFile:
 def open_plan(lake: Lake, source: str, number: int) -> PlanFile | None:
     """Plan `number`; None where its file is gone."""
     try:
-        content = objects.read(lake, _path(source, number), size=_HEAD_BYTES)
+        content = lake.get(_path(source, number), size=_HEAD_BYTES)
     except FileNotFoundError:
         return None
     whole = content if len(content) < _HEAD_BYTES else None
     if b"\n" not in (text := zlib.decompressobj(wbits=31).decompress(content)):
-        text = gzip.decompress(objects.read(lake, _path(source, number)))
+        text = gzip.decompress(lake.get(_path(source, number)))
     told = json.loads(text.partition(b"\n")[0])
     return PlanFile(lake, source, number, told["previous"], told["replaces"], whole)
 
@@ -108,7 +108,7 @@ def read_plan(lake: Lake, source: str, number: int) -> LoadPlan | None:
 
 def plan_numbers(lake: Lake, source: str, above: int = 0) -> list[int]:
     """Numbers of the plans that were ever written, in order."""
-    written = (name for name in objects.names(lake, folder(source)) if name.endswith(_SUFFIX))
+    written = (name for name in lake.names(folder(source)) if name.endswith(_SUFFIX))
     return [number for name in written if (number := int(name[:8])) > above]
 
 

@@ -18,9 +18,9 @@ import uuid
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from asgard_assets.ingest.files.landing import File, objects
+from asgard_assets.ingest.files.landing import File
 from asgard_assets.ingest.files.plan.load_plan import (
     PlanFile,
     lines,
@@ -30,9 +30,6 @@ from asgard_assets.ingest.files.plan.load_plan import (
 )
 from asgard_assets.lake import Lake
 from asgard_assets.lake.numbers import plan_id
-
-if TYPE_CHECKING:
-    from deltalake import DeltaTable
 
 FOLD_PLANS = 64
 _FOLD_FILES = 20_000
@@ -119,10 +116,10 @@ def open_manifest(lake: Lake, source: str, fold: bool = False) -> Manifest:
     Costs one look at the table, one listing of the plans' names, and a look at each plan since the last fold; those
     that were committed are read.
     """
-    table = lake.table("bronze", source)
+    now = lake.snapshot("bronze", source)
     base, told = _newest_base(lake, source)
     numbers: dict[str, int] = dict(told.get("numbers", {}))
-    if any(_number(table, source, day) < number for day, number in numbers.items()):
+    if any(now.number(plan_id(source, day)) < number for day, number in numbers.items()):
         base, told, numbers = None, {}, {}  # the table was restored to an earlier version
     wanted = [*told.get("open", ()), *plan_numbers(lake, source, above=told.get("examined", 0))]
     plans = {n: plan for n in wanted if (plan := open_plan(lake, source, n)) is not None}
@@ -131,7 +128,7 @@ def open_manifest(lake: Lake, source: str, fold: bool = False) -> Manifest:
     broken, replaced, undecided = set[str](told.get("broken", ())), set[str](), set[int]()
     committed: dict[int, set[str]] = {}
     for day in sorted({day for plan in plans.values() for day in plan.previous}):
-        current = _number(table, source, day)
+        current = now.number(plan_id(source, day))
         whole, links = _chain(plans, day, current, folded.get(day, 0))
         if whole:
             broken.discard(day)
@@ -160,10 +157,6 @@ def open_manifest(lake: Lake, source: str, fold: bool = False) -> Manifest:
     if fold and (len(plans) > FOLD_PLANS or len(since) > _FOLD_FILES):
         return _fold(manifest, max(plans), sorted(undecided))
     return manifest
-
-
-def _number(table: DeltaTable | None, source: str, day: str) -> int:
-    return (table.transaction_version(plan_id(source, day)) or 0) if table else 0
 
 
 def _chain(
@@ -205,17 +198,17 @@ def _fold(manifest: Manifest, examined: int, undecided: list[int]) -> Manifest:
         "firsts": firsts,
         "starts": starts,
     }
-    objects.write(lake, path, bytes(content))
+    lake.put(path, bytes(content))
     index = f"{_folder(source)}/{sequence:08d}.json"
-    written = objects.write_once(lake, index, json.dumps(told).encode())
+    written = lake.put_new(index, json.dumps(told).encode())
     # It may be there because the store's answer to us was lost.
-    if not written and json.loads(objects.read(lake, index))["path"] != path:
-        objects.remove(lake, path)  # another load folded the same
+    if not written and json.loads(lake.get(index))["path"] != path:
+        lake.delete(path)  # another load folded the same
         return manifest
     # Readers may be at the last one still; a later one may be on its way.
-    for old in objects.names(lake, _folder(source)) if names else ():
+    for old in lake.names(_folder(source)) if names else ():
         if old[:8].isdigit() and old[:8] < names[-1][:8]:
-            objects.remove(lake, f"{_folder(source)}/{old}")
+            lake.delete(f"{_folder(source)}/{old}")
     base = Base(path, tuple(firsts), tuple(starts))
     return Manifest(lake, source, base, manifest.numbers, manifest.broken, {}, frozenset())
 
@@ -226,7 +219,7 @@ def _members(lake: Lake, base: Base, low: str, high: str | None) -> Iterator[lis
     end = len(base.firsts) if high is None else bisect_right(base.firsts, high)
     for start in range(first, end, MEMBERS_AT_ONCE):
         bounds = base.starts[start : min(start + MEMBERS_AT_ONCE, end) + 1]
-        content = objects.read(lake, base.path, bounds[0], bounds[-1] - bounds[0])
+        content = lake.get(base.path, bounds[0], bounds[-1] - bounds[0])
         for begin, until in itertools.pairwise(bounds):
             yield rows_of(gzip.decompress(content[begin - bounds[0] : until - bounds[0]]))
 
@@ -236,12 +229,12 @@ def _folder(source: str) -> str:
 
 
 def _bases(lake: Lake, source: str) -> list[str]:
-    return [name for name in objects.names(lake, _folder(source)) if _BASE.fullmatch(name)]
+    return [name for name in lake.names(_folder(source)) if _BASE.fullmatch(name)]
 
 
 def _newest_base(lake: Lake, source: str) -> tuple[Base | None, dict[str, Any]]:
     names = _bases(lake, source)
     if not names:
         return None, {}
-    told = json.loads(objects.read(lake, f"{_folder(source)}/{names[-1]}"))
+    told = json.loads(lake.get(f"{_folder(source)}/{names[-1]}"))
     return Base(told["path"], tuple(told["firsts"]), tuple(told["starts"])), told

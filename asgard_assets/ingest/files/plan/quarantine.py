@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import FencedError
-from asgard_assets.ingest.files.landing import File, Landing, objects
+from asgard_assets.ingest.files.landing import File, Landing
 from asgard_assets.ingest.files.readers import Bad
 from asgard_assets.lake import DS, Lake, LivePart, Staging
 from asgard_assets.lake.statistics import without_floats
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 STAGE = "quarantine"
 _TRIES = 10
+_LOADER = "loader"
+"""The transaction number of the table that counts its loads."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,18 @@ def store(lake: Lake, staging: Staging, loaded: Set[str], files: Sequence[BadFil
         lake.write(staging, pa.Table.from_pylist(whole, staging.schema))
     days = [day for day, staged in lake.staged_files(staging).items() if staged]
     for attempt in range(_TRIES):
-        present = lake.table(STAGE, staging.name)
-        if not days and (present is None or not _holds(present, loaded)):
+        present = lake.snapshot(STAGE, staging.name)
+        if not days and (present.delta is None or not _holds(present.delta, loaded)):
             lake.discard(staging)
             return
+        number = present.number(_LOADER)
         try:
             # One loader at a time: the later one sees, and replaces, what the earlier one wrote.
             lake.amend(
-                staging, without_files(lake, staging, "file", loaded), {"loader": _step(present)}, days=days
+                staging,
+                without_files(lake, staging, "file", loaded),
+                {_LOADER: (number, number + 1)},
+                days=days,
             )
             break
         except FencedError:
@@ -124,11 +130,6 @@ def forget_gone(lake: Lake, landing: Landing, source: str, dry_run: bool = False
         staging = lake.stage(STAGE, source, quarantine_schema(), sorted(set(gone.values())))
         store(lake, staging, gone.keys(), (), datetime.now(UTC))
     return list(gone)
-
-
-def _step(table: DeltaTable | None) -> tuple[int, int]:
-    number = (table.transaction_version("loader") or 0) if table else 0
-    return number, number + 1
 
 
 def _holds(table: DeltaTable, loaded: Set[str]) -> bool:
@@ -161,8 +162,7 @@ def without_files(
         for part in live if len(gone) else ():
             if days is not None and part.day not in days:
                 continue
-            bare = part.uri.removeprefix("s3://")
-            with pq.ParquetFile(bare, filesystem=lake.filesystem) as source:
+            with pq.ParquetFile(part.uri, filesystem=lake.filesystem) as source:
                 named = source.read(columns=[column])[column]
                 drop = pc.call_function("is_in", [named], pc.SetLookupOptions(gone))
                 dropped = pc.call_function("sum", [drop]).as_py() or 0
@@ -172,14 +172,13 @@ def without_files(
                 if dropped == len(named):
                     continue
                 target = f"{staging.path}-kept/{DS}={part.day}/kept-{uuid.uuid4().hex}.parquet"
-                lake.filesystem.create_dir(target.removeprefix("s3://").rpartition("/")[0], recursive=True)
-                with pq.ParquetWriter(
-                    target.removeprefix("s3://"),
-                    source.schema_arrow,
-                    filesystem=lake.filesystem,
-                    compression="zstd",
-                    write_statistics=without_floats(source.schema_arrow),  # pyright: ignore[reportArgumentType]
-                ) as writer:
+                statistics: Any = without_floats(source.schema_arrow)
+                with (
+                    lake.whole(target) as whole,
+                    pq.ParquetWriter(
+                        whole, source.schema_arrow, compression="zstd", write_statistics=statistics
+                    ) as writer,
+                ):
                     for group in range(source.num_row_groups):
                         rows = source.read_row_group(group)
                         lost = pc.call_function("is_in", [rows[column]], pc.SetLookupOptions(gone))
@@ -195,20 +194,20 @@ def failed_files(lake: Lake, source: str) -> dict[str, tuple[str, str]]:
 
     Every load writes down what it left (`store`), for a sensor is to read neither the table nor, with Arrow, 45 MB.
     """
-    table = lake.table(STAGE, source)
-    if table is None:
+    now = lake.snapshot(STAGE, source)
+    if now.delta is None:
         return {}
-    number, path = _step(table)[0], f"_manifest/{source}/failed.json"
+    number, path = now.number(_LOADER), f"_manifest/{source}/failed.json"
     try:
-        told = json.loads(objects.read(lake, path))
+        told = json.loads(lake.get(path))
         if told["loads"] == number:
             return {file: (version, reason) for file, version, reason in told["files"]}
     except FileNotFoundError:
         pass
-    rows = table.to_pyarrow_table(columns=["kind", "file", "version", "reason"]).to_pylist()
+    rows = now.delta.to_pyarrow_table(columns=["kind", "file", "version", "reason"]).to_pylist()
     found = {row["file"]: (row["version"], row["reason"]) for row in rows if row["kind"] == "file"}
     listed = [(file, *about) for file, about in found.items()]
-    objects.write(lake, path, json.dumps({"loads": number, "files": listed}).encode())
+    lake.put(path, json.dumps({"loads": number, "files": listed}).encode())
     return found
 
 

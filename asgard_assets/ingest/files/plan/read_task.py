@@ -210,16 +210,9 @@ class Worker:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        target = uri.removeprefix("s3://")
-        filesystem = self._task.lake.filesystem
-        filesystem.create_dir(target.rpartition("/")[0], recursive=True)
-        pq.write_table(
-            rows,
-            target,
-            filesystem=filesystem,
-            compression="zstd",
-            write_statistics=without_floats(rows.schema),  # pyright: ignore[reportArgumentType]
-        )
+        statistics: Any = without_floats(rows.schema)
+        with self._task.lake.whole(uri) as file:
+            pq.write_table(rows, file, compression="zstd", write_statistics=statistics)
         # Spark keeps its Python workers: what Arrow's pool holds for the next part would stay with each of them.
         pa.default_memory_pool().release_unused()
 

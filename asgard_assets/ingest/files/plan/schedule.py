@@ -22,7 +22,7 @@ from asgard_assets.ingest.files.shape.conform import Conformer, ObservedTypes, S
 from asgard_assets.ingest.files.shape.schema import evolve
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.ingest.files.source.query import QueryError
-from asgard_assets.lake.types import type_name
+from asgard_assets.lake.sql import type_name
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -20,7 +20,7 @@ from asgard_assets.ingest.files.source.models import TECHNICAL, ByColumn, FileSo
 from asgard_assets.ingest.files.source.query import QueryError, inputs, run_query
 from asgard_assets.ingest.files.source.types import clean_name, unify, unify_or_text
 from asgard_assets.lake import DS
-from asgard_assets.lake.types import arrow_type, type_name
+from asgard_assets.lake.sql import arrow_type, type_name
 
 if TYPE_CHECKING:
     import numpy as np

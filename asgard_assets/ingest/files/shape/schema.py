@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from asgard_assets.ingest.files.landing import objects
 from asgard_assets.ingest.files.source.types import unify, unify_or_text
 from asgard_assets.lake import Lake
-from asgard_assets.lake.types import arrow_type, type_name
+from asgard_assets.lake.sql import arrow_type, type_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -112,11 +111,10 @@ def differences(
 def schema_versions(lake: Lake, source: str) -> list[SchemaVersion]:
     """Every version, oldest first."""
     found = []
-    for name in objects.names(lake, _folder(source)):
-        if _VERSION.fullmatch(
-            name
-        ):  # beside them may lie payload schemas of API sources, in a stage of that name
-            told = json.loads(objects.read(lake, f"{_folder(source)}/{name}"))
+    for name in lake.names(_folder(source)):
+        # Beside them may lie payload schemas of API sources, in a stage of that name.
+        if _VERSION.fullmatch(name):
+            told = json.loads(lake.get(f"{_folder(source)}/{name}"))
             changes = tuple(Change(**change) for change in told.pop("changes"))
             found.append(SchemaVersion(changes=changes, absent=tuple(told.pop("absent")), **told))
     return found
@@ -144,7 +142,7 @@ def record(
         number = last.version + 1 if last else 1
         version = SchemaVersion(number, columns, changes, gone, plan, datetime.now(UTC).isoformat())
         content = json.dumps(asdict(version), indent=1, ensure_ascii=False).encode()
-        if objects.write_once(lake, f"{_folder(source)}/{number:08d}.json", content):
+        if lake.put_new(f"{_folder(source)}/{number:08d}.json", content):
             return version
 
 

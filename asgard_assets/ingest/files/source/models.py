@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from asgard_assets.ingest.files.source.formats import Auto, Compression, Format
 from asgard_assets.ingest.files.source.query import QueryError, check_query, outputs
 from asgard_assets.lake.numbers import source_name
-from asgard_assets.lake.types import TypeNameError, check_type
+from asgard_assets.lake.sql import TypeNameError, check_type
 from asgard_assets.quality.tables import Check, Column, Model, TableSpec
 from asgard_assets.settings import Settings
 

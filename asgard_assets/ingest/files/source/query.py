@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from asgard_assets.lake import duck
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from sqlglot import exp
@@ -109,8 +111,7 @@ def run_query(sql: str, rows: pa.Table) -> tuple[pa.Table, pa.Array, pa.Array]:
     # Under names of our own: `*` brings the two as well, and nobody else's name is hidden.
     carried = ("_row", "_rescued_data")
     select = select.select(*(f'{TABLE}."{name}" as "{_OURS}{name}"' for name in carried), dialect="duckdb")
-    with duckdb.connect(config={"threads": 1, "enable_external_access": "false"}) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    with duck.connect(threads=1) as connection:
         connection.register(TABLE, rows)
         try:
             found = connection.execute(select.sql(dialect="duckdb")).to_arrow_table()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.source.models import FileSource, Merge
 from asgard_assets.lake import DS, Lake, Staging
-from asgard_assets.lake.reader import identifier, literally, quoted
+from asgard_assets.lake.sql import identifier, literally, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -61,7 +61,7 @@ def merge(
     staging = replace(staging, days=tuple(day for day in staging.days if day not in failed))
     if not staging.days:
         return Merged(staging)
-    with lake.connect(tables=()) as connection:
+    with lake.workbench(tables=()) as connection:
         staged = lake.staged_files(staging)
         _view_staged(connection, staging, staged)
         others = () if source.files == "snapshot" else tuple(d for d in seen if d not in staging.days)
@@ -247,4 +247,4 @@ def _rewrite(
         lake.write(replace(staging, days=(day,)), rows)
     # Not before all are written: `staged` reads the files of every day.
     for uri in (uri for day in losing for uri in staged.get(day, [])):
-        lake.filesystem.delete_file(uri.removeprefix("s3://"))
+        lake.filesystem.delete_file(uri)

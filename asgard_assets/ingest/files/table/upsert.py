@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from asgard_assets.errors import FencedError, SourceError
 from asgard_assets.ingest.files.source.models import TECHNICAL, Upsert
 from asgard_assets.ingest.files.table.merge import comparable
-from asgard_assets.lake import DS, Lake, LivePart, Staging
-from asgard_assets.lake.reader import UNSIGNED, literally, load_duckdb_extensions, quoted
+from asgard_assets.lake import DS, Lake, LivePart, Staging, duck
+from asgard_assets.lake.duck import Reach
+from asgard_assets.lake.sql import literally, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -45,7 +46,6 @@ def replace_older(lake: Lake, staging: Staging, write: Upsert, replaced: Set[str
     Rows of the files `replaced` leave the table in any case: the changed file says what is true now. Raises
     SourceError where neither the table nor these files have a column that `write` names.
     """
-    import duckdb
 
     live = lake.live(staging.stage, staging.name)
     staged = [uri for uris in lake.staged_files(staging).values() for uri in uris]
@@ -60,8 +60,7 @@ def replace_older(lake: Lake, staging: Staging, write: Upsert, replaced: Set[str
         )
     texts = {field.name.lower() for field in staging.schema if str(field.type) == "string"}
     if staged or (live and replaced):
-        with duckdb.connect(config={"memory_limit": "1GB", "threads": 2, **UNSIGNED}) as db:
-            load_duckdb_extensions(db, lake)
+        with duck.connect(Reach((lake,))) as db:
             db.register("no_rows", staging.schema.empty_table())
             db.execute("create table gone (file varchar)")
             if replaced:
@@ -138,7 +137,7 @@ def _restage(db: duckdb.DuckDBPyConnection, lake: Lake, staging: Staging, staged
         _copy(
             db, f"select * exclude ({DS}) from {_files([uri])} s semi join batch using (_file, _row)", target
         )
-        lake.filesystem.delete_file(uri.removeprefix("s3://"))
+        lake.filesystem.delete_file(uri)
 
 
 def _without_keys(
@@ -156,7 +155,7 @@ def _without_keys(
         instead[part.path] = []
         if counts[part.uri] < part.rows:
             target = f"{staging.path}-kept/{DS}={part.day}/kept-{uuid.uuid4().hex}.parquet"
-            lake.filesystem.create_dir(target.removeprefix("s3://").rpartition("/")[0], recursive=True)
+            lake.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
             _copy(db, f"select * exclude ({DS}) from {_files([part.uri])} l where not ({hit})", target)
             instead[part.path] = [target]
     return instead

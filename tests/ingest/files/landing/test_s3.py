@@ -20,12 +20,12 @@ from asgard_assets.components.file_sensor import file_sensor
 from asgard_assets.components.files import file_asset
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.clean import clean
-from asgard_assets.ingest.files.landing.area import File, Landing, s3_client, walk
-from asgard_assets.ingest.files.landing.objects import write_once
+from asgard_assets.ingest.files.landing.area import File, Landing, walk
 from asgard_assets.ingest.files.plan.listing import FileState, file_states, scan
 from asgard_assets.ingest.files.plan.load_plan import write_plan
 from asgard_assets.ingest.files.source.models import Clean, FromQueue
 from asgard_assets.lake import Lake
+from asgard_assets.lake.client import s3_client
 from asgard_assets.resources.environment import resources
 from asgard_assets.settings import ROOT
 from tests.fakes.receiver import receiving
@@ -218,5 +218,5 @@ def test_files_on_s3_are_listed_loaded_replaced_and_quarantined(
         ids = "select id from bronze.invoices where id in ('0', '1', '2', 'new') order by id"
         assert lake.connect().execute(ids).fetchall() == [("1",), ("2",), ("new",)]
         assert {s.state for s in file_states(lake, landing, SOURCE)} == {"loaded", "deleted"}
-        assert write_once(lake, "once", b"1")
-        assert not write_once(lake, "once", b"2")
+        assert lake.put_new("once", b"1")
+        assert not lake.put_new("once", b"2")

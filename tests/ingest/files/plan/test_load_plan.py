@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from asgard_assets.ingest.files.landing import File, objects
+from asgard_assets.ingest.files.landing import File
 from asgard_assets.ingest.files.plan import load_plan as plans
 from asgard_assets.ingest.files.plan import manifest as module
 from asgard_assets.ingest.files.plan.load_plan import LoadPlan, read_plan, write_plan
@@ -141,7 +141,7 @@ def test_an_index_that_is_there_already_is_ours_or_that_of_another_load(
 ) -> None:
     monkeypatch.setattr(module, "FOLD_PLANS", 0)
     commit(lake, plan(lake, _2026_10_05=[A]))
-    once = objects.write_once
+    once = Lake.put_new
 
     def refused(where: Lake, path: str, content: bytes) -> bool:
         monkeypatch.undo()
@@ -153,7 +153,7 @@ def test_an_index_that_is_there_already_is_ours_or_that_of_another_load(
             open_manifest(lake, "s", fold=True)
         return False
 
-    monkeypatch.setattr(objects, "write_once", refused)
+    monkeypatch.setattr(Lake, "put_new", refused)
     assert known(open_manifest(lake, "s", fold=True)) == {A.path: DAY}
     assert known(open_manifest(lake, "s")) == {A.path: DAY}
     assert len(list((Path(lake.root) / "_manifest/s").iterdir())) == 2

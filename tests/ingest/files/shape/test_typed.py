@@ -261,7 +261,7 @@ def test_declared_types_are_checked_without_loading_pyarrow() -> None:
     """It is 35 MB of the host of each launched step."""
     code = (
         "import sys\n"
-        "from asgard_assets.lake.types import TypeNameError, check_type\n"
+        "from asgard_assets.lake.sql import TypeNameError, check_type\n"
         "for name in ('string', ' Integer ', 'decimal(12, 2)'): check_type(name)\n"
         "assert 'pyarrow' not in sys.modules\n"
         "check_type('struct<a: int, b: array<string>>')\n"

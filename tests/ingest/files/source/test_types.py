@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from asgard_assets.ingest.files.source.types import normal, widened
-from asgard_assets.lake.types import TypeNameError, arrow_type, type_name
+from asgard_assets.lake.sql import TypeNameError, arrow_type, type_name
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The SQL names of column types, and the Arrow types that a table keeps them in."""
+"""Text, names and types as SQL spells them, and the Arrow types that a table keeps those in."""
 
 from __future__ import annotations
 
@@ -130,3 +130,23 @@ def type_name(kind: pa.DataType) -> str:
 
 def _word(name: str) -> str:
     return name if re.fullmatch(r"\w+", name) else f"`{name.replace('`', '``')}`"
+
+
+def quoted(text: str) -> str:
+    """`text` as an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """`name` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literally(uri: str) -> str:
+    """The address for DuckDB, which takes it for a pattern."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in uri)
+
+
+def plainly(pattern: str) -> str:
+    """The address that `literally` made into a pattern."""
+    return re.sub(r"\[([*?[])\]", r"\1", pattern)
