@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from urllib.parse import urlparse
 from pydantic import ValidationError
 
 from asgard_assets.demo.sources import answers
-from asgard_assets.errors import ConfigError, SparkJobError
+from asgard_assets.errors import ConfigError, LakeError
 from asgard_assets.roots import is_remote
 from asgard_assets.settings import ROOT, Settings
 from asgard_assets.spark.jars import installed, jar_folder, java
@@ -90,37 +89,18 @@ def commits(settings: Settings) -> Finding:
     """Race two conditional puts in the lake: a store that lets both win loses commits, and every run is green."""
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from asgard_assets.lake.race import winners
-    from asgard_assets.spark.s3 import S3Transport
-
-    folder = f"{settings.lake_root}/_doctor/{uuid.uuid4().hex}"
-    place = S3Transport.at(folder, settings.s3_endpoint, settings.s3_region)
-
-    def put(name: str, content: bytes) -> bool:
-        try:
-            place.client.put_object(
-                Bucket=place.bucket, Key=f"{place.prefix}/{name}", Body=content, IfNoneMatch="*"
-            )
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
-                return False
-            raise
-        return True
+    from asgard_assets.lake import Lake
+    from asgard_assets.lake.race import prove
 
     try:
-        won = winners(put)
-        place.remove()
-    except (BotoCoreError, ClientError, SparkJobError) as error:
+        prove(Lake.from_settings(settings))
+    except LakeError as error:
+        return Finding("commits", "the store loses commits", str(error))
+    except (BotoCoreError, ClientError) as error:
         return Finding(
             "commits",
             f"the lake cannot be written: {error}",
             "check ASGARD_LAKE, ASGARD_S3_ENDPOINT and the keys; they need get, put, delete and list on the bucket",
-        )
-    if won != 1:
-        return Finding(
-            "commits",
-            f"{won} of two racing conditional puts won",
-            "this store ignores If-None-Match and would lose commits: use one that honours it (AWS S3, MinIO, Ceph)",
         )
     return Finding("commits", "of two racing writers one wins")
 

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from asgard_assets.errors import LakeError
+
+if TYPE_CHECKING:
+    from asgard_assets.lake.store import Store
 
 ROUNDS = 3
 
@@ -26,3 +33,27 @@ def winners(put: Callable[[str, bytes], bool], rounds: int = ROUNDS) -> int:
         if won != 1:
             return won
     return 1
+
+
+def prove(store: Store) -> None:
+    """Race conditional puts in the store, and remove what they made. A local folder needs no proof.
+
+    Raises LakeError where not exactly one of two writers won: the store would lose commits, and every run would be
+    green. Raises the store's own error where it cannot be written.
+    """
+    if not store.remote:
+        return
+    folder, made = f"_races/{uuid.uuid4().hex}", set[str]()
+
+    def put(name: str, content: bytes) -> bool:
+        made.add(name)
+        return store.put_new(f"{folder}/{name}", content)
+
+    won = winners(put)
+    for name in made:
+        store.delete(f"{folder}/{name}")
+    if won != 1:
+        raise LakeError(
+            f"{store.root}: {won} of two racing conditional puts won. This store ignores If-None-Match and would "
+            "lose commits: use one that honours it (AWS S3, MinIO, Ceph)"
+        )

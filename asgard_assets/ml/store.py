@@ -70,7 +70,7 @@ def _connect(lake: Lake) -> Any:
         def _load_extensions(self, extensions: list[str], force_install: bool = False) -> None:
             """Nothing: they are loaded. ibis would look in folders that are closed, and download what it misses."""
 
-    backend = Loaded().connect(memory_limit="1GB", threads=2)
+    backend: Any = Loaded().connect(memory_limit="1GB", threads=2)
     duck.teach(backend.con, [lake])
     duck.lock(backend.con, Reach((lake,)))
     return backend

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from asgard_assets.doctor import commits
-from asgard_assets.lake.race import winners
+from asgard_assets.errors import LakeError
+from asgard_assets.lake import Lake
+from asgard_assets.lake.race import prove, winners
 from asgard_assets.settings import Settings
 from tests.servers.s3 import s3
 
@@ -24,12 +26,9 @@ class Careless(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def do_GET(self) -> None:
-        body = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
+    def do_DELETE(self) -> None:
+        self.send_response(204)
         self.end_headers()
-        self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None: ...
 
@@ -67,7 +66,18 @@ def test_the_doctor_refuses_a_store_that_lets_both_win(
     careless: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = commits(settings(monkeypatch, careless))
-    assert not found.ok and "2 of two" in found.found and "lose commits" in found.cure
+    assert not found.ok and "loses commits" in found.found and "2 of two" in found.cure
+
+
+def test_a_driver_does_not_start_on_such_a_store(careless: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = Lake.from_settings(settings(monkeypatch, careless))
+    with pytest.raises(LakeError, match="s3://lake/asgard: 2 of two .* would lose commits"):
+        prove(lake)
+
+
+def test_a_local_folder_needs_no_proof(tmp_path: Path) -> None:
+    prove(Lake(str(tmp_path)))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.servers
