@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import unquote
 
 from asgard_assets.errors import ConfigError, LakeError
-from asgard_assets.lake.client import use_tls
-from asgard_assets.lake.credentials import patiently
+from asgard_assets.lake.s3.client import use_tls
+from asgard_assets.lake.s3.credentials import patiently
 from asgard_assets.lake.sql import identifier, literally, quoted
 from asgard_assets.lake.store import Store
 from asgard_assets.roots import is_remote

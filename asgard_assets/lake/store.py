@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from asgard_assets.lake.client import asked, s3_client
-from asgard_assets.lake.credentials import Keys, credentials, patiently, renewed
+from asgard_assets.lake.s3.client import asked, s3_client
+from asgard_assets.lake.s3.credentials import Keys, credentials, patiently, renewed
 from asgard_assets.roots import bucket_and_key, checked_root, is_remote
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class Store:
 
         if not self.remote:
             return pafs.LocalFileSystem()
-        from asgard_assets.lake.filesystem import addressed
+        from asgard_assets.lake.s3.filesystem import addressed
 
         return addressed(self.endpoint, self.region)
 
@@ -233,7 +233,7 @@ class Store:
         from pyarrow import OSFile
 
         if is_remote(address):
-            from asgard_assets.lake.filesystem import uploaded
+            from asgard_assets.lake.s3.filesystem import uploaded
 
             with uploaded(self.client, *bucket_and_key(address)) as file:
                 yield file

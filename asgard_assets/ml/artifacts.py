@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from asgard_assets.lake.client import s3_client
+from asgard_assets.lake.s3.client import s3_client
 from asgard_assets.settings import Settings
 
 

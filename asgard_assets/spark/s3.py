@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from asgard_assets.errors import SparkJobError, Transient
-from asgard_assets.lake.client import Patience, aws_client
+from asgard_assets.lake.s3.client import Patience, aws_client
 from asgard_assets.roots import address_of
 
 _PATIENCE = Patience(connect_seconds=5, read_seconds=15, attempts=3)

@@ -15,7 +15,7 @@ import pytest
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake
-from asgard_assets.lake.credentials import Credentials, Keys, credentials, patiently
+from asgard_assets.lake.s3.credentials import Credentials, Keys, credentials, patiently
 from asgard_assets.lake.store import Store
 from tests.servers.s3 import s3
 from tests.servers.s3_tokens import WAYS, Guarded, guarded
@@ -111,9 +111,9 @@ def test_clients_and_connections_are_made_in_one_place() -> None:
             if what in file.read_text():
                 made.setdefault(what, set()).add(str(file.relative_to(ROOT)))
     assert made == {
-        "import boto3": {"asgard_assets/lake/client.py"},
-        "register_component(": {"asgard_assets/lake/client.py"},
-        "S3FileSystem(": {"asgard_assets/lake/filesystem.py"},
+        "import boto3": {"asgard_assets/lake/s3/client.py"},
+        "register_component(": {"asgard_assets/lake/s3/client.py"},
+        "S3FileSystem(": {"asgard_assets/lake/s3/filesystem.py"},
         "duckdb.connect(": {"asgard_assets/lake/duck.py"},
     }
 

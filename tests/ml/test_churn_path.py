@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -152,16 +153,19 @@ def test_the_join_equals_an_independent_asof_join(fresh: Home):
         [(c, m) for c in range(1, 801, 7) for m in moments], columns=["customer_id", "snapshot"]
     )
     joined = training.features_at(fresh.store, asked, history=True)
-    with fresh.lake.connect() as connection:
+    published = fresh.lake.table("gold", "customer_metrics")
+    assert published is not None
+    with duckdb.connect() as connection:
         connection.register("asked", asked)
+        connection.register("customer_metrics", published.to_pyarrow_table())
         expected = connection.sql(
             """with known as (
                 select a.customer_id, a.snapshot, arg_max(g.ds, g.event_timestamp) as ds from asked a
-                join gold.customer_metrics g on g.customer_id = a.customer_id and g.event_timestamp <= a.snapshot
+                join customer_metrics g on g.customer_id = a.customer_id and g.event_timestamp <= a.snapshot
                 and g.created_at <= a.snapshot and g.event_timestamp >= a.snapshot - interval 7 day group by all)
             select a.customer_id, a.snapshot, g.sessions_7d, g.unpaid_amount, g.event_timestamp, g.created_at
             from asked a left join known k using (customer_id, snapshot)
-            left join gold.customer_metrics g on g.customer_id = a.customer_id and g.ds = k.ds
+            left join customer_metrics g on g.customer_id = a.customer_id and g.ds = k.ds
             order by 1, 2"""
         ).fetchall()
     columns = ["sessions_7d", "event_timestamp", "created_at"]

@@ -19,7 +19,7 @@ from urllib.parse import unquote_plus
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.landing.area import File, Landing
 from asgard_assets.ingest.files.source.models import FileSource, FromFolder
-from asgard_assets.lake.client import Patience, aws_client
+from asgard_assets.lake.s3.client import Patience, aws_client
 
 UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 """What a message that is none makes of an attempt to read it. One that is not taken for such comes again for ever."""

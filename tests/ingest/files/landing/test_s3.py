@@ -25,7 +25,7 @@ from asgard_assets.ingest.files.plan.listing import FileState, file_states, scan
 from asgard_assets.ingest.files.plan.load_plan import write_plan
 from asgard_assets.ingest.files.source.models import Clean, FromQueue
 from asgard_assets.lake import Lake
-from asgard_assets.lake.client import s3_client
+from asgard_assets.lake.s3.client import s3_client
 from asgard_assets.resources.environment import resources
 from asgard_assets.settings import ROOT
 from tests.fakes.receiver import receiving

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from asgard_assets.lake.credentials import REFUSALS, credentials
+from asgard_assets.lake.s3.credentials import REFUSALS, credentials
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from pyarrow import PythonFile
 from pyarrow import fs as pafs
 
-from asgard_assets.lake.client import asked, s3_client
-from asgard_assets.lake.credentials import Keys, credentials, patiently
+from asgard_assets.lake.s3.client import asked, s3_client
+from asgard_assets.lake.s3.credentials import Keys, credentials, patiently
 from asgard_assets.roots import address_of, bucket_and_key
 
 _IN_MEMORY_BYTES = 8 << 20
