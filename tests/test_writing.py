@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.checkout import ROOT
+from asgard_assets.settings import ROOT
 
 PAGES = [
     "README.md",

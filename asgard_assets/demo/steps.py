@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from asgard_assets import project
 from asgard_assets.demo.interrupts import Interrupted, presses
 from asgard_assets.demo.sources import FIRST_DAY, LAST_DAY
 from asgard_assets.errors import AsgardError
@@ -45,9 +44,11 @@ class Step:
 
 def missing_steps(instance: dg.DagsterInstance) -> list[Step]:
     """What is still to do: per group of assets, the partitions that Dagster's history lacks."""
-    from asgard_assets.components.partitions import daily, weekly
 
-    loaded = project.current().definitions()
+    from asgard_assets.components.partitions import daily, weekly
+    from asgard_assets.definitions import defs
+
+    loaded = defs()
     ours = loaded.resolve_asset_graph().materializable_asset_keys
     specs = [s for s in loaded.resolve_all_asset_specs() if s.key in ours]
     synced = [s for s in specs if s.partitions_def is None and s.key.path[0] == "airbyte"]

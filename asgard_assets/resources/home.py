@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from asgard_assets.project import shipped
-from asgard_assets.settings import Settings
+from asgard_assets.settings import ROOT, Settings
 
-SHIPPED = shipped("local/dagster.yaml")
+SHIPPED = ROOT / "deployments" / "local" / "dagster.yaml"
 
 
 def prepare_home(settings: Settings | None = None) -> Path:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.checkout import ROOT
+from asgard_assets.settings import ROOT
 
 FILE = ".ci/rotation"
 Git = Callable[..., str]

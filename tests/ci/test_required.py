@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import ROOT
+from asgard_assets.settings import ROOT
 
 SUITE = """
 import pytest

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import ROOT
+from asgard_assets.settings import ROOT
 from tests.end_to_end.homes import BIN, Demo, Home, listens
-from tests.patience import ended, wait_until
+from tests.patience import patience, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -99,4 +99,6 @@ def demo_api() -> Iterator[Callable[[Home], None]]:
 
     yield start
     for server in started:
-        ended(server, 15)
+        server.terminate()
+    for server in started:
+        server.wait(patience(15))

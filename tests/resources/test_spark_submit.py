@@ -19,10 +19,9 @@ import pytest
 
 from asgard_assets.lake import Lake
 from asgard_assets.resources.home import prepare_home
-from asgard_assets.settings import Settings
+from asgard_assets.settings import ROOT, Settings
 from asgard_assets.spark.jars import installed
-from tests.checkout import ROOT
-from tests.patience import ended, patience
+from tests.patience import patience
 
 pytestmark = [
     pytest.mark.servers,
@@ -53,7 +52,8 @@ def demo_api(port: int) -> Iterator[None]:
             time.sleep(0.1)
         yield
     finally:
-        ended(server)
+        server.terminate()
+        server.wait()
 
 
 def materialize(home: Path, launcher: str, port: int) -> subprocess.Popen[bytes]:

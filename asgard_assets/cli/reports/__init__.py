@@ -1,1 +1,0 @@
-"""What operations return, in words, Markdown or JSON."""

@@ -1,1 +1,0 @@
-"""Sources in a YAML file that is in no project."""

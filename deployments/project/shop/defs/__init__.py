@@ -1,1 +1,0 @@
-"""Each stage has a folder. Every file below it becomes assets."""
