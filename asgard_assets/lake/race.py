@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from asgard_assets.errors import LakeError
 if TYPE_CHECKING:
     from asgard_assets.lake.store import Store
 
+log = logging.getLogger(__name__)
 ROUNDS = 3
 
 
@@ -57,3 +59,14 @@ def prove(store: Store) -> None:
             f"{store.root}: {won} of two racing conditional puts won. This store ignores If-None-Match and would "
             "lose commits: use one that honours it (AWS S3, MinIO, Ceph)"
         )
+
+
+def refuse_careless(store: Store) -> None:
+    """`prove`, but a store that cannot be asked now is not refused: an outage at the start of a step may be over
+    when it commits."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        prove(store)
+    except (BotoCoreError, ClientError, OSError) as error:
+        log.warning("%s: conditional puts could not be raced: %s", store.root, error)

@@ -32,7 +32,7 @@ from dagster._core.execution.retries import RetryMode
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake
-from asgard_assets.lake.race import prove
+from asgard_assets.lake.race import refuse_careless
 from asgard_assets.settings import ROOT
 
 __all__ = [
@@ -266,7 +266,7 @@ def run(description: str, emit: Callable[[str], None], ready: Callable[[], None]
             # Only now: what the resources log while they start is on the host's log already.
             instance.add_event_listener(dagster_run.run_id, lambda entry: emit(dg.serialize_value(entry)))
             _tell_partitions(context)
-            prove(Lake.from_settings())
+            refuse_careless(Lake.from_settings())
             for event in dagster_event_sequence_for_step(context, force_local_execution=True):
                 succeeded |= event.is_step_success
         finally:

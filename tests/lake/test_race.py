@@ -12,7 +12,7 @@ import pytest
 from asgard_assets.doctor import commits
 from asgard_assets.errors import LakeError
 from asgard_assets.lake import Lake
-from asgard_assets.lake.race import prove, winners
+from asgard_assets.lake.race import prove, refuse_careless, winners
 from asgard_assets.settings import Settings
 from tests.servers.s3 import s3
 
@@ -72,7 +72,14 @@ def test_the_doctor_refuses_a_store_that_lets_both_win(
 def test_a_driver_does_not_start_on_such_a_store(careless: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = Lake.from_settings(settings(monkeypatch, careless))
     with pytest.raises(LakeError, match="s3://lake/asgard: 2 of two .* would lose commits"):
-        prove(lake)
+        refuse_careless(lake)
+
+
+def test_an_outage_at_the_start_of_a_driver_is_not_its_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    refuse_careless(Lake.from_settings(settings(monkeypatch, "http://127.0.0.1:1")))
+    assert "conditional puts could not be raced" in caplog.text
 
 
 def test_a_local_folder_needs_no_proof(tmp_path: Path) -> None:
