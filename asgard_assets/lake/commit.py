@@ -90,8 +90,8 @@ def commit(
 
     Returns the version that it made, or the newest where there is nothing to change. Where the store refuses the
     table's keys, it is opened again, with those of now.
-    Raises what `change_for` raises, the
-    store's error where nothing was committed, and UnknownCommitError where nobody can tell.
+    Raises what `change_for` raises, the store's error where nothing was committed, and UnknownCommitError where
+    nobody can tell.
     """
     from deltalake.exceptions import CommitFailedError, DeltaError
 

@@ -53,7 +53,6 @@ def judge(
     pulled: Any, view: FeatureViewSpec, days: Sequence[str]
 ) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
     """Rows and broken checks by day of an Arrow table. A row counts to the day that its `ds` names."""
-
     checks = view.contract.all_checks
     rows = dict.fromkeys(days, 0)
     broken = {check.name: dict.fromkeys(days, 0) for check in checks}

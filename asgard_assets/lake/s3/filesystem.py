@@ -7,6 +7,7 @@ what they held when a key is refused: so a file is kept aside until it is comple
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -100,7 +101,7 @@ class _Addressed(pafs.FileSystemHandler):
         return PythonFile(_Upload(s3_client(self._endpoint, self._region), *bucket_and_key(path)), mode="w")
 
     def open_append_stream(self, path: str, metadata: Any) -> Any:
-        raise NotImplementedError("nothing is appended to an object of S3")
+        raise io.UnsupportedOperation(f"{path}: an object of S3 cannot be appended to; write a new one")
 
 
 def _bare(address: str) -> str:
