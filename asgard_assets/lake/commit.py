@@ -28,7 +28,7 @@ _COMMIT_ID = "asgard_commit"
 @dataclass(frozen=True)
 class Change:
     """What one commit does to the snapshot that it follows. `rebase`: delta-rs may put it behind other commits; else
-    each commit in between asks for a new change. A change that replaces files must not be rebased: delta-rs 1.6 puts
+    each commit in between asks for a new change. One that replaces files must not be rebased: delta-rs 1.6 puts
     it behind a compaction of the very files that it removes, and their rows would be there twice."""
 
     actions: Sequence[Any]

@@ -157,7 +157,7 @@ class Lake(LakeStaging):
                 [DS],
                 transactions=numbers,
                 metadata=metadata or {},
-                rebase=not removes,
+                rebase=False,  # `rewrite` sees the files of every commit in between
             )
 
         self._create(staging)

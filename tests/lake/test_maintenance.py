@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from asgard_assets.errors import LakeError
 from asgard_assets.lake import Lake
 from asgard_assets.lake.maintenance import maintain
+from asgard_assets.lake.publish import LivePart
 from asgard_assets.resources.lake import LakeResource
 
 SCHEMA = pa.schema([("id", pa.int64()), ("ds", pa.string())])
@@ -150,6 +152,21 @@ def test_an_amendment_just_behind_a_compaction_replaces_what_was_compacted(lake:
     compacts_before_the_first_commit(lake, monkeypatch)
     lake.amend(staging, lambda live: {part.path: [] for part in live if part.day == DAYS[0]}, {})
     assert read(lake) == sorted([(i, DAYS[0]) for i in (20, 21)] + [(i, DAYS[1]) for i in range(10)])
+
+
+def test_an_amendment_is_shown_what_came_in_between_though_it_replaces_nothing(lake: Lake):
+    lake.publish(put(lake, range(2)))
+    staging, seen = put(lake, range(20, 22), DAYS[:1]), list[set[str]]()
+
+    def rewrite(live: Sequence[LivePart]) -> dict[str, list[str]]:
+        seen.append({part.path for part in live})
+        if len(seen) == 1:
+            lake.publish(put(lake, range(7, 9), DAYS[1:]))
+        return {}
+
+    lake.amend(staging, rewrite, {})
+    assert len(seen) == 2 and seen[0] != seen[1]
+    assert read(lake) == sorted([(i, DAYS[0]) for i in (0, 1, 20, 21)] + [(i, DAYS[1]) for i in (7, 8)])
 
 
 def test_a_compaction_just_behind_a_publish_is_left_for_the_next_time(lake: Lake, monkeypatch):
