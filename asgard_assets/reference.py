@@ -11,23 +11,59 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dotenv import dotenv_values
 from pydantic import BaseModel
 
-from asgard_assets.settings import ROOT
+from asgard_assets import project
 
-SCHEMAS, PAGES = "docs/schemas", "docs/reference"
+SCHEMAS, PAGES, EXAMPLE = "docs/schemas", "docs/reference", ".env.example"
 _MADE = "Made from the models by `asgard reference`; change the models, not this page."
 
 
-def published(root: Path = ROOT) -> dict[Path, str]:
-    """Every generated file with the content it should have."""
+def published(root: Path | None = None) -> dict[Path, str]:
+    """Every generated file with the content it should have; `root` is the project's folder by default."""
+    root = root or project.folder()
     files: dict[Path, str] = {}
     for name, (model, intro) in sorted(models().items()):
         schema = schema_of(model)
         text = json.dumps(schema, indent=1, ensure_ascii=False, sort_keys=True)
         files[root / SCHEMAS / f"{name}.json"] = text + "\n"
         files[root / PAGES / f"{name}.md"] = page(name, schema, intro)
+    for example in (root / EXAMPLE, root / "deployments" / "project" / EXAMPLE):
+        if example.is_file():
+            files[example] = env_example(dotenv_values(example))
     return files
+
+
+def env_example(given: Mapping[str, str | None]) -> str:
+    """An `.env` file with every setting there is: its description and default, in comments; `given` is set."""
+    from asgard_assets.resources.cluster import Cluster
+    from asgard_assets.settings import Settings
+
+    lines = [
+        "# Settings of this machine. Every command reads the file .env beside pyproject.toml; real environment variables",
+        "# come first. Copy this file to .env and remove the # before what you want to change.",
+    ]
+    for title, model, prefix in (
+        ("Asgard", Settings, "ASGARD_"),
+        ("On Kubernetes (ASGARD_LAUNCHER=kubernetes)", Cluster, ""),
+    ):
+        lines += ["", f"# --- {title}"]
+        for name, field in model.model_fields.items():
+            variable = f"{prefix}{name.upper()}" if prefix else str(field.alias)
+            default = "" if field.is_required() else field.get_default(call_default_factory=True)
+            lines += ["", f"# {_flat(field.description or '')}"]
+            lines.append(
+                f"{variable}={given[variable]}" if variable in given else f"# {variable}={_plain(default)}"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Path):
+        home = str(Path.home())
+        return str(value).replace(home, "~", 1) if str(value).startswith(home) else str(value)
+    return "" if value is None else json.dumps(value) if isinstance(value, dict) else str(value)
 
 
 def models() -> dict[str, tuple[type[BaseModel], str]]:
@@ -172,7 +208,7 @@ def _snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
-def write(root: Path = ROOT) -> list[Path]:
+def write(root: Path | None = None) -> list[Path]:
     """Bring every generated file up to date; gives back those that changed."""
     changed = []
     for path, text in published(root).items():

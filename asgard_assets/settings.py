@@ -1,4 +1,4 @@
-"""Deployment settings: environment variables `ASGARD_*`, or a `.env` file beside `pyproject.toml`."""
+"""Deployment settings: environment variables `ASGARD_*`, or the `.env` file of the project."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
+from asgard_assets import project
 from asgard_assets.errors import ConfigError
 from asgard_assets.roots import checked_root
+from asgard_assets.windows import Calendar, Every, zone_named
 
-ROOT = Path(__file__).resolve().parent.parent
 _LOCAL_START = date(2026, 10, 5)
 LOCAL_AIRBYTE_USER = "asgard"
 
@@ -23,40 +29,57 @@ class Settings(BaseSettings):
     """Where Asgard runs and keeps its data. The defaults need no server, cloud or key."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ASGARD_", env_file=ROOT / ".env", extra="ignore", frozen=True
+        env_prefix="ASGARD_", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
-    env: Literal["local", "production"] = Field(default="local", description="Which resources are bound.")
-    home: Path = Field(default=ROOT / ".asgard", description="Folder for everything that a local run keeps.")
+    env: Literal["local", "production"] = Field(
+        default="local", description="local: no server is needed. production: S3, Kubernetes and secrets."
+    )
+    home: Path = Field(
+        default=Path(".asgard"),
+        description="Folder for everything that a local run keeps; a relative one lies in the project.",
+        validate_default=True,
+    )
     lake: str = Field(default="", description="Root of the Delta tables: a folder or s3://bucket/prefix.")
-    landing: str = Field(default="", description="Root of the files that sources drop: one folder a source.")
+    landing: str = Field(
+        default="", description="Root of the files that sources write: one folder for each source."
+    )
     cache: Path = Field(
-        default=Path("~/.cache/asgard").expanduser(), description="Spark jars and connectors, by version."
+        default=Path("~/.cache/asgard").expanduser(),
+        description="Folder of Spark's jars and Airbyte's connectors, by version.",
     )
     partition_start: date | None = Field(
         default=None,
-        description="First daily partition. Required in production; a local run begins with the demo's, 2026-10-05.",
+        description="First daily partition. Required in production; a local run begins with 2026-10-05.",
     )
     partition_end: date | None = Field(
         default=None,
-        description="First day without a partition; empty: the calendar goes on. The demo sets 2026-11-02.",
+        description="First day without a partition. Empty: the calendar goes on.",
     )
     time_zone: str = Field(default="UTC", description="Zone in which a daily partition begins.")
-    lookback_days: int = Field(default=60, ge=1, description="How far back automation reacts to late data.")
-    owner: str = Field(default="team:data-platform", description="Owner of tables that name none.")
-    spark_memory: str = Field(default="1g", description="Heap of the local Spark driver.")
-    spark_cores: int = Field(default=2, ge=1, description="Task slots of local Spark.")
-    demo_api_url: str = Field(default="http://127.0.0.1:8765", description="The demo's REST API.")
-    demo_token: str = Field(
-        default="demo-token", description="Bearer token of the demo's API; guards nothing."
+    lookback_days: int = Field(
+        default=60, ge=1, description="How many days back automation reacts to late data."
     )
-    airbyte_url: str = Field(default="http://127.0.0.1:8001", description="Airbyte server.")
-    mlflow_uri: str = Field(default="", description="MLflow tracking store; default: SQLite in `home`.")
+    retries: int = Field(
+        default=3, ge=0, description="How often a failed step is tried again, where its table does not say."
+    )
+    retry_delay_seconds: float = Field(
+        default=10, ge=0, description="Seconds before the first retry of a step; they double each time."
+    )
+    owner: str = Field(default="team:data-platform", description="Owner of tables that name no owner.")
+    spark_memory: str = Field(default="1g", description="Memory of the local Spark driver (JVM heap).")
+    spark_cores: int = Field(default=2, ge=1, description="How many tasks local Spark runs at once.")
+    airbyte_url: str = Field(default="http://127.0.0.1:8001", description="Address of the Airbyte server.")
+    mlflow_uri: str = Field(
+        default="", description="Address of MLflow's tracking store. Default: SQLite in ASGARD_HOME."
+    )
     launcher: Literal["none", "spark-submit", "kubernetes"] = Field(
         default="none",
         description="Where Spark assets run: in this process, in a spark-submit driver, or on Kubernetes.",
     )
-    alert_webhook: str = Field(default="", description="Where failed runs are posted; empty: nowhere.")
+    alert_webhook: str = Field(
+        default="", description="Address to which failed runs are posted. Empty: nowhere."
+    )
     alert_webhooks: dict[str, str] = Field(
         default_factory=dict[str, str],
         description='Webhooks of single owners, as JSON: {"team:billing": "https://…"}; others use the common one.',
@@ -76,16 +99,26 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("ASGARD_STORAGE_COST_PER_GB", "STORAGE_COST_PER_GB"),
         description="Price of one GB stored for a month, for `asgard plan`.",
     )
-    s3_endpoint: str | None = Field(default=None, description="S3 endpoint; empty: AWS.")
-    s3_region: str = Field(default="us-east-1", description="S3 region.")
+    s3_endpoint: str | None = Field(default=None, description="Address of the S3 server. Empty: AWS.")
+    s3_region: str = Field(default="us-east-1", description="S3 region of lake and landing files.")
 
-    @model_validator(mode="before")
     @classmethod
-    def _blank_is_unset(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("partition_start", "partition_end"):
-            if values.get(name) == "":
-                values[name] = None
-        return values
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given, then the environment, then the `.env` of the project that this process is in now."""
+        found = DotEnvSettingsSource(settings_cls, env_file=project.folder() / ".env")
+        return init_settings, env_settings, found
+
+    @field_validator("home")
+    @classmethod
+    def _home_of_the_project(cls, home: Path) -> Path:
+        return project.folder() / home.expanduser()
 
     @model_validator(mode="after")
     def _history_can_be_kept(self) -> Settings:
@@ -100,6 +133,14 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _every_engine_can_reach_the_data(self) -> Settings:
         _ = self.lake_root, self.landing_root
+        return self
+
+    @model_validator(mode="after")
+    def _zone_exists(self) -> Settings:
+        try:
+            zone_named(self.time_zone)
+        except ConfigError as error:
+            raise ConfigError(f"ASGARD_TIME_ZONE: {error}") from error
         return self
 
     @model_validator(mode="after")
@@ -122,10 +163,15 @@ class Settings(BaseSettings):
             )
         return self.partition_start or _LOCAL_START
 
+    def calendar(self, every: Every = "day") -> Calendar:
+        """The windows of tables by the hour, day, week or month; in production without a start where none is set."""
+        first = self.partition_start or (None if self.env == "production" else _LOCAL_START)
+        return Calendar(zone_named(self.time_zone), every, first, self.partition_end)
+
     @property
     def lake_root(self) -> str:
         """Where the tables are, as every engine takes it."""
-        root = checked_root(self.lake or str(self.home.absolute() / "lake"), "ASGARD_LAKE")
+        root = checked_root(self._placed(self.lake, "lake"), "ASGARD_LAKE")
         if re.search("%[0-9A-Fa-f]{2}", root):
             raise ConfigError(
                 f"{root!r} cannot be used: delta-rs reads a % before two hexadecimal digits as a sign of an encoded "
@@ -136,9 +182,15 @@ class Settings(BaseSettings):
     @property
     def landing_root(self) -> str:
         """Where sources drop their files, as every engine takes it."""
-        return checked_root(
-            self.landing or str(self.home.absolute() / "landing"), "ASGARD_LANDING", "files are read from"
-        )
+        return checked_root(self._placed(self.landing, "landing"), "ASGARD_LANDING", "files are read from")
+
+    def _placed(self, given: str, name: str) -> str:
+        """An address as it was given; a relative folder lies in the project, and the default in `home`."""
+        if not given:
+            return str(self.home.absolute() / name)
+        if re.match(r"[~/]|[^/]*:", given) or "//" in given:
+            return given  # no relative folder: checked_root says what is wrong with it
+        return str(project.folder() / given)
 
     def local_airbyte_token(self, url: str) -> Path | None:
         """File in which the local Airbyte server at this address keeps its token; None for other machines."""

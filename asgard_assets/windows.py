@@ -2,48 +2,170 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from zoneinfo import ZoneInfo
+from typing import Literal
+from zoneinfo import ZoneInfo, available_timezones
 
 from asgard_assets.errors import ConfigError
 
-_DAY = timedelta(days=1)
+Every = Literal["hour", "day", "week", "month"]
+
+_DAY, _HOUR, _INSTANT = timedelta(days=1), timedelta(hours=1), timedelta(microseconds=1)
 _KEY = re.compile(r"\d{4}-\d\d-\d\d")
+_HOUR_KEY = re.compile(r"(\d{4}-\d\d-\d\d)T([01]\d|2[0-3])([+-]\d{4})?")
+_NEAR = 3
 
 
 @dataclass(frozen=True)
 class Window:
-    """One partition's time: from `start` (an instant, included) to `end` (excluded)."""
+    """One partition's time: from `start` (an instant in UTC, included) to `end` (excluded)."""
 
     key: str
     start: datetime
     end: datetime
 
+    def is_open(self, now: datetime) -> bool:
+        """Whether more can still happen in it: it has begun, or is to come, and has not ended."""
+        return now < self.end
+
 
 @dataclass(frozen=True)
 class Calendar:
-    """Daily windows in one time zone. A window is as long as its day there: 23 and 25 hours at clock changes."""
+    """Windows without gaps in one time zone: hours, days, weeks from Monday, or months.
+
+    A window is as long as its name says *there*: a day has 23 or 25 hours where clocks change. `first` is the day of
+    the first window (one that `first` cuts in two is left out), `until` the first day without one; None: no bound.
+    """
 
     zone: tzinfo = UTC
+    every: Every = "day"
+    first: date | None = None
+    until: date | None = None
 
     @classmethod
-    def named(cls, time_zone: str) -> Calendar:
-        return cls(ZoneInfo(time_zone))
+    def named(cls, time_zone: str, every: Every = "day") -> Calendar:
+        return cls(zone_named(time_zone), every)
 
     def window(self, key: str) -> Window:
-        """The window of a key. Raises ConfigError where the key is not a date."""
+        """The window of a key. Raises ConfigError where there is no window of that name."""
+        if self.every == "hour":
+            return self._hour_of(key)
         day = parse_day(key)
-        return Window(key, self._midnight(day), self._midnight(day + _DAY))
+        if day != self._floor(day):
+            named = "its Monday" if self.every == "week" else "its first day"
+            raise ConfigError(
+                f"{key!r} is no {self.every}: a {self.every} is named by {named}, {self._floor(day)}"
+            )
+        return Window(key, self._midnight(day), self._midnight(self._following(day)))
+
+    def window_at(self, moment: datetime) -> Window:
+        """The window that holds the instant `moment`."""
+        if self.every == "hour":
+            return self._hour_window(moment)
+        day = self._floor(moment.astimezone(self.zone).date())
+        return Window(day.isoformat(), self._midnight(day), self._midnight(self._following(day)))
 
     def key_at(self, moment: datetime) -> str:
         """The key of the window that holds the instant `moment`."""
-        return moment.astimezone(self.zone).date().isoformat()
+        return self.window_at(moment).key
+
+    def after(self, key: str, count: int = 1) -> str:
+        """The key so many windows later; earlier where `count` is negative."""
+        window = self.window(key)
+        for _ in range(count):
+            window = self.window_at(window.end)
+        for _ in range(-count):
+            window = self.window_at(window.start - _INSTANT)
+        return window.key
+
+    def key_of(self, day: date) -> str | None:
+        """The key of the window that a whole day lies in; None of hours, which a day does not name."""
+        return None if self.every == "hour" else self._floor(day).isoformat()
+
+    def overlapping(self, start: datetime, end: datetime) -> list[Window]:
+        """Windows that share time with the span from `start` to `end` (excluded), in order, within the bounds."""
+        found, at = [], start
+        while at < end:
+            window = self.window_at(at)
+            if self.has(window):
+                found.append(window)
+            at = window.end
+        return found
+
+    def has_ended(self, now: datetime) -> bool:
+        """Whether the calendar has an end, and it is past: then no window of it is open any more."""
+        return self.until is not None and self._midnight(self.until) <= now
+
+    def days_before(self, moment: datetime, days: int) -> datetime:
+        """The same time of day in this zone, so many days before."""
+        return (moment.astimezone(self.zone) - days * _DAY).astimezone(UTC)
+
+    def has(self, window: Window) -> bool:
+        """Whether the window lies within the calendar's bounds."""
+        after_first = self.first is None or window.start >= self._midnight(self.first)
+        return after_first and (self.until is None or window.end <= self._midnight(self.until))
+
+    def keys(self, now: datetime) -> list[str]:
+        """Every key up to the window that is open now, the last. Raises ConfigError where there is no first day."""
+        if self.first is None:
+            raise ConfigError("the calendar has no first day; set ASGARD_PARTITION_START")
+        last = now + _INSTANT if self.until is None else min(now + _INSTANT, self._midnight(self.until))
+        return [window.key for window in self.overlapping(self._midnight(self.first), last)]
+
+    def between(self, first: str, last: str) -> list[str]:
+        """All keys from `first` to `last`, both included; none where `last` is earlier."""
+        return [w.key for w in self.overlapping(self.window(first).start, self.window(last).end)]
 
     def _midnight(self, day: date) -> datetime:
-        return datetime(day.year, day.month, day.day, tzinfo=self.zone)
+        # Where clocks skip midnight this is the moment they do; where they repeat it, the first.
+        return datetime(day.year, day.month, day.day, tzinfo=self.zone).astimezone(UTC)
+
+    def _floor(self, day: date) -> date:
+        if self.every == "week":
+            return day - day.weekday() * _DAY
+        return day.replace(day=1) if self.every == "month" else day
+
+    def _following(self, day: date) -> date:
+        if self.every == "month":
+            return (day + 31 * _DAY).replace(day=1)
+        return day + (7 if self.every == "week" else 1) * _DAY
+
+    def _hour_of(self, key: str) -> Window:
+        if match := _HOUR_KEY.fullmatch(key):
+            day, hour, offset = match.groups()
+            local = datetime.fromisoformat(f"{day}T{hour}:00").replace(
+                tzinfo=self.zone, fold=int(bool(offset))
+            )
+            window = self._hour_window(local.astimezone(UTC))  # an hour that clocks skip becomes another
+            if window.key == key:
+                return window
+            raise ConfigError(f"{key!r}: clocks in {self.zone} do not show this hour on that day")
+        raise ConfigError(f"invalid hour {key!r}; use YYYY-MM-DDTHH, such as 2026-10-05T13")
+
+    def _hour_window(self, moment: datetime) -> Window:
+        local = moment.astimezone(self.zone).replace(minute=0, second=0, microsecond=0)
+        start = end = local.astimezone(UTC)
+        while end.astimezone(self.zone).replace(minute=0, second=0, microsecond=0).astimezone(UTC) == start:
+            end += _HOUR
+        following = end.astimezone(self.zone).replace(minute=0, second=0, microsecond=0).astimezone(UTC)
+        repeated = local.fold and local.replace(fold=0).utcoffset() != local.utcoffset()
+        return Window(f"{local:%Y-%m-%dT%H}" + (f"{local:%z}" if repeated else ""), start, following)
+
+
+def zone_named(name: str) -> ZoneInfo:
+    """The time zone of that name. Raises ConfigError, with the names nearest to it, where there is none."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:  # KeyError: not found; the others: no name at all
+        known = {zone.lower(): zone for zone in available_timezones()}
+        near = [known[z] for z in difflib.get_close_matches(name.lower(), known, _NEAR, 0.6)]
+        near += [z for low, z in known.items() if name and low.endswith(f"/{name.lower()}")]
+        meant = f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else "write it as Europe/Berlin"
+        raise ConfigError(f"{name!r} is no time zone; {meant}") from error
 
 
 def parse_day(key: str) -> date:
@@ -56,19 +178,40 @@ def parse_day(key: str) -> date:
     raise ConfigError(f"invalid date {key!r}; use YYYY-MM-DD, such as 2026-10-05")
 
 
+def checked_key(key: str) -> str:
+    """The key, where it is one of any calendar: a date, or a date and an hour. Raises ConfigError for anything else."""
+    hour = _HOUR_KEY.fullmatch(key)
+    parse_day(hour[1] if hour else key)
+    return key
+
+
 def parse_days(text: str) -> list[str]:
+    """Keys of days from what a person types, such as `2026-10-05...2026-10-11`; see `parse_keys`."""
+    return parse_keys(text, Calendar())
+
+
+def parse_keys(text: str, calendar: Calendar) -> list[str]:
     """Keys from what a person types: `2026-10-05`, or a range `2026-10-05...2026-10-11` with both ends.
 
-    Raises ConfigError for anything else, and for a range that ends before it begins.
+    Of a calendar of hours a day means all of its hours. Raises ConfigError for anything else, and for a range that
+    ends before it begins.
     """
     first, dots, last = text.partition("...")
     try:
-        days = days_between(first, last if dots else first)
+        begin, end = (named(part, calendar) for part in (first, last if dots else first))
     except ConfigError as error:
         raise ConfigError(f"{error}; a range is written 2026-10-05...2026-10-11") from error
-    if not days:
+    keys = [window.key for window in calendar.overlapping(begin.start, end.end)]
+    if not keys:
         raise ConfigError(f"the range {text} ends before it begins")
-    return days
+    return keys
+
+
+def named(text: str, calendar: Calendar) -> Window:
+    """What a person names: a window of the calendar, or, where that has hours, a whole day."""
+    if calendar.every == "hour" and _KEY.fullmatch(text):
+        return Calendar(calendar.zone).window(text)
+    return calendar.window(text)
 
 
 def days_between(first: str, last: str) -> list[str]:
@@ -82,11 +225,11 @@ def days_after(key: str, days: int) -> str:
     return (parse_day(key) + days * _DAY).isoformat()
 
 
-def stretches(keys: Sequence[str]) -> list[list[str]]:
-    """The keys in order, cut where a day is missing."""
-    found: list[list[str]] = []
+def stretches(keys: Sequence[str], calendar: Calendar | None = None) -> list[list[str]]:
+    """The keys in order, cut where a window is missing."""
+    calendar, found = calendar or Calendar(), list[list[str]]()
     for key in sorted(dict.fromkeys(keys)):
-        if found and days_after(found[-1][-1], 1) == key:
+        if found and calendar.after(found[-1][-1]) == key:
             found[-1].append(key)
         else:
             found.append([key])

@@ -16,9 +16,11 @@ os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
 # The demo's calendar: what a test sees does not depend on the day on which it runs.
 CALENDAR = {"ASGARD_PARTITION_START": "2026-10-05", "ASGARD_PARTITION_END": "2026-11-02"}
 os.environ.update(CALENDAR)
+os.environ["ASGARD_RETRIES"] = "0"  # a step that is to fail fails at once
 
 from asgard_assets.lake import Lake  # noqa: E402
-from asgard_assets.settings import ROOT, Settings  # noqa: E402
+from asgard_assets.settings import Settings  # noqa: E402
+from tests.checkout import ROOT  # noqa: E402
 from tests.ci.parts import PARTS, part_of  # noqa: E402
 from tests.gaps import pytest_configure, pytest_itemcollected  # noqa: E402, F401
 from tests.patience import loop_seconds, patience  # noqa: E402

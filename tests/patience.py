@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import subprocess
 import time
 from collections.abc import Callable
+from typing import Any
 
 # The loop of a fast machine, and how much of the machine other work may take.
 FAST_SECONDS = 0.5
@@ -33,3 +37,20 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str, pause
     while not condition():
         assert time.monotonic() < deadline, f"waited {limit:.0f} s in vain until {what}"
         time.sleep(pause)
+
+
+def ended(
+    process: subprocess.Popen[Any], seconds: float = 20, sent: int = signal.SIGTERM, group: bool = False
+) -> int:
+    """Ask a process (or its whole group) to end, and kill it after a bounded wait; gives back its exit code."""
+
+    def send(what: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, what) if group else process.send_signal(what)
+
+    send(sent)
+    try:
+        return process.wait(patience(seconds))
+    except subprocess.TimeoutExpired:
+        send(signal.SIGKILL)
+        return process.wait()

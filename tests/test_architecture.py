@@ -15,6 +15,7 @@ PUBLIC = {
     "asgard_assets.components.dbt": "DbtModels",
     "asgard_assets.components.feast": "FeatureView",
     "asgard_assets.components.files": "FileIngest",
+    "asgard_assets.components.model": "TrainedModel",
     "asgard_assets.components.python": "table",
     "asgard_assets.components.silver": "SilverTables",
     "asgard_assets.errors": "AsgardError",

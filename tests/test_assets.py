@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -13,7 +14,7 @@ import pytest
 
 from asgard_assets.components.partitions import daily, weekly
 from asgard_assets.definitions import defs
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 
 SNAPSHOT = ROOT / "tests" / "assets.snapshot.json"
 STAGES = {"bronze", "silver", "gold", "features", "model"}
@@ -74,6 +75,23 @@ def test_each_silver_table_shows_its_rejected_rows_beside_it(graph, specs):
         assert [c.name for c in spec.metadata["dagster/column_schema"].columns] == ["record", "reason", "ds"]
 
 
+def test_open_in_editor_leads_to_the_file_that_defines_the_asset(specs):
+    for name, spec in specs.items():
+        stage, table = name.split("/")
+        (place,) = spec.metadata["dagster/code_references"].code_references
+        path = Path(place.file_path)
+        lines = path.read_text().splitlines()
+        if stage == "gold":
+            assert path == ROOT / f"dbt_project/models/gold/{table}.sql"
+        elif path.suffix == ".py":
+            defined = "\n".join(lines[place.line_number - 1 :])
+            home = "components" if stage == "platform" else "defs"
+            assert path.is_relative_to(ROOT / "asgard_assets" / home) and f"def {table}(" in defined, name
+        else:
+            assert path.name == "defs.yaml" and lines[place.line_number - 1].startswith("type: "), name
+            assert table in path.read_text() or stage == "airbyte", name
+
+
 def test_every_table_has_a_check_that_blocks(graph, specs):
     blocking: dict[str, int] = {}
     for key in graph.asset_check_keys:
@@ -94,6 +112,16 @@ def test_everything_up_and_down_from_a_table_can_be_materialized(graph, specs):
     for name in tables(specs):
         for selection in (f'key:"{name}"+', f'+key:"{name}"'):
             assert dg.AssetSelection.from_string(selection).resolve(graph) <= graph.materializable_asset_keys
+
+
+def test_every_asset_that_runs_is_tried_again(monkeypatch):
+    monkeypatch.delenv("ASGARD_RETRIES")  # the tests' own, which is none
+    executable = [a for a in defs().assets or [] if isinstance(a, dg.AssetsDefinition) and a.is_executable]
+    assert len(executable) > 15
+    for asset in executable:
+        policy = asset.op.retry_policy
+        assert policy is not None and policy.max_retries >= 2, asset.keys
+        assert (policy.backoff, policy.jitter) == (dg.Backoff.EXPONENTIAL, dg.Jitter.PLUS_MINUS), asset.keys
 
 
 def test_every_upstream_exists(graph):

@@ -9,7 +9,7 @@ import tomllib
 
 import pytest
 
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 
 FIXED = (
     "dagster dagster-webserver dagster-k8s dagster-airbyte dagster-dbt dagster-pyspark dagster-aws "
@@ -60,6 +60,29 @@ def test_each_named_package_is_really_used(package: str):
     path = ROOT / place
     sources = path.rglob("*.py") if path.is_dir() else [path]
     assert any(text in source.read_text() for source in sources), f"{package} is not used in {place}"
+
+
+EXECUTED = {
+    "dagster": "tests/components/test_dg.py::test_a_scaffolded_source_of_files_loads",
+    "dagster-webserver": "tests/end_to_end/test_ui.py::test_a_person_sees_the_platform_and_materializes_a_day_by_clicking",
+    "dagster-k8s": "tests/resources/test_production.py::test_steps_run_as_pods_of_the_named_image_account_and_secret",
+    "dagster-airbyte": "tests/components/airbyte/test_runs.py::test_materializing_one_stream_syncs_the_connection_and_reports_every_stream",
+    "dagster-dbt": "tests/dbt/test_gold.py::test_a_range_of_days_is_one_commit_with_every_customer_known_on_each_day",
+    "dagster-pyspark": "tests/components/test_silver.py::test_a_range_is_one_run_with_counts_rejects_and_reasons_by_day",
+    "dagster-aws": "tests/resources/test_aws_secrets.py::test_an_api_asset_logs_in_with_a_secret_of_aws",
+    "delta-spark": "tests/spark/test_java.py::test_spark_runs_on_the_java_of_pypi",
+    "aiohttp": "tests/ingest/api/test_pipeline.py::test_a_range_is_one_job_and_every_row_lands_once",
+    "feast": "tests/features/test_assets.py::test_features_to_predictions_through_dagster",
+    "mlflow": "tests/features/test_assets.py::test_features_to_predictions_through_dagster",
+    "pytest": "tests/test_house.py::test_each_named_package_is_executed_by_a_test",
+}
+
+
+@pytest.mark.parametrize("package", FIXED)
+def test_each_named_package_is_executed_by_a_test(package: str):
+    """By the platform's own path. These tests run in `make test`, or in a part that CI takes in turn."""
+    file, _, name = EXECUTED[package].partition("::")
+    assert f"\ndef {name}(" in (ROOT / file).read_text(), f"{EXECUTED[package]} is no test"
 
 
 SLOW = ("feast", "mlflow", "pyspark", "great_expectations", "kubernetes", "sklearn", "pandas")

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from asgard_assets.components.partitions import daily, weekly
 from asgard_assets.demo import use_demo_calendar
 from asgard_assets.errors import ConfigError
-from asgard_assets.settings import ROOT, Settings
+from asgard_assets.settings import Settings
+from tests.checkout import ROOT
 
 NAMES = ("ASGARD_PARTITION_START", "ASGARD_PARTITION_END")
 
@@ -48,7 +49,7 @@ def test_a_calendar_without_an_end_goes_on(no_calendar: None, monkeypatch, env):
     with partition_loading_context(effective_dt=datetime(2027, 6, 2, tzinfo=UTC)):
         assert (daily().get_first_partition_key(), daily().get_last_partition_key()) == (
             "2026-10-05",
-            "2027-06-01",
+            "2027-06-02",  # the day that is still open
         )
         assert weekly().get_last_partition_key() == "2027-05-24"
 

@@ -1,10 +1,12 @@
 """Windows and calendars: keys, instants, ranges, and what is refused."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
 from asgard_assets.errors import ConfigError
+from asgard_assets.settings import Settings
 from asgard_assets.windows import Calendar, days_after, days_between, parse_day, parse_days, stretches
 
 
@@ -54,3 +56,64 @@ def test_a_window_is_its_day_in_its_zone(zone, key, start, hours):
     assert window.end.astimezone(UTC) - window.start.astimezone(UTC) == timedelta(hours=hours)
     assert Calendar.named(zone).key_at(start) == key
     assert Calendar.named(zone).key_at(start - timedelta(microseconds=1)) == days_after(key, -1)
+
+
+def test_hours_of_a_clock_change_carry_their_offset_the_second_time():
+    berlin = Calendar.named("Europe/Berlin", "hour")
+    autumn = berlin.between("2026-10-25T01", "2026-10-25T03")
+    assert autumn == ["2026-10-25T01", "2026-10-25T02", "2026-10-25T02+0100", "2026-10-25T03"]
+    assert berlin.window("2026-10-25T02+0100").start == datetime(2026, 10, 25, 1, tzinfo=UTC)
+    assert berlin.between("2026-03-29T01", "2026-03-29T03") == ["2026-03-29T01", "2026-03-29T03"]
+    for key in ("2026-03-29T02", "2026-10-25T03+0100", "2026-10-25T02+0200", "2026-10-25", "2026-10-25T24"):
+        with pytest.raises(ConfigError):
+            berlin.window(key)
+
+
+@pytest.mark.parametrize(
+    "zone", ["Asia/Tokyo", "America/Los_Angeles", "Europe/Berlin", "Asia/Kolkata", "UTC"]
+)
+@pytest.mark.parametrize(
+    ("every", "lengths"), [("hour", {1}), ("day", {23, 24, 25}), ("week", {167, 168, 169})]
+)
+def test_windows_follow_each_other_without_gaps_through_a_year(zone, every, lengths):
+    calendar = Calendar.named(zone, every)
+    windows = calendar.overlapping(datetime(2027, 12, 20, tzinfo=UTC), datetime(2029, 1, 10, tzinfo=UTC))
+    assert all(one.end == two.start for one, two in pairwise(windows))
+    assert {(w.end - w.start) // timedelta(hours=1) for w in windows} <= lengths
+    assert len({w.key for w in windows}) == len(windows)
+    assert all(calendar.window(w.key) == w == calendar.window_at(w.start) for w in windows)
+    assert [w.key for w in windows] == sorted(w.key for w in windows)
+
+
+def test_days_and_months_are_made_of_exactly_their_hours_and_days():
+    zone = "America/Los_Angeles"
+    hours, days, months = (Calendar.named(zone, every) for every in ("hour", "day", "month"))
+    day = days.window("2026-11-01")
+    assert len(hours.overlapping(day.start, day.end)) == 25
+    month = months.window("2028-02-01")
+    found = days.overlapping(month.start, month.end)
+    assert (len(found), found[-1].key) == (29, "2028-02-29")
+    with pytest.raises(ConfigError, match="named by its first day, 2028-02-01"):
+        months.window("2028-02-02")
+    with pytest.raises(ConfigError, match="named by its Monday, 2026-12-28"):
+        Calendar.named(zone, "week").window("2027-01-01")
+
+
+def test_a_calendar_goes_on_to_the_window_that_is_open_or_to_its_end():
+    now = datetime(2026, 10, 7, 9, tzinfo=UTC)
+    endless = Calendar(first=date(2026, 10, 5))
+    assert endless.keys(now) == ["2026-10-05", "2026-10-06", "2026-10-07"]
+    assert endless.window("2026-10-07").is_open(now) and not endless.window("2026-10-06").is_open(now)
+    assert Calendar(first=date(2026, 10, 5), until=date(2026, 10, 7)).keys(now) == endless.keys(now)[:2]
+    assert Calendar(every="week", first=date(2026, 9, 30)).keys(now) == ["2026-10-05"]
+    assert (
+        Calendar.named("Pacific/Auckland", "day").key_at(datetime(2026, 10, 7, 12, tzinfo=UTC))
+        == "2026-10-08"
+    )
+
+
+def test_an_unknown_zone_is_refused_with_the_names_nearest_to_it():
+    with pytest.raises(ConfigError, match="did you mean Asia/Tokyo"):
+        Calendar.named("Asia/Tokio")
+    with pytest.raises(ConfigError, match="did you mean Europe/Berlin"):
+        Settings(time_zone="berlin")

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 
 PAGES = [
     "README.md",

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from asgard_assets.cli.options import Output, OutputOption
 from asgard_assets.cli.rows import frame
+from asgard_assets.cli.terminal import console, print_json
 from asgard_assets.errors import ConfigError
 
 if TYPE_CHECKING:
     from asgard_assets.ingest.api.openapi.marks import Finding
 
-console = Console(highlight=False, markup=False, soft_wrap=True)
 new = typer.Typer(help="Write the file of a new source.", no_args_is_help=True)
 
 
@@ -34,8 +35,9 @@ def api(
     server: Annotated[
         str | None, typer.Option(help="Base address, if it differs from the description's.")
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write; default: NAME.yaml.")
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-o", help="File to write; default: NAME.yaml.", show_default=False),
     ] = None,
     prove: Annotated[
         bool, typer.Option("--prove", help="Ask the API about each guess, and correct the file.")
@@ -43,6 +45,7 @@ def api(
     rows: Annotated[
         Path | None, typer.Option(help="With --prove: a file of parent rows for the parameters in the path.")
     ] = None,
+    output: OutputOption = Output.text,
 ) -> None:
     """Write a source for a list of an API, from the API's own description (OpenAPI).
 
@@ -53,16 +56,32 @@ def api(
         asgard preview NAME.yaml --correct  and writes that into the file
 
     A parameter in the path, such as {id}, becomes a column of parent rows (form.rows).
+
+    Example: asgard new api --openapi shop.openapi.yaml --path '/users/{id}/orders'
     """
     from asgard_assets.ingest.api.openapi.writing import flow, propose
     from asgard_assets.operations.new_source import lists_of, new_source
 
     if path is None:
         found = lists_of(openapi)
+        if output is Output.json:
+            print_json({"lists": found})
+            raise typer.Exit(1)
         console.print("\n".join([f"{openapi} describes these lists; name one with --path:", *found]))
         raise typer.Exit(1)
-    target = output or Path(f"{propose(openapi, path, name, server).name}.yaml")
+    target = file or Path(f"{propose(openapi, path, name, server).name}.yaml")
     proposal = new_source(openapi, path, target, name, server)
+    if output is Output.json:
+        findings = prove_guesses(target, None, rows, correct=True) if prove else []
+        print_json(
+            {
+                "file": str(target),
+                "guesses": proposal.guesses,
+                "fill_in": proposal.fill_in,
+                "findings": findings,
+            }
+        )
+        return
     console.print(f"wrote {target}")
     for guess in proposal.guesses:
         console.print(f"guessed {guess.field}: {flow(guess.value)} ({guess.why})")
@@ -76,8 +95,6 @@ def api(
 
 def look_at_guesses(config: Path, day: str | None, rows: Path | None, correct: bool) -> None:
     """Ask the API about each guess in the file; print what it says, and write it where that is wanted."""
-    from asgard_assets.ingest.api.plan.calendar import today
-    from asgard_assets.lake import Lake
     from asgard_assets.operations import new_source as operations
 
     if not operations.has_guesses(config):
@@ -87,16 +104,33 @@ def look_at_guesses(config: Path, day: str | None, rows: Path | None, correct: b
             )
         return
     console.print("asking the API about each guess:")
-    findings: list[Finding] = []
-    with frame(rows) as found:
-        for finding in operations.prove(Lake.from_settings(), config, day or today(), found):
-            console.print(_shown(finding))
-            findings.append(finding)
+    findings = prove_guesses(config, day, rows, correct, lambda finding: console.print(_shown(finding)))
     if correct:
-        operations.correct(config, findings)
         console.print(f"wrote that into {config}")
     elif any(finding.state == "corrected" for finding in findings):
         console.print(f"asgard preview {config} --correct writes that into the file")
+
+
+def prove_guesses(
+    config: Path,
+    day: str | None,
+    rows: Path | None,
+    correct: bool,
+    tell: Callable[[Finding], None] = lambda _: None,
+) -> list[Finding]:
+    """Ask the API about each guess in the file, and write what it says if `correct`. `tell` gets each finding at once."""
+    from asgard_assets.ingest.api.plan.calendar import today
+    from asgard_assets.lake import Lake
+    from asgard_assets.operations import new_source as operations
+
+    findings: list[Finding] = []
+    with frame(rows) as found:
+        for finding in operations.prove(Lake.from_settings(), config, day or today(), found):
+            tell(finding)
+            findings.append(finding)
+    if correct:
+        operations.correct(config, findings)
+    return findings
 
 
 def _shown(finding: Finding) -> str:

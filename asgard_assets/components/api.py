@@ -2,20 +2,38 @@
 
 # No `from __future__ import annotations`: Dagster reads the annotations of the asset function as objects.
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any, Literal, Self
 
 import dagster as dg
 from pydantic import BaseModel, Field, model_validator
 
 from asgard_assets.components.api_metadata import day_metadata, metadata
+from asgard_assets.components.authoring.source_scaffolds import ApiScaffolder
 from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.failures import clear_failures
-from asgard_assets.components.partitions import daily
-from asgard_assets.components.tables import days_of, publish, table_asset
+from asgard_assets.components.partitions import windows
+from asgard_assets.components.pulls import Pull, pull_schedule
+from asgard_assets.components.tables import (
+    Release,
+    Yielded,
+    days_of,
+    publish,
+    report,
+    table_asset,
+    unpublished,
+)
+from asgard_assets.ingest.api.plan.calendar import pulled_windows
 from asgard_assets.ingest.api.source.models import ApiSource, Mode
 from asgard_assets.ingest.api.table.bronze import table_spec
+from asgard_assets.ingest.api.table.children import StagedChild, branches, child_spec
+from asgard_assets.lake import Lake, Published
+from asgard_assets.quality.audit import audit
 from asgard_assets.quality.tables import Model
+from asgard_assets.settings import Settings
+from asgard_assets.windows import Window
 
 API_SOURCE = "api_source"
 
@@ -23,12 +41,22 @@ API_SOURCE = "api_source"
 class ApiIngestModel(Model):
     """What `defs.yaml` holds."""
 
-    source: ApiSource = Field(description="The API source, as the engine also takes it without Dagster.")
+    source: ApiSource = Field(description="The API source: what to ask, how to log in, where the answers go.")
     automation: Literal["on_upstream_change", "none"] = Field(
-        default="none", description="on_upstream_change: follow the tables that the rows come from."
+        default="none",
+        description="on_upstream_change: ask when the tables that the rows come from change. none: only "
+        "when somebody asks.",
     )
-    retries: int = Field(default=2, ge=0, description="Step retries where the API cannot be reached.")
-    retry_delay_seconds: float = Field(default=5, ge=0, description="Doubles at each retry.")
+    pull: Pull | None = Field(
+        default=None,
+        description='When the API is asked: {every: day, at: "02:00"}, {every: 15 minutes}, {cron: "0 2 * * 1-5"}.',
+    )
+    retries: int = Field(
+        default=2, ge=0, description="How often a step is tried again if the API cannot be reached."
+    )
+    retry_delay_seconds: float = Field(
+        default=5, ge=0, description="Seconds before a step is tried again; doubles at each retry."
+    )
 
     @model_validator(mode="after")
     def _has_rows(self) -> Self:
@@ -37,13 +65,32 @@ class ApiIngestModel(Model):
         return self
 
 
+class Ask(Enum):
+    """What a run sends of partitions that were published before."""
+
+    changed = "changed"
+    failed = "failed"
+    all = "all"
+
+
 class ApiRunConfig(dg.Config):
-    """Launchpad: what to send of days that were published before, and a cursor to ask from, this once."""
+    """Launchpad: what to send of partitions that were published before, and a cursor to ask from, this once."""
 
-    mode: str = "auto"
-    cursor: str | None = None
+    reload: Ask = Field(
+        default=Ask.changed,
+        description="changed: requests without a success; everything again where all succeeded. "
+        "failed: only requests without a success. all: everything again.",
+    )
+    cursor: str | None = Field(
+        default=None,
+        description="Start an incremental source here, this once; the stored cursor does not move back.",
+    )
 
 
+_MODES: dict[Ask, Mode] = {Ask.changed: "auto", Ask.failed: "resume", Ask.all: "refresh"}
+
+
+@dg.scaffold_with(ApiScaffolder)
 class ApiIngest(dg.Component):
     """Answers of an API, published day by day; a range of days is one job, of this process or of Spark's workers."""
 
@@ -60,30 +107,56 @@ class ApiIngest(dg.Component):
         return cls(attributes)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        return dg.Definitions(assets=[api_asset(self.model)])
+        schedule = api_schedule(self.model)
+        return dg.Definitions(
+            assets=[api_asset(self.model)], schedules=[] if schedule is None else [schedule]
+        )
+
+
+def api_schedule(model: ApiIngestModel) -> dg.ScheduleDefinition | None:
+    """The schedule that `pull` declares; it asks anew for windows that an earlier tick did not get, as far back as
+    automation looks (ASGARD_LOOKBACK_DAYS)."""
+    source, settings = model.source, Settings()
+    if model.pull is None:
+        return None
+    key, calendar = dg.AssetKey(table_spec(source).asset_key), settings.calendar(source.every)
+
+    def due(instance: dg.DagsterInstance | None, previous: datetime, now: datetime) -> list[Window]:
+        there = instance.get_materialized_partitions(key) if instance else ()
+        past = [calendar.window(day) for day in there]
+        ended = max((window.end for window in past if window.end <= now), default=None)
+        done = None if ended is None else max(ended, now - timedelta(days=settings.lookback_days))
+        return pulled_windows(source, calendar, previous, now, None if source.incremental else done)
+
+    keys = [key, *(dg.AssetKey(table.split("/")) for table in source.sink.child_tables)]
+    return pull_schedule(source.name, model.pull, keys, due, windows(source.every), bool(source.incremental))
+
+
+def _shown(source: ApiSource) -> dict[str, Any]:
+    """Metadata of the asset. Without `auth`: who looks at a source needs no credentials."""
+    document = source.model_dump(mode="json", exclude={"auth"}, exclude_unset=True)
+    return {
+        "base_url": source.endpoint.base_url,
+        "form": source.form.type,
+        API_SOURCE: dg.MetadataValue.json(document),
+    }
 
 
 def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
     """The asset of one source. Nothing slow is imported before it runs."""
     source = model.source
     spec = table_spec(source)
+    secrets = {"secrets"} if source.reads_aws_secrets else set()
     upstreams = source.rows.upstreams if source.rows else ()
 
     @table_asset(
         spec,
+        also=[child_spec(source, branch) for branch in branches(source)],
         name=f"api_{source.name}",
         deps=[dg.AssetKey(table.split("/")) for table in upstreams],
-        # How things are now is asked for while the day still runs.
-        partitions_def=daily(end_offset=1 if source.kind == "snapshot" else 0),
+        partitions_def=windows(source.every),
         automation=on_upstream_change() if model.automation == "on_upstream_change" else None,
-        extra_metadata={
-            "base_url": source.endpoint.base_url,
-            "form": source.form.type,
-            # Without `auth`: who looks at a source needs no credentials.
-            API_SOURCE: dg.MetadataValue.json(
-                source.model_dump(mode="json", exclude={"auth"}, exclude_unset=True)
-            ),
-        },
+        extra_metadata=_shown(source),
         # A cursor goes on from one day to the next; what it gets cannot be told apart by days.
         backfill_policy=dg.BackfillPolicy.multi_run(1)
         if source.incremental
@@ -96,19 +169,24 @@ def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
         ),
         # Two runs at once would add up to twice the rate that the source allows.
         pool=f"api:{source.name}",
-        required_resource_keys={"lake", "spark", "step_launcher"},
+        required_resource_keys={"lake", "spark", "step_launcher"} | secrets,
     )
     def ingest(context: dg.AssetExecutionContext, config: ApiRunConfig) -> Iterator[Any]:
         from asgard_assets.ingest.api.pipeline import stage_source
         from asgard_assets.ingest.api.plan.run import Run
+        from asgard_assets.ingest.api.source.secrets import aws_secrets
 
         lake, spark = context.resources.lake.lake, context.resources.spark
         with clear_failures():
-            mode, days = _mode(config.mode), tuple(days_of(context))
+            mode, days = _MODES[config.reload], tuple(days_of(context))
             run = Run(lake, source, days, mode, run_id=context.run.run_id, cursor=config.cursor)
-            staged = stage_source(
-                lambda: spark.session, run, on_wait=lambda wait: context.log.warning(f"{source.name}: {wait}")
-            )
+            with aws_secrets(context.resources.secrets.read if secrets else None):
+                staged = stage_source(
+                    lambda: spark.session,
+                    run,
+                    on_wait=lambda wait: context.log.warning(f"{source.name}: {wait}"),
+                )
+            children = Children(context, lake, staged.children)
             yield from publish(
                 context,
                 lake,
@@ -117,16 +195,59 @@ def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
                 metadata(staged.summary),
                 day_metadata(staged.summary),
                 plans=staged.plans,
+                first=children.publish,
+                failed=children.failed,
+                beside=children.tell,
             )
 
     return ingest
 
 
-def _mode(text: str) -> Mode:
-    if text == "resume":
-        return "resume"
-    if text == "refresh":
-        return "refresh"
-    if text == "auto":
-        return "auto"
-    raise dg.Failure(f"unknown mode {text!r}; there are auto, resume and refresh", allow_retries=False)
+class Children:
+    """The staged child tables of one run. A day that one of them cannot have is published in none, and not in the
+    parent either.
+    """
+
+    def __init__(self, context: dg.AssetExecutionContext, lake: Lake, staged: Sequence[StagedChild]):
+        self._context, self._lake, self._staged = context, lake, staged
+        self._audits = {child.branch.child.table: audit(lake, child.staging, child.spec) for child in staged}
+        self._published: dict[str, Published] = {}
+
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """Days that cannot be published, with the reason."""
+        reasons: dict[str, str] = {}
+        for child in self._staged:
+            table = child.branch.child.table
+            broken = {day: ", ".join(checks) for day, checks in self._audits[table].bad_days.items()}
+            for day, reason in (broken | child.failed).items():
+                reasons.setdefault(day, f"{table}: {reason}")
+        return reasons
+
+    def publish(self, good: list[str]) -> None:
+        """Commit these days of every child table."""
+        run = {"dagster_run_id": self._context.run.run_id}
+        for child in self._staged:
+            self._published[child.branch.child.table] = self._lake.publish(child.staging, good, {}, run)
+
+    def tell(self, done: Release) -> Iterator[Yielded]:
+        """What Dagster is told, once the parent is published or refused."""
+        for child in self._staged:
+            table = child.branch.child.table
+            self._lake.discard(child.staging, list(done.bad))
+            found, published = self._audits[table], self._published.get(table)
+            version = {"version": published.version} if published else {}
+
+            def about(day: str, found: Any = found, version: Mapping[str, Any] = version) -> dict[str, Any]:
+                return {"dagster/partition_row_count": found.rows[day], **version}
+
+            failure = (
+                dg.Failure(f"{table}: {unpublished(done.bad)}", allow_retries=False) if done.bad else None
+            )
+            asked = [day for day in days_of(self._context) if day in found.rows]
+            own = Release(found, published, done.good, done.bad)
+            total = {**version, "path_in_parent": child.branch.child.path}
+            try:
+                yield from report(self._context, child.spec, own, asked, about, total, failure)
+            except dg.Failure:
+                continue  # the parent's own names the days

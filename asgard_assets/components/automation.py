@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -12,31 +12,62 @@ import dagster as dg
 from asgard_assets.errors import ConfigError
 from asgard_assets.settings import Settings
 
+_EVER, _INSTANT = timedelta(days=365_000), timedelta(microseconds=1)
 LOOKBACK = "lookback_days"
 """Metadata of an asset that reads earlier days too: a number of days, `all`, or those by upstream stage/table."""
 
 
 def on_upstream_change(looks_back_at: Sequence[dg.AssetKey] = ()) -> dg.AutomationCondition:
-    """Materialize a partition of the lookback window when one of its upstream partitions was updated.
+    """Materialize a partition that was never built, however old, and one whose upstream partitions were updated.
 
     Late data counts as an update, however old its day, as long as it lies within `ASGARD_LOOKBACK_DAYS` of
     the newest partition. Waits while an upstream is missing or being written. Of upstreams whose earlier days
-    are read too (`looks_back_at`) only the newest day is waited for: a day of long ago that never came must
+    are read too (`looks_back_at`) an update only waits for the newest day that has ended: a day of long ago that never came must
     not hold back all that follow.
+
+    An update is forgotten when the partition is asked for, and not when it is built: the run that is built may
+    have read what was there before.
     """
     condition = dg.AutomationCondition
     window = condition.in_latest_time_window(timedelta(days=Settings().lookback_days))
-    changed = condition.any_deps_updated().since_last_handled()
-    missing: dg.AutomationCondition = condition.any_deps_missing()
+    asked, first = condition.newly_requested(), condition.initial_evaluation()
+    # What came in since the tick that asked is seen by the same tick as the asking.
+    updated = condition.any_deps_updated()
+    changed = updated.since((asked & ~updated) | first)
+    unbuilt = condition.missing().newly_true().since(asked | condition.newly_updated())
+    absent = ended() & condition.missing() & ~condition.will_be_requested()
+    missing: dg.AutomationCondition = condition.any_deps_match(absent)
     if looks_back_at:
         earlier = dg.AssetSelection.assets(*looks_back_at)
-        newest = condition.in_latest_time_window(timedelta(days=1))
-        missing = condition.any_deps_missing().ignore(earlier) | condition.any_deps_match(
-            newest & condition.missing() & ~condition.will_be_requested()
+        newest = condition.in_latest_time_window(timedelta(days=2))
+        missing = condition.any_deps_match(absent).ignore(earlier) | condition.any_deps_match(
+            newest & absent
         ).allow(earlier).with_label("newest_day_missing")
-    return (
-        window & changed & ~missing & ~condition.any_deps_in_progress() & ~condition.in_progress()
-    ).with_label("on_upstream_change")
+    wanted = (window & changed & ~missing) | (unbuilt & ~condition.any_deps_match(absent))
+    return (wanted & ~condition.any_deps_in_progress() & ~condition.in_progress()).with_label(
+        "on_upstream_change"
+    )
+
+
+def once_ended(
+    condition: dg.AutomationCondition | None, partitions: dg.PartitionsDefinition | None
+) -> dg.AutomationCondition | None:
+    """The condition, but never for a window that is still open: what came into it is seen once it has ended."""
+    open_too = isinstance(partitions, dg.TimeWindowPartitionsDefinition) and partitions.end_offset > 0
+    return condition if condition is None or not open_too else ended() & condition
+
+
+def ended() -> dg.AutomationCondition:
+    """True of windows that have ended, and of assets without partitions.
+
+    Of a calendar that goes on, the newest partition is the open one. No partition lies within its own last
+    microsecond; an asset without partitions does.
+    """
+    condition = dg.AutomationCondition
+    if Settings().calendar().has_ended(datetime.now(UTC)):
+        return condition.in_latest_time_window(_EVER).with_label("window_has_ended")
+    newest, nothing = condition.in_latest_time_window(), condition.in_latest_time_window(_INSTANT)
+    return (~newest | nothing).with_label("window_has_ended")
 
 
 def looking_back(specs: Sequence[dg.AssetSpec]) -> list[dg.AssetSpec]:
@@ -67,7 +98,8 @@ def _with_edges(spec: dg.AssetSpec, longest: Mapping[dg.AssetKey, int]) -> dg.As
     if spec.automation_condition is None:
         return spec
     looks_back_at = [dep.asset_key for dep in deps if dep.asset_key in longest]
-    return spec.replace_attributes(automation_condition=on_upstream_change(looks_back_at))
+    condition = once_ended(on_upstream_change(looks_back_at), spec.partitions_def)
+    return spec.replace_attributes(automation_condition=condition)
 
 
 def days_before(upstream: dg.AssetKey, days: int) -> dg.AssetDep:

@@ -1,21 +1,28 @@
-"""A feature view as an asset: one `defs.yaml` becomes a Feast view, a partitioned asset and its checks."""
+"""Feature views as assets, one `defs.yaml` each, and the online store that serves all of them."""
 
 # No `from __future__ import annotations`: Dagster wants the type of `context`, not its name.
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from asgard_assets.components.authoring.table_scaffolds import FeatureViewScaffolder
 from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
-from asgard_assets.components.tables import Yielded, days_of, table_asset
+from asgard_assets.components.tables import Yielded, check_specs, days_of, refuse_open, table_asset
 from asgard_assets.lake import Lake
-from asgard_assets.ml.views import FeatureViewSpec
+from asgard_assets.ml.online import fill
+from asgard_assets.ml.views import FeatureViewSpec, feature_views, keys_of
 from asgard_assets.ml.window import Window, validate
+from asgard_assets.quality.tables import Check, Column, Model, TableSpec
 from asgard_assets.resources.features import FeatureStoreResource
+from asgard_assets.settings import Settings
+
+NEWEST = "serves_the_newest_values"
 
 
+@dg.scaffold_with(FeatureViewScaffolder)
 class FeatureView(dg.Component):
     """Features of an entity over one Gold table. The asset writes no table: it validates what Feast reads."""
 
@@ -56,6 +63,8 @@ def feature_view_asset(view: FeatureViewSpec) -> dg.AssetsDefinition:
     )
     def body(context: dg.AssetExecutionContext, features: FeatureStoreResource) -> Iterator[Yielded]:
         with clear_failures():
+            if not view.open_windows:
+                refuse_open(contract, days_of(context))
             with features.open() as store:
                 window = validate(store, view, days_of(context))
             yield from report(context, view, window)
@@ -109,3 +118,100 @@ def report(context: dg.AssetExecutionContext, view: FeatureViewSpec, window: Win
         asset_key=key,
         metadata={"gold_version": window.version, "sample": dg.MetadataValue.md(window.sample)},
     )
+
+
+class OnlineStoreSpec(Model):
+    """The online store. It serves every feature view of the project."""
+
+    tags: dict[str, str] = Field(
+        default_factory=dict, description="Tags of the asset, such as domain: billing."
+    )
+
+
+class OnlineStore(dg.Component):
+    """Serves each entity's newest values of every feature view. Unpartitioned, for it only knows *now*."""
+
+    def __init__(self, spec: OnlineStoreSpec) -> None:
+        self.spec = spec
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        return OnlineStoreSpec
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> "OnlineStore":
+        return cls(attributes if isinstance(attributes, OnlineStoreSpec) else OnlineStoreSpec())
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        views = feature_views()
+        return dg.Definitions(assets=[online_asset(views, self.spec.tags)] if views else [])
+
+
+def online_asset(
+    views: Mapping[str, FeatureViewSpec], tags: Mapping[str, str] | None = None
+) -> dg.AssetsDefinition:
+    """The asset [features, online] over these views."""
+    keys = keys_of(views.values())
+    columns = {name: Column(type=kind, description="Entity key.") for name, kind in keys.items()}
+    columns |= {
+        f"{view.name}:{name}": Column(type=feature.type, description=feature.description)
+        for view in views.values()
+        for name, feature in view.features.items()
+    }
+    spec = TableSpec(
+        stage="features",
+        name="online",
+        description="Each entity's newest features in the online store (SQLite), read in well under a millisecond. Always "
+        "filled up to Gold's newest day: re-running an old day can neither overwrite newer values nor lose a "
+        "correction. Who is gone from Gold is no longer served.",
+        key=tuple(keys),
+        columns=columns,
+        checks=(
+            Check(
+                name=NEWEST,
+                sql="online value = newest Gold value",
+                description="A sample of entities, read back from the online store, equals Gold's newest rows.",
+            ),
+        ),
+        tags=dict(tags or {}),
+        kinds=("feast", "sqlite"),
+    )
+    condition = dg.AutomationCondition
+
+    @table_asset(
+        spec,
+        name="features_online",
+        deps=[dg.AssetKey(["features", name]) for name in views],
+        automation=condition.any_deps_updated().since_last_handled()
+        & ~condition.any_deps_in_progress()
+        & ~condition.in_progress(),
+        extra_metadata={"dagster/uri": str(Settings().home.absolute() / "feast" / "online.db")},
+        checks=[check for check in check_specs(spec) if check.name == NEWEST],
+    )
+    def online(features: FeatureStoreResource) -> Iterator[Yielded]:
+        with clear_failures():
+            with features.open() as store:
+                latest = fill(store, views)
+                versions = {v.table: store.lake.version(v.stage, v.source) for v in views.values()}
+        key = dg.AssetKey(spec.asset_key)
+        yield dg.AssetCheckResult(
+            passed=not latest.differing,
+            asset_key=key,
+            check_name=NEWEST,
+            metadata={
+                "compared": latest.compared,
+                "differing": dg.MetadataValue.json(latest.differing[:20]),
+            },
+        )
+        yield dg.MaterializeResult(
+            asset_key=key,
+            metadata={
+                "dagster/row_count": max(latest.keys.values()),
+                "keys": dg.MetadataValue.json(dict(latest.keys)),
+                "removed": dg.MetadataValue.json(dict(latest.removed)),
+                "newest": latest.newest.isoformat(),
+                "gold_versions": dg.MetadataValue.json(versions),
+            },
+        )
+
+    return online

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, replace
 
 import dagster as dg
 
-from asgard_assets.components.alerts import alert
-from asgard_assets.components.partitions import daily
+from asgard_assets.components.partitions import windows
+from asgard_assets.components.platform.alerts import alert
 from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.ingest.files.landing import File, Landing
 from asgard_assets.ingest.files.landing.notices import Notice, Notices, notices_of, read_notices
@@ -226,7 +226,7 @@ def _requests(
     instance: dg.DagsterInstance, source: FileSource, found: Scan, control: Control, most: int
 ) -> tuple[list[dg.RunRequest], list[str], set[str]]:
     """Runs to ask for, what a person should know of the days that none is asked for, and which of them will be."""
-    days = set(daily().get_partition_keys())
+    days = set(windows(source.every).get_partition_keys())
     notes = [
         *_note("no day in the name of", found.undated, found.undated_count),
         *_note("not followed, these links lead out of the landing root:", found.links_out),
@@ -241,7 +241,7 @@ def _requests(
         + (f"-{control.attempt}" if control.attempt else "")
         for day in known
     }
-    busy = _days_in_progress(instance, dg.AssetKey(["bronze", source.name])) if known else set()
+    busy = _days_in_progress(instance, dg.AssetKey(["bronze", source.name]), days) if known else set()
     ended = _ended(instance, [batches[day] for day in known if day not in busy])
     requests, waiting = [], []
     for day in known:
@@ -301,19 +301,19 @@ def _ended(instance: dg.DagsterInstance, batches: Sequence[str]) -> dict[str, st
     return told
 
 
-def _days_in_progress(instance: dg.DagsterInstance, key: dg.AssetKey) -> set[str]:
+def _days_in_progress(instance: dg.DagsterInstance, key: dg.AssetKey, calendar: Set[str]) -> set[str]:
     """Days that any run, whoever asked for it, is loading or waits to load."""
     days: set[str] = set()
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         if run.asset_selection is None or key in run.asset_selection:
-            days |= _days_of_run(run.tags)
+            days |= _days_of_run(run.tags, calendar)
     return days
 
 
-def _days_of_run(tags: Mapping[str, str]) -> set[str]:
+def _days_of_run(tags: Mapping[str, str], calendar: Set[str]) -> set[str]:
     if "dagster/partition" in tags:
         return {tags["dagster/partition"]}
     first, last = (tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
     if first is None or last is None:
         return set()
-    return {day for day in daily().get_partition_keys() if first <= day <= last}
+    return {day for day in calendar if first <= day <= last}

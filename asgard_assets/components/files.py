@@ -1,18 +1,19 @@
 """Files as Bronze tables: one `defs.yaml` a source gives the asset, its checks and the sensor that feeds it."""
 
 from collections.abc import Iterator
+from enum import Enum
 from typing import Any, cast
 
 # No `from __future__ import annotations`: Dagster wants to see the type of `context`, not its name.
 import dagster as dg
 from pydantic import BaseModel, Field
 
+from asgard_assets.components.authoring.source_scaffolds import FileScaffolder
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.file_sensor import file_sensor
 from asgard_assets.components.loaded import publish_loaded
-from asgard_assets.components.partitions import daily
+from asgard_assets.components.partitions import windows
 from asgard_assets.components.tables import days_of, table_asset
-from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.plan.quarantine import quarantined
 from asgard_assets.ingest.files.source.models import FileSource
@@ -22,16 +23,25 @@ SOURCE = "file_source"
 """Metadata of the asset: the source's configuration, by which `asgard plan`, `preview` and others find it."""
 
 
-class Reload(dg.Config):
-    """What a run of a file source reads."""
+class Load(Enum):
+    """Which files a run reads."""
 
-    reload: str = Field(
-        default="changed",
-        description="changed: new and changed files. quarantined: also those with something in quarantine. "
-        "all: every file that lies there.",
+    changed = "changed"
+    quarantined = "quarantined"
+    all = "all"
+
+
+class Reload(dg.Config):
+    """Launchpad: which files a run reads."""
+
+    reload: Load = Field(
+        default=Load.changed,
+        description="changed: new and changed files. quarantined: also files with records in quarantine. "
+        "all: every file of the partitions.",
     )
 
 
+@dg.scaffold_with(FileScaffolder)
 class FileIngest(dg.Component):
     """A folder of CSV, JSON or Parquet files, loaded day by day into a Bronze table; new files start runs."""
 
@@ -59,7 +69,7 @@ def file_asset(source: FileSource) -> dg.AssetsDefinition:
         spec,
         name=f"files_{source.name}",
         deps=[dg.AssetKey(list(d)) for d in source.deps],
-        partitions_def=daily(),
+        partitions_def=windows(source.every),
         extra_metadata={SOURCE: dg.MetadataValue.json(source.model_dump(mode="json"))},
         required_resource_keys={"lake", "spark", "step_launcher"},
     )
@@ -73,18 +83,22 @@ def file_asset(source: FileSource) -> dg.AssetsDefinition:
             again = _again(lake, source, days, config.reload)
             spark = context.resources.spark
             loaded = load(
-                lambda: spark.session, lake, landing, source, days, full=config.reload == "all", again=again
+                lambda: spark.session,
+                lake,
+                landing,
+                source,
+                days,
+                full=config.reload is Load.all,
+                again=again,
             )
             yield from publish_loaded(context, lake, spec, loaded)
 
     return load_files
 
 
-def _again(lake: Lake, source: FileSource, days: list[str], reload: str) -> list[str]:
-    """Files to read although they did not change. Raises ConfigError for a word that is none of the three."""
-    if reload not in ("changed", "quarantined", "all"):
-        raise ConfigError(f"{source.name}: reload is {reload!r}; there are changed, quarantined and all")
-    if reload != "quarantined":
+def _again(lake: Lake, source: FileSource, days: list[str], reload: Load) -> list[str]:
+    """Files to read although they did not change."""
+    if reload is not Load.quarantined:
         return []
     found = quarantined(lake, source.name)
     return [path for day in days for path in found.get(day, {})]

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from asgard_assets.components.authoring.code_references import defined_by
+from asgard_assets.components.authoring.table_scaffolds import TableScaffolder
 from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import daily
-from asgard_assets.components.tables import Yielded, days_of, publish, table_asset
+from asgard_assets.components.tables import Yielded, days_of, publish, refuse_open, table_asset
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import DS, Lake
 from asgard_assets.quality.tables import Check, Column, TableSpec
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+@dg.scaffold_with(TableScaffolder)
 def table(
     address: str,
     *,
@@ -30,11 +33,14 @@ def table(
     checks: Sequence[Check] = (),
     owners: Sequence[str] = (),
     tags: Mapping[str, str] | None = None,
+    retries: int | None = None,
+    open_windows: bool | None = None,
 ) -> Callable[[Callable[[Lake, list[str]], "pa.Table"]], dg.AssetsDefinition]:
     """Make `function(lake, days)` the daily partitioned asset `address` ("stage/name").
 
     The function returns the rows of all `days` as one Arrow table with a `ds` column. They are staged, audited
     day by day and published in one commit, as every table is; the asset follows its `deps` ("stage/name").
+    `open_windows`: whether it may be built for a day that has not ended; default: not in the stage `model`.
     """
     stage, _, name = address.partition("/")
     spec = TableSpec(
@@ -47,6 +53,7 @@ def table(
         owners=tuple(owners),
         tags=dict(tags or {}),
         kinds=tuple(kinds),
+        retries=retries,
     )
 
     def make(function: Callable[[Lake, list[str]], "pa.Table"]) -> dg.AssetsDefinition:
@@ -56,10 +63,13 @@ def table(
             deps=[dg.AssetKey(dep.split("/")) for dep in deps],
             partitions_def=daily(),
             automation=on_upstream_change(),
+            extra_metadata=defined_by(function),
         )
         def asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Yielded]:
             with clear_failures():
                 days = days_of(context)
+                if not (stage != "model" if open_windows is None else open_windows):
+                    refuse_open(spec, days)
                 seen = lake.lake.epochs(stage, name, days)
                 rows = conforming(spec, function(lake.lake, days))
                 staging = lake.lake.stage(stage, name, rows.schema, days, seen)

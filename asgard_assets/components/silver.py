@@ -1,6 +1,6 @@
 """Silver tables as assets: each Python file of a folder that declares one with `@silver`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType
@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
+from asgard_assets.components.authoring.code_references import defined_by
+from asgard_assets.components.authoring.table_scaffolds import SilverScaffolder
 from asgard_assets.components.automation import days_before, on_upstream_change
 from asgard_assets.components.failures import clear_failures
-from asgard_assets.components.partitions import daily
+from asgard_assets.components.partitions import calendar_of, windows
 from asgard_assets.components.tables import (
     Yielded,
     asset_spec,
@@ -24,7 +26,7 @@ from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.settings import Settings
 from asgard_assets.transforms.rejects import Rejects, rejects
 from asgard_assets.transforms.silver import SilverTable, conforms
-from asgard_assets.windows import days_after
+from asgard_assets.transforms.windows_read import WindowsRead
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -37,8 +39,14 @@ RATE = "rejected_rate"
 _DAY_AND_BEFORE = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=0)
 
 
+@dg.scaffold_with(SilverScaffolder)
 class SilverTables(dg.Component, dg.Model, dg.Resolvable):
     """Turns every Python file beside its `defs.yaml` into a Silver asset; files named `_…` are left alone."""
+
+    @classmethod
+    def get_code_references_for_yaml(cls, *_: Any, **__: Any) -> list[Any]:
+        """None: each table's own file defines it."""
+        return []
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Raises ConfigError where a file declares no table, or two declare the same."""
@@ -75,7 +83,7 @@ def rejected_spec(table: SilverTable) -> dg.AssetSpec:
         "reason": "Why it is no row of the table.",
         DS: "Its day.",
     }
-    name, contract = table.spec.name, asset_spec(table.spec, partitions_def=daily())
+    name, contract = table.spec.name, asset_spec(table.spec, partitions_def=windows(table.spec.every))
     return contract.replace_attributes(
         key=["rejected", name],
         description=f"Source rows that silver/{name} did not take, each with its reason. Materialize silver/{name}.",
@@ -88,6 +96,7 @@ def rejected_spec(table: SilverTable) -> dg.AssetSpec:
             "dagster/uri": Lake.from_settings().path("rejected", name),
             "dagster/table_name": f"rejected.{name}",
             "recorded_by": dg.MetadataValue.asset(contract.key),
+            **defined_by(table.function),
         },
     )
 
@@ -112,17 +121,21 @@ def silver_asset(table: SilverTable) -> dg.AssetsDefinition:
         spec,
         name=f"silver_{spec.name}",
         deps=deps,
-        partitions_def=daily(),
+        partitions_def=windows(table.spec.every),
         automation=on_upstream_change(lookups),
-        extra_metadata={"rejected": dg.MetadataValue.asset(dg.AssetKey(["rejected", spec.name]))},
+        extra_metadata={
+            "rejected": dg.MetadataValue.asset(dg.AssetKey(["rejected", spec.name])),
+            **defined_by(table.function),
+        },
         checks=[*check_specs(spec), rate],
         required_resource_keys={"spark", "lake", "step_launcher"},
     )
     def build(context: dg.AssetExecutionContext) -> Iterator[Yielded]:
         with clear_failures():
             lake, days = context.resources.lake.lake, days_of(context)
-            require(lake, table, days)
-            staged = stage(context.resources.spark.session, lake, table, days)
+            read = _windows_read(context, table)
+            require(lake, table, days, read)
+            staged = stage(context.resources.spark.session, lake, table, days, read)
             yield _rate_result(key, table, staged.rejected)
 
             def rejects_first(good: list[str]) -> None:
@@ -138,6 +151,17 @@ def silver_asset(table: SilverTable) -> dg.AssetsDefinition:
     return build
 
 
+def _windows_read(context: dg.AssetExecutionContext, table: SilverTable) -> dict[str, WindowsRead]:
+    """How the windows of each input make up those of the table, by the input's name."""
+    graph, read = context.job_def.asset_layer.asset_graph, dict[str, WindowsRead]()
+    own = Settings().calendar(table.spec.every)
+    for entry in table.inputs:
+        key = dg.AssetKey([entry.stage, entry.name])
+        source = calendar_of(graph.get(key).partitions_def) if graph.has(key) else None
+        read[entry.name] = WindowsRead(f"silver/{table.spec.name}", own, source or own)
+    return read
+
+
 @dataclass(frozen=True)
 class Staged:
     """A run's rows, staged side by side, and what is known of the rejected ones."""
@@ -147,7 +171,9 @@ class Staged:
     rejected: Rejects
 
 
-def require(lake: Lake, table: SilverTable, days: Sequence[str]) -> None:
+def require(
+    lake: Lake, table: SilverTable, days: Sequence[str], read: Mapping[str, WindowsRead] | None = None
+) -> None:
     """Raise SourceError unless every input has the days that this run reads, naming them and what to run.
 
     A day that was published without a row counts as there: its result is an empty day.
@@ -157,12 +183,14 @@ def require(lake: Lake, table: SilverTable, days: Sequence[str]) -> None:
             if lake.version(entry.stage, entry.name) < 0:
                 raise _absent(entry.table, f"{entry.table} does not exist yet; needed for", days)
             continue
-        absent = [day for day, epoch in lake.epochs(entry.stage, entry.name, days).items() if not epoch]
+        needed = read[entry.name].needed(days) if read else days
+        absent = [day for day, epoch in lake.epochs(entry.stage, entry.name, needed).items() if not epoch]
         if absent:
             raise _absent(entry.table, f"{entry.table} has no data for", absent)
     first = min(days)
-    before = days_after(first, -1)
-    if table.history and before >= Settings().first_day.isoformat():
+    calendar = Settings().calendar(table.spec.every)
+    before = calendar.after(first, -1)
+    if table.history and calendar.has(calendar.window(before)):
         own = f"silver/{table.spec.name}"
         if not lake.epochs("silver", table.spec.name, [before])[before]:
             raise _absent(own, f"{own} keeps history, so that {first} needs the day before it:", [before])
@@ -180,7 +208,13 @@ def _absent(table: str, problem: str, days: Sequence[str]) -> SourceError:
     )
 
 
-def stage(spark: "SparkSession", lake: Lake, table: SilverTable, days: Sequence[str]) -> Staged:
+def stage(
+    spark: "SparkSession",
+    lake: Lake,
+    table: SilverTable,
+    days: Sequence[str],
+    read: Mapping[str, WindowsRead] | None = None,
+) -> Staged:
     """Run the function over `days` and stage both of its frames: two Spark writes, a file or so a day."""
     from asgard_assets.spark import tables
     from asgard_assets.transforms.rows import Split
@@ -188,7 +222,7 @@ def stage(spark: "SparkSession", lake: Lake, table: SilverTable, days: Sequence[
     name = table.spec.name
     # Before the inputs are read: a run that reads newer ones and is done first must not be overwritten.
     seen = {target: lake.epochs(target, name, days) for target in ("silver", "rejected")}
-    result = table(**frames(spark, lake, table, days))
+    result = table(**frames(spark, lake, table, days, read))
     if not isinstance(result, Split):
         result = Split(result, spark.createDataFrame([], "record string, reason string, ds string"))
     valid = conforms(table, result.valid)
@@ -202,11 +236,16 @@ def stage(spark: "SparkSession", lake: Lake, table: SilverTable, days: Sequence[
         for write in writes:
             write.result()
     sources = [(entry.stage, entry.name) for entry in table.inputs if not entry.until]
-    return Staged(good, bad, rejects(lake, bad, sources))
+    named = {(e.stage, e.name): read[e.name].name for e in table.inputs if not e.until} if read else {}
+    return Staged(good, bad, rejects(lake, bad, sources, named))
 
 
 def frames(
-    spark: "SparkSession", lake: Lake, table: SilverTable, days: Sequence[str]
+    spark: "SparkSession",
+    lake: Lake,
+    table: SilverTable,
+    days: Sequence[str],
+    read: Mapping[str, WindowsRead] | None = None,
 ) -> dict[str, "DataFrame"]:
     """The function's arguments: each input's days of this run, and the table's own days before it."""
     from pyspark.sql.types import StructType
@@ -215,12 +254,13 @@ def frames(
 
     found: dict[str, DataFrame] = {}
     for entry in table.inputs:
+        windows_read = read[entry.name] if read else None
+        keys = windows_read.keys(days) if windows_read else list(days)
         if entry.until:
-            found[entry.name] = tables.read(spark, lake, entry.stage, entry.name).where(
-                f"ds <= '{max(days)}'"
-            )
+            frame = tables.read(spark, lake, entry.stage, entry.name).where(f"ds <= '{max(keys)}'")
         else:
-            found[entry.name] = tables.read(spark, lake, entry.stage, entry.name, days)
+            frame = tables.read(spark, lake, entry.stage, entry.name, keys)
+        found[entry.name] = windows_read.renamed(frame) if windows_read else frame
     if table.history:
         own = tables.read(
             spark, lake, "silver", table.spec.name, schema=cast(StructType, StructType.fromDDL(table.ddl))

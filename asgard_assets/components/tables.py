@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
+from asgard_assets.components.automation import once_ended
+from asgard_assets.components.failures import retry_policy
+from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake, Published, Staging
 from asgard_assets.quality.audit import Audit, audit
 from asgard_assets.quality.tables import TableSpec
 from asgard_assets.settings import Settings
+from asgard_assets.windows import Every
 
 Yielded = dg.AssetCheckResult | dg.MaterializeResult
 
@@ -43,7 +47,7 @@ def asset_spec(
         tags={"stage": spec.stage, **spec.tags},
         kinds=set(spec.kinds),
         partitions_def=partitions_def,
-        automation_condition=automation,
+        automation_condition=once_ended(automation, partitions_def),
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=2 * fresh, warn_window=fresh),
         metadata=metadata | dict(extra_metadata or {}),
     )
@@ -71,11 +75,13 @@ def table_asset(
     automation: dg.AutomationCondition | None = None,
     extra_metadata: Mapping[str, Any] | None = None,
     checks: Sequence[dg.AssetCheckSpec] | None = None,
+    also: Sequence[TableSpec] = (),
     **options: Any,
 ) -> Callable[[Callable[..., Iterator[Any]]], dg.AssetsDefinition]:
     """Make a function the asset of one table, with the table's checks (or `checks`) in its step.
 
-    A range of partitions is one run. `options` are those of `dg.multi_asset`, and win.
+    A range of partitions is one run. `options` are those of `dg.multi_asset`, and win. `also` are tables that the same
+    step makes of this one.
     """
     contract = asset_spec(
         spec,
@@ -84,14 +90,25 @@ def table_asset(
         automation=automation,
         extra_metadata=extra_metadata,
     )
+    options = {"retry_policy": retry_policy(spec.retries)} | options
     if partitions_def is not None:
         options = {"backfill_policy": dg.BackfillPolicy.single_run()} | options
-    found = check_specs(spec) if checks is None else checks
-    return dg.multi_asset(name=name, specs=[contract], check_specs=found, **options)
+    found = [*(check_specs(spec) if checks is None else checks)]
+    found += [check for one in also for check in check_specs(one)]
+    parent = [dg.AssetKey(spec.asset_key)]
+    specs = [contract, *(asset_spec(one, deps=parent, partitions_def=partitions_def) for one in also)]
+    return dg.multi_asset(name=name, specs=specs, check_specs=found, **options)
 
 
 def days_of(context: dg.AssetExecutionContext) -> list[str]:
-    """The days that this run was asked for: one, or a range in order."""
+    """The days that this run was asked for: one, or a range in order. Raises dg.Failure where none was given."""
+    if not (context.has_partition_key or context.has_partition_key_range):
+        named = ", ".join(sorted(key.to_user_string() for key in context.selected_asset_keys))
+        raise dg.Failure(
+            f"{named}: this run names no partition; add --partition 2026-10-05, or --partition-range "
+            f"2026-10-05...2026-10-11, or use `asgard run {named}`",
+            allow_retries=False,
+        )
     return list(context.partition_keys)
 
 
@@ -145,6 +162,7 @@ def report(
     them. `about` gives a day's metadata, `total` is the run's.
     """
     key = dg.AssetKey(spec.asset_key)
+    about = _with_open_windows(about, spec.every)
     alone = [day for day in done.good if day and day not in days]
     if failure:
         alone += [day for day in days if day not in done.bad]
@@ -158,6 +176,32 @@ def report(
     yield dg.MaterializeResult(asset_key=key, metadata=total)
 
 
+def _with_open_windows(
+    about: Callable[[str], dict[str, Any]], every: Every
+) -> Callable[[str], dict[str, Any]]:
+    """Metadata that says of an open window that it is open, and until when."""
+    calendar, now = Settings().calendar(every), datetime.now(UTC)
+
+    def shown(day: str) -> dict[str, Any]:
+        window = calendar.window(day) if day else None
+        told = (
+            {"window": f"open until {window.end:%Y-%m-%dT%H:%MZ}"} if window and window.is_open(now) else {}
+        )
+        return {**about(day), **told}
+
+    return shown
+
+
+def refuse_open(spec: TableSpec, days: Sequence[str], now: datetime | None = None) -> None:
+    """Raises ConfigError for windows that have not ended: what is computed of them changes with each new row."""
+    calendar, now = Settings().calendar(spec.every), now or datetime.now(UTC)
+    if found := [window for window in map(calendar.window, days) if window.is_open(now)]:
+        raise ConfigError(
+            f"{spec.stage}/{spec.name}: {found[0].key} is open until {found[0].end:%Y-%m-%dT%H:%MZ}, and features and "
+            "models wait for the end of a window. Ask for an earlier one, or set open_windows: true for this table"
+        )
+
+
 def publish(
     context: dg.AssetExecutionContext,
     lake: Lake,
@@ -167,12 +211,14 @@ def publish(
     day_metadata: Mapping[str, Mapping[str, Any]] | None = None,
     plans: Mapping[str, int] | None = None,
     first: Callable[[list[str]], None] | None = None,
+    failed: Mapping[str, str] | None = None,
+    beside: Callable[[Release], Iterator[Yielded]] | None = None,
 ) -> Iterator[Yielded]:
     """Audit what is staged, publish the good days in one commit, and tell Dagster about each day.
 
     A day that breaks a blocking check stays unpublished, and dg.Failure names it. `plans` (`source/ds` to number) of
     bad days are not committed. `first` is called with the good days right before they become visible, to publish
-    what belongs to them.
+    what belongs to them; `beside` tells of that afterwards. `failed` are days that must not be published, with why.
     """
 
     def commit(good: list[str]) -> Published | None:
@@ -182,9 +228,10 @@ def publish(
             first(good)
         wanted = {app: n for app, n in (plans or {}).items() if app.rsplit("/", 1)[-1] in good}
         run = {"dagster_run_id": context.run.run_id}
-        return lake.publish(staging, good if staging.partitioned else None, wanted, run)
+        chosen = good if staging.partitioned else None
+        return lake.publish(staging, chosen, wanted, run, volatile=spec.volatile)
 
-    done = release(lake, staging, audit(lake, staging, spec), commit)
+    done = release(lake, staging, audit(lake, staging, spec), commit, failed)
     published, rows = done.published, done.found.rows
 
     def about(day: str) -> dict[str, Any]:
@@ -199,9 +246,12 @@ def publish(
     if not staging.partitioned:
         total["dagster/row_count"] = rows[""]
     asked = [day for day in days_of(context) if day in rows] if staging.partitioned else []
-    yield from report(
-        context, spec, done, asked, about, total | dict(metadata or {}), _refused(staging, done)
-    )
+    failure = _refused(staging, done)
+    if beside and failure:  # after which nothing more is told
+        yield from beside(done)
+    yield from report(context, spec, done, asked, about, total | dict(metadata or {}), failure)
+    if beside:  # Dagster wants what is made of a table after the table
+        yield from beside(done)
 
 
 def unpublished(bad: Mapping[str, Sequence[str]]) -> str:

@@ -6,17 +6,18 @@ import os
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from urllib.parse import urlparse
 
+from asgard_assets import doctor, project
 from asgard_assets.demo.interrupts import undisturbed
+from asgard_assets.demo.settings import DemoSettings
+from asgard_assets.doctor import Finding, answers
 from asgard_assets.errors import SourceError
-from asgard_assets.settings import ROOT, Settings
+from asgard_assets.settings import Settings
 
 FIRST_DAY, LAST_DAY = "2026-10-05", "2026-11-01"
 USERS = 800
@@ -41,7 +42,8 @@ def demo_sources(settings: Settings) -> Iterator[None]:
     home = settings.home.absolute()
     (home / "logs").mkdir(parents=True, exist_ok=True)
     parent = ["--parent", str(os.getpid())]
-    api = ["deployments.local.demo.api", "--port", _port(settings.demo_api_url), "--users", str(USERS)]
+    demo_url = DemoSettings().api_url
+    api = ["deployments.local.demo.api", "--port", _port(demo_url), "--users", str(USERS)]
     api += ["--log", str(home / "logs" / "demo-api-requests.jsonl")]
     airbyte = ["deployments.local.airbyte.server", "--port", _port(settings.airbyte_url)]
     airbyte += [
@@ -55,7 +57,7 @@ def demo_sources(settings: Settings) -> Iterator[None]:
     started: list[subprocess.Popen[bytes]] = []
     try:
         for name, url, arguments in (
-            ("demo API", f"{settings.demo_api_url}/health", api),
+            ("demo API", f"{demo_url}/health", api),
             ("local Airbyte", f"{settings.airbyte_url}/health", airbyte),
         ):
             if answers(url):
@@ -65,7 +67,7 @@ def demo_sources(settings: Settings) -> Iterator[None]:
                 # Ctrl-C is for this process, which then ends them: else a run loses its sources before it stops.
                 server = subprocess.Popen(
                     [sys.executable, "-m", *arguments, *parent],
-                    cwd=ROOT, stdout=output, stderr=output, start_new_session=True,
+                    cwd=project.folder(), stdout=output, stderr=output, start_new_session=True,
                 )  # fmt: skip
             started.append(server)
             _wait_until_up(name, url, server, log_file)
@@ -82,12 +84,27 @@ def demo_sources(settings: Settings) -> Iterator[None]:
                     server.wait()
 
 
+@contextmanager
+def beside_dev() -> Iterator[None]:
+    """What `asgard dev` starts beside the UI in this repository: the demo's calendar and sources."""
+    use_demo_calendar()
+    with demo_sources(Settings()):
+        yield
+
+
+def findings() -> Iterator[Finding]:
+    """What `asgard doctor` also looks at in this repository."""
+    url = DemoSettings().api_url
+    yield doctor.port_finding("demo API port", url, "/health", "set ASGARD_DEMO_API_URL to another one")
+
+
 def write_landing_files(settings: Settings) -> None:
     """Write the demo's CSV and JSON files; files that are there already stay untouched."""
     command = [sys.executable, "-m", "deployments.local.demo.landing", "--days", f"{FIRST_DAY}..{LAST_DAY}"]
     done = subprocess.run(
-        [*command, "--root", settings.landing_root], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+        [*command, "--root", settings.landing_root],
+        cwd=project.folder(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
     if done.returncode:
         raise SourceError(
             f"the demo's landing files could not be written:\n{done.stderr.strip()}", source="landing"
@@ -96,15 +113,6 @@ def write_landing_files(settings: Settings) -> None:
 
 def _port(url: str) -> str:
     return str(urlparse(url).port or 80)
-
-
-def answers(url: str) -> bool:
-    """Whether a server says 200 there."""
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _wait_until_up(name: str, url: str, server: subprocess.Popen[bytes], log_file: Path) -> None:

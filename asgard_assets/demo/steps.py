@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from asgard_assets import project
 from asgard_assets.demo.interrupts import Interrupted, presses
 from asgard_assets.demo.sources import FIRST_DAY, LAST_DAY
 from asgard_assets.errors import AsgardError
@@ -44,11 +45,9 @@ class Step:
 
 def missing_steps(instance: dg.DagsterInstance) -> list[Step]:
     """What is still to do: per group of assets, the partitions that Dagster's history lacks."""
-
     from asgard_assets.components.partitions import daily, weekly
-    from asgard_assets.definitions import defs
 
-    loaded = defs()
+    loaded = project.current().definitions()
     ours = loaded.resolve_asset_graph().materializable_asset_keys
     specs = [s for s in loaded.resolve_all_asset_specs() if s.key in ours]
     synced = [s for s in specs if s.partitions_def is None and s.key.path[0] == "airbyte"]

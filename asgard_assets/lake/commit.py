@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from asgard_assets.errors import UnknownCommitError
+from asgard_assets.lake.numbers import COMMIT_ID
 from asgard_assets.lake.snapshot import TableLog
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 TRIES = 40
-_COMMIT_ID = "asgard_commit"
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,11 @@ class Change:
             self.partition_by,
             partition_filters=self.partition_filters,
             commit_properties=CommitProperties(
-                custom_metadata={**self.metadata, _COMMIT_ID: token},
-                app_transactions=[Transaction(app, number) for app, number in self.transactions.items()],
+                custom_metadata={**self.metadata, COMMIT_ID: token},
+                app_transactions=[
+                    Transaction(app, number, int(time.time() * 1000))
+                    for app, number in self.transactions.items()
+                ],
                 max_commit_retries=TRIES if self.rebase else 0,
             ),
         )
@@ -75,7 +78,7 @@ class PropertyChange:
     def write(self, table: DeltaTable, token: str) -> None:
         from deltalake import CommitProperties
 
-        properties = CommitProperties(custom_metadata={_COMMIT_ID: token})
+        properties = CommitProperties(custom_metadata={COMMIT_ID: token})
         table.alter.set_table_properties(dict(self.properties), commit_properties=properties)
 
 

@@ -46,7 +46,7 @@ def maintain(
     """
     if staging_hours <= 0 or retention_hours < staging_hours:
         raise LakeError("maintenance: staging_hours must be above 0 and not above retention_hours")
-    known = [f"{stage}/{name}" for stage, name in lake.tables()]
+    known = [f"{stage}/{name}" for stage, name in lake.tables(internal=True)]
     chosen = known if tables is None else tables
     if unknown := sorted(set(chosen) - set(known)):
         raise LakeError(f"maintenance: no such table: {', '.join(unknown)}", table=unknown[0])

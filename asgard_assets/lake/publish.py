@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,10 @@ from urllib.parse import unquote
 
 from asgard_assets.errors import FencedError, LakeError
 from asgard_assets.lake.commit import Change, PropertyChange, commit
-from asgard_assets.lake.numbers import publish_id, refuse_own
+from asgard_assets.lake.likeness import Likeness, LivePart, built_from
+from asgard_assets.lake.numbers import publish_id, refuse_own, seen_id
 from asgard_assets.lake.reader import DS as DS
+from asgard_assets.lake.reads import Reads
 from asgard_assets.lake.snapshot import TableLog
 from asgard_assets.lake.staging import LakeStaging
 from asgard_assets.lake.staging import Staging as Staging
@@ -48,17 +50,6 @@ class Published:
 
 
 @dataclass(frozen=True)
-class LivePart:
-    """A Parquet file that readers see: its path in the log, its address, its day."""
-
-    path: str
-    uri: str
-    day: str
-    size: int
-    rows: int
-
-
-@dataclass(frozen=True)
 class Lake(LakeStaging):
     """The lake with its one way to write."""
 
@@ -69,29 +60,39 @@ class Lake(LakeStaging):
         plans: Mapping[str, int] | None = None,
         metadata: Mapping[str, Any] | None = None,
         replace_schema: bool = False,
+        reads: Reads | None = None,
+        volatile: Collection[str] = (),
     ) -> Published:
         """Make the staged days visible in one commit; they replace those days (or the whole table).
 
         `days` defaults to all staged days; a day without files becomes an empty, published day. `plans`
         carries further transaction numbers (a loader's batch plans). `replace_schema` makes the table's
         columns those of `staging.schema`, for a writer that replaces every row; otherwise columns are only
-        added. Raises FencedError where another writer published one of the days since `stage`, LakeError
+        added. `reads` is what the days were built from; columns in `volatile` do not make a row another one.
+        Raises FencedError where another writer published one of the days since `stage`, LakeError
         where a column changed its type or the table its partitioning.
         """
         refuse_own(staging.table, plans or {})
         chosen = tuple(dict.fromkeys(staging.days if days is None else days)) or ("",)
         adds, rows = self._add_actions(staging, chosen)
-        numbers = {publish_id(day): staging.seen[day] + 1 for day in chosen} | dict(plans or {})
+        written = _written(self, staging, adds)
+        fences = {publish_id(day): staging.seen[day] + 1 for day in chosen} | dict(plans or {})
         partition_by = [DS] if staging.partitioned else None
         filters = [(DS, "in", list(chosen))] if staging.partitioned else None
         replaced: list[str] = []
-        log = self._log(staging)
+        log, likeness = self._log(staging), Likeness(self, staging.schema.names, volatile)
 
         def change(table: DeltaTable) -> Change:
-            _refuse_fenced(staging, chosen, log.numbers(table.version()))
+            present = log.numbers(table.version())
+            _refuse_fenced(staging, chosen, present)
             _refuse_other_partitioning(staging, table)
             replaced[:] = table.file_uris(file_pruning_predicate=filters)
             schema = staging.schema if replace_schema else _merged_schema(staging, table)
+            before = _by_day(self._live(table, filters))
+            changed = likeness.changed(
+                {day: before.get(day, []) for day in chosen}, written, present, schema.names
+            )
+            numbers = fences | self._built_from(log, table, chosen, changed, reads)
             return Change(
                 adds,
                 "overwrite",
@@ -115,6 +116,7 @@ class Lake(LakeStaging):
         plans: Mapping[str, tuple[int, int]],
         days: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        volatile: Collection[str] = (),
     ) -> Published:
         """Add the staged files of `days` to what is there, and replace single live files, in one commit.
 
@@ -132,7 +134,7 @@ class Lake(LakeStaging):
         adds, rows = self._add_actions(staging, chosen)
         again: list[Any] = []
         removes: list[Any] = []
-        log = self._log(staging)
+        log, likeness = self._log(staging), Likeness(self, staging.schema.names, volatile)
 
         def change(table: DeltaTable) -> Change:
             self._add_columns(staging, table)
@@ -146,10 +148,16 @@ class Lake(LakeStaging):
                 for path, uris in instead.items()
                 for uri in uris
             ]
-            fences = [publish_id(day) for day in sorted({*chosen, *(live[path].day for path in instead)})]
-            numbers = {app: present.get(app, 0) + 1 for app in fences}
+            days = sorted({*chosen, *(live[path].day for path in instead)})
+            numbers = {publish_id(day): present.get(publish_id(day), 0) + 1 for day in days}
             numbers |= {app: number for app, (_, number) in plans.items()}
             schema = pa.schema(table.schema().to_arrow())
+            written = _written(self, staging, [*again, *adds])
+            gone = _by_day(live[path] for path in instead)
+            changed = likeness.changed(
+                {day: gone.get(day, []) for day in days}, written, present, schema.names
+            )
+            numbers |= self._built_from(log, table, days, changed, None)
             return Change(
                 [*removes, *again, *adds],
                 "append",
@@ -227,6 +235,21 @@ class Lake(LakeStaging):
         known = [table] if table else []
         return commit(lambda: known.pop() if known else self._opened(log.table), log.table, change, log)
 
+    def _built_from(
+        self,
+        log: TableLog,
+        table: DeltaTable,
+        days: Sequence[str],
+        changed: Sequence[str],
+        reads: Reads | None,
+    ) -> dict[str, int]:
+        """What the commit after this snapshot says of its days, and of those that other writers changed before it."""
+        version, id = table.version(), str(table.metadata().id)
+        foreign = log.foreign(version)
+        others = {*changed, *(day for day in days if day in foreign)}
+        found = built_from(log.table, id, log.numbers(version), days, others, reads, foreign)
+        return {**found, seen_id(): version}
+
     def _create(self, staging: Staging) -> None:
         """Make the table where it is missing, and bring the properties of one that is there up to date."""
         from deltalake import DeltaTable, Schema
@@ -275,12 +298,17 @@ class Lake(LakeStaging):
         table = self.table(stage, name)
         return self._live(table) if table else []
 
-    def _live(self, table: DeltaTable) -> list[LivePart]:
+    def _live(self, table: DeltaTable, filters: Any = None) -> list[LivePart]:
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         found = pa.table(table.get_add_actions(flatten=True))
+        if filters:
+            found = found.filter(pc.field(f"partition.{DS}").isin(list(filters[0][2])))
         names = ["path", f"partition.{DS}", "size_bytes", "num_records"]
-        columns = [found[name].to_pylist() for name in names]
+        columns = [
+            found[name].to_pylist() if name in found.column_names else [""] * found.num_rows for name in names
+        ]
         root = table.table_uri.rstrip("/")
         if not self.remote:
             root = unquote(root).removeprefix("file://")
@@ -312,6 +340,28 @@ class Lake(LakeStaging):
             data_change=True,
             stats=json.dumps(file_statistics(footer)),
         )
+
+
+def _by_day(parts: Iterable[LivePart]) -> dict[str, list[LivePart]]:
+    found = dict[str, list[LivePart]]()
+    for part in parts:
+        found.setdefault(part.day or "", []).append(part)
+    return found
+
+
+def _written(lake: LakeStaging, staging: Staging, adds: Sequence[Any]) -> dict[str, list[LivePart]]:
+    """What the actions add, by day."""
+    root = lake.path(staging.stage, staging.name)
+    return _by_day(
+        LivePart(
+            action.path,
+            f"{root}/{action.path}",
+            action.partition_values.get(DS, ""),
+            action.size,
+            json.loads(action.stats)["numRecords"],
+        )
+        for action in adds
+    )
 
 
 def _remove_action(part: LivePart) -> Any:

@@ -131,14 +131,14 @@ class LakeReader(Store):
                 )
         return connection
 
-    def tables(self) -> list[tuple[str, str]]:
-        """Every published table as (stage, name)."""
+    def tables(self, internal: bool = False) -> list[tuple[str, str]]:
+        """Every published table as (stage, name); with `internal` those of the platform itself too (`_logins`)."""
         from pyarrow import fs as pafs
 
         selector = pafs.FileSelector(self.root, recursive=False, allow_not_found=True)
         found = []
         for stage in self.filesystem.get_file_info(selector):
-            if stage.type != pafs.FileType.Directory:
+            if stage.type != pafs.FileType.Directory or (stage.base_name.startswith("_") and not internal):
                 continue
             for table in self.filesystem.get_file_info(pafs.FileSelector(stage.path)):
                 log = self.filesystem.get_file_info(f"{table.path}/_delta_log")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from asgard_assets.lake.numbers import publish_id
+from asgard_assets.lake.numbers import COMMIT_ID, publish_id, seen_id
 from asgard_assets.lake.store import Store
 
 if TYPE_CHECKING:
@@ -43,6 +43,16 @@ class Snapshot:
         """All transaction numbers, by one reading of the log."""
         return {} if self.delta is None else self.log.numbers(self.version)
 
+    @property
+    def moments(self) -> Mapping[str, int]:
+        """When each transaction number was written, in milliseconds; of those that say so."""
+        return {} if self.delta is None else self.log.moments(self.version)
+
+    @property
+    def foreign(self) -> Mapping[str, int]:
+        """Days that other writers changed since the lake last counted, each with the version of the last such commit."""
+        return {} if self.delta is None else self.log.foreign(self.version)
+
     def number(self, app: str) -> int:
         """The transaction number under an identifier; 0 where there is none."""
         return self.numbers.get(app, 0)
@@ -60,7 +70,7 @@ class TableLog:
     store: Store
     table: str
     _version: int = -1
-    _numbers: dict[str, int] = field(default_factory=dict[str, int])
+    _known: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
 
     def entry(self, version: int) -> str | None:
         """The text of an entry; None where it is not there yet, or not any more."""
@@ -71,11 +81,29 @@ class TableLog:
 
     def numbers(self, version: int) -> Mapping[str, int]:
         """Every transaction number of the table at that version."""
-        if version == self._version:
-            return self._numbers
-        if version < self._version or not self._followed(version):
+        return {app: number for app, (number, _) in self._at(version).items()}
+
+    def foreign(self, version: int) -> dict[str, int]:
+        """Days that commits of other writers changed, between the version up to which they are counted and this one.
+
+        Looks at entries behind a checkpoint too: a checkpoint keeps the files and forgets who wrote them.
+        """
+        since = self._at(version).get(seen_id())
+        found = dict[str, int]()
+        for number in range(since[0] + 1, version + 1) if since else ():
+            text = self.entry(number) or ""
+            if f'"{COMMIT_ID}"' not in text:
+                found |= dict.fromkeys(_touched(text), number)
+        return found
+
+    def moments(self, version: int) -> Mapping[str, int]:
+        """When each of them was written, in milliseconds; of those that say so."""
+        return {app: moment for app, (_, moment) in self._at(version).items() if moment}
+
+    def _at(self, version: int) -> Mapping[str, tuple[int, int]]:
+        if version != self._version and (version < self._version or not self._followed(version)):
             self._read(version)
-        return self._numbers
+        return self._known
 
     def _followed(self, version: int) -> bool:
         """Whether the entries after what is known are all there; then they are known too."""
@@ -85,14 +113,14 @@ class TableLog:
         if None in entries:
             return False
         for text in entries:
-            self._numbers = {**self._numbers, **_of_text(text or "")}
+            self._known = {**self._known, **_of_text(text or "")}
         self._version = version
         return True
 
     def _read(self, version: int) -> None:
         for last in (False, True):
             try:
-                self._numbers, self._version = self._pass(version), version
+                self._known, self._version = self._pass(version), version
                 return
             except (
                 FileNotFoundError
@@ -100,10 +128,10 @@ class TableLog:
                 if last:
                     raise
 
-    def _pass(self, version: int) -> dict[str, int]:
+    def _pass(self, version: int) -> dict[str, tuple[int, int]]:
         names = self.store.names(self._path("").rstrip("/"))
         base, files = _newest_checkpoint(names, version)
-        found = dict[str, int]()
+        found = dict[str, tuple[int, int]]()
         for name in files:
             found |= self._of_checkpoint(name)
         entries = {int(match[1]): name for name in names if (match := _ENTRY.fullmatch(name))}
@@ -113,7 +141,7 @@ class TableLog:
             found |= _of_text(self.store.get(self._path(entries[number])).decode())
         return found
 
-    def _of_checkpoint(self, name: str) -> dict[str, int]:
+    def _of_checkpoint(self, name: str) -> dict[str, tuple[int, int]]:
         path = self._path(name)
         if name.endswith(".json"):
             return _of_text(self.store.get(path).decode())
@@ -124,10 +152,14 @@ class TableLog:
                 return {}
             rows = (
                 row
-                for batch in file.iter_batches(columns=["txn.appId", "txn.version"])
+                for batch in file.iter_batches(columns=["txn"])
                 for row in batch.column("txn").drop_null().to_pylist()
             )
-            return {row["appId"]: row["version"] for row in rows if row["appId"] is not None}
+            return {
+                row["appId"]: (row["version"], row.get("lastUpdated") or 0)
+                for row in rows
+                if row["appId"] is not None
+            }
 
     def _path(self, name: str) -> str:
         return f"{self.table}/_delta_log/{name}"
@@ -153,11 +185,22 @@ def _newest_checkpoint(names: list[str], version: int) -> tuple[int, list[str]]:
     return newest, whole.get(newest, [])
 
 
-def _of_text(text: str) -> dict[str, int]:
+def _touched(text: str) -> set[str]:
+    """Days of which an entry adds or removes rows; '' for a table that is a whole."""
+    found = set[str]()
+    for line in text.splitlines():
+        action = json.loads(line)
+        change = action.get("add") or action.get("remove")
+        if change and change.get("dataChange", True):
+            found.add((change.get("partitionValues") or {}).get("ds") or "")
+    return found
+
+
+def _of_text(text: str) -> dict[str, tuple[int, int]]:
     return dict(_transactions(text))
 
 
-def _transactions(text: str) -> Iterator[tuple[str, int]]:
+def _transactions(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
     for line in text.splitlines():
         if '"txn"' in line and (action := json.loads(line).get("txn")):
-            yield action["appId"], action["version"]
+            yield action["appId"], (action["version"], action.get("lastUpdated") or 0)

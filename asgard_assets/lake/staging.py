@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from asgard_assets.errors import ConfigError, LakeError
 from asgard_assets.lake.reader import DS, LakeReader
 from asgard_assets.lake.statistics import without_floats
-from asgard_assets.windows import parse_day
+from asgard_assets.windows import checked_key
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -131,7 +131,7 @@ class LakeStaging(LakeReader):
 def _refuse_no_days(table: str, days: Sequence[str]) -> None:
     for day in days:
         try:
-            parse_day(day)
+            checked_key(day)
         except ConfigError as error:
             raise LakeError(f"{table}: {error}", table=table) from error
 

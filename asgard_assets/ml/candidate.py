@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ModelError
 from asgard_assets.lake import Lake
-from asgard_assets.ml import model, plots
-from asgard_assets.ml.churn import churn_views, cut_off
-from asgard_assets.ml.inputs import part
-from asgard_assets.ml.model import Verdict
+from asgard_assets.ml.inputs import entities, part
+from asgard_assets.ml.judging import plots, verdict
+from asgard_assets.ml.judging.outcomes import kind_of
+from asgard_assets.ml.judging.verdict import Verdict
+from asgard_assets.ml.moments import cut_off
 from asgard_assets.ml.registry import Provenance, Registry, Version
+from asgard_assets.ml.spec import ModelDefinition
 from asgard_assets.ml.training import content_hash
-from asgard_assets.ml.views import fingerprint
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TABLE = ("model", "churn_training_set")
+# Source files that decide what a model is, beside its own: a change in one of them makes a new version.
+CODE = ("judging/verdict.py", "judging/outcomes.py", "inputs.py", "training.py", "spec.py")
 
 
 @dataclass(frozen=True)
@@ -34,54 +38,90 @@ class Candidate:
     pictures: Mapping[str, bytes]
 
 
-def stored(lake: Lake, partition: str) -> tuple[pa.Table, int]:
+def stored(definition: ModelDefinition, lake: Lake, partition: str) -> tuple[pa.Table, int]:
     """The training set of one cut-off and the table's version. Raises ModelError where there is none."""
-    table = lake.table(*TABLE)
-    if table is None or not lake.epochs(*TABLE, [partition])[partition]:
+    stage, name = definition.spec.table_name("training_set")
+    table = lake.table(stage, name)
+    if table is None or not lake.epochs(stage, name, [partition])[partition]:
         raise ModelError(
-            f"no training set for the week {partition}; materialize [model, churn_training_set] for it first"
+            f"no training set for the week {partition}; materialize [{stage}, {name}] for it first"
         )
     with lake.connect() as connection:
-        rows = connection.sql(
-            f"select * from model.churn_training_set where ds = '{partition}'"
-        ).to_arrow_table()
+        rows = connection.sql(f"select * from {stage}.{name} where ds = '{partition}'").to_arrow_table()
     return rows, table.version()
 
 
-def propose(lake: Lake, registry: Registry, partition: str) -> Candidate:
+def train(definition: ModelDefinition, rows: pa.Table) -> Any:
+    """The user's fit function on the training split. Raises ModelError where there is one outcome only."""
+    x, y = part(definition, rows, "train")
+    if len(set(y.tolist())) < 2:
+        stage, name = definition.spec.table_name("training_set")
+        raise ModelError(
+            f"the {len(y)} training rows hold one outcome only; check the labels in {stage}/{name}"
+        )
+    return definition.fit(x, y, entities(definition, rows, "train"))
+
+
+def propose(definition: ModelDefinition, lake: Lake, registry: Registry, partition: str) -> Candidate:
     """Train, judge against the champion of earlier cut-offs on this cut-off's validation rows, register.
 
     Deterministic: the same rows and code give the same model, and so the version that exists already.
     """
     import numpy as np
 
-    rows, version = stored(lake, partition)
+    kind = kind_of(definition.spec.task)
+    rows, version = stored(definition, lake, partition)
     end = f"{cut_off(partition):%Y-%m-%d}"
     rival = registry.champion_before(end)
-    fitted = model.train(rows)
-    verdict = model.judge(
-        fitted, rows, registry.load(rival) if rival else None, rival.number if rival else None
+    fitted = train(definition, rows)
+    judged = verdict.judge(
+        definition, fitted, rows, registry.load(rival) if rival else None, rival.number if rival else None
     )
-    x, y = part(rows, "validation")
-    p = model.probabilities(fitted, x)
-    pictures = plots.draw(y, p, model.importance(fitted, rows))
+    x, y = part(definition, rows, "validation")
+    p = kind.predict(fitted, x)
+    pictures = plots.draw(definition.spec.task, y, p, verdict.importance(definition, fitted, rows))
+    stage, name = definition.spec.table_name("training_set")
     provenance = Provenance(
         partition=partition,
         cut_off=end,
-        data_hash=content_hash(rows),
-        table_path=lake.path(*TABLE),
+        data_hash=content_hash(rows, definition.keys),
+        table=f"{stage}.{name}",
+        table_path=lake.path(stage, name),
         table_version=version,
-        features_hash=fingerprint(churn_views()),
-        code_version=model.code_version(),
+        features_hash=definition.features_hash,
+        code_version=code_version(definition),
     )
     params = {
-        "C": model.regularization(fitted),
-        "training_rows": part(rows, "train")[0].shape[0],
+        **chosen(fitted),
+        "training_rows": part(definition, rows, "train")[0].shape[0],
         "validation_rows": len(y),
         "inputs": x.shape[1],
     }
-    registered = registry.register(fitted, provenance, x.head(5), params, model.metrics(verdict), pictures)
-    again = model.probabilities(registry.load(registered), x)
-    return Candidate(
-        partition, registered, verdict, provenance, bool(np.allclose(p, again, rtol=1e-9)), pictures
+    registered = registry.register(
+        fitted,
+        provenance,
+        (x.head(5), kind.predict(fitted, x.head(5))),
+        params,
+        verdict.metrics(judged),
+        pictures,
+        definition.spec.description,
     )
+    again = kind.predict(registry.load(registered), x)
+    return Candidate(
+        partition, registered, judged, provenance, bool(np.allclose(p, again, rtol=1e-9)), pictures
+    )
+
+
+def chosen(model: Any) -> dict[str, Any]:
+    """The settings of the last step of a fitted model, for MLflow: what a search has chosen is among them."""
+    last = model.steps[-1][1] if hasattr(model, "steps") else model
+    found = last.get_params(deep=False) if hasattr(last, "get_params") else {}
+    return {name: value for name, value in found.items() if isinstance(value, str | int | float)}
+
+
+def code_version(definition: ModelDefinition) -> str:
+    """Hash of what decides what a model is: its spec, its own code and the platform's."""
+    folder = Path(__file__).parent
+    parts = [definition.spec.model_dump_json().encode(), definition.code.read_bytes()]
+    parts += [(folder / name).read_bytes() for name in CODE]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]

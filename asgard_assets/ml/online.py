@@ -1,15 +1,17 @@
-"""Fill the online store with each customer's newest values, and read them back.
+"""Fill the online store with each entity's newest values, and read them back.
 
 Always up to the newest Gold day, whatever day changed: an older window would overwrite newer values in
-SQLite, and a window that only moves forward would never deliver a correction.
+SQLite, and a window that only moves forward would never deliver a correction. Who is gone from Gold, or has no
+row within the ttl, is removed: Feast itself would serve the last values for ever.
 """
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import closing, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,21 +21,27 @@ from asgard_assets.ml.store import OpenStore
 from asgard_assets.ml.views import EVENT_TIME, ORIGIN, FeatureViewSpec
 
 SAMPLE = 50
+Key = Any
+"""The value of a view's key column; a tuple where it has several."""
 
 
 @dataclass(frozen=True)
 class Latest:
-    """What the online store serves: keys by view, the newest event time, and values that differ from Gold."""
+    """What the online store serves: keys by view, the newest event time, and values that differ from Gold.
+
+    `removed`: how many keys of each view it no longer serves.
+    """
 
     newest: datetime
     keys: Mapping[str, int]
+    removed: Mapping[str, int]
     compared: int
     differing: list[str]
 
 
 def fill(store: OpenStore, views: Mapping[str, FeatureViewSpec]) -> Latest:
     """Materialize every view over its last `ttl` up to Gold's newest day, then compare a sample with Gold."""
-    newest_of, keys, differing, compared = [], {}, [], 0
+    newest_of, keys, removed, differing, compared = [], {}, {}, [], 0
     for view in views.values():
         newest = newest_event(store, view)
         newest_of.append(newest)
@@ -41,11 +49,12 @@ def fill(store: OpenStore, views: Mapping[str, FeatureViewSpec]) -> Latest:
             store.feast.materialize(newest - timedelta(days=view.ttl_days), newest, [view.name])
         expected = _newest_rows(store, view, newest)
         keys[view.name] = len(expected)
+        removed[view.name] = forget(store, view, expected.keys())
         differing += _differences(
             store, view, dict(list(expected.items())[:: max(1, len(expected) // SAMPLE)])
         )
         compared += min(len(expected), SAMPLE)
-    return Latest(max(newest_of), keys, compared, differing)
+    return Latest(max(newest_of), keys, removed, compared, differing)
 
 
 def newest_event(store: OpenStore, view: FeatureViewSpec) -> datetime:
@@ -63,34 +72,64 @@ def newest_event(store: OpenStore, view: FeatureViewSpec) -> datetime:
     return newest
 
 
-def read(store: OpenStore, view: FeatureViewSpec, keys: list[int]) -> dict[int, dict[str, Any]]:
-    """Values that the online store serves now, by key."""
-    references = [f"{view.name}:{name}" for name in (*view.features, ORIGIN)]
-    answer = store.feast.get_online_features(references, [{view.key: key} for key in keys]).to_dict()
-    names = [*view.features, ORIGIN]
-    return {key: {n: answer[n][i] for n in names} for i, key in enumerate(answer[view.key])}
+def read(store: OpenStore, view: FeatureViewSpec, keys: Iterable[Key]) -> dict[Key, dict[str, Any]]:
+    """Values that the online store serves now, by key: one value, or a tuple where the view has several columns."""
+    asked, names = list(keys), [*view.features, ORIGIN]
+    rows = [dict(zip(view.keys, _columns(key), strict=True)) for key in asked]
+    answer = store.feast.get_online_features([f"{view.name}:{name}" for name in names], rows).to_dict()
+    return {key: {n: answer[n][i] for n in names} for i, key in enumerate(asked)}
 
 
-def _newest_rows(store: OpenStore, view: FeatureViewSpec, newest: datetime) -> dict[int, dict[str, Any]]:
-    names = [view.key, *view.features, ORIGIN]
+def forget(store: OpenStore, view: FeatureViewSpec, kept: Collection[Key]) -> int:
+    """Remove every key but those `kept` from SQLite. Other online stores expire keys by themselves, if they do."""
+    path = getattr(store.feast.config.online_store, "path", None)
+    if path is None:
+        return 0
+    from feast.infra.key_encoding_utils import deserialize_entity_key
+    from feast.infra.online_stores.helpers import compute_table_id
+
+    version = store.feast.config.entity_key_serialization_version
+    table = compute_table_id(store.feast.config.project, store.feast.get_feature_view(view.name))
+    with closing(sqlite3.connect(path, timeout=60)) as connection, connection:
+        gone = []
+        for (blob,) in connection.execute(f'select distinct entity_key from "{table}"').fetchall():
+            entity = deserialize_entity_key(blob, version)
+            values = dict(zip(entity.join_keys, entity.entity_values, strict=True))
+            found = [getattr(values[name], values[name].WhichOneof("val")) for name in view.keys]
+            if _key(found) not in kept:
+                gone.append((blob,))
+        connection.executemany(f'delete from "{table}" where entity_key = ?', gone)
+    return len(gone)
+
+
+def _newest_rows(store: OpenStore, view: FeatureViewSpec, newest: datetime) -> dict[Key, dict[str, Any]]:
+    count, names = len(view.keys), [*view.keys, *view.features, ORIGIN]
     oldest = newest - timedelta(days=view.ttl_days)
     first_day = (oldest - timedelta(days=1)).date().isoformat()
-    table = store.lake.delta_scan(view.stage, view.source)
+    table, keys = store.lake.delta_scan(view.stage, view.source), ", ".join(view.keys)
     found = store.duckdb.raw_sql(
         f"""select {", ".join(names)} from {table} where {EVENT_TIME} >= timestamptz '{oldest.isoformat()}'
         and {ORIGIN} >= '{first_day}'
-        qualify row_number() over (partition by {view.key} order by {EVENT_TIME} desc, created_at desc) = 1
-        order by 1"""
+        qualify row_number() over (partition by {keys} order by {EVENT_TIME} desc, created_at desc) = 1
+        order by {keys}"""
     ).fetchall()
-    return {row[0]: dict(zip(names[1:], row[1:], strict=True)) for row in found}
+    return {_key(row[:count]): dict(zip(names[count:], row[count:], strict=True)) for row in found}
+
+
+def _key(values: Sequence[Any]) -> Key:
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def _columns(key: Key) -> tuple[Any, ...]:
+    return key if isinstance(key, tuple) else (key,)
 
 
 def _differences(
-    store: OpenStore, view: FeatureViewSpec, expected: Mapping[int, Mapping[str, Any]]
+    store: OpenStore, view: FeatureViewSpec, expected: Mapping[Key, Mapping[str, Any]]
 ) -> list[str]:
     served = read(store, view, list(expected))
     return [
-        f"{view.name} {view.key}={key} {name}: online {served[key][name]!r}, Gold {value!r}"
+        f"{view.name} {', '.join(view.keys)}={key} {name}: online {served[key][name]!r}, Gold {value!r}"
         for key, row in expected.items()
         for name, value in row.items()
         if not _equal(served[key][name], value)

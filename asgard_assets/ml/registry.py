@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ModelError
 from asgard_assets.ml.artifacts import use_lake_keys
-from asgard_assets.ml.churn import MODEL
 from asgard_assets.settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from mlflow import MlflowClient
 
@@ -45,6 +45,7 @@ class Provenance:
     partition: str
     cut_off: str
     data_hash: str
+    table: str
     table_path: str
     table_version: int
     features_hash: str
@@ -58,16 +59,16 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Registry:
-    """MLflow's tracking store and model registry at `uri`; artifacts under `artifacts`."""
+    """Versions of the model `name` in MLflow's registry at `uri`; artifacts under `artifacts`."""
 
     uri: str
     artifacts: str
-    name: str = MODEL
+    name: str
 
     @classmethod
-    def from_settings(cls, settings: Settings | None = None) -> Registry:
+    def from_settings(cls, name: str, settings: Settings | None = None) -> Registry:
         settings = settings or Settings()
-        return cls(settings.mlflow_tracking_uri, str(settings.home.absolute() / "mlflow"))
+        return cls(settings.mlflow_tracking_uri, str(settings.home.absolute() / "mlflow"), name)
 
     @property
     def client(self) -> MlflowClient:
@@ -102,8 +103,8 @@ class Registry:
         found = self.champion_or_none()
         if found is None:
             raise ModelError(
-                f"no model is @{ALIAS} yet: materialize [model, churn_training_set] and [model, churn_model] for a "
-                "weekly cut-off; the check beats_champion_and_baseline says why a candidate was not promoted"
+                f"no version of {self.name} is @{ALIAS} yet: materialize [model, {self.name}_training_set] and "
+                f"[model, {self.name}_model] for a weekly cut-off; the check beats_champion_and_baseline says why a candidate was not promoted"
             )
         return found
 
@@ -115,19 +116,23 @@ class Registry:
         return next((v for v in self.versions() if str(v.number) == str(number)), None)
 
     def load(self, version: Version) -> Any:
-        """The fitted scikit-learn pipeline."""
+        """The fitted scikit-learn model."""
         return _mlflow(self.uri).sklearn.load_model(f"models:/{self.name}/{version.number}")
 
     def register(
         self,
         model: Any,
         provenance: Provenance,
-        example: pd.DataFrame,
+        example: tuple[pd.DataFrame, np.ndarray],
         params: Mapping[str, Any],
         metrics: Mapping[str, float],
         pictures: Mapping[str, bytes],
+        description: str = "",
     ) -> Version:
-        """Log a run with the model, its data and pictures, and register a version; reuse an equal one."""
+        """Log a run with the model, its data and pictures, and register a version; reuse an equal one.
+
+        `example`: a few inputs, and what the model predicts for them.
+        """
         found = self.find(provenance.fingerprint)
         if found is not None:
             return found
@@ -156,18 +161,15 @@ class Registry:
             logged = mlflow.sklearn.log_model(
                 model,
                 name="model",
-                signature=infer_signature(example, model.predict_proba(example)[:, 1]),
+                signature=infer_signature(*example),
                 # Stated, for MLflow would find them out by loading the model in a process of its own.
                 pip_requirements=[f"{p}=={installed(p)}" for p in ("scikit-learn", "skops", "pandas")],
-                pyfunc_predict_fn="predict_proba",
-                # The format runs no code at loading; a data type is all that it has to be told of.
-                skops_trusted_types=["numpy.dtype"],
+                pyfunc_predict_fn="predict_proba" if hasattr(model, "predict_proba") else "predict",
+                skops_trusted_types=_types(model),
             )
         client = self.client
         if not client.search_registered_models(f"name='{self.name}'"):
-            client.create_registered_model(
-                self.name, description="Probability that a customer cancels in 7 days."
-            )
+            client.create_registered_model(self.name, description=description or None)
         created = client.create_model_version(
             self.name,
             logged.model_uri,
@@ -220,11 +222,18 @@ def _mlflow(uri: str) -> Any:
     return mlflow
 
 
+def _types(model: Any) -> list[str]:
+    """Types that the format has to be told of. It runs no code at loading, and these come from our own training."""
+    import skops.io
+
+    return skops.io.get_untrusted_types(data=skops.io.dumps(model))
+
+
 def _dataset(provenance: Provenance) -> Any:
     """A reference to the stored training set: which table, at which version, with which content."""
     from mlflow.data.delta_dataset_source import DeltaDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
 
     source = DeltaDatasetSource(path=provenance.table_path, delta_table_version=provenance.table_version)
-    name = f"model.churn_training_set ds={provenance.partition}"
+    name = f"{provenance.table} ds={provenance.partition}"
     return MetaDataset(source=source, name=name, digest=provenance.data_hash[:36])

@@ -7,59 +7,95 @@ location knows every feature without paying for either.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from asgard_assets import project
 from asgard_assets.errors import ConfigError
 from asgard_assets.quality.tables import Check, Column, Model, TableSpec
-from asgard_assets.settings import ROOT
 
-FOLDER = ROOT / "asgard_assets" / "defs" / "features"
 COMPONENT = "asgard_assets.components.feast.FeatureView"
 # Columns that each Gold table under a feature view carries.
 EVENT_TIME, CREATED, ORIGIN = "event_timestamp", "created_at", "ds"
 
 FeatureType = Literal["bigint", "double", "string", "boolean"]
+KeyType = Literal["bigint", "string"]
 NUMERIC: tuple[FeatureType, ...] = ("bigint", "double", "boolean")
 
 
 class Feature(Model):
     type: FeatureType = Field(description="Type of the Gold column.")
-    description: str = ""
-    required: bool = Field(default=False, description="A null in this column breaks the window.")
+    description: str = Field(default="", description="What the feature means, for the catalog and for Feast.")
+    required: bool = Field(default=False, description="Whether a null in this column is an error.")
 
 
 class FeatureViewSpec(Model):
     """One feature view over one Gold table that has `ds`, `event_timestamp` and `created_at`."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the view and of its asset.")
-    description: str
-    table: str = Field(pattern=r"^[a-z]+/[a-z0-9_]+$", description="Source table, `stage/name`.")
+    description: str = Field(description="What the features say, and as of when.")
+    table: str = Field(
+        pattern=r"^[a-z]+/[a-z0-9_]+$", description="Table that the features are read from, as stage/table."
+    )
     entity: str = Field(
-        default="customer", description="Feast entity, declared in feature_repo/definitions.py."
+        pattern=r"^[a-z][a-z0-9_]*$",
+        description="What the features are about, such as product. Views of one entity have the same key.",
     )
-    key: str = Field(default="customer_id", description="The entity's join key.")
+    key: str | dict[str, KeyType] = Field(
+        description="Column that names one entity (a bigint), or columns with their types, such as "
+        "{product_id: bigint, store: string}."
+    )
     ttl_days: int = Field(ge=1, description="A value older than this is no longer served or joined.")
-    features: dict[str, Feature] = Field(min_length=1)
-    checks: tuple[Check, ...] = Field(
-        default=(), description="Further conditions on the rows that Feast reads."
+    features: dict[str, Feature] = Field(
+        min_length=1, description="The features by name. Each is a column of the table."
     )
-    owners: tuple[str, ...] = ()
-    tags: dict[str, str] = Field(default_factory=dict)
-    kinds: tuple[str, ...] = ("feast", "duckdb")
-    fresh_hours: float = Field(default=26, gt=0)
+    checks: tuple[Check, ...] = Field(
+        default=(), description="Conditions on the rows that Feast reads, beside those of every view."
+    )
+    owners: tuple[str, ...] = Field(
+        default=(),
+        description="Owners, as Dagster writes them: team:billing or an e-mail address. Default: ASGARD_OWNER.",
+    )
+    tags: dict[str, str] = Field(
+        default_factory=dict, description="Tags of the asset, such as domain: billing."
+    )
+    kinds: tuple[str, ...] = Field(
+        default=("feast", "duckdb"), description="Kinds that the UI shows at the asset, such as delta."
+    )
+    fresh_hours: float = Field(
+        default=26, gt=0, description="A view older than this many hours is shown as stale."
+    )
+    retries: int | None = Field(
+        default=None, ge=0, description="Retries of a run's step; default: setting ASGARD_RETRIES."
+    )
+    open_windows: bool = Field(
+        default=False, description="Take a day that has not ended too, if somebody asks for it."
+    )
+
+    @field_validator("key", mode="after")
+    @classmethod
+    def _has_a_key(cls, key: str | dict[str, KeyType]) -> str | dict[str, KeyType]:
+        if not key:
+            raise ValueError("a view needs at least one key column")
+        return key
 
     @model_validator(mode="after")
     def _names_survive_feast(self) -> FeatureViewSpec:
-        reserved = {EVENT_TIME, CREATED, ORIGIN, self.key}
+        reserved = {EVENT_TIME, CREATED, ORIGIN, *self.keys}
         for name in self.features:
             if name.endswith("_y"):
                 raise ValueError(f"feature {name}: Feast's join drops columns that end in _y; rename it")
             if name in reserved:
                 raise ValueError(f"feature {name}: the view carries this column already")
         return self
+
+    @property
+    def keys(self) -> dict[str, KeyType]:
+        """The key columns with their types, in order."""
+        return {self.key: "bigint"} if isinstance(self.key, str) else self.key
 
     @property
     def stage(self) -> str:
@@ -112,7 +148,7 @@ class FeatureViewSpec(Model):
             ),
             *self.checks,
         ]
-        columns = {self.key: Column(type="bigint", description="Entity key.")}
+        columns = {n: Column(type=kind, description="Entity key.") for n, kind in self.keys.items()}
         columns |= {n: Column(type=f.type, description=f.description) for n, f in self.features.items()}
         columns |= {
             EVENT_TIME: Column(type="timestamp", description="As of when the features hold."),
@@ -123,13 +159,14 @@ class FeatureViewSpec(Model):
             stage="features",
             name=self.name,
             description=self.description,
-            key=(self.key,),
+            key=tuple(self.keys),
             columns=columns,
             checks=tuple(checks),
             owners=self.owners,
             tags={"table": self.table.replace("/", "."), **self.tags},
             kinds=self.kinds,
             fresh_hours=self.fresh_hours,
+            retries=self.retries,
         )
 
 
@@ -143,12 +180,18 @@ def _sql_types(kind: FeatureType) -> str:
     return ", ".join(f"'{name}'" for name in accepted)
 
 
-def feature_views(folder: Path = FOLDER) -> dict[str, FeatureViewSpec]:
+def files_of_views(folder: Path | None = None) -> list[Path]:
+    """The files below `folder` (the project's definitions) that declare a feature view."""
+    files = sorted((folder or project.current().defs).rglob("defs.yaml"))
+    return [file for file in files if COMPONENT in file.read_text()]
+
+
+def feature_views(folder: Path | None = None) -> dict[str, FeatureViewSpec]:
     """Every view under `folder` by name. Raises ConfigError naming the file where one is wrong."""
     import yaml
 
     found: dict[str, FeatureViewSpec] = {}
-    for file in sorted(folder.rglob("defs.yaml")):
+    for file in files_of_views(folder):
         for document in yaml.safe_load_all(file.read_text()):
             if not document or document.get("type") != COMPONENT:
                 continue
@@ -160,6 +203,11 @@ def feature_views(folder: Path = FOLDER) -> dict[str, FeatureViewSpec]:
                 raise ConfigError(f"{file}: the feature view {view.name} is declared twice", file=str(file))
             found[view.name] = view
     return found
+
+
+def keys_of(views: Iterable[FeatureViewSpec]) -> dict[str, KeyType]:
+    """Every key column of several views with its type, in the order in which the views name them."""
+    return {name: kind for view in views for name, kind in view.keys.items()}
 
 
 def fingerprint(views: dict[str, FeatureViewSpec]) -> str:

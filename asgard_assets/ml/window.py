@@ -9,9 +9,10 @@ from typing import Any
 
 from asgard_assets.errors import SourceError
 from asgard_assets.lake import Lake, duck
-from asgard_assets.ml.churn import midnight
+from asgard_assets.ml.moments import day_end, midnight
 from asgard_assets.ml.store import OpenStore
 from asgard_assets.ml.views import CREATED, EVENT_TIME, ORIGIN, FeatureViewSpec
+from asgard_assets.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,11 @@ def judge(
         else f"count(*) filter (where not coalesce(({c.sql}), false))"
         for c in checks
     ]
+    zone = Settings().time_zone
     with duck.connect() as connection:
         connection.register("pulled", pulled)
         found = connection.execute(
-            f"""with w as (select *, ({ORIGIN}::timestamp + interval 1 day)::timestamptz as day_end from pulled)
+            f"""with w as (select *, timezone('{zone}', {ORIGIN}::timestamp + interval 1 day) as day_end from pulled)
             select {ORIGIN}, count(*), {", ".join(figures)} from w group by 1"""
         ).fetchall()
     for day, count, *values in found:
@@ -96,13 +98,13 @@ def _pull(store: OpenStore, view: FeatureViewSpec, days: Sequence[str]) -> Any:
     job = offline.pull_all_from_table_or_query(
         config=config,
         data_source=source,
-        join_key_columns=[view.key],
+        join_key_columns=list(view.keys),
         feature_name_columns=[*view.features, ORIGIN],
         timestamp_field=EVENT_TIME,
         created_timestamp_column=CREATED,
         # From just after the first day's beginning to the last day's end, both ends inclusive in Feast.
         start_date=midnight(min(days)) + timedelta(microseconds=1),
-        end_date=midnight(max(days)) + timedelta(days=1),
+        end_date=day_end(max(days)),
     )
     return job.to_arrow()
 
@@ -146,7 +148,7 @@ def _published_rows(lake: Lake, view: FeatureViewSpec, days: Sequence[str]) -> d
 
 def _sample(pulled: Any, view: FeatureViewSpec) -> str:
     """A few rows as a Markdown table."""
-    columns = [view.key, *list(view.features)[:7], EVENT_TIME]
+    columns = [*view.keys, *list(view.features)[:7], EVENT_TIME]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for row in pulled.select(columns).slice(0, 5).to_pylist():
         lines.append("| " + " | ".join(str(row[c]) for c in columns) + " |")

@@ -18,7 +18,7 @@ from asgard_assets.lake import Lake
 def new_source(description: Path, path: str, target: Path, name: str | None, server: str | None) -> Proposal:
     """Write the source of the list at `path` into `target`, which must not be there yet."""
     if target.exists():
-        raise ConfigError(f"{target} is there already. Name another file with --output")
+        raise ConfigError(f"{target} is there already. Name another file with --file")
     proposal = propose(description, path, name, server)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(proposal.text, encoding="utf-8")

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from asgard_assets.components.partitions import daily
-from asgard_assets.errors import ConfigError
-from asgard_assets.ingest.files.landing import Landing
+from asgard_assets.components.partitions import windows
 from asgard_assets.ingest.files.plan.listing import scan
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.operations.history import History, history
+from asgard_assets.operations.partitions import Span
 from asgard_assets.operations.preview import SchemaChange, preview
-from asgard_assets.operations.sources import file_sources, load_definitions
+from asgard_assets.operations.targets import Target
+from asgard_assets.operations.todo import Finder
 from asgard_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AssetPlan:
-    """What a run of one asset would read and cost. None: never measured."""
+    """What a run of one asset would read and cost. None: never measured. `sampled_files`: how many files were read
+    to estimate rows, time and stored bytes, where no past run tells them."""
 
     asset: str
     unit: str
@@ -43,6 +44,7 @@ class AssetPlan:
     storage_cost_per_month: float | None = None
     measured_runs: int = 0
     error: float = 0.0
+    sampled_files: int = 0
     schema: tuple[SchemaChange, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -99,46 +101,41 @@ class PlanBudget:
 
 
 def make_plan(
-    selection: str,
-    partitions: Sequence[str] = (),
-    instance: dg.DagsterInstance | None = None,
-    definitions: dg.Definitions | None = None,
-    now: datetime | None = None,
+    project: Finder, target: Target, span: Span | None = None, now: datetime | None = None
 ) -> RunPlan:
-    """Plan a run of the selected assets: for `partitions`, or what is outstanding.
+    """Plan `asgard run` of a target: what is new or missing, or the partitions of the span.
 
-    Outstanding are the days of new and changed files for a file source, missing ones for other assets. Raises
-    ConfigError where the selection is none, or selects nothing that can be run.
+    Raises ConfigError for a span outside the calendar.
     """
     import dagster as dg
 
-    definitions = definitions or load_definitions()
-    settings, graph = Settings(), definitions.resolve_asset_graph()
-    instance = instance or dg.DagsterInstance.get()
-    try:
-        chosen = dg.AssetSelection.from_string(selection).resolve(graph) & graph.materializable_asset_keys
-    except Exception as error:  # noqa: BLE001  (Dagster raises many kinds, each with its own words)
-        raise ConfigError(f"{selection!r} is no selection of assets: {error}") from error
-    if not chosen:
-        known = ", ".join(sorted(k.to_user_string() for k in graph.materializable_asset_keys)[:10])
-        raise ConfigError(f"{selection!r} selects no asset; there are {known} …")
-    if unknown := sorted(set(partitions) - set(daily().get_partition_keys())):
-        raise ConfigError(f"{', '.join(unknown[:5])}: no such partition; the calendar is a setting")
-    sources = file_sources(definitions)
+    settings, graph = Settings(), project.catalog.graph
+    chosen = [dg.AssetKey.from_user_string(asset) for asset in target.assets]
+    if span is not None:
+        nodes = (graph.get(key) for key in chosen)
+        span.refuse_outside([node.partitions_def for node in nodes if node.partitions_def is not None])
     plans = []
-    for key in graph.toposorted_asset_keys:
-        if key not in chosen:
-            continue
-        past = history(instance, key)
-        source = sources.get(key.path[-1]) if key.path[0] == "bronze" else None
+    for key in chosen:
+        past = history(project.instance, key)
+        source = project.catalog.files.get(key.path[-1]) if key.path[0] == "bronze" else None
         if source is not None:
-            plans.append(_of_files(source, partitions, past, settings))
+            plans.append(_of_files(project, source, span, past, settings))
         else:
-            plans.append(_of_table(graph, instance, key, partitions, past, settings))
+            plans.append(_of_table(project, key, span, past, settings))
     touched = {dg.AssetKey(plan.asset.split("/")): set(plan.partitions) for plan in plans}
+    return run_plan(plans, _downstream(graph, touched), settings, now)
+
+
+def run_plan(
+    plans: Sequence[AssetPlan],
+    downstream: Mapping[str, tuple[str, ...]],
+    settings: Settings,
+    now: datetime | None = None,
+) -> RunPlan:
+    """The plans of several assets as one, with the declared rates."""
     return RunPlan(
         tuple(plans),
-        _downstream(graph, touched),
+        downstream,
         settings.cost_per_dbu_hour,
         settings.dbu_per_hour,
         settings.storage_cost_per_gb,
@@ -146,11 +143,17 @@ def make_plan(
     )
 
 
-def _of_files(source: FileSource, days: Sequence[str], past: History, settings: Settings) -> AssetPlan:
-    lake, landing = Lake.from_settings(settings), Landing.from_settings(settings)
-    found = scan(lake, landing, source, full=True, max_files=10_000_000)
-    calendar = set(daily().get_partition_keys())
-    todo = {d: fs for d, fs in found.todo.items() if d in calendar and (not days or d in days)}
+def _of_files(
+    project: Finder, source: FileSource, span: Span | None, past: History, settings: Settings
+) -> AssetPlan:
+    lake, landing = project.lake, project.landing
+    found = scan(lake, landing, source, full=True, max_files=10_000_000, tell=project.listing(source))
+    calendar = set(windows(source.every).get_partition_keys())
+    todo = {
+        d: fs
+        for d, fs in found.todo.items()
+        if d in calendar and (span is None or span.holds(d, source.calendar))
+    }
     files = [file for each in todo.values() for file in each]
     size = sum(file.size for file in files)
     notes = []
@@ -175,22 +178,11 @@ def _of_files(source: FileSource, days: Sequence[str], past: History, settings: 
 
 
 def _of_table(
-    graph: dg.AssetGraph,
-    instance: dg.DagsterInstance,
-    key: dg.AssetKey,
-    days: Sequence[str],
-    past: History,
-    settings: Settings,
+    project: Finder, key: dg.AssetKey, span: Span | None, past: History, settings: Settings
 ) -> AssetPlan:
-    definition = graph.get(key).partitions_def
-    if definition is None:
-        chosen: tuple[str, ...] = ()
-    elif days:
-        chosen = tuple(day for day in definition.get_partition_keys() if day in days)
-    else:
-        done = instance.get_materialized_partitions(key)
-        chosen = tuple(day for day in definition.get_partition_keys() if day not in done)
-    amount = len(chosen) if definition is not None else 1
+    partitions = project.to_run(key.to_user_string(), span).partitions
+    chosen = tuple(partitions or ())
+    amount = 1 if partitions is None else len(chosen)
     each = past.per_partition("requests")
     unit = "partitions"
     requests: int | None = 0

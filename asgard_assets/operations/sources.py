@@ -1,64 +1,113 @@
-"""The project's file sources by name, and runs of their assets."""
+"""The project's sources: APIs, files and Airbyte connections, by name."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from asgard_assets import project
+from asgard_assets.components.api import API_SOURCE
 from asgard_assets.components.files import SOURCE
-from asgard_assets.errors import ConfigError, LakeError
+from asgard_assets.errors import ConfigError
+from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.files.source.models import FileSource
-from asgard_assets.settings import ROOT
-from asgard_assets.windows import stretches
 
 if TYPE_CHECKING:
     import dagster as dg
 
-
-def file_sources(definitions: dg.Definitions | None = None) -> dict[str, FileSource]:
-    """Every file source that the code location has an asset for."""
-    found = {}
-    for spec in (definitions or load_definitions()).resolve_all_asset_specs():
-        if told := spec.metadata.get(SOURCE):
-            source = FileSource.model_validate(told.value if hasattr(told, "value") else told)
-            found[source.name] = source
-    return found
+CONNECTION = "airbyte/connection_id"
 
 
-def file_source(name: str, definitions: dg.Definitions | None = None) -> FileSource:
-    """The source of that name. Raises ConfigError that lists those which exist."""
-    sources = file_sources(definitions)
-    if name not in sources:
-        raise ConfigError(f"there is no file source {name!r}; the project has {', '.join(sorted(sources))}")
-    return sources[name]
+class Kind(StrEnum):
+    """What a source reads from."""
+
+    api = "api"
+    files = "files"
+    airbyte = "airbyte"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source. `reads`: an address, a folder, or the id of a connection. `assets` are what a run of it makes;
+    `tables` are its Bronze tables."""
+
+    name: str
+    kind: Kind
+    reads: str
+    assets: tuple[str, ...]
+    tables: tuple[str, ...]
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The sources of a project, with what their YAML says. API sources are without their `auth`."""
+
+    definitions: dg.Definitions
+    files: Mapping[str, FileSource]
+    apis: Mapping[str, ApiSource]
+    sources: tuple[Source, ...] = field(default=())
+
+    @property
+    def graph(self) -> dg.AssetGraph:
+        return self.definitions.resolve_asset_graph()
+
+    def named(self, name: str) -> Source | None:
+        """The source of that name; None where there is none. Raises ConfigError where two kinds have one."""
+        found = [source for source in self.sources if source.name == name]
+        if len(found) > 1:
+            raise ConfigError(
+                f"{name} is the name of {len(found)} sources; name a table instead: "
+                + ", ".join(table for source in found for table in source.tables)
+            )
+        return found[0] if found else None
+
+    def of_table(self, asset: str) -> Source | None:
+        """The source that fills a Bronze table, or that syncs a stream."""
+        return next((source for source in self.sources if asset in source.assets), None)
+
+
+def catalog(definitions: dg.Definitions | None = None) -> Catalog:
+    """Every source that the code location has an asset for."""
+    definitions = definitions or load_definitions()
+    files, apis = dict[str, FileSource](), dict[str, ApiSource]()
+    streams: dict[tuple[str, str], list[str]] = {}
+    for spec in definitions.resolve_all_asset_specs():
+        if told := _value(spec.metadata.get(SOURCE)):
+            source = FileSource.model_validate(told)
+            files[source.name] = source
+        elif told := _value(spec.metadata.get(API_SOURCE)):
+            api = ApiSource.model_validate(told)
+            apis[api.name] = api
+        elif connection := _value(spec.metadata.get(CONNECTION)):
+            streams.setdefault((spec.tags["connection"], connection), []).append(spec.key.to_user_string())
+    found = [*map(_of_files, files.values()), *map(_of_api, apis.values())]
+    for (name, connection), assets in streams.items():
+        loaded = (f for f in files.values() if any("/".join(dep) in assets for dep in f.deps))
+        tables = tuple(sorted(f"bronze/{f.name}" for f in loaded))
+        found.append(
+            Source(name, Kind.airbyte, connection, tuple(sorted(assets)), tables, "Airbyte connection")
+        )
+    return Catalog(definitions, files, apis, tuple(sorted(found, key=lambda source: source.name)))
 
 
 def load_definitions() -> dg.Definitions:
-    from asgard_assets.definitions import defs
-
-    return defs()
+    return project.current().definitions()
 
 
-def materialize(asset: str, days: Sequence[str], config: Mapping[str, Any] | None = None) -> None:
-    """Run one asset for these days, a run for each gapless stretch, as `dagster asset materialize` does.
+def _of_files(source: FileSource) -> Source:
+    table = f"bronze/{source.name}"
+    return Source(source.name, Kind.files, f"{source.path}/", (table,), (table,), source.description)
 
-    Its output goes to this terminal. Raises LakeError naming the days whose run failed; the others are done.
-    """
-    failed = []
-    for stretch in stretches(days):
-        chosen = ["--partition", stretch[0]]
-        if len(stretch) > 1:
-            chosen = ["--partition-range", f"{stretch[0]}...{stretch[-1]}"]
-        command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "asgard_assets.definitions"]
-        command += ["--select", f'key:"{asset}"', *chosen]
-        if config:
-            command += ["--config-json", json.dumps(config)]
-        if subprocess.run(command, cwd=ROOT, check=False).returncode:
-            failed.append(stretch[0] if len(stretch) == 1 else f"{stretch[0]}...{stretch[-1]}")
-    if failed:
-        raise LakeError(
-            f"{asset}: the run of {', '.join(failed)} failed; what it says stands above", table=asset
-        )
+
+def _of_api(source: ApiSource) -> Source:
+    tables = (source.sink.table, *source.sink.child_tables)  # one step makes them all
+    address = f"{source.endpoint.base_url}{source.endpoint.path}"
+    return Source(source.name, Kind.api, address, tables, tables, source.quality.description)
+
+
+def _value(told: Any) -> Any:
+    """Metadata as it was given, whether Dagster has wrapped it or not."""
+    return told.value if hasattr(told, "value") else told

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from asgard_assets.windows import Every
+
 Severity = Literal["error", "warn"]
 
 
@@ -19,8 +21,8 @@ class Model(BaseModel):
 
 
 class Column(Model):
-    type: str = Field(description="SQL type as shown in the UI: string, bigint, double, timestamp …")
-    description: str = ""
+    type: str = Field(description="SQL type as shown in the UI, such as string, bigint, double or timestamp.")
+    description: str = Field(default="", description="What the column means, for the catalog.")
 
 
 class Check(Model):
@@ -34,22 +36,47 @@ class Check(Model):
     severity: Severity = Field(
         default="error", description="error: the partition is not published; warn: it is, and says so."
     )
-    description: str = Field(default="", description="What it means, for the UI.")
+    description: str = Field(default="", description="What the check means, for the UI.")
 
 
 class TableSpec(Model):
     """A table's contract. `key` is unique and never null within a partition; this check always blocks."""
 
-    stage: str
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    description: str
-    key: tuple[str, ...] = Field(min_length=1)
-    columns: dict[str, Column] = Field(default_factory=dict)
-    checks: tuple[Check, ...] = ()
-    owners: tuple[str, ...] = ()
-    tags: dict[str, str] = Field(default_factory=dict)
-    kinds: tuple[str, ...] = ()
-    fresh_hours: float = Field(default=26, gt=0, description="A table older than this is shown as stale.")
+    stage: str = Field(description="Stage of the table: the first part of its asset key.")
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*$", description="Name of the table: the second part of its asset key."
+    )
+    description: str = Field(description="What one row of the table is, for the catalog.")
+    key: tuple[str, ...] = Field(
+        min_length=1, description="Columns that name a row: unique and never null within a partition."
+    )
+    columns: dict[str, Column] = Field(
+        default_factory=dict, description="Columns by name, with type and description."
+    )
+    checks: tuple[Check, ...] = Field(
+        default=(), description="Conditions that every row or partition must meet, beside the key's."
+    )
+    owners: tuple[str, ...] = Field(
+        default=(),
+        description="Owners, as Dagster writes them: team:billing or an e-mail address. Default: ASGARD_OWNER.",
+    )
+    tags: dict[str, str] = Field(
+        default_factory=dict, description="Tags of the asset, such as domain: billing."
+    )
+    kinds: tuple[str, ...] = Field(
+        default=(), description="Kinds that the UI shows at the asset, such as delta."
+    )
+    fresh_hours: float = Field(
+        default=26, gt=0, description="A table older than this many hours is shown as stale."
+    )
+    volatile: tuple[str, ...] = Field(
+        default=(),
+        description="Columns of which another value does not make a row another one, such as load times.",
+    )
+    retries: int | None = Field(
+        default=None, ge=0, description="Retries of a run's step; default: setting ASGARD_RETRIES."
+    )
+    every: Every = Field(default="day", description="Its windows, one a partition: hour, day, week or month.")
 
     @property
     def asset_key(self) -> list[str]:

@@ -25,6 +25,8 @@ from dagster_airbyte.resources import (
 from pydantic import Field
 
 from asgard_assets.errors import ConfigError
+from asgard_assets.ingest.api.source.secrets import aws_secrets, resolve
+from asgard_assets.resources.production import read_aws_secret
 from asgard_assets.settings import LOCAL_AIRBYTE_USER, Settings
 
 CLOUD_UI = "https://cloud.airbyte.com"
@@ -47,10 +49,14 @@ class Unreachable(dg.Failure):
 class Client(AirbyteClient):
     """dagster-airbyte's client, with a sync that outlives an outage of the server."""
 
-    patience_seconds: float = 600
-    ui_url: str = ""
-    token_file: Path | None = None
-    """Where the local development server keeps its token, which is a new one after each start."""
+    patience_seconds: float = Field(
+        default=600, description="How long a running sync is followed while Airbyte does not answer."
+    )
+    ui_url: str = Field(default="", description="Address of Airbyte's UI, for links.")
+    token_file: Path | None = Field(
+        default=None,
+        description="File in which the local development server keeps its token. The token changes at each start.",
+    )
 
     def get_attempt(self, job_id: int) -> Mapping[str, Any]:
         """The job's last attempt, with figures by stream, failures and log. Raises dg.Failure without it."""
@@ -221,10 +227,16 @@ class Workspace(AirbyteWorkspace):
     Secrets are references `env:NAME` or `file:/path`, read when a client is made.
     """
 
-    cloud: bool = False
-    rest_api_base_url: str = ""
-    configuration_api_base_url: str = ""
-    patience_seconds: float = Field(default=600)
+    cloud: bool = Field(default=False, description="Whether the workspace is in Airbyte Cloud.")
+    rest_api_base_url: str = Field(
+        default="", description="Address of Airbyte's API. Default: that of ASGARD_AIRBYTE_URL."
+    )
+    configuration_api_base_url: str = Field(
+        default="", description="Address of Airbyte's configuration API. Default: that of ASGARD_AIRBYTE_URL."
+    )
+    patience_seconds: float = Field(
+        default=600, description="How long a running sync is followed while Airbyte does not answer."
+    )
 
     def get_client(self) -> Client:
         url = Settings().airbyte_url.rstrip("/")
@@ -282,9 +294,12 @@ def _secret(name: str, reference: str | None) -> str | None:
             raise ConfigError(
                 f"airbyte workspace: {name} cannot be read from {place} ({error.strerror})"
             ) from error
+    if kind == "aws-secret":
+        with aws_secrets(read_aws_secret):
+            return resolve(reference, "airbyte workspace").value
     shown = (
         f"environment variable {place} is not set"
         if kind == "env"
-        else "it is no reference env:NAME or file:/path"
+        else "it is no reference env:NAME, file:/path or aws-secret:NAME#KEY"
     )
     raise ConfigError(f"airbyte workspace: {name} cannot be read: {shown}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from asgard_assets import project
 from asgard_assets.errors import ConfigError
 from asgard_assets.roots import is_remote
 from asgard_assets.settings import Settings
@@ -29,7 +30,7 @@ class Cluster(BaseSettings):
         default="asgard",
         alias="PIPELINE_NAMESPACE",
         min_length=1,
-        description="Namespace of runs, steps and Spark.",
+        description="Kubernetes namespace of runs, steps and Spark.",
     )
     image: str = Field(
         alias="SPARK_IMAGE",
@@ -50,7 +51,8 @@ class Cluster(BaseSettings):
     dagster_account: str = Field(
         default="",
         alias="DAGSTER_SERVICE_ACCOUNT",
-        description="Account of runs and steps, which may launch applications; default: SPARK_SERVICE_ACCOUNT.",
+        description="Kubernetes service account of runs and steps, which may launch applications. "
+        "Default: SPARK_SERVICE_ACCOUNT.",
     )
     s3_secret: str = Field(
         default="s3-credentials",
@@ -60,7 +62,8 @@ class Cluster(BaseSettings):
     secrets: str = Field(
         default="",
         alias="ASGARD_POD_SECRETS",
-        description="Further Secrets, by comma, whose keys are variables of Spark pods: sources' tokens.",
+        description="Names of more Secrets, by comma, whose keys are variables of Spark pods: tokens of "
+        "sources.",
     )
     spark_spec: str = Field(
         default="{}",
@@ -70,7 +73,7 @@ class Cluster(BaseSettings):
     options: str = Field(
         default="{}",
         alias="ASGARD_LAUNCHER_OPTIONS",
-        description="Deadlines and the like of the step launcher (its fields), as JSON.",
+        description="Options of the step launcher, such as its deadlines, as JSON.",
     )
     pod_variables: str = Field(
         default="",
@@ -82,7 +85,12 @@ class Cluster(BaseSettings):
         alias="ASGARD_EXCHANGE",
         description="Where steps and events are exchanged; default: a prefix of the lake.",
     )
-    max_concurrent_steps: int = Field(default=8, alias="ASGARD_MAX_CONCURRENT_STEPS", ge=1)
+    max_concurrent_steps: int = Field(
+        default=8,
+        alias="ASGARD_MAX_CONCURRENT_STEPS",
+        ge=1,
+        description="Most steps of a run at the same time.",
+    )
     step_memory: str = Field(default="2Gi", alias="ASGARD_STEP_MEMORY", description="Memory of a step's pod.")
     step_cpu: str = Field(
         default="500m", alias="ASGARD_STEP_CPU", description="CPU that a step's pod asks for."
@@ -117,7 +125,8 @@ def kubernetes_launcher(settings: Settings, cluster: Cluster | None = None) -> K
             f"ASGARD_LAUNCHER=kubernetes needs a lake that pods reach, but {name} is {value!r}; "
             f"set {name}=s3://bucket/prefix"
         )
-    wanted = _names(cluster.pod_variables)
+    found = project.find()
+    wanted = [*_names(cluster.pod_variables), *(found.hooks.get("pod_variables", ()) if found else ())]
     if secret := [name for name in wanted if _SECRET.search(name)]:
         raise ConfigError(
             f"ASGARD_POD_VARIABLES: {secret[0]} looks like a secret, and anybody may read an application; put it into a "

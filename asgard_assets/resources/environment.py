@@ -8,7 +8,9 @@ import dagster as dg
 
 from asgard_assets.resources.features import FeatureStoreResource
 from asgard_assets.resources.lake import LakeResource
+from asgard_assets.resources.local.slots import local_executor
 from asgard_assets.resources.mlflow import ModelRegistryResource
+from asgard_assets.resources.production import SecretsResource, require_s3
 from asgard_assets.resources.spark import SparkResource
 from asgard_assets.settings import Settings
 
@@ -22,16 +24,14 @@ def resources(settings: Settings | None = None) -> dict[str, Any]:
         ),
         "spark": SparkResource(),
         "step_launcher": step_launcher(settings),
+        "secrets": SecretsResource(region=settings.s3_region),
         "features": FeatureStoreResource(),
         "mlflow": ModelRegistryResource(
             uri=settings.mlflow_tracking_uri, artifacts=str(settings.home.absolute() / "mlflow")
         ),
     }
     if settings.env == "production":
-        # Only here: a local code location imports neither boto3 nor kubernetes.
-        from asgard_assets.resources.production import production_resources
-
-        bound |= production_resources(settings)
+        require_s3(settings)
     return bound
 
 
@@ -52,7 +52,7 @@ def executor(settings: Settings | None = None) -> dg.ExecutorDefinition:
     """Local runs share one process, and so one Spark session; production steps get a pod each."""
     settings = settings or Settings()
     if settings.env == "local":
-        return dg.in_process_executor
+        return local_executor
     from asgard_assets.resources.production import production_executor
 
     return production_executor()

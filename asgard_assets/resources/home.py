@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from asgard_assets.settings import ROOT, Settings
+from asgard_assets.project import shipped
+from asgard_assets.settings import Settings
 
-SHIPPED = ROOT / "deployments" / "local" / "dagster.yaml"
+SHIPPED = shipped("local/dagster.yaml")
 
 
 def prepare_home(settings: Settings | None = None) -> Path:

@@ -38,7 +38,7 @@ SPEC, TAG, POD_TAG = "ASGARD_SPARK_SPEC", "asgard/spark", "dagster-k8s/config"
 CACHE_IN_IMAGE = "/opt/cache"
 # Settings that a driver must share with its host. No secret is among them; those come from Kubernetes secrets.
 SHARED = (
-    "env lake landing partition_start partition_end time_zone lookback_days owner demo_api_url s3_endpoint s3_region"
+    "env lake landing partition_start partition_end time_zone lookback_days owner s3_endpoint s3_region"
 ).split()
 
 
@@ -56,14 +56,15 @@ class KubernetesStepLauncher(SparkStepLauncher):
     )
     secrets: list[str] = Field(
         default_factory=list,
-        description="Further Secrets whose keys are variables of the pods: sources' tokens.",
+        description="Names of more Secrets whose keys are variables of the pods: tokens of sources.",
     )
     environment: dict[str, str] = Field(
         default_factory=dict,
-        description="Further variables of the pods; never secrets, anybody may read them.",
+        description="More environment variables of the pods. No secrets: anybody may read them.",
     )
     kubeconfig: str | None = Field(
-        default=None, description="Default: $KUBECONFIG, or the pod's own account."
+        default=None,
+        description="File with the access to the cluster. Default: $KUBECONFIG, or the pod's own account.",
     )
     spec: dict[str, Any] = Field(
         default_factory=dict, description="Defaults of each SparkApplication, in the operator's field names."
@@ -74,9 +75,7 @@ class KubernetesStepLauncher(SparkStepLauncher):
     executor_k8s: dict[str, Any] = Field(
         default_factory=dict, description="Executor pods, in dagster-k8s' configuration."
     )
-    operator_seconds: float = Field(
-        default=300, gt=0, description="Longest time until a driver pod is there."
-    )
+    operator_seconds: float = Field(default=300, gt=0, description="Longest time until a driver pod exists.")
     image_seconds: float = Field(default=20, gt=0, description="How long an image may fail to be pulled.")
     start_seconds: float = Field(
         default=300,

@@ -50,17 +50,23 @@ class SparkStepLauncher(dg.ConfigurableResource, dg.StepLauncher):
 
     folder: str = Field(description="Where steps, events and drivers' logs are exchanged.")
     submit_seconds: float = Field(
-        default=300, gt=0, description="Longest time until the driver is first heard."
+        default=300, gt=0, description="Longest time until the driver's first message."
     )
     run_seconds: float = Field(default=6 * 3600, gt=0, description="Longest time that an attempt may take.")
     silence_seconds: float = Field(
-        default=120, gt=0, description="A driver not heard for so long counts as dead."
+        default=120, gt=0, description="A driver that sends nothing for this many seconds counts as dead."
     )
     host_seconds: float = Field(
-        default=60, gt=0, description="A driver that does not hear us for so long gives up."
+        default=60,
+        gt=0,
+        description="A driver that hears nothing of its host for this many seconds ends itself.",
     )
-    cancel_seconds: float = Field(default=15, ge=0, description="Time for a cancelled step to clean up.")
-    exit_seconds: float = Field(default=60, gt=0, description="Time for a finished driver to leave.")
+    cancel_seconds: float = Field(
+        default=15, ge=0, description="Seconds that a cancelled step has to clean up."
+    )
+    exit_seconds: float = Field(
+        default=60, gt=0, description="Seconds that a driver has to end after its step."
+    )
     outage_seconds: float = Field(
         default=180, gt=0, description="Longest time to wait for an exchange that is out of reach."
     )

@@ -6,7 +6,6 @@ another version refuses to start. Nothing is pickled: a step travels as Dagster'
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -20,7 +19,7 @@ from dagster._core.definitions.partitions.definition import (
     DynamicPartitionsDefinition,
     MultiPartitionsDefinition,
 )
-from dagster._core.definitions.reconstruct import ReconstructableJob
+from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 from dagster._core.errors import DagsterExecutionInterruptedError, raise_execution_interrupts
 from dagster._core.events import DagsterEventType, EngineEventData
 from dagster._core.execution.api import create_execution_plan
@@ -29,11 +28,13 @@ from dagster._core.execution.context.system import StepExecutionContext
 from dagster._core.execution.context_creation_job import PlanExecutionContextManager
 from dagster._core.execution.plan.execute_plan import dagster_event_sequence_for_step
 from dagster._core.execution.retries import RetryMode
+from dagster._utils.interrupts import capture_interrupts
 
+from asgard_assets import project
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake
 from asgard_assets.lake.race import refuse_careless
-from asgard_assets.settings import ROOT
+from asgard_assets.version import VERSION
 
 __all__ = [
     "Interrupted",
@@ -41,6 +42,7 @@ __all__ = [
     "StepExecutionContext",
     "announce",
     "describe",
+    "execute",
     "fingerprint",
     "interruptible",
     "is_terminal",
@@ -60,19 +62,33 @@ class OtherCodeError(ConfigError):
 
 @cache
 def fingerprint() -> str:
-    """Hash of the project's code and definitions, the same wherever it is installed."""
-    package = ROOT / "asgard_assets"
-    digest = hashlib.sha256()
-    for path in sorted(
-        p for p in package.rglob("*") if p.suffix in (".py", ".yaml", ".json") and p.is_file()
-    ):
-        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+    """Hash of the platform's and the project's code as it was when this process first asked."""
+    return project.code_digest(project.find())
 
 
 def interruptible() -> AbstractContextManager[None]:
     """A block in which a cancelled run raises Interrupted (or KeyboardInterrupt) at once."""
     return raise_execution_interrupts()
+
+
+def execute(
+    module: str,
+    folder: str,
+    assets: Sequence[str],
+    instance: dg.DagsterInstance,
+    tags: Mapping[str, str],
+    run_config: Mapping[str, Any],
+) -> bool:
+    """Run assets of `module.defs` in this process, as `dagster asset materialize` does. False where the run failed.
+
+    The module is loaded by name, so that a launched step's driver can load it too. Ctrl-C cancels the run.
+    """
+    job = ReconstructableRepository.for_module(module, "defs", folder).get_reconstructable_job("__ASSET_JOB")
+    keys = [dg.AssetKey.from_user_string(asset) for asset in assets]
+    with capture_interrupts():
+        return dg.execute_job(
+            job, instance, run_config=dict(run_config), tags=dict(tags), asset_selection=keys
+        ).success
 
 
 # On the host ---------------------------------------------------------------------------------------------
@@ -92,6 +108,7 @@ def describe(context: StepExecutionContext) -> str:
     return json.dumps(
         {
             "dagster": dg.__version__,
+            "platform": VERSION,
             "code": fingerprint(),
             "step_key": context.step.key,
             "retry_mode": context.retry_mode.value,
@@ -227,6 +244,10 @@ def run(description: str, emit: Callable[[str], None], ready: Callable[[], None]
     if step["dagster"] != dg.__version__:
         raise OtherCodeError(
             f"the host runs Dagster {step['dagster']}, this driver {dg.__version__}: use one image for both"
+        )
+    if step["platform"] != VERSION:
+        raise OtherCodeError(
+            f"the host runs Asgard {step['platform']}, this driver {VERSION}: use one version for both"
         )
     if step["code"] != fingerprint():
         raise OtherCodeError(

@@ -30,32 +30,53 @@ class _Part(BaseModel):
 class Gpu(_Part):
     """GPUs of a pod, by the device plugin's resource name."""
 
-    name: str = Field(description="For example nvidia.com/gpu.")
-    quantity: int = Field(ge=1)
+    name: str = Field(description="Resource name of the GPU, for example nvidia.com/gpu.")
+    quantity: int = Field(ge=1, description="How many GPUs the pod gets.")
 
 
 class PodSpec(_Part):
     """What driver and executors share."""
 
-    cores: int | None = Field(default=1, ge=1, description="Task slots.")
-    core_request: str | None = Field(default=None, description="CPU that is asked for, for example 500m.")
-    core_limit: str | None = None
+    cores: int | None = Field(default=1, ge=1, description="How many tasks run at once in the pod.")
+    core_request: str | None = Field(default=None, description="CPU that the pod asks for, for example 500m.")
+    core_limit: str | None = Field(
+        default=None, description="Most CPU that the pod may use, for example 2 or 1500m."
+    )
     memory: str | None = Field(default=None, description="JVM heap, for example 2g.")
-    memory_overhead: str | None = Field(default=None, description="Beside the heap: Python lives here.")
-    gpu: Gpu | None = None
-    image: str | None = None
-    env_vars: dict[str, str] | None = None
-    labels: dict[str, str] | None = None
-    annotations: dict[str, str] | None = None
-    node_selector: dict[str, str] | None = None
-    tolerations: list[dict[str, Any]] | None = None
-    affinity: dict[str, Any] | None = None
-    volume_mounts: list[dict[str, Any]] | None = None
-    scheduler_name: str | None = None
-    priority_class_name: str | None = None
-    service_account: str | None = None
-    java_options: str | None = None
-    template: dict[str, Any] | None = Field(default=None, description="A Kubernetes pod template.")
+    memory_overhead: str | None = Field(
+        default=None, description="Memory beside the JVM heap, for Python, for example 512m."
+    )
+    gpu: Gpu | None = Field(default=None, description="GPUs of the pod. Default: none.")
+    image: str | None = Field(
+        default=None, description="Image of the pod. Default: the image of the application."
+    )
+    env_vars: dict[str, str] | None = Field(
+        default=None,
+        description="Environment variables of the pod. No secrets: anybody may read an application.",
+    )
+    labels: dict[str, str] | None = Field(default=None, description="Kubernetes labels of the pod.")
+    annotations: dict[str, str] | None = Field(default=None, description="Kubernetes annotations of the pod.")
+    node_selector: dict[str, str] | None = Field(
+        default=None, description="Labels that a node must have for the pod to run there."
+    )
+    tolerations: list[dict[str, Any]] | None = Field(
+        default=None, description="Taints of nodes that the pod accepts, as Kubernetes writes them."
+    )
+    affinity: dict[str, Any] | None = Field(
+        default=None, description="Rules on which nodes the pod runs, as Kubernetes writes them."
+    )
+    volume_mounts: list[dict[str, Any]] | None = Field(
+        default=None, description="Where `volumes` of the application appear in the pod."
+    )
+    scheduler_name: str | None = Field(
+        default=None, description="Kubernetes scheduler that places the pod. Default: the cluster's."
+    )
+    priority_class_name: str | None = Field(default=None, description="Kubernetes priority class of the pod.")
+    service_account: str | None = Field(default=None, description="Kubernetes service account of the pod.")
+    java_options: str | None = Field(default=None, description="Options for the JVM, such as -Dname=value.")
+    template: dict[str, Any] | None = Field(
+        default=None, description="Kubernetes pod template, for what the other fields cannot say."
+    )
 
     @field_validator("memory", "memory_overhead")
     @classmethod
@@ -72,17 +93,27 @@ class DriverSpec(PodSpec):
 
 
 class ExecutorSpec(PodSpec):
-    instances: int | None = Field(default=None, ge=1)
-    delete_on_termination: bool | None = None
+    instances: int | None = Field(
+        default=None,
+        ge=1,
+        description="Number of executors. With dynamicAllocation: the number at the start.",
+    )
+    delete_on_termination: bool | None = Field(
+        default=None, description="Delete the pods of executors that have ended."
+    )
 
 
 class DynamicAllocation(_Part):
-    enabled: bool = True
-    initial_executors: int | None = Field(default=None, ge=0)
-    min_executors: int | None = Field(default=None, ge=0)
-    max_executors: int | None = Field(default=None, ge=1)
-    shuffle_tracking_enabled: bool | None = True
-    shuffle_tracking_timeout: int | None = None
+    enabled: bool = Field(default=True, description="Add executors while tasks wait, and remove idle ones.")
+    initial_executors: int | None = Field(default=None, ge=0, description="Executors at the start.")
+    min_executors: int | None = Field(default=None, ge=0, description="Fewest executors.")
+    max_executors: int | None = Field(default=None, ge=1, description="Most executors.")
+    shuffle_tracking_enabled: bool | None = Field(
+        default=True, description="Keep executors whose shuffle files are still needed."
+    )
+    shuffle_tracking_timeout: int | None = Field(
+        default=None, description="Milliseconds after which such an executor may go anyway."
+    )
 
 
 class RestartPolicy(_Part):
@@ -93,30 +124,63 @@ class RestartPolicy(_Part):
 
 class SparkApplicationSpec(_Part):
     type: Literal["Python", "Scala", "Java", "R"] = "Python"
-    python_version: Literal["3"] | None = "3"
-    mode: Literal["cluster"] = "cluster"
-    spark_version: str = "4.2.0"
-    image: str
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    image_pull_secrets: list[str] | None = None
-    main_class: str | None = None
-    main_application_file: str = ""
-    arguments: list[str] | None = None
-    spark_conf: dict[str, str] = Field(default_factory=dict)
-    hadoop_conf: dict[str, str] | None = None
-    volumes: list[dict[str, Any]] | None = None
-    driver: DriverSpec = DriverSpec(core_request="250m", memory="1g", memory_overhead="768m")
-    executor: ExecutorSpec = ExecutorSpec(
-        instances=2, core_request="250m", memory="1g", memory_overhead="512m", delete_on_termination=True
+    python_version: Literal["3"] | None = Field(default="3", description="Major version of Python.")
+    mode: Literal["cluster"] = Field(
+        default="cluster", description="Where the driver runs: in a pod of the cluster."
     )
-    dynamic_allocation: DynamicAllocation | None = None
-    restart_policy: RestartPolicy = RestartPolicy()
+    spark_version: str = Field(default="4.2.0", description="Version of Spark in the image.")
+    image: str = Field(description="Image of driver and executors.")
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        default="IfNotPresent", description="When a node pulls the image again, as Kubernetes names it."
+    )
+    image_pull_secrets: list[str] | None = Field(
+        default=None, description="Names of the Secrets that a node needs to pull the image."
+    )
+    main_class: str | None = Field(default=None, description="Class to run. Only for Scala and Java.")
+    main_application_file: str = Field(default="", description="Program to run. The step launcher sets it.")
+    arguments: list[str] | None = Field(
+        default=None, description="Arguments of the program. The step launcher sets them."
+    )
+    spark_conf: dict[str, str] = Field(
+        default_factory=dict,
+        description="Settings of Spark, such as spark.sql.shuffle.partitions. No secrets.",
+    )
+    hadoop_conf: dict[str, str] | None = Field(
+        default=None,
+        description="Settings of Hadoop's file systems, such as fs.s3a.connection.maximum. No secrets.",
+    )
+    volumes: list[dict[str, Any]] | None = Field(
+        default=None, description="Volumes that pods mount, as Kubernetes writes them."
+    )
+    driver: DriverSpec = Field(
+        default=DriverSpec(core_request="250m", memory="1g", memory_overhead="768m"),
+        description="The driver's pod.",
+    )
+    executor: ExecutorSpec = Field(
+        default=ExecutorSpec(
+            instances=2, core_request="250m", memory="1g", memory_overhead="512m", delete_on_termination=True
+        ),
+        description="The executors' pods.",
+    )
+    dynamic_allocation: DynamicAllocation | None = Field(
+        default=None, description="Let Spark change the number of executors. Default: it stays."
+    )
+    restart_policy: RestartPolicy = Field(
+        default=RestartPolicy(),
+        description="What the operator does when the driver fails: nothing, Dagster retries the step.",
+    )
     time_to_live_seconds: int | None = Field(
         default=20, gt=0, description="The operator deletes an ended application whose host did not."
     )
-    batch_scheduler: str | None = None
-    batch_scheduler_options: dict[str, Any] | None = None
-    monitoring: dict[str, Any] | None = None
+    batch_scheduler: str | None = Field(
+        default=None, description="Batch scheduler that starts all pods together, such as volcano."
+    )
+    batch_scheduler_options: dict[str, Any] | None = Field(
+        default=None, description="Options of the batch scheduler, such as its queue."
+    )
+    monitoring: dict[str, Any] | None = Field(
+        default=None, description="How metrics of driver and executors are exposed, in the operator's fields."
+    )
 
     @field_validator("spark_conf", "hadoop_conf")
     @classmethod
@@ -129,17 +193,21 @@ class SparkApplicationSpec(_Part):
 
 
 class Metadata(_Part):
-    name: str = Field(max_length=63)
-    namespace: str
-    labels: dict[str, str] = Field(default_factory=dict)
-    annotations: dict[str, str] = Field(default_factory=dict)
+    name: str = Field(max_length=63, description="Name of the object, unique in its namespace.")
+    namespace: str = Field(description="Kubernetes namespace of the object.")
+    labels: dict[str, str] = Field(default_factory=dict, description="Kubernetes labels of the object.")
+    annotations: dict[str, str] = Field(
+        default_factory=dict, description="Kubernetes annotations of the object."
+    )
 
 
 class SparkApplication(_Part):
-    api_version: Literal["sparkoperator.k8s.io/v1beta2"] = "sparkoperator.k8s.io/v1beta2"
-    kind: Literal["SparkApplication"] = "SparkApplication"
-    metadata: Metadata
-    spec: SparkApplicationSpec
+    api_version: Literal["sparkoperator.k8s.io/v1beta2"] = Field(
+        default="sparkoperator.k8s.io/v1beta2", description="API version of the Spark operator's object."
+    )
+    kind: Literal["SparkApplication"] = Field(default="SparkApplication", description="Kind of the object.")
+    metadata: Metadata = Field(description="Name, namespace and labels of the object.")
+    spec: SparkApplicationSpec = Field(description="What to run, and in which pods.")
 
     def manifest(self) -> dict[str, Any]:
         """The object as the API server takes it."""

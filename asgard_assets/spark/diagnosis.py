@@ -233,7 +233,7 @@ def _pod_state(pod: Mapping[str, Any], gone: bool) -> State | None:
                 lost=True,
                 retry=False,
                 reason=f"its container cannot run: {ended.get('message', '')[:500]}",
-                fix="the image lacks Spark's entry point; use the image that deployments/images builds",
+                fix="the image lacks Spark's entry point; use the image that `asgard image` builds",
             )
         return State(ended.get("exitCode"))
     return None

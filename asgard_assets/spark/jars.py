@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.settings import Settings
+from asgard_assets.spark.java import java
 
 log = logging.getLogger(__name__)
 
@@ -34,18 +33,6 @@ def installed(settings: Settings | None = None) -> bool:
     """Whether every jar of the list is in its folder."""
     folder = jar_folder(settings)
     return all((folder / name).is_file() for name in _checksums())
-
-
-def java() -> str:
-    """The JVM that Spark will use. Raises ConfigError where there is none."""
-    home = os.environ.get("JAVA_HOME")
-    found = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
-    if not found:
-        raise ConfigError(
-            "no Java found: Spark needs a JDK 17 or newer. Install one (Debian: apt-get install "
-            "openjdk-17-jre-headless) or set JAVA_HOME"
-        )
-    return found
 
 
 def fetch(settings: Settings | None = None) -> Path:

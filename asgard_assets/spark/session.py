@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
 
+from asgard_assets import project
 from asgard_assets.errors import ConfigError
 from asgard_assets.roots import is_remote
-from asgard_assets.settings import ROOT, Settings
+from asgard_assets.settings import Settings
 from asgard_assets.spark import log_store
-from asgard_assets.spark.jars import installed, jar_folder, java
+from asgard_assets.spark.jars import fetch, installed, jar_folder
+from asgard_assets.spark.java import java
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+log = logging.getLogger(__name__)
 
 
 def lake_conf(settings: Settings, cache: str | None = None) -> dict[str, str]:
@@ -68,14 +73,19 @@ def session_conf(settings: Settings | None = None) -> dict[str, str]:
     settings = settings or Settings()
     java()
     if not installed(settings):
-        raise ConfigError("the Spark jars are not here yet; run `make setup`")
+        if settings.env == "production":
+            raise ConfigError("the Spark jars are not in this image; build it with `asgard image`")
+        log.warning("the Spark jars are not here yet: fetching them once, which takes a minute")
+        fetch(settings)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     conf = lake_conf(settings) | {
         "spark.app.name": "asgard",
-        "spark.executorEnv.PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(
-            os.pathsep
+        "spark.executorEnv.PYTHONPATH": os.pathsep.join(
+            filter(None, [*project.import_path(), os.environ.get("PYTHONPATH")])
         ),
     }
+    if found := project.find():
+        conf[f"spark.executorEnv.{project.VARIABLE}"] = str(found.folder)
     if is_remote(settings.lake_root):
         log_store.build(settings)
     if "SPARK_DRIVER_BIND_ADDRESS" in os.environ:

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from asgard_assets import project
 from asgard_assets.errors import ConfigError
-from asgard_assets.settings import ROOT
 
 _OUT_OF_MEMORY = "OutOfMemoryError"
 _KILL_SECONDS = 10
@@ -128,8 +128,11 @@ class LocalProcess:
         return [sys.executable, "-m", driver.module, *driver.args]
 
     def environment(self, driver: Driver) -> dict[str, str]:
-        path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1", **driver.env}
+        path = [*project.import_path(), *filter(None, [os.environ.get("PYTHONPATH")])]
+        found = project.find()
+        place = {project.VARIABLE: str(found.folder)} if found else {}
+        environment = {**os.environ, **place, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
+        return {**environment, **driver.env}
 
     def log(self, driver: Driver) -> Path:
         return self.log_folder / f"{driver.name}.log"
@@ -227,7 +230,7 @@ class LocalSparkSubmit(LocalProcess):
         options = [
             part for key in sorted(conf) if key != "spark.master" for part in ("--conf", f"{key}={conf[key]}")
         ]
-        script = driver.file or f"{ROOT.joinpath(*driver.module.split('.'))}.py"
+        script = driver.file or _file_of(driver.module)
         if "#" in script:  # spark-submit takes what stands behind it for something else
             script = Path(script).absolute().as_uri()
         return [
@@ -248,6 +251,13 @@ class LocalSparkSubmit(LocalProcess):
             "ASGARD_DRIVER_PYTHON": sys.executable,
             "ASGARD_DRIVER_LOG": str(self.log(driver).absolute()),
         }
+
+
+def _file_of(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ConfigError(f"the module {module} is not installed where this driver is started")
+    return spec.origin
 
 
 def explain(state: State, log: str) -> tuple[str, str]:

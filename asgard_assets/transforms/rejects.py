@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,8 +39,16 @@ class Rejects:
         return {day: sum(self.by_day[day].values()) / max(self.read[day], 1) for day in self.by_day}
 
 
-def rejects(lake: Lake, staged: Staging, sources: Sequence[tuple[str, str]]) -> Rejects:
-    """Count the staged rejects of each day against the rows that the source tables have for it."""
+def rejects(
+    lake: Lake,
+    staged: Staging,
+    sources: Sequence[tuple[str, str]],
+    named: Mapping[tuple[str, str], Callable[[str], str]] | None = None,
+) -> Rejects:
+    """Count the staged rejects of each day against the rows that the source tables have for it.
+
+    `named` gives the day that a partition of a source belongs to, where that is not its own name.
+    """
     import pyarrow.parquet as pq
 
     by_day: dict[str, dict[str, int]] = {}
@@ -54,7 +62,9 @@ def rejects(lake: Lake, staged: Staging, sources: Sequence[tuple[str, str]]) -> 
         by_day[day] = dict(counted.most_common())
     read = {day: 0 for day in by_day}
     for stage, name in sources:
-        for day, rows in _row_counts(lake, stage, name).items():
+        name_of = (named or {}).get((stage, name), str)
+        for key, rows in _row_counts(lake, stage, name).items():
+            day = name_of(key)
             if day in read:
                 read[day] += rows
     table = "\n".join(["| ds | reason | record |", "|---|---|---|", *shown])

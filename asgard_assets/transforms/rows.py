@@ -43,7 +43,7 @@ class Split:
         yield self.rejected
 
     def select(self, *expressions: str) -> Split:
-        """Name the valid rows' columns in SQL (`user_id as customer_id`); `ds` is kept."""
+        """Name the valid rows' columns in SQL (`id as order_id`); `ds` is kept."""
         return Split(self.valid.selectExpr(*expressions, DS), self.rejected)
 
     def and_rejected(self, more: DataFrame) -> Split:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, cast
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import DS
 from asgard_assets.quality.tables import Check, Column, TableSpec
+from asgard_assets.windows import Every
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -91,15 +92,18 @@ def silver(
     owners: Sequence[str] = (),
     tags: Mapping[str, str] | None = None,
     fresh_hours: float = 26,
+    retries: int | None = None,
     history: bool = False,
     max_rejected: float = 0.05,
+    every: Every = "day",
 ) -> Callable[[Transform], SilverTable]:
     """Declare the decorated function as the Silver table of the same name.
 
     `columns` maps each column to its SQL type, or to (type, description); `ds` is added. The function must
     return exactly these, and the run fails before it publishes where it does not. `history` is for tables
     that keep versions: days go in order, and the function takes `earlier`. A share of rejected rows above
-    `max_rejected` is a warning.
+    `max_rejected` is a warning. `every`: hour, day, week or month; inputs by the hour or day feed longer windows, and
+    the function finds their rows under the names of its own.
 
     Raises ConfigError where the function's parameters are not its inputs, a type is none of Spark's, or the key is
     no column.
@@ -126,6 +130,8 @@ def silver(
                 tags=dict(tags or {}),
                 kinds=("spark", "delta"),
                 fresh_hours=fresh_hours,
+                retries=retries,
+                every=every,
             ),
             inputs=read,
             function=function,

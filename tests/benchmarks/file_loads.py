@@ -24,8 +24,8 @@ import threading
 import time
 from pathlib import Path
 
-from asgard_assets.settings import ROOT
 from tests.benchmarks.cpu import TreeCpu
+from tests.checkout import ROOT
 
 DAY = "2026-10-05"
 

@@ -25,8 +25,8 @@ from pathlib import Path
 
 import yaml
 
-from asgard_assets.settings import ROOT
 from tests.benchmarks.orders_api import orders_api
+from tests.checkout import ROOT
 from tests.patience import loop_seconds
 from tests.servers.foreign import python_server
 
@@ -106,7 +106,7 @@ def in_a_home(url: str, command: Callable[[Path], Sequence[str]]) -> Used:
 def asgard(job: Job) -> Callable[[Path], Sequence[str]]:
     def command(home: Path) -> Sequence[str]:
         (home / "orders.yaml").write_text(yaml.safe_dump(source(job)))
-        given = ["ingest", str(home / "orders.yaml"), "--partition", DAY]
+        given = ["run", str(home / "orders.yaml"), "--partitions", DAY]
         if job.kind == "rows":
             (home / "rows.csv").write_text("id\n" + "".join(f"{number}\n" for number in range(job.total)))
             given += ["--rows", str(home / "rows.csv")]

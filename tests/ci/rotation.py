@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 
 FILE = ".ci/rotation"
 Git = Callable[..., str]

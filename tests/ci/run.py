@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.ci import rotation
 from tests.ci.parts import PARTS, Part
 from tests.ci.plan import LAST_START, PART_LIMIT, Clock, in_order, is_due, next_part

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.gaps import GAPS
 
 TEST = """

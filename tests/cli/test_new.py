@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from asgard_assets.cli.main import app
 from asgard_assets.errors import ConfigError
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.fakes.described_api import SECRET, Api, bearer, numbered, served
 
 DESCRIPTION = ROOT / "examples/api/shop.openapi.yaml"

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cluster.test_stories import start
 from tests.cluster.world import CANARIES, NAMESPACE, Home, World, users
-from tests.patience import patience
+from tests.patience import ended, patience
 
 DAYS = ("2026-10-05", "2026-10-06", "2026-10-07")
 OWN = {"started_at", "finished_at", "duration_seconds", "run_id", "attempts", "response_headers", "epoch"}
@@ -123,8 +123,7 @@ def test_no_secret_is_in_any_object_event_or_log(world: World) -> None:
     kinds = "sparkapplications,pods,configmaps,services,events,networkpolicies"
     text = world.kubectl("get", kinds, "-n", NAMESPACE, "-o", "json")
     text += world.kubectl("logs", "-n", NAMESPACE, home.driver(), "--tail=-1")
-    host.terminate()
-    host.wait(patience(90))
+    ended(host, 90)
     text += home.said + "".join(f.read_text(errors="replace") for f in home.folder.rglob("*") if f.is_file())
     assert "s3-credentials" in text
     for secret in CANARIES.values():

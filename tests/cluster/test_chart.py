@@ -9,8 +9,8 @@ import pytest
 import yaml
 from dagster_k8s.container_context import K8sContainerContext
 
-from asgard_assets.settings import ROOT
 from asgard_assets.spark.application import merged
+from tests.checkout import ROOT
 from tests.cluster.world import NAMESPACE, S3_SECRET, World
 
 CHART = str(ROOT / "deployments/helm/asgard")

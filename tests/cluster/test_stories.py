@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from asgard_assets.settings import ROOT
 from asgard_assets.spark.s3 import S3Transport
+from tests.checkout import ROOT
 from tests.cluster.world import (
     NAMESPACE,
     NODE,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -20,12 +19,12 @@ import dagster as dg
 import yaml
 
 from asgard_assets.lake import Lake
-from asgard_assets.settings import ROOT
 from asgard_assets.spark.kube import Api
 from asgard_assets.spark.kubernetes import applications_path
 from asgard_assets.spark.s3 import S3Transport
+from tests.checkout import ROOT
 from tests.cluster.stories import POOL
-from tests.patience import patience
+from tests.patience import ended, patience
 from tests.required import missing
 from tests.servers.builds import answers
 from tests.servers.s3 import build as build_s3
@@ -337,12 +336,7 @@ def start_s3(folder: Path, port: int = S3_PORT) -> subprocess.Popen[bytes]:
 
 def end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(patience(20))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        ended(process)
 
 
 def _built() -> str:

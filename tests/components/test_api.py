@@ -18,7 +18,7 @@ from asgard_assets.components.api import ApiIngest, ApiIngestModel, api_asset
 from asgard_assets.lake import Lake
 from asgard_assets.resources.lake import LakeResource
 from asgard_assets.resources.spark import SparkResource
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.fakes.rest_api import TOKEN, serving
 from tests.ingest.api.sources import USAGE, put_users, source
 

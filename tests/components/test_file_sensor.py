@@ -14,7 +14,7 @@ from dagster._core.test_utils import create_run_for_test
 from asgard_assets.components import file_sensor as module
 from asgard_assets.components.file_sensor import BATCH_TAG, Cursor, file_sensor, look
 from asgard_assets.components.files import file_asset
-from asgard_assets.defs.platform.automation import alert_owner
+from asgard_assets.components.platform.automation import alert_owner
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.plan import control

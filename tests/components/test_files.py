@@ -14,7 +14,8 @@ from asgard_assets.components.files import file_asset
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.resources.environment import resources
-from asgard_assets.settings import ROOT, Settings
+from asgard_assets.settings import Settings
+from tests.checkout import ROOT
 from tests.fakes.airbyte import load
 
 DAYS = ["2026-10-05", "2026-10-06", "2026-10-07"]

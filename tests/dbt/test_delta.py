@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pytest
@@ -352,3 +354,30 @@ def test_what_builds_on_its_own_past_finds_it(shop):
         found = "select (select count(*) from gold.added), n, (select max(n) from gold.hooked), "
         found += "(select count(*) from gold.s) from gold.itself"
         assert connection.execute(found).fetchall() == [(2, 2, 2, 2)]
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/Los_Angeles", "Europe/Berlin", "Asia/Kolkata"])
+def test_a_date_of_a_model_is_a_day_of_the_calendar(shop, monkeypatch, zone):
+    """At both clock changes of Berlin and at one of Los Angeles: ends of days, and the days of moments."""
+    monkeypatch.setenv("ASGARD_TIME_ZONE", zone)
+    days = [date(2026, 3, 29), date(2026, 10, 25), date(2026, 11, 1), date(2026, 12, 31)]
+    moments = [
+        datetime(day.year, day.month, day.day, hour, 30, tzinfo=UTC) for day in days for hour in (5, 22)
+    ]
+    ends = " union all ".join(f"select date '{day}' as day" for day in days)
+    shop.built(
+        f"""select day::varchar as day, cast(day + interval 1 day as date)::timestamptz as ends, null::varchar as fell_on
+        from ({ends}) union all
+        select null, moment, cast(moment as date)::varchar from
+        (select unnest([{", ".join(f"timestamptz '{m.isoformat()}'" for m in moments)}]) as moment)"""
+    )
+    here = ZoneInfo(zone)
+    with shop.lake.connect() as connection:
+        found = connection.execute("select day, epoch(ends)::bigint, fell_on from gold.m").fetchall()
+    ended = {
+        (str(day), int(datetime.combine(day + timedelta(1), datetime.min.time(), here).timestamp()), None)
+        for day in days
+    }
+    fell = {(None, int(m.timestamp()), m.astimezone(here).date().isoformat()) for m in moments}
+    assert set(found) == ended | fell
+    assert shop.lake.table("gold", "m").schema().to_arrow().field("ends").type.tz == "UTC"

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.end_to_end.homes import free_port, listens
-from tests.patience import patience, wait_until
+from tests.patience import ended, wait_until
 
 
 @pytest.fixture
@@ -21,5 +21,4 @@ def demo_api() -> Iterator[str]:
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(lambda: listens(port), 60, "the demo's API answers")
     yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.wait(patience(20))
+    ended(process)

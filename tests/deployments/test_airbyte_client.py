@@ -14,9 +14,9 @@ import pytest
 import yaml
 from airbyte_api import AirbyteAPI, api, errors, models
 
-from asgard_assets.settings import ROOT
 from deployments.local.airbyte.login import Login
 from deployments.local.airbyte.workspace import Workspace
+from tests.checkout import ROOT
 from tests.deployments.test_airbyte_server import Server, running, until
 from tests.fakes.airbyte import Fake, landed, only_id, run, serving
 

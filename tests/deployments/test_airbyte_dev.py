@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import threading
@@ -19,7 +18,7 @@ import pytest
 from asgard_assets.resources.home import prepare_home
 from asgard_assets.settings import Settings
 from tests.end_to_end.homes import Home, free_port
-from tests.patience import patience, wait_until
+from tests.patience import ended, patience, wait_until
 
 ASSETS = "{ assetNodes { assetKey { path } } workspaceOrError { ... on Workspace { locationEntries { name loadStatus } } } }"
 RELOAD = 'mutation { reloadRepositoryLocation(repositoryLocationName: "%s") { __typename } }'
@@ -79,11 +78,5 @@ def test_the_location_loads_and_reloads_under_dagster_dev_with_airbyte_down(tmp_
             ask(RELOAD % entry["name"])
             wait_until(lambda: expected <= assets(), 300, "the streams are there after a reload")
         finally:
-            os.killpg(dev.pid, signal.SIGINT)
-            try:
-                dev.wait(patience(60))
-            finally:
-                if dev.poll() is None:
-                    os.killpg(dev.pid, signal.SIGKILL)
-                    dev.wait()
+            ended(dev, 60, signal.SIGINT, group=True)
         assert callers == [], "loading asked Airbyte"

@@ -31,13 +31,13 @@ from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.load import load
 from asgard_assets.lake import Lake
 from asgard_assets.quality.audit import audit
-from asgard_assets.settings import ROOT
 from deployments.local.airbyte.install import command
 from deployments.local.airbyte.workspace import Workspace
+from tests.checkout import ROOT
 from tests.deployments.test_airbyte_client import MANIFEST, tickets
 from tests.deployments.test_airbyte_server import Server, descendants, until
 from tests.fakes.airbyte import write_instance
-from tests.patience import patience
+from tests.patience import ended, patience
 
 DAY = "2026-10-05"
 FAKER = {"count": 1500, "seed": 5, "parallelism": 1, "records_per_slice": 100}
@@ -172,8 +172,7 @@ def same_after_a_kill(
             job["status"] for job in server.call("GET", "/api/public/v1/jobs?limit=100")["data"]
         )
     finally:
-        server.process.terminate()
-        server.process.wait(patience(30))
+        ended(server.process, 30)
     sys.stdout.write(f"{told}; jobs: {dict(statuses)}\n")
     days = [f"2026-10-{n:02}" for n in range(5, 20)]
     found = Counter((row["date"], int(row["ticket_id"])) for row in rows["tickets"])

@@ -18,13 +18,13 @@ import pytest
 import yaml
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.settings import ROOT
 from deployments.local.airbyte.connector import Connector, discover
 from deployments.local.airbyte.files import Log
 from deployments.local.airbyte.install import command
 from deployments.local.airbyte.manifest import COMPONENTS, INJECTED, LOW_CODE, UnsafeManifest, check
 from deployments.local.airbyte.protocol import ConnectorError
 from deployments.local.airbyte.workspace import Workspace
+from tests.checkout import ROOT
 from tests.deployments.test_airbyte_server import PUBLIC
 from tests.fakes.airbyte import Fake, run, serving
 from tests.patience import patience

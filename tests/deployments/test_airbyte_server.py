@@ -23,10 +23,11 @@ import pytest
 import yaml
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.settings import ROOT, Settings
+from asgard_assets.settings import Settings
 from deployments.local.airbyte.install import CONNECTORS, command, environment, install
+from tests.checkout import ROOT
 from tests.fakes.airbyte import Fake, load
-from tests.patience import patience
+from tests.patience import ended, patience
 
 BUSY = {"count": 2_000_000, "seed": 1, "parallelism": 2}
 PUBLIC = "/api/public/v1"
@@ -90,8 +91,7 @@ def running(folder: Path, *arguments: str, url: str = "") -> Iterator[Server]:
     try:
         yield server
     finally:
-        server.process.terminate()
-        server.process.wait(patience(20))
+        ended(server.process)
 
 
 def until(condition, seconds: float = 60) -> None:

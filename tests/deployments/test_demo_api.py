@@ -22,7 +22,7 @@ import pytest
 
 from deployments.local.demo.planted import fault, planted, wrong_usage
 from deployments.local.demo.world import START, World
-from tests.patience import patience, wait_until
+from tests.patience import ended, patience, wait_until
 
 TOKEN = {"Authorization": "Bearer demo-token"}
 
@@ -43,8 +43,8 @@ def serving(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str]
             time.sleep(0.02)
         yield process, int(file.read_text())
     finally:
-        process.terminate()
-        process.communicate(timeout=patience(10))
+        ended(process, 10)
+        process.communicate()
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from asgard_assets.components.dbt.manifest import prepare
-from asgard_assets.settings import ROOT
+from asgard_assets.project import code_digest, current
 from deployments.images.build import CODE, code_files
+from tests.checkout import ROOT
 
 IMAGES = ROOT / "deployments" / "images"
 
@@ -70,6 +71,8 @@ def not_in(
 
 
 LOADED = """
+from asgard_assets.resources.steps import fingerprint
+print(fingerprint())
 import importlib, os, sys
 import asgard_assets.definitions as project
 assert project.defs().resolve_all_asset_specs()
@@ -79,8 +82,8 @@ elsewhere = [file for file in [*own, adapter.__file__] if file and not file.star
 assert not elsewhere, elsewhere
 assert importlib.util.find_spec("dbt.include." + sys.argv[2]), "the adapter's macros"
 from asgard_assets.resources import home
-from asgard_assets.ml import store, views
-for path in (home.SHIPPED, store.REPOSITORY, views.FOLDER):
+from asgard_assets import project as found
+for path in (home.SHIPPED, found.current().features, found.current().defs):
     assert path.exists() and str(path).startswith(sys.argv[1]), path
 """
 
@@ -108,6 +111,7 @@ def test_the_images_files_alone_load_the_project_and_the_adapter_of_its_dbt_prof
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split()[0] == code_digest(current()), "host and driver must run the same code"
 
 
 def test_docker_copies_what_the_other_builder_packs() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.end_to_end.homes import BIN, Demo, Home, listens
-from tests.patience import patience, wait_until
+from tests.patience import ended, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +99,4 @@ def demo_api() -> Iterator[Callable[[Home], None]]:
 
     yield start
     for server in started:
-        server.terminate()
-    for server in started:
-        server.wait(patience(15))
+        ended(server, 15)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from asgard_assets.lake import Lake
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.patience import patience
 
 BIN = Path(sys.executable).parent

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import time
 
 import dagster as dg
 import pytest
 
 from tests.end_to_end.homes import Home
-from tests.patience import patience, wait_until
+from tests.patience import ended, wait_until
 
 DAY, AFTER = "2026-10-31", "2026-11-01"
 
@@ -62,8 +60,7 @@ def test_a_new_file_leads_to_new_predictions(copy_of_demo: Home, demo_api):
             "Gold has the late invoice on the next day too",
         )
     finally:
-        os.killpg(daemon.pid, signal.SIGTERM)
-        daemon.wait(patience(30))
+        ended(daemon, 30, group=True)
         for log in home.path.glob("dagster-daemon-*.log"):
             shutil.copy(log, home.path.parent)
     with home.lake.connect() as connection:

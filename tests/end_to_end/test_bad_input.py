@@ -19,8 +19,9 @@ from asgard_assets.components.silver import silver_asset, tables_in
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.resources.environment import resources
-from asgard_assets.settings import ROOT, Settings
+from asgard_assets.settings import Settings
 from asgard_assets.windows import days_between
+from tests.checkout import ROOT
 from tests.end_to_end.homes import Home, materialize_arguments
 from tests.fakes.airbyte import load
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
@@ -22,10 +23,10 @@ from asgard_assets.definitions import defs
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.resources.environment import resources
-from asgard_assets.settings import ROOT
 from asgard_assets.windows import days_between
+from tests.checkout import ROOT
 from tests.end_to_end.homes import Home, listens
-from tests.patience import patience, wait_until
+from tests.patience import ended, wait_until
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(1800)]
 DAY, WEEK = "2026-10-20", "2026-10-26"
@@ -117,10 +118,9 @@ def test_bronze_from_an_api_refuses_a_day_of_failed_requests(copy_of_demo: Home,
     )
     try:
         wait_until(lambda: listens(copy_of_demo.api_port), 30, "the API answers")
-        blocked("bronze/usage", DAY, "success_rate", config={"mode": "refresh"})
+        blocked("bronze/usage", DAY, "success_rate", config={"reload": "all"})
     finally:
-        server.terminate()
-        server.wait(patience(15))
+        ended(server, 15)
 
 
 def test_silver_refuses_a_day_of_another_unit(copy_of_demo: Home, blocked):
@@ -161,17 +161,19 @@ def test_the_training_set_refuses_a_cut_off_at_which_nobody_left(copy_of_demo: H
 def test_predictions_refuse_the_scores_of_a_model_that_diverged(copy_of_demo: Home, blocked):
     from asgard_assets.ml.candidate import stored
     from asgard_assets.ml.inputs import part
+    from asgard_assets.ml.project import model_in
     from asgard_assets.ml.registry import Provenance, Registry
 
-    lake, registry = copy_of_demo.lake, Registry.from_settings()
+    churn = model_in(ROOT / "asgard_assets" / "defs" / "model" / "churn")
+    lake, registry = copy_of_demo.lake, Registry.from_settings("churn")
     diverged = registry.load(registry.champion())
     diverged.named_steps["classifier"].coef_[:] = float("nan")
-    rows, version = stored(lake, WEEK)
+    rows, version = stored(churn, lake, WEEK)
     provenance = Provenance(
-        partition=WEEK, cut_off="2026-11-02", data_hash="diverged", table_version=version,
+        partition=WEEK, cut_off="2026-11-02", data_hash="diverged", table="model.churn_training_set", table_version=version,
         table_path=lake.path("model", "churn_training_set"), features_hash="", code_version="",
     )  # fmt: skip
-    example = part(rows, "validation")[0].head(5)
-    registered = registry.register(diverged, provenance, example, {}, {}, {})
+    example = part(churn, rows, "validation")[0].head(5)
+    registered = registry.register(diverged, provenance, (example, np.zeros(len(example))), {}, {}, {})
     assert registry.promote(registered).number == registered.number
     blocked("model/churn_predictions", DAY, "probability_is_one")

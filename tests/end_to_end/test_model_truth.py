@@ -12,32 +12,37 @@ import pyarrow as pa
 import pytest
 
 from asgard_assets.lake import Lake
-from asgard_assets.ml import model
-from asgard_assets.ml.candidate import stored
-from asgard_assets.ml.churn import day_ending
+from asgard_assets.ml.candidate import stored, train
 from asgard_assets.ml.inputs import part
+from asgard_assets.ml.judging.outcomes import kind_of
+from asgard_assets.ml.judging.verdict import judge
+from asgard_assets.ml.moments import day_ending
+from asgard_assets.ml.project import model_in
 from asgard_assets.ml.registry import Registry, Version
 from deployments.local.demo.world import World
+from tests.checkout import ROOT
 from tests.end_to_end.homes import Demo, Home
 from tests.end_to_end.test_blocking import plant, version_seen_by_another_process
 from tests.end_to_end.test_readme import copy_of_the_repository
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(1800)]
+CHURN = model_in(ROOT / "asgard_assets" / "defs" / "model" / "churn")
+KIND = kind_of(CHURN.spec.task)
 WEEKS = {"2026-10-19": "2026-10-12", "2026-10-26": "2026-10-19", "2026-11-02": "2026-10-26"}  # by cut-off
 LAST = WEEKS["2026-11-02"]
 
 
 @pytest.fixture(scope="module")
 def registry(demo: Demo) -> Registry:
-    return Registry(f"sqlite:///{demo.path / 'mlflow.db'}", str(demo.path / "mlflow"))
+    return Registry(f"sqlite:///{demo.path / 'mlflow.db'}", str(demo.path / "mlflow"), "churn")
 
 
 def scored(demo: Demo, registry: Registry, version: Version) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """Validation rows of a version's own cut-off, its probabilities, and what happened."""
-    rows, _ = stored(demo.lake, WEEKS[version.cut_off])
-    x, y = part(rows, "validation")
+    rows, _ = stored(CHURN, demo.lake, WEEKS[version.cut_off])
+    x, y = part(CHURN, rows, "validation")
     frame = rows.to_pandas()
-    return frame[frame["split"] == "validation"], model.probabilities(registry.load(version), x), y
+    return frame[frame["split"] == "validation"], KIND.predict(registry.load(version), x), y
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def test_each_version_ranks_better_than_chance_and_no_better_than_the_world_allo
     assert {version.cut_off for version in versions} == set(WEEKS)
     for version in versions:
         rows, p, y = scored(demo, registry, version)
-        auc, best = model.scores(y, p).auc, ceiling(rows)
+        auc, best = KIND.scores(y, p)["auc"], ceiling(rows)
         print(f"{version.cut_off}: AUC {auc:.3f}, ceiling {best.expected:.3f} ± {best.deviation:.3f}")
         assert 0.65 <= auc <= best.expected
 
@@ -89,7 +94,7 @@ def test_probabilities_are_of_the_size_of_what_happens(demo: Demo, registry: Reg
     for version in registry.versions():
         _, p, y = scored(demo, registry, version)
         assert y.mean() / 2 < p.mean() < y.mean() * 2, version
-        assert model.scores(y, p).log_loss < model.scores(y, np.full(len(y), y.mean())).log_loss, version
+        assert KIND.scores(y, p)["log_loss"] < KIND.scores(y, np.full(len(y), y.mean()))["log_loss"], version
 
 
 def test_the_champion_beats_both_baselines(demo: Demo, registry: Registry):
@@ -104,10 +109,10 @@ def test_the_champion_beats_both_baselines(demo: Demo, registry: Registry):
 def test_with_shuffled_labels_nothing_is_promoted(demo: Demo):
     """Of 90 such shuffles the gate lets 2 pass, as a bound of 99 % and correlated snapshots make one expect."""
     for week in WEEKS.values():
-        rows, _ = stored(demo.lake, week)
+        rows, _ = stored(CHURN, demo.lake, week)
         for seed in range(5):
             shuffled = swapped_fates(rows, np.random.default_rng(seed))
-            verdict = model.judge(model.train(shuffled), shuffled)
+            verdict = judge(CHURN, train(CHURN, shuffled), shuffled)
             assert not verdict.passed, (week, seed, verdict)
 
 
@@ -141,7 +146,7 @@ def test_a_feature_of_later_knowledge_is_refused_by_the_blocking_check(copy_of_d
     before = version_seen_by_another_process(copy_of_demo, "model/churn_training_set")
     honest = copy_of_demo.materialize('key:"model/churn_training_set"', LAST)
     assert honest.returncode == 0, honest.stderr[-3000:]
-    rows, _ = stored(lake, LAST)
+    rows, _ = stored(CHURN, lake, LAST)
     assert max(filter(None, rows["customer_activity__sessions_7d"].to_pylist())) < 10_000, "kept out"
     after = version_seen_by_another_process(copy_of_demo, "model/churn_training_set")
     assert after == before + 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.end_to_end.homes import Demo, Home
 from tests.end_to_end.test_readme import copy_of_the_repository
 

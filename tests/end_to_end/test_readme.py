@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.end_to_end.homes import Home
 
 DAY = "2026-10-05"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.end_to_end.homes import Home, free_port, listens
-from tests.patience import patience, wait_until
+from tests.patience import ended, wait_until
 from tests.required import missing
 
 # ASGARD_SCREENSHOTS=docs/images keeps the pictures of the docs fresh.
@@ -41,8 +41,7 @@ def ui(copy_of_demo: Home) -> Iterator[str]:
         wait_until(lambda: listens(port), 120, "the UI answers")
         yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(patience(60))
+        ended(process, 60, signal.SIGINT, group=True)
 
 
 def test_a_person_sees_the_platform_and_materializes_a_day_by_clicking(

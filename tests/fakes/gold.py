@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from asgard_assets.components.dbt.manifest import executable
 from asgard_assets.lake import Lake, Published
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.patience import patience
 
 PROJECT = ROOT / "dbt_project"

@@ -5,20 +5,21 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from asgard_assets.components.feast import feature_view_asset
-from asgard_assets.defs.features.online import online
-from asgard_assets.defs.model.churn_model import churn_model
-from asgard_assets.defs.model.churn_predictions import churn_predictions
-from asgard_assets.defs.model.churn_training_set import churn_training_set
+from asgard_assets.components.feast import feature_view_asset, online_asset
+from asgard_assets.components.model import model_assets
 from asgard_assets.lake import Lake
+from asgard_assets.ml.project import model_in
 from asgard_assets.ml.views import feature_views
 from asgard_assets.resources.environment import resources
 from asgard_assets.settings import Settings
+from tests.checkout import ROOT
 from tests.ml.world_gold import DAYS, gold, publish
 
 WEEKS = ["2026-10-12", "2026-10-19", "2026-10-26"]
 VIEWS = [feature_view_asset(view) for view in feature_views().values()]
-ASSETS = [*VIEWS, online, churn_training_set, churn_model, churn_predictions]
+MODEL = model_assets(model_in(ROOT / "asgard_assets" / "defs" / "model" / "churn"))
+churn_training_set = MODEL[0]
+ASSETS = [*VIEWS, online_asset(feature_views()), *MODEL]
 
 
 def run(key: str, settings: Settings, instance: dg.DagsterInstance, *keys: str, raises: bool = True):

@@ -204,10 +204,23 @@ def test_what_makes_no_sense_is_refused(lake: Lake):
 
 
 def test_the_asset_maintains_every_table_and_says_what_it_did(lake: Lake):
-    from asgard_assets.defs.platform.maintenance import lake_maintenance
+    from asgard_assets.components.platform.maintenance import lake_maintenance
 
     lake.publish(put(lake, range(10)))
     result = dg.materialize([lake_maintenance], resources={"lake": LakeResource(root=lake.root)})
     [event] = result.get_asset_materialization_events()
     found = {name: value.value for name, value in event.materialization.metadata.items()}
     assert (found["tables"], found["compacted_files"], found["skipped"]) == (1, 20, 0)
+
+
+def test_a_table_of_the_platform_itself_is_maintained_and_not_shown(lake: Lake):
+    """`_logins/<source>` holds refresh tokens."""
+    rows = pa.table({"token": ["encrypted"]})
+    for stage in ("_logins", "bronze"):
+        staging = lake.stage(stage, "crm", rows.schema)
+        lake.write(staging, rows)
+        lake.publish(staging)
+    assert lake.tables() == [("bronze", "crm")]
+    shown = lake.connect().execute("select schema_name from duckdb_views()").fetchall()
+    assert ("_logins",) not in shown and ("bronze",) in shown
+    assert {done.table for done in maintain(lake)} == {"_logins/crm", "bronze/crm"}

@@ -14,10 +14,10 @@ import pytest
 from deltalake import CommitProperties, DeltaTable, Transaction
 
 from asgard_assets.lake import Lake
-from asgard_assets.lake.numbers import publish_id
+from asgard_assets.lake.numbers import publish_id, rows_id, rows_of, seen_id
 from asgard_assets.lake.snapshot import TableLog
 from asgard_assets.lake.store import Store
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 
 DAYS = [str(date(2026, 1, 1) + timedelta(days=number)) for number in range(365)]
 SCHEMA = pa.schema([("a", pa.int64()), ("ds", pa.string())])
@@ -82,7 +82,8 @@ def test_all_numbers_of_a_year_cost_one_reading_of_the_log(
     log = TableLog(store, "bronze/t")
     version = lake.version("bronze", "t")
     numbers = log.numbers(version)
-    assert len(numbers) == 365 and numbers[publish_id(DAYS[0])] == 2 and numbers[publish_id(DAYS[364])] == 1
+    assert len(rows_of(numbers)) == 365 and len(numbers) == 2 * 365 + 1
+    assert numbers[publish_id(DAYS[0])] == 2 and numbers[publish_id(DAYS[364])] == 1
     assert len(store.asked) == len(set(store.asked)) == version + 2  # its listing, and each entry once
     log.numbers(version)
     assert len(store.asked) == version + 2
@@ -103,7 +104,10 @@ def checkpointed(lake: Lake) -> DeltaTable:
 
 
 def of_delta_rs(table: DeltaTable) -> dict[str, int]:
-    names = [publish_id(day) for day in DAYS[:6]] + [f"orders/{day}" for day in DAYS[:6]]
+    names = [name(day) for name in (publish_id, rows_id) for day in DAYS[:6]] + [
+        f"orders/{day}" for day in DAYS[:6]
+    ]
+    names.append(seen_id())
     told = {name: table.transaction_version(name) for name in names}
     return {name: number for name, number in told.items() if number is not None}
 

@@ -20,7 +20,7 @@ def test_mlflow_goes_on_when_its_token_is_revoked(tmp_path: Path, monkeypatch: p
             monkeypatch.delenv(name)
         for name, value in door.environment.items():
             monkeypatch.setenv(name, value)
-        assert Registry(f"sqlite:///{tmp_path}/mlflow.db", "s3://lake/models").client
+        assert Registry(f"sqlite:///{tmp_path}/mlflow.db", "s3://lake/models", "any").client
         files = get_artifact_repository("s3://lake/models")
         for name in ("a", "b", "c"):
             (tmp_path / name).write_text(name)

@@ -19,20 +19,25 @@ import pytest
 from asgard_assets.errors import ModelError, SourceError
 from asgard_assets.lake import Lake
 from asgard_assets.ml import online, training
-from asgard_assets.ml.candidate import propose, stored
-from asgard_assets.ml.churn import churn_views, cut_off, day_ending, midnight, training_set
-from asgard_assets.ml.model import code_version
+from asgard_assets.ml.candidate import code_version, propose, stored
+from asgard_assets.ml.contracts import schema, training_set
+from asgard_assets.ml.moments import cut_off, day_ending, midnight
 from asgard_assets.ml.predict import predict
+from asgard_assets.ml.project import model_in
 from asgard_assets.ml.registry import Registry
 from asgard_assets.ml.store import OpenStore, open_store
 from asgard_assets.ml.window import validate
 from asgard_assets.quality.audit import audit
-from asgard_assets.settings import ROOT, Settings
+from asgard_assets.settings import Settings
 from deployments.local.demo.world import World
+from tests.checkout import ROOT
 from tests.ml.world_gold import DAYS, gold, publish
 
 pytestmark = pytest.mark.servers
 
+CHURN = model_in(ROOT / "asgard_assets" / "defs" / "model" / "churn")
+VIEWS = CHURN.views
+SPEC = training_set(CHURN)
 WEEKS = ["2026-10-12", "2026-10-19", "2026-10-26"]
 START = "2026-10-05"
 
@@ -69,22 +74,22 @@ def _home(folder: Path, rows: list[dict]) -> Iterator[Home]:
         lake = Lake.from_settings(settings)
         publish(lake, rows)
         with open_store(settings) as store:
-            yield Home(settings, lake, store, Registry.from_settings(settings), rows)
+            yield Home(settings, lake, store, Registry.from_settings("churn", settings), rows)
 
 
 def store_set(lake: Lake, rows: pa.Table, weeks: list[str]) -> None:
-    staging = lake.stage("model", "churn_training_set", training.schema(), weeks)
+    staging = lake.stage("model", "churn_training_set", schema(SPEC), weeks)
     lake.write(staging, rows)
-    assert audit(lake, staging, training_set()).bad_days == {}
+    assert audit(lake, staging, SPEC).bad_days == {}
     lake.publish(staging)
 
 
 @pytest.fixture(scope="module")
 def trained(home: Home) -> Home:
     """Three cut-offs trained and promoted in order."""
-    store_set(home.lake, training.build(home.store, WEEKS, START), WEEKS)
+    store_set(home.lake, training.build(CHURN, home.store, WEEKS, START), WEEKS)
     for week in WEEKS:
-        candidate = propose(home.lake, home.registry, week)
+        candidate = propose(CHURN, home.lake, home.registry, week)
         if candidate.verdict.passed:
             home.registry.promote(candidate.version)
     return home
@@ -94,7 +99,7 @@ def trained(home: Home) -> Home:
 
 
 def test_a_range_is_read_once_and_counted_by_day_without_copying_a_byte(home: Home):
-    for view in churn_views().values():
+    for view in VIEWS.values():
         window = validate(home.store, view, DAYS)
         assert window.rows == dict.fromkeys(DAYS, 800)
         assert {name: sum(days.values()) for name, days in window.broken.items() if sum(days.values())} == {}
@@ -104,7 +109,7 @@ def test_a_range_is_read_once_and_counted_by_day_without_copying_a_byte(home: Ho
 def test_a_day_that_gold_never_published_is_named(tmp_path: Path, world_rows: list[dict]):
     for home in _home(tmp_path, [row for row in world_rows if row["ds"] == DAYS[0]]):
         publish(home.lake, [row for row in world_rows if row["ds"] == DAYS[0]], DAYS[:1])
-        view = churn_views()["customer_value"]
+        view = VIEWS["customer_value"]
         # Published and empty is a valid window; never published is an error.
         assert validate(home.store, view, DAYS[:2]).rows == {DAYS[0]: 800, DAYS[1]: 0}
         with pytest.raises(SourceError, match="2026-11-02"):
@@ -115,10 +120,13 @@ def test_feast_reads_the_replaced_rows_never_the_old_ones(fresh: Home):
     day = [dict(row) | {"orders": 77} for row in fresh.rows if row["ds"] == DAYS[9]]
     publish(fresh.lake, day, [DAYS[9]])
     rows = training.features_at(
-        fresh.store, training.population(fresh.store, [midnight(DAYS[10])], history=True), history=True
+        CHURN,
+        fresh.store,
+        training.population(CHURN, fresh.store, [midnight(DAYS[10])], history=True),
+        history=True,
     )
     assert set(rows["customer_value__orders"]) == {77}
-    window = validate(fresh.store, churn_views()["customer_value"], [DAYS[9]])
+    window = validate(fresh.store, VIEWS["customer_value"], [DAYS[9]])
     assert window.broken["copies_no_byte"] == {DAYS[9]: 0} and window.rows == {DAYS[9]: 800}
 
 
@@ -127,7 +135,8 @@ def test_the_feast_command_line_applies_the_repository(tmp_path: Path):
     shutil.copytree(ROOT / "feature_repo", repo, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / ".asgard" / "feast").mkdir(parents=True)
     feast = Path(sys.executable).with_name("feast")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ASGARD_HOME": str(tmp_path)}
+    named = {"PYTHONPATH": str(ROOT), "ASGARD_PROJECT": str(ROOT), "ASGARD_HOME": str(tmp_path)}
+    environment = {**os.environ, **named}
 
     def run(*arguments: str) -> str:
         command = [str(feast), "-c", str(repo), *arguments]
@@ -152,7 +161,7 @@ def test_the_join_equals_an_independent_asof_join(fresh: Home):
     asked = pd.DataFrame(
         [(c, m) for c in range(1, 801, 7) for m in moments], columns=["customer_id", "snapshot"]
     )
-    joined = training.features_at(fresh.store, asked, history=True)
+    joined = training.features_at(CHURN, fresh.store, asked, history=True)
     published = fresh.lake.table("gold", "customer_metrics")
     assert published is not None
     with duckdb.connect() as connection:
@@ -186,8 +195,8 @@ def _plain(rows: list[tuple]) -> list[tuple]:
 
 
 def test_labels_are_what_the_world_did_in_the_seven_days_after(home: Home):
-    moments = training.snapshots(cut_off(WEEKS[1]), START)
-    found = training.labels(home.store, moments, cut_off(WEEKS[1]))
+    moments = training.snapshots(CHURN.spec, cut_off(WEEKS[1]), START)
+    found = training.labels(CHURN, home.store, moments, cut_off(WEEKS[1]))
     world = World(800)
     for moment in moments:
         happened = set(world.ids[world.outcome(day_ending(moment))].tolist())
@@ -204,14 +213,14 @@ def test_a_planted_leak_is_kept_out_and_would_be_caught(fresh: Home):
             row["created_at"] = snapshot + timedelta(days=7)
             row["sessions_7d"] = 10_000
     publish(fresh.lake, fresh.rows)
-    honest = training.build(fresh.store, WEEKS[:1], START)
+    honest = training.build(CHURN, fresh.store, WEEKS[:1], START)
     assert max(honest["customer_activity__sessions_7d"].to_pylist()) < 10_000
     store_set(fresh.lake, honest, WEEKS[:1])
     version = fresh.lake.version("model", "churn_training_set")
 
     # The same join, had somebody forgotten knowledge time.
-    asked = training.population(fresh.store, [snapshot], history=False)
-    leaky = training.features_at(fresh.store, asked, history=False).set_index("customer_id")
+    asked = training.population(CHURN, fresh.store, [snapshot], history=False)
+    leaky = training.features_at(CHURN, fresh.store, asked, history=False).set_index("customer_id")
     assert leaky["customer_activity__sessions_7d"].max() == 10_000
     frame = honest.to_pandas()
     there = (frame["snapshot"] == snapshot) & frame["customer_id"].gt(10)
@@ -222,32 +231,32 @@ def test_a_planted_leak_is_kept_out_and_would_be_caught(fresh: Home):
     import pandas as pd
 
     rows = pa.Table.from_pandas(
-        pd.concat([frame, planted])[training.schema().names], training.schema(), preserve_index=False
+        pd.concat([frame, planted])[schema(SPEC).names], schema(SPEC), preserve_index=False
     )
-    staging = fresh.lake.stage("model", "churn_training_set", training.schema(), WEEKS[:1])
+    staging = fresh.lake.stage("model", "churn_training_set", schema(SPEC), WEEKS[:1])
     fresh.lake.write(staging, rows)
-    found = audit(fresh.lake, staging, training_set())
+    found = audit(fresh.lake, staging, SPEC)
     assert found.broken["features_precede_their_snapshot"] == {WEEKS[0]: len(ids)}, "row by row"
     assert WEEKS[0] in found.bad_days
     assert fresh.lake.version("model", "churn_training_set") == version
 
 
 def test_a_range_of_cut_offs_gives_the_rows_that_each_gives_alone(home: Home):
-    together = training.build(home.store, WEEKS, START)
-    alone = pa.concat_tables([training.build(home.store, [week], START) for week in WEEKS])
-    assert training.content_hash(together) == training.content_hash(alone)
+    together = training.build(CHURN, home.store, WEEKS, START)
+    alone = pa.concat_tables([training.build(CHURN, home.store, [week], START) for week in WEEKS])
+    assert training.content_hash(together, CHURN.keys) == training.content_hash(alone, CHURN.keys)
 
 
 def test_a_cut_off_without_enough_history_says_so(home: Home):
     with pytest.raises(ModelError, match="choose a later week"):
-        training.build(home.store, ["2026-10-05"], START)
+        training.build(CHURN, home.store, ["2026-10-05"], START)
 
 
 # Online --------------------------------------------------------------------------------------------------
 
 
 def test_the_online_store_serves_the_newest_values_whatever_day_was_rerun(fresh: Home):
-    views = churn_views()
+    views = VIEWS
     view = views["customer_value"]
     assert online.fill(fresh.store, views).differing == []
     before = online.read(fresh.store, view, [1, 400])
@@ -268,22 +277,37 @@ def test_the_online_store_serves_the_newest_values_whatever_day_was_rerun(fresh:
         assert online.fill(store, views).differing == [], "a store that was lost is made anew"
 
 
+@pytest.mark.parametrize("gone", ["from Gold", "for longer than the ttl"])
+def test_who_is_gone_from_gold_is_no_longer_served(fresh: Home, gone: str):
+    view = VIEWS["customer_value"]
+    assert online.fill(fresh.store, VIEWS).removed == dict.fromkeys(VIEWS, 0)
+    assert online.read(fresh.store, view, [215])[215]["orders"] is not None
+    days = DAYS if gone == "from Gold" else DAYS[-view.ttl_days - 1 :]
+    kept = [row for row in fresh.rows if row["ds"] in days and row["customer_id"] != 215]
+    publish(fresh.lake, kept, days)
+    latest = online.fill(fresh.store, VIEWS)
+    assert latest.removed == dict.fromkeys(VIEWS, 1) and latest.differing == []
+    assert set(online.read(fresh.store, view, [215])[215].values()) == {None}
+    assert online.read(fresh.store, view, [216])[216]["orders"] is not None
+    assert latest.keys["customer_value"] == 799
+
+
 # Model ---------------------------------------------------------------------------------------------------
 
 
 def test_the_model_beats_both_baselines_and_stays_below_the_bayes_ceiling(trained: Home):
-    last = propose(trained.lake, trained.registry, WEEKS[-1]).verdict
+    last = propose(CHURN, trained.lake, trained.registry, WEEKS[-1]).verdict
     ceiling = World(800).bayes_ceiling("2026-10-23", "2026-10-25")
-    assert 0.65 < last.candidate.auc < ceiling
-    assert last.candidate.auc > last.rule.auc and last.candidate.log_loss < last.prevalence.log_loss
-    assert last.auc_low > 0.5
+    assert 0.65 < last.candidate["auc"] < ceiling
+    assert last.candidate["auc"] > last.rule["auc"] and last.candidate["log_loss"] < last.average["log_loss"]
+    assert last.lower_bound > 0.5
 
 
 def test_training_again_registers_nothing_and_an_old_week_never_takes_the_alias(trained: Home):
     versions, champion = trained.registry.versions(), trained.registry.champion()
     for week in WEEKS:
-        again = propose(trained.lake, trained.registry, week)
-        assert again.reloads and again.provenance.code_version == code_version()
+        again = propose(CHURN, trained.lake, trained.registry, week)
+        assert again.reloads and again.provenance.code_version == code_version(CHURN)
         if again.verdict.passed:
             trained.registry.promote(again.version)
     assert trained.registry.versions() == versions and len(versions) == 3
@@ -303,21 +327,21 @@ def test_a_run_names_the_data_the_features_and_the_code(trained: Home):
 
 
 def test_with_shuffled_labels_nothing_is_promoted(trained: Home, tmp_path: Path):
-    rows, _ = stored(trained.lake, WEEKS[-1])
+    rows, _ = stored(CHURN, trained.lake, WEEKS[-1])
     registry = replace(trained.registry, name="shuffled", artifacts=str(tmp_path / "artifacts"))
     lake = Lake(str(tmp_path / "lake"))
     for seed in range(5):
         labels = np.random.default_rng(seed).permutation(rows["cancelled"].to_numpy(zero_copy_only=False))
         place = rows.schema.get_field_index("cancelled")
         shuffled = rows.set_column(place, "cancelled", pa.array(labels))
-        store_set(lake, shuffled.select(training.schema().names).cast(training.schema()), [WEEKS[-1]])
-        candidate = propose(lake, registry, WEEKS[-1])
+        store_set(lake, shuffled.select(schema(SPEC).names).cast(schema(SPEC)), [WEEKS[-1]])
+        candidate = propose(CHURN, lake, registry, WEEKS[-1])
         assert not candidate.verdict.passed and candidate.verdict.reasons
     assert registry.champion_or_none() is None
 
 
 def test_without_a_champion_the_error_says_what_to_run(trained: Home):
-    with pytest.raises(ModelError, match=r"materialize \[model, churn_training_set\]"):
+    with pytest.raises(ModelError, match=r"materialize \[model, nobody_training_set\]"):
         replace(trained.registry, name="nobody").champion()
 
 
@@ -328,9 +352,9 @@ def test_predictions_are_the_same_again_and_in_a_range(trained: Home):
     champion = trained.registry.champion()
     model = trained.registry.load(champion)
     days = DAYS[10:13]
-    together = predict(trained.store, model, champion.number, days)
-    alone = pa.concat_tables([predict(trained.store, model, champion.number, [day]) for day in days])
-    assert together.equals(predict(trained.store, model, champion.number, days))
+    together = predict(CHURN, trained.store, model, champion.number, days)
+    alone = pa.concat_tables([predict(CHURN, trained.store, model, champion.number, [day]) for day in days])
+    assert together.equals(predict(CHURN, trained.store, model, champion.number, days))
     assert together.sort_by([("ds", "ascending"), ("rank", "ascending")]).equals(alone)
     subscribed = {
         r["customer_id"] for r in trained.rows if r["ds"] == days[0] and r["subscription"] == "active"

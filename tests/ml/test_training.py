@@ -8,11 +8,16 @@ import pyarrow as pa
 import pytest
 
 from asgard_assets.lake import Lake
-from asgard_assets.ml.churn import cut_off, midnight, training_set
-from asgard_assets.ml.model import lower_bound
-from asgard_assets.ml.training import content_hash, schema, snapshots, split
+from asgard_assets.ml import contracts, training
+from asgard_assets.ml.judging.outcomes import auc_lower_bound
+from asgard_assets.ml.moments import cut_off, midnight
+from asgard_assets.ml.project import model_in
 from asgard_assets.quality.audit import audit
+from tests.checkout import ROOT
 
+CHURN = model_in(ROOT / "asgard_assets" / "defs" / "model" / "churn")
+SPEC = contracts.training_set(CHURN)
+SCHEMA = contracts.schema(SPEC)
 START = "2026-10-05"
 WEEKS = ["2026-10-12", "2026-10-19", "2026-10-26"]
 WEEK = WEEKS[0]
@@ -20,7 +25,7 @@ END = cut_off(WEEK)
 
 
 def row(customer: int, snapshot: datetime, name: str, cancelled: bool, **changes: object) -> dict:
-    base = dict.fromkeys(schema().names)
+    base = dict.fromkeys(SCHEMA.names)
     known = {
         f"{view}__{column}": snapshot
         for view in ("customer_value", "customer_activity")
@@ -44,33 +49,35 @@ def rows(**changes: object) -> list[dict]:
 
 
 def failing(lake: Lake, found: list[dict]) -> list[str]:
-    staging = lake.stage("model", "churn_training_set", schema(), [WEEK])
-    lake.write(staging, pa.Table.from_pylist(found, schema=schema()))
-    return audit(lake, staging, training_set()).bad_days.get(WEEK, [])
+    staging = lake.stage("model", "churn_training_set", SCHEMA, [WEEK])
+    lake.write(staging, pa.Table.from_pylist(found, schema=SCHEMA))
+    return audit(lake, staging, SPEC).bad_days.get(WEEK, [])
 
 
 def test_the_first_cut_off_has_the_seven_snapshots_whose_labels_are_complete():
-    assert [f"{s:%m-%d}" for s in snapshots(END, START)] == [f"10-{day:02d}" for day in range(6, 13)]
+    assert [f"{s:%m-%d}" for s in training.snapshots(CHURN.spec, END, START)] == [
+        f"10-{day:02d}" for day in range(6, 13)
+    ]
 
 
 def test_the_window_before_a_cut_off_is_bounded():
-    found = snapshots(cut_off(WEEKS[2]), START)
+    found = training.snapshots(CHURN.spec, cut_off(WEEKS[2]), START)
     assert (f"{found[0]:%m-%d}", f"{found[-1]:%m-%d}", len(found)) == ("10-12", "10-26", 15)
-    assert snapshots(cut_off("2026-10-05"), START) == []
+    assert training.snapshots(CHURN.spec, cut_off("2026-10-05"), START) == []
 
 
 @pytest.mark.parametrize("week", WEEKS)
 def test_no_label_is_in_both_training_and_validation(week: str):
-    found = snapshots(cut_off(week), START)
-    plan = split(found)
+    found = training.snapshots(CHURN.spec, cut_off(week), START)
+    plan = training.split(CHURN.spec, found)
     names = {(c, s): plan.of(s, c) for s in found for c in range(1, 801)}
     train = {key for key, name in names.items() if name == "train"}
     validation = {key for key, name in names.items() if name == "validation"}
     assert train and validation
     assert max(s for _, s in train) < min(s for _, s in validation), "validation is later than training"
     apart_in_time = max(s for _, s in train) + timedelta(days=7) <= min(s for _, s in validation)
-    assert apart_in_time is not plan.by_customer
-    if plan.by_customer:
+    assert apart_in_time is not plan.by_entity
+    if plan.by_entity:
         assert not {c for c, _ in train} & {c for c, _ in validation}
 
 
@@ -102,12 +109,13 @@ def test_a_customer_in_both_splits_is_caught_where_labels_overlap(lake: Lake):
 
 
 def test_the_hash_follows_content_not_order():
-    table = pa.Table.from_pylist(rows(), schema=schema())
-    turned = pa.Table.from_pylist(rows()[::-1], schema=schema())
-    changed = pa.Table.from_pylist(rows(customer_value__orders=9), schema=schema())
-    assert content_hash(table) == content_hash(turned) != content_hash(changed)
+    table = pa.Table.from_pylist(rows(), schema=SCHEMA)
+    turned = pa.Table.from_pylist(rows()[::-1], schema=SCHEMA)
+    changed = pa.Table.from_pylist(rows(customer_value__orders=9), schema=SCHEMA)
+    hashes = [training.content_hash(rows, CHURN.keys) for rows in (table, turned, changed)]
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_little_evidence_gives_a_low_bound():
-    assert lower_bound(0.75, 30, 600) < lower_bound(0.75, 300, 6000) < 0.75
-    assert lower_bound(0.52, 30, 600) < 0.5
+    assert auc_lower_bound(0.75, 30, 600) < auc_lower_bound(0.75, 300, 6000) < 0.75
+    assert auc_lower_bound(0.52, 30, 600) < 0.5

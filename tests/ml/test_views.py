@@ -10,9 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.ml.churn import CHURN_VIEWS, churn_views, feature_columns, model_inputs
+from asgard_assets.ml.project import model_in
 from asgard_assets.ml.views import Feature, FeatureViewSpec, feature_views, fingerprint
 from asgard_assets.ml.window import judge
+from tests.checkout import ROOT
 
 VIEW = """
 type: asgard_assets.components.feast.FeatureView
@@ -20,6 +21,8 @@ attributes:
   name: {name}
   description: How loyal a customer is.
   table: gold/customer_metrics
+  entity: customer
+  key: customer_id
   ttl_days: 7
   features:
     orders: {{type: bigint, required: true}}
@@ -31,6 +34,8 @@ def view(**changes: object) -> FeatureViewSpec:
         "name": "loyalty",
         "description": "How loyal a customer is.",
         "table": "gold/customer_metrics",
+        "entity": "customer",
+        "key": "customer_id",
         "ttl_days": 2,
         "features": {"orders": Feature(type="bigint", required=True), "spend": Feature(type="double")},
     }
@@ -62,11 +67,12 @@ def broken(*rows: tuple, **changes: object) -> set[str]:
 
 
 def test_the_project_has_the_views_that_the_churn_model_uses():
-    assert set(CHURN_VIEWS) <= set(feature_views())
-    numeric, categorical = model_inputs()
-    assert "customer_value__orders" in numeric and categorical == ["customer_value__plan"]
+    churn = model_in(ROOT / "asgard_assets" / "defs" / "model" / "churn")
+    assert set(churn.views) <= set(feature_views())
+    numeric, categorical = churn.inputs
+    assert "customer_activity__sessions_7d" in numeric and categorical == ["customer_value__plan"]
     assert "customer_activity__subscription" not in [*numeric, *categorical], "it is the condition"
-    assert set([*numeric, *categorical]) < set(feature_columns())
+    assert set([*numeric, *categorical]) < set(churn.feature_columns)
 
 
 def test_a_new_view_is_one_file(tmp_path: Path):
@@ -93,7 +99,7 @@ def test_names_that_feast_would_lose_or_confuse_are_refused(name: str):
 
 
 def test_the_fingerprint_follows_the_definitions():
-    views = churn_views()
+    views = feature_views()
     changed = views | {"customer_value": views["customer_value"].model_copy(update={"ttl_days": 8})}
     assert fingerprint(views) == fingerprint(dict(reversed(views.items()))) != fingerprint(changed)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from asgard_assets.lake import Lake
-from asgard_assets.ml.churn import midnight
+from asgard_assets.ml.moments import midnight
 from asgard_assets.windows import days_between
 from deployments.local.demo.world import World
 

@@ -37,7 +37,6 @@ class Project:
             resources=dict.fromkeys(("lake", "spark", "step_launcher")),
         )
         monkeypatch.setattr(sources, "load_definitions", lambda: self.definitions)
-        monkeypatch.setattr("asgard_assets.operations.plan.load_definitions", lambda: self.definitions)
         home = Path(settings.home) / "dagster"
         home.mkdir(exist_ok=True)
         monkeypatch.setenv("DAGSTER_HOME", str(home))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -30,6 +30,7 @@ class Changes(RestApi):
 
     asked: list[str]
     rows: int = 3
+    late: Sequence[str] = ()  # moments of rows that come too late
 
     def application(self) -> web.Application:
         app = web.Application()
@@ -48,6 +49,7 @@ class Changes(RestApi):
         since = request.query.get("since", "nothing")
         self.asked.append(since)
         rows = [{"id": n, "at": f"2026-10-05T10:00:{n:02d}Z"} for n in range(1, self.rows + 1)]
+        rows += [{"id": 101 + n, "at": at} for n, at in enumerate(self.late)]
         return web.json_response({"data": [row for row in rows if row["at"] > since or since == "nothing"]})
 
 
@@ -104,7 +106,7 @@ def test_a_cursor_is_shown_set_and_reset(lake, api):
 
 
 def test_a_run_from_a_given_cursor_is_once_and_the_kept_one_does_not_fall_behind(lake, api):
-    config = source(api)
+    config = source(api, overlap_seconds=0)
     run(lake, config, FIRST)
     api.rows = 1
     assert run(lake, config, SECOND, cursor="2026-10-05T10:00:00Z").rows == 1
@@ -113,6 +115,29 @@ def test_a_run_from_a_given_cursor_is_once_and_the_kept_one_does_not_fall_behind
     api.rows = 5
     run(lake, config, "2026-10-07")
     assert api.asked[-1] == "2026-10-05T10:00:03Z"
+
+
+def test_a_time_is_asked_from_a_minute_before_on_and_what_did_not_change_is_left_out(lake, api):
+    config = source(api)
+    run(lake, config, FIRST)
+    api.rows, api.late = 5, ["2026-10-05T10:00:03Z", "2026-10-05T10:00:01Z"]
+    second = run(lake, config, SECOND)
+    assert api.asked[-1] == "2026-10-05T09:59:03Z"
+    assert cursors.state(lake, config).sent == "2026-10-05T09:59:05Z"
+    with lake.connect(tables=["bronze/changes"]) as connection:
+        rows = connection.execute("select ds, id from bronze.changes order by ds, id").fetchall()
+    assert rows == [(FIRST, n) for n in (1, 2, 3)] + [(SECOND, n) for n in (4, 5, 101, 102)]
+    assert (second.rows, second.notes[0].split(" ")[0]) == (4, "3")
+    run(lake, config, SECOND)
+    assert run(lake, config, "2026-10-07").rows == 0, "a published day was asked again from where it began"
+    assert run(lake, config, FIRST).rows == 7, "the first run of all has no cursor, and nothing before it"
+
+
+def test_a_cursor_that_a_person_set_is_sent_as_it_is(lake, api):
+    config = source(api)
+    cursors.set_state(lake, config, "2026-10-05T10:00:02Z")
+    assert run(lake, config, FIRST).rows == 1
+    assert api.asked == ["2026-10-05T10:00:02Z"]
 
 
 def test_a_cursor_that_would_lose_rows_of_a_day_is_refused(lake, api):
@@ -163,7 +188,7 @@ def test_the_commands_take_a_file_or_a_name(lake, api, tmp_path, monkeypatch):
     path = Path(tmp_path, "changes.yaml")
     path.write_text(yaml.safe_dump(document(api) | {"auth": {"type": "none"}}))
     call = CliRunner().invoke
-    done = call(app, ["run", str(path), "--partition", FIRST, "--cursor", "2026-10-05T10:00:01Z"])
+    done = call(app, ["run", str(path), "--partitions", FIRST, "--cursor", "2026-10-05T10:00:01Z"])
     assert done.exit_code == 0, done.output
     assert "ran from the cursor 2026-10-05T10:00:01Z, once" in done.output
     model = ApiIngestModel.model_validate({"source": document(api)})

@@ -1,4 +1,4 @@
-"""The commands on a file source: state, backlog, pause, refresh, backfill, repair, clean, preview."""
+"""The commands on a file source: state, pause, resume, retry, run, backfill, repair, clean, preview."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from asgard_assets.ingest.files.plan.load_plan import write_plan
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.lake.numbers import plan_id
+from asgard_assets.operations.runs import Launch, Ran
 from tests.operations.conftest import Project
 from tests.patience import patience
 
@@ -26,10 +27,12 @@ DAY, NEXT, LAST = "2026-10-05", "2026-10-06", "2026-10-08"
 def started(monkeypatch) -> list[tuple[str, list[str], dict]]:
     """Runs that the commands ask for, instead of real ones."""
     asked = []
-    monkeypatch.setattr(
-        "asgard_assets.operations.sources.materialize",
-        lambda asset, days, config=None: asked.append((asset, list(days), dict(config or {}))),
-    )
+
+    def execute(one: Launch, instance: object) -> Ran:
+        asked.append((one.assets[0], list(one.partitions), dict(one.config)))
+        return Ran(one.assets, one.partitions, ok=True)
+
+    monkeypatch.setattr("asgard_assets.operations.runs.execute", execute)
     return asked
 
 
@@ -55,25 +58,26 @@ def test_files_tells_each_files_state(project: Project, lake: Lake):
     project.drop(DAY, "b.csv", "id\n1\n2\n")
     (project.landing / "orders" / f"ds={DAY}" / "gone.csv").unlink()
     project.drop(NEXT, "c.csv", "id\n1\n")
-    told = project.asgard_json("files", "orders", "--json")
+    told = project.asgard_json("state", "orders", "--files", "all", "--output", "json")
     assert told["counts"] == {"loaded": 1, "changed": 1, "deleted": 1, "pending": 1}
-    pending = project.asgard_json("files", "orders", "--state", "pending", "--json")
+    pending = project.asgard_json("state", "orders", "--files", "pending", "--output", "json")
     assert [each["path"] for each in pending["files"]] == [f"orders/ds={NEXT}/c.csv"]
-    assert "1 changed" in project.asgard("files", "orders", "--ds", DAY, "--state", "changed")
+    assert "1 changed" in project.asgard("state", "orders", "--partitions", DAY, "--files", "changed")
 
 
 def test_a_state_or_source_that_does_not_exist_names_those_that_do(project: Project):
-    with pytest.raises(ConfigError, match="there are pending, loaded"):
-        project.asgard("files", "orders", "--state", "lost")
-    with pytest.raises(ConfigError, match="no file source 'invoice'; the project has orders"):
-        project.asgard("files", "invoice")
+    assert "'pending', 'loaded'" in project.asgard("state", "orders", "--files", "lost", code=2)
+    with pytest.raises(
+        ConfigError, match="'invoice' is no source and selects no asset; the project has orders"
+    ):
+        project.asgard("state", "invoice")
 
 
 def test_backlog_has_files_bytes_age_and_the_pause(project: Project):
     path = project.drop(DAY, "a.csv", "id\n1\n")
     os.utime(path, (time.time() - 3600,) * 2)
     project.asgard("pause", "orders", "--reason", "vendor resends")
-    [told] = project.asgard_json("backlog", "--json")
+    [told] = project.asgard_json("state", "--output", "json")
     assert (told["files"], told["bytes"], told["days"]) == (1, 5, 1)
     assert 3600 <= told["oldest_seconds"] < 3600 + patience(100)
     assert "vendor resends" in told["paused"]
@@ -82,14 +86,14 @@ def test_backlog_has_files_bytes_age_and_the_pause(project: Project):
     assert "attempt 1" in project.asgard("retry", "orders")
 
 
-def test_refresh_new_loads_what_is_new_and_full_everything(project: Project, lake: Lake, started):
+def test_run_loads_what_is_new_and_all_loads_everything(project: Project, lake: Lake, started):
     project.drop(DAY, "a.csv", "id\n1\n")
     loaded(lake, DAY, "a.csv")
     project.drop(NEXT, "b.csv", "id\n1\n")
-    assert f"{NEXT}: 1 files, 5 bytes" in project.asgard("refresh", "orders", "--dry-run")
+    assert f"{NEXT}: 1 files, 5 bytes" in project.asgard("run", "orders", "--dry-run")
     assert started == []
-    project.asgard("refresh", "orders")
-    project.asgard("refresh", "orders", "--mode", "full")
+    project.asgard("run", "orders")
+    project.asgard("run", "orders", "--all")
     assert [(days, reload(asked)) for asked in started for days in [asked[1]]] == [
         ([NEXT], "changed"),
         ([DAY, NEXT], "all"),
@@ -99,12 +103,17 @@ def test_refresh_new_loads_what_is_new_and_full_everything(project: Project, lak
 def test_backfill_takes_the_days_from_a_date_on(project: Project, started):
     for day in (DAY, NEXT, LAST):
         project.drop(day, "a.csv", "id\n1\n")
-    project.asgard("backfill", "orders", NEXT, "--until", LAST)
-    assert [asked[1] for asked in started] == [[NEXT, LAST]]
-    with pytest.raises(ConfigError, match="no day of the calendar"):
-        project.asgard("backfill", "orders", "2031-01-01")
+    project.asgard("backfill", "orders", "--partitions", f"{NEXT}...{LAST}")
+    assert [asked[1] for asked in started] == [[NEXT], [LAST]]
+    started.clear()
+    project.asgard("backfill", "orders", "--partitions", f"{NEXT}...")
+    assert [asked[1] for asked in started] == [[NEXT], [LAST]]
+    with pytest.raises(ConfigError, match="outside the calendar"):
+        project.asgard("backfill", "orders", "--partitions", "2031-01-01...")
     with pytest.raises(ConfigError, match="invalid date"):
-        project.asgard("backfill", "orders", DAY, "--until", "tomorrow")
+        project.asgard("backfill", "orders", "--partitions", f"{DAY}...tomorrow")
+    with pytest.raises(ConfigError, match="--partitions 2026-10-05"):
+        project.asgard("backfill", "orders")
 
 
 def test_repair_reads_files_with_something_in_quarantine_again(project: Project, lake: Lake, started):
@@ -141,13 +150,13 @@ def test_repair_forgets_a_file_that_nobody_could_read_and_that_is_gone(project: 
 
 def test_preview_shows_rows_schema_and_the_difference_and_writes_nothing(project: Project, lake: Lake):
     project.drop(DAY, "a.csv", "id,extra\n1,x\n2,y\n3\n")
-    first = project.asgard_json("preview", "orders", "--rows", "2", "--json")
+    first = project.asgard_json("preview", "orders", "--limit", "2", "--output", "json")
     assert first["new_table"] and first["columns"] == {"id": "string", "extra": "string"}
     assert [row["id"] for row in first["rows"]] == ["1", "2"]
     assert len(first["bad"]) == 1
     assert lake.tables() == []
     loaded(lake, NEXT)
-    second = project.asgard_json("preview", "orders", "--json")
+    second = project.asgard_json("preview", "orders", "--output", "json")
     assert [(c["kind"], c["column"]) for c in second["changes"]] == [("NEW_COLUMN", "extra")]
     assert "nothing was written" in project.asgard("preview", "orders")
 
@@ -160,8 +169,7 @@ def test_a_preview_in_markdown_and_json_can_be_read_whatever_the_files_hold(proj
     assert "- to quarantine: orders/ds=2026-10-05/a.jsonl record 1: Extra data" in shown
     assert "- cannot be read: orders/ds=2026-10-05/b.xml: XML does not say" in shown
     assert project.asgard_json("preview", "orders", "--output", "json")["new_table"] is True
-    with pytest.raises(ConfigError, match="there are text, json and markdown"):
-        project.asgard("preview", "orders", "--output", "html")
+    assert "'text', 'json', 'markdown'" in project.asgard("preview", "orders", "--output", "html", code=2)
 
 
 # Cleaning ------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.patience import patience
 
 Run = Callable[..., list[dg.EventLogEntry]]

@@ -13,9 +13,10 @@ import pytest
 from asgard_assets.components.dbt.manifest import prepare
 from asgard_assets.lake import Lake
 from asgard_assets.resources.home import prepare_home
-from asgard_assets.settings import ROOT, Settings
+from asgard_assets.settings import Settings
 from asgard_assets.spark.jars import installed
 from deployments.images.build import code_files
+from tests.checkout import ROOT
 
 pytestmark = [
     pytest.mark.servers,

@@ -13,9 +13,9 @@ import pytest
 from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 
 from asgard_assets.errors import SparkJobError
-from asgard_assets.settings import ROOT
 from asgard_assets.spark.s3 import ExchangeUnreachable
 from asgard_assets.spark.transport import FolderTransport
+from tests.checkout import ROOT
 from tests.patience import patience
 from tests.resources.odd import LONG
 from tests.resources.test_launcher import failure, left_behind, story, types

@@ -16,7 +16,8 @@ import yaml
 from asgard_assets.errors import ConfigError
 from asgard_assets.resources.cluster import Cluster
 from asgard_assets.resources.environment import executor, resources
-from asgard_assets.settings import ROOT, Settings
+from asgard_assets.settings import Settings
+from tests.checkout import ROOT
 from tests.servers.postgres import postgres
 from tests.servers.s3 import s3
 
@@ -53,9 +54,9 @@ def production(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings()
 
 
-def test_production_binds_s3_secrets_and_a_lake_on_s3(production: Settings) -> None:
+def test_production_binds_secrets_and_a_lake_on_s3(production: Settings) -> None:
     bound = resources(production)
-    assert set(bound) >= {"lake", "spark", "step_launcher", "s3", "secrets"}
+    assert set(bound) >= {"lake", "spark", "step_launcher", "secrets"}
     assert bound["lake"].root == "s3://lake/asgard"
     defs = dg.Definitions(resources=bound, executor=executor(production))
     dg.Definitions.validate_loadable(defs)

@@ -19,9 +19,10 @@ import pytest
 
 from asgard_assets.lake import Lake
 from asgard_assets.resources.home import prepare_home
-from asgard_assets.settings import ROOT, Settings
+from asgard_assets.settings import Settings
 from asgard_assets.spark.jars import installed
-from tests.patience import patience
+from tests.checkout import ROOT
+from tests.patience import ended, patience
 
 pytestmark = [
     pytest.mark.servers,
@@ -52,8 +53,7 @@ def demo_api(port: int) -> Iterator[None]:
             time.sleep(0.1)
         yield
     finally:
-        server.terminate()
-        server.wait()
+        ended(server)
 
 
 def materialize(home: Path, launcher: str, port: int) -> subprocess.Popen[bytes]:

@@ -25,7 +25,7 @@ from pathlib import Path
 import pytest
 
 from asgard_assets.settings import Settings
-from tests.patience import patience
+from tests.patience import ended, patience
 from tests.required import missing
 
 _LOCKS = Path(__file__).parent
@@ -95,8 +95,7 @@ def running(command: list[str], port: int, path: str, cwd: Path, **variables: st
                 time.sleep(0.2)
         yield url
     finally:
-        server.terminate()
-        server.wait(patience(20))
+        ended(server)
 
 
 def free_port() -> int:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.patience import patience
+from tests.patience import ended, patience
 from tests.servers.builds import answers, cached, free_port, need, run
 
 VERSION = "1.8.0"
@@ -65,5 +65,4 @@ def s3(folder: Path, *buckets: str, events: str = "", port: int = 0) -> Iterator
             time.sleep(0.05)
         yield server
     finally:
-        process.terminate()
-        process.wait(patience(10))
+        ended(process, 10)

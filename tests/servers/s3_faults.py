@@ -19,7 +19,7 @@ from contextlib import contextmanager
 import aiohttp
 from aiohttp import web
 
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.servers.builds import answers, free_port
 
 HOP = {"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "content-length"}

@@ -1,4 +1,4 @@
-"""A queue server that nobody here wrote: moto, which speaks SQS, in an environment of its own."""
+"""AWS services that nobody here wrote: moto, in an environment of its own."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 import boto3
 
-from tests.patience import patience
+from tests.patience import ended, patience
 from tests.servers.builds import answers, free_port
 from tests.servers.foreign import python_server
 
 
 @contextmanager
-def queue(folder: Path, visibility_seconds: int = 1) -> Iterator[tuple[str, object]]:
-    """The address of an empty queue, and a client of it."""
+def moto(folder: Path) -> Iterator[str]:
+    """The address at which all of AWS's services answer; their state is empty."""
     program = python_server("moto") / "moto_server"
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -30,9 +30,15 @@ def queue(folder: Path, visibility_seconds: int = 1) -> Iterator[tuple[str, obje
         while not answers(f"{url}/moto-api/"):
             assert process.poll() is None and time.monotonic() < end, "moto did not start"
             time.sleep(0.1)
+        yield url
+    finally:
+        ended(process)
+
+
+@contextmanager
+def queue(folder: Path, visibility_seconds: int = 1) -> Iterator[tuple[str, object]]:
+    """The address of an empty queue, and a client of it."""
+    with moto(folder) as url:
         client = boto3.client("sqs", endpoint_url=url, region_name="us-east-1")
         attributes = {"VisibilityTimeout": str(visibility_seconds)}
         yield client.create_queue(QueueName="orders", Attributes=attributes)["QueueUrl"], client
-    finally:
-        process.terminate()
-        process.wait(patience(10))

@@ -13,7 +13,7 @@ from asgard_assets.ingest.api.pipeline import run_pipeline
 from asgard_assets.ingest.api.plan.calendar import today
 from asgard_assets.ingest.api.preview import preview
 from asgard_assets.ingest.api.source.config import load
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.servers.foreign import datasette, httpbin, json_server
 
 pytestmark = pytest.mark.servers

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.patience import patience
+from tests.patience import ended, patience
 from tests.required import missing
 from tests.servers.builds import cached, free_port, need, run
 from tests.servers.s3 import S3
@@ -107,8 +107,7 @@ def trino(folder: Path, server: S3, warehouse: str) -> Iterator[int]:
             time.sleep(0.5)
         yield port
     finally:
-        process.terminate()
-        process.wait(patience(60))
+        ended(process, 60)
         log.close()
         shutil.rmtree(folder / "data", ignore_errors=True)
 

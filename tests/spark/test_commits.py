@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from asgard_assets.lake import Lake
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.patience import patience
 from tests.servers.s3 import s3
 from tests.servers.s3_faults import faulty

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from asgard_assets.settings import ROOT, Settings
+from asgard_assets.settings import Settings
 from asgard_assets.spark import log_store
 from asgard_assets.spark.jars import jar_folder, java
+from tests.checkout import ROOT
 from tests.patience import patience
 from tests.servers.s3_tokens import KEYS, WAYS, Guarded, guarded
 

@@ -39,8 +39,12 @@ _TECHNICAL = {
 class TableOptions(dg.Model, dg.Resolvable):
     """What is known better here than in Airbyte."""
 
-    key: Sequence[str] | None = Field(default=None, description="Primary key; []: keep every record.")
-    cursor: str | None = Field(default=None, description="Column that tells the newest version of a record.")
+    key: Sequence[str] | None = Field(
+        default=None, description="Columns that name a record. An empty list keeps every record."
+    )
+    cursor: str | None = Field(
+        default=None, description="Column whose greatest value is the newest version of a record."
+    )
 
 
 class Bronze(dg.Model, dg.Resolvable):
@@ -49,10 +53,18 @@ class Bronze(dg.Model, dg.Resolvable):
     enabled: bool = Field(default=True, description="Make a Bronze table for each stream.")
     path: str = Field(
         default="airbyte/{table}",
-        description="A stream's folder under the landing root; knows {connection}, {prefix}, {stream}, {table}.",
+        description="Folder of a stream below the landing root; {connection}, {prefix}, {stream} and "
+        "{table} are filled in.",
     )
-    fresh_hours: float = Field(default=26, gt=0, description="A table older than this is shown as stale.")
-    streams: dict[str, TableOptions] = Field(default_factory=dict, description="By the stream's name.")
+    fresh_hours: float = Field(
+        default=26, gt=0, description="A table older than this many hours is shown as stale."
+    )
+    retries: int | None = Field(
+        default=None, ge=0, description="Retries of a run's step; default: setting ASGARD_RETRIES."
+    )
+    streams: dict[str, TableOptions] = Field(
+        default_factory=dict, description="Options of single streams, by the stream's name."
+    )
 
 
 def bronze_tables(
@@ -131,6 +143,7 @@ def source_of(
                 "tags": {"source": "airbyte", **(tags or {})},
                 "kinds": ["airbyte", "spark", "delta"],
                 "fresh_hours": bronze.fresh_hours,
+                "retries": bronze.retries,
             }
         )
     except ValidationError as error:

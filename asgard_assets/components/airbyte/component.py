@@ -22,16 +22,20 @@ from dagster_airbyte import AirbyteConnectionTableProps, AirbyteWorkspaceCompone
 from dagster_airbyte.components.workspace_component.component import BaseAirbyteWorkspaceModel
 from dagster_airbyte.resources import BaseAirbyteWorkspace
 from dagster_shared.serdes.objects.models.defs_state_info import DefsStateManagementType
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
+from asgard_assets import project
 from asgard_assets.components.airbyte import snapshot as airbyte_snapshot
 from asgard_assets.components.airbyte.bronze import Bronze, bronze_tables, folder_of
 from asgard_assets.components.airbyte.runs import report
 from asgard_assets.components.airbyte.snapshot import REFRESH, SNAPSHOT, Connection, Snapshot
-from asgard_assets.components.failures import clear_failures
+from asgard_assets.components.authoring.descriptions import described
+from asgard_assets.components.authoring.source_scaffolds import AirbyteScaffolder
+from asgard_assets.components.failures import clear_failures, retry_policy
+from asgard_assets.components.pulls import Pull, pull_schedule
 from asgard_assets.errors import ConfigError
 from asgard_assets.resources.airbyte import Client, Workspace, beta_accepted
-from asgard_assets.settings import ROOT, Settings
+from asgard_assets.settings import Settings
 
 
 class WorkspaceModel(BaseAirbyteWorkspaceModel):
@@ -41,15 +45,21 @@ class WorkspaceModel(BaseAirbyteWorkspaceModel):
         default="oss",
         description="oss: self-managed, at the address in setting ASGARD_AIRBYTE_URL; cloud: Airbyte Cloud.",
     )
-    workspace_id: str = Field(description="Airbyte's id of the workspace; the snapshot must be of the same.")
-    rest_api_base_url: str = Field(default="", description="Address of the API; default: of the setting.")
-    configuration_api_base_url: str = Field(default="", description="Address of the configuration API.")
+    workspace_id: str = Field(
+        description="Airbyte's id of the workspace. The snapshot must be of the same one."
+    )
+    rest_api_base_url: str = Field(
+        default="", description="Address of Airbyte's API. Default: that of ASGARD_AIRBYTE_URL."
+    )
+    configuration_api_base_url: str = Field(
+        default="", description="Address of Airbyte's configuration API. Default: that of ASGARD_AIRBYTE_URL."
+    )
     request_timeout: int = Field(default=60, ge=1, description="Seconds to wait for an answer of the API.")
     poll_interval: float = Field(
-        default=1.0, gt=0, description="Seconds between two looks at a running sync."
+        default=1.0, gt=0, description="Seconds between two questions about a running sync."
     )
     poll_previous_running_sync: bool = Field(
-        default=True, description="Follow a sync that already runs; else fail."
+        default=True, description="If a sync already runs: true follows it, false fails."
     )
     patience_seconds: float = Field(
         default=600, ge=0, description="How long a running sync is followed while Airbyte does not answer."
@@ -122,19 +132,18 @@ class Exactly:
         return getattr(connection, self.attribute) in self.wanted
 
 
+@dg.scaffold_with(AirbyteScaffolder)
 class AirbyteSyncs(AirbyteWorkspaceComponent):
     """Assets for the selected streams of a workspace's connections; one op, and one pool, a connection."""
 
     # Narrower than in the parent: one class for both kinds of workspace, and a selector that sees tags.
-    workspace: Annotated[Workspace, dg.Resolver(_workspace, model_field_type=WorkspaceModel)]  # pyright: ignore[reportIncompatibleVariableOverride]
+    workspace: Annotated[Workspace, dg.Resolver(_workspace, model_field_type=WorkspaceModel)] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        description="Which workspace of Airbyte, how to log in, and how long to wait for it."
+    )
     connection_selector: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
         Selector | None,
-        dg.Resolver(
-            _selector,
-            model_field_type=str | ByName | ById | ByTag | ByPattern,
-            description="Which connections to show; default: all.",
-        ),
-    ] = None
+        dg.Resolver(_selector, model_field_type=str | ByName | ById | ByTag | ByPattern),
+    ] = Field(default=None, description="Which connections become assets. Default: all.")
     owners: tuple[str, ...] = Field(
         default=(), description="Owners of the streams; default: setting ASGARD_OWNER."
     )
@@ -142,17 +151,37 @@ class AirbyteSyncs(AirbyteWorkspaceComponent):
     descriptions: dict[str, str] = Field(
         default_factory=dict, description="What a stream holds, by its name."
     )
+    retries: int | None = Field(
+        default=None, ge=0, description="Retries of a sync that failed; default: setting ASGARD_RETRIES."
+    )
     deps: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
         description="What a stream is made from: asset keys such as crm/users, by the stream's name; `*`: all.",
     )
     bronze: Bronze = Field(default_factory=Bronze, description="How streams become Bronze tables.")
+    # `Any`: Dagster refuses a model whose fields have patterns, before it looks at the resolver.
+    pull: Annotated[
+        Any,
+        dg.Resolver(
+            lambda context, pull: pull,
+            model_field_type=Pull | None,
+            description='When connections are synced that Airbyte does not schedule: {every: day, at: "01:00"}, '
+            '{every: 6 hours}, {cron: "0 1 * * 1-5"}.',
+        ),
+    ] = None
     # The state is the committed file. These fields keep `dagster dev` from asking the server at each load.
-    defs_state: ResolvedDefsStateConfig = DefsStateConfigArgs(
-        management_type=DefsStateManagementType.LOCAL_FILESYSTEM, refresh_if_dev=False
+    defs_state: ResolvedDefsStateConfig = Field(
+        default=DefsStateConfigArgs(
+            management_type=DefsStateManagementType.LOCAL_FILESYSTEM, refresh_if_dev=False
+        ),
+        description="How Dagster keeps the state of the connections. Leave it out: the state is snapshot.json.",
     )
 
     _folder: Path | None = PrivateAttr(None)
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel] | None:
+        return described(super().get_model_cls(), cls, {})
 
     @classmethod
     def load(cls, attributes: Any, context: dg.ComponentLoadContext) -> AirbyteSyncs:
@@ -209,7 +238,18 @@ class AirbyteSyncs(AirbyteWorkspaceComponent):
             tags=self.tags,
             descriptions=self.descriptions,
         )
-        return dg.Definitions(assets=[*syncs, *tables], sensors=sensors)
+        schedules = [self._schedule(chosen[i], found) for i, found in specs.items()]
+        return dg.Definitions(
+            assets=[*syncs, *tables], sensors=sensors, schedules=[each for each in schedules if each]
+        )
+
+    def _schedule(
+        self, connection: Connection, specs: Sequence[dg.AssetSpec]
+    ) -> dg.ScheduleDefinition | None:
+        if self.pull is None or not connection.active or connection.schedule:
+            return None
+        name, keys = name_of(connection.name), [spec.key for spec in specs]
+        return pull_schedule(f"airbyte_{name}", self.pull, keys, source=name)
 
     def get_asset_spec(self, props: AirbyteConnectionTableProps) -> dg.AssetSpec:
         """The asset of a stream. Uses nothing of the destination: at run time it is not known."""
@@ -266,7 +306,8 @@ class AirbyteSyncs(AirbyteWorkspaceComponent):
     def _with_status(self, spec: dg.AssetSpec, connection: Connection) -> dg.AssetSpec:
         """A paused connection's streams stay visible, and say why they are not synced."""
         tags = {f"airbyte/tag-{name_of(tag)[:50]}": "" for tag in connection.tags}
-        spec = spec.merge_attributes(metadata={"airbyte/status": connection.status}, tags=tags)
+        shown = {"airbyte/status": connection.status, "airbyte/schedule": connection.schedule or "none"}
+        spec = spec.merge_attributes(metadata=shown, tags=tags)
         if connection.active:
             return spec
         paused = f"{spec.description} The connection is {connection.status} in Airbyte, so it is skipped."
@@ -281,7 +322,13 @@ class AirbyteSyncs(AirbyteWorkspaceComponent):
         name = name_of(connection_name)
 
         # Airbyte refuses a second sync of a connection; the pool makes runs wait for each other instead.
-        @dg.multi_asset(name=f"airbyte_{name}", can_subset=True, specs=specs, pool=f"airbyte/{name}")
+        @dg.multi_asset(
+            name=f"airbyte_{name}",
+            can_subset=True,
+            specs=specs,
+            pool=f"airbyte/{name}",
+            retry_policy=retry_policy(self.retries),
+        )
         def sync(context):  # Dagster cannot read the annotation as the string that it is here
             with clear_failures():
                 yield from self.execute(context, self.workspace)
@@ -303,8 +350,9 @@ def refresh_snapshot(folder: Path | None = None, *, write: bool = True) -> str:
     return airbyte_snapshot.refresh(folder, component.workspace, write=write)
 
 
-def snapshot_folders(root: Path = ROOT / "asgard_assets" / "defs") -> list[Path]:
-    """Folders below `root` whose defs.yaml is an instance of this component."""
+def snapshot_folders(root: Path | None = None) -> list[Path]:
+    """Folders below `root` (the project's definitions) whose defs.yaml is an instance of this component."""
+    root = root or project.current().defs
     wanted = f"type: {__package__}.{AirbyteSyncs.__name__}"
     return [path.parent for path in sorted(root.rglob("defs.yaml")) if wanted in path.read_text()]
 

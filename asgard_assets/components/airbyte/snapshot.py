@@ -19,8 +19,8 @@ from dagster_airbyte.translator import AirbyteConnection, AirbyteDestination, Ai
 from dagster_shared.serdes.errors import DeserializationError
 
 from asgard_assets.errors import ConfigError, SourceError
+from asgard_assets.project import folder as project_folder
 from asgard_assets.resources.airbyte import Workspace
-from asgard_assets.settings import ROOT
 
 SNAPSHOT = "snapshot.json"
 REFRESH = "asgard airbyte refresh"
@@ -49,6 +49,8 @@ class Connection:
     status: str
     tags: tuple[str, ...]
     modes: Mapping[str, StreamMode]
+    schedule: str = ""
+    """How Airbyte schedules it (basic, cron); empty: not at all."""
 
     @property
     def active(self) -> bool:
@@ -120,7 +122,8 @@ def refresh(folder: Path, workspace: Workspace, *, write: bool) -> str:
         part = path.with_name(f".{SNAPSHOT}.part")
         part.write_text(after, encoding="utf-8")
         os.replace(part, path)
-    shown = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+    root = project_folder()
+    shown = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
     lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"a/{shown}", f"b/{shown}")
     return "".join(lines)
 
@@ -140,7 +143,9 @@ def _more(details: Mapping[str, Any]) -> dict[str, Any]:
                 "cursor": config.get("cursorField") or [],
             }
     tags = sorted(tag["name"] for tag in details.get("tags") or [])
-    return {"status": details.get("status", "active"), "tags": tags, "streams": streams}
+    more = {"status": details.get("status", "active"), "tags": tags, "streams": streams}
+    scheduled = details.get("scheduleType") or "manual"
+    return more if scheduled == "manual" else more | {"schedule": scheduled}
 
 
 def _connection(known: AirbyteConnection, more: Mapping[str, Any]) -> Connection:
@@ -153,7 +158,8 @@ def _connection(known: AirbyteConnection, more: Mapping[str, Any]) -> Connection
         )
         for name, mode in more.get("streams", {}).items()
     }
-    return Connection(known.id, known.name, more.get("status", "active"), tuple(more.get("tags", ())), modes)
+    status, tags = more.get("status", "active"), tuple(more.get("tags", ()))
+    return Connection(known.id, known.name, status, tags, modes, more.get("schedule", ""))
 
 
 def _names(paths: Sequence[Sequence[str]]) -> tuple[str, ...]:

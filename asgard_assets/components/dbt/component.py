@@ -2,7 +2,7 @@
 
 What stands in dbt's own YAML makes the asset: description, columns, tags, group owners, tests (asset checks,
 blocking where their severity is error), `config(partition_by='ds')` (daily partitions), `config(unique_key=…)`
-(the key), `meta.dagster` (owners, tags, kinds, fresh_hours, lookback_days, asset_key). A model is
+(the key), `meta.dagster` (owners, tags, kinds, fresh_hours, lookback_days, retries, asset_key). A model is
 `[schema, name]`, as its table lies in the lake; a source likewise, which makes it the Silver asset of that name.
 """
 
@@ -26,17 +26,24 @@ from dagster_dbt.asset_utils import (
 )
 from dagster_dbt.components.dbt_component_utils import _set_resolution_context
 from packaging.version import Version
+from pydantic import BaseModel
 
-from asgard_assets.components.automation import LOOKBACK, looking_back, on_upstream_change
+from asgard_assets.components.authoring.descriptions import described
+from asgard_assets.components.authoring.table_scaffolds import DbtScaffolder
+from asgard_assets.components.automation import LOOKBACK, looking_back, on_upstream_change, once_ended
 from asgard_assets.components.dbt.manifest import PARSE, executable, manifest, prepare, profiles
 from asgard_assets.components.dbt.run import DbtRun, test
 from asgard_assets.components.dbt.sources import source_freshness
-from asgard_assets.components.failures import clear_failures
+from asgard_assets.components.failures import clear_failures, retry_policy
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import days_of
 from asgard_assets.lake import DS, Lake
 from asgard_assets.settings import Settings
 
+_DESCRIPTIONS = {
+    "translation": "Changes to the asset of each model, such as `group_name: sales`; `{{ node }}` is dbt's model."
+}
+RETRIES = "retries"
 _ASSETS = ("model", "seed", "snapshot")
 
 
@@ -55,9 +62,19 @@ class LocalDbt(DbtCliResource):
         return None
 
 
+@dg.scaffold_with(DbtScaffolder)
 @dataclass
 class DbtModels(DbtProjectComponent):
     """Any dbt project; what it builds is published to the lake where its profile says `type: delta`."""
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel] | None:
+        return described(super().get_model_cls(), cls, _DESCRIPTIONS)
+
+    @classmethod
+    def get_code_references_for_yaml(cls, *_: Any, **__: Any) -> list[Any]:
+        """None: each model's `.sql` defines it."""
+        return []
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """No state store: the manifest is prepared in place, keyed by the content of the project."""
@@ -165,6 +182,7 @@ class DbtModels(DbtProjectComponent):
     ) -> dg.AssetsDefinition:
         specs = looking_back(specs)
         keys = {spec.key for spec in specs}
+        said = [int(spec.metadata[RETRIES]) for spec in specs if RETRIES in spec.metadata]
         op = self.op or OpSpec()
 
         @dg.multi_asset(
@@ -177,6 +195,7 @@ class DbtModels(DbtProjectComponent):
             pool=op.pool,
             backfill_policy=op.backfill_policy or dg.BackfillPolicy.single_run(),
             required_resource_keys={"lake"},
+            retry_policy=retry_policy(max(said) if said else None),
         )
         def build(context: dg.AssetExecutionContext) -> Iterator[Any]:
             with clear_failures(), _set_resolution_context(loading.resolution_context):
@@ -228,6 +247,7 @@ class DbtModels(DbtProjectComponent):
         config, fresh = node["config"], timedelta(hours=float(own.get("fresh_hours", 26)))
         key = config.get("unique_key") or []
         engine = manifest["metadata"].get("adapter_type") or "duckdb"
+        partitions = daily() if _by_days(config) else None
         spec = spec.replace_attributes(
             group_name=_word(spec.group_name or schema),
             owners=list(own.get("owners") or spec.owners or (Settings().owner,)),
@@ -238,9 +258,9 @@ class DbtModels(DbtProjectComponent):
                 config["materialized"],
                 *own.get("kinds", ()),
             },
-            automation_condition=on_upstream_change(),
+            automation_condition=once_ended(on_upstream_change(), partitions),
             freshness_policy=dg.FreshnessPolicy.time_window(fail_window=2 * fresh, warn_window=fresh),
-            partitions_def=daily() if _by_days(config) else None,
+            partitions_def=partitions,
         )
         return spec.merge_attributes(
             metadata={
@@ -248,6 +268,7 @@ class DbtModels(DbtProjectComponent):
                 "dagster/table_name": f"{schema}.{table}",
                 "key": key if isinstance(key, str) else ", ".join(key),
                 LOOKBACK: own.get(LOOKBACK, 0),
+                **({RETRIES: int(own[RETRIES])} if RETRIES in own else {}),
             }
         )
 

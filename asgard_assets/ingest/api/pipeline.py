@@ -19,12 +19,12 @@ from asgard_assets.ingest.api.http.messages import Refused, Unreachable
 from asgard_assets.ingest.api.http.recording import begin, recorded_base_url
 from asgard_assets.ingest.api.http.tls import WireSecrets, wire_secrets
 from asgard_assets.ingest.api.job import Job
-from asgard_assets.ingest.api.plan.calendar import refuse_days, today, usual_days
-from asgard_assets.ingest.api.plan.checkpoint import CursorPlan, close_plan, open_plan
+from asgard_assets.ingest.api.plan.calendar import calendar_of, refuse_days, today, usual_days
+from asgard_assets.ingest.api.plan.checkpoint import CursorPlan, close_plan, days_asked_again, open_plan
 from asgard_assets.ingest.api.plan.ledger import RequestPlan, modes, plan_rows, refuse_cut
 from asgard_assets.ingest.api.plan.parent_cursors import write_ledger
 from asgard_assets.ingest.api.plan.requests import PLAN_COLUMNS, PlanFiles
-from asgard_assets.ingest.api.plan.resume import EarlierRun, announce, earlier_runs
+from asgard_assets.ingest.api.plan.resume import EarlierRun, Left, announce, earlier_runs
 from asgard_assets.ingest.api.plan.run import Run
 from asgard_assets.ingest.api.plan.walk_state import set_aside_broken, take_over
 from asgard_assets.ingest.api.rate.budget import Budget
@@ -35,10 +35,12 @@ from asgard_assets.ingest.api.source.payload import Schema
 from asgard_assets.ingest.api.source.secrets import expand
 from asgard_assets.ingest.api.source.wire import Tls
 from asgard_assets.ingest.api.table.bronze import RETRYABLE, SUCCESS, arrow_schema, table_spec
+from asgard_assets.ingest.api.table.children import StagedChild, stage_children
 from asgard_assets.ingest.api.table.conditional import KEPT, keep
 from asgard_assets.ingest.api.table.figures import Figures, Summary, slowest
 from asgard_assets.ingest.api.table.postprocess import (
     drop_repeated,
+    drop_unchanged,
     fill_payloads,
     known_schema,
     removed,
@@ -71,6 +73,7 @@ class Staged:
     staging: Staging
     summary: Summary
     plans: Mapping[str, int] = field(default_factory=dict)  # to be committed with their days
+    children: Sequence[StagedChild] = ()  # to be published right before
 
 
 def run_pipeline(
@@ -110,14 +113,24 @@ def run_pipeline(
             more["cursor"] = cursor
             return run_pipeline(spark, source, source_df, on_progress=on_progress, **more)
     lake = lake or Lake.from_settings()
-    days = days or usual_days(given, today())
+    days = days or usual_days(given, today(given.every))
     run = Run(lake, given, tuple(days), mode, limit, cursor=cursor)
     staged = stage_source(spark, run, source_df, on_progress)
     bad = audit(lake, staged.staging, table_spec(given)).bad_days
+    for child in staged.children:
+        broken = audit(lake, child.staging, child.spec).bad_days | {
+            day: [why] for day, why in child.failed.items()
+        }
+        for day, reasons in broken.items():
+            bad.setdefault(day, []).extend(f"{child.branch.child.table}: {reason}" for reason in reasons)
     good = [day for day in staged.staging.days if day not in bad]
     plans = {app: number for app, number in staged.plans.items() if app.rsplit("/", 1)[-1] in good}
     # What a check refused is not to be taken over by the next run: it is asked for again.
     lake.discard(staged.staging, list(bad))
+    for child in staged.children:
+        lake.discard(child.staging, list(bad) if good else None)
+        if good:
+            lake.publish(child.staging, good)
     version = lake.publish(staged.staging, good, plans).version if good else None
     return replace(staged.summary, version=version, bad_days=bad)
 
@@ -145,7 +158,21 @@ def stage_source(
         raise
     # From here on, what workers have written is kept whatever happens: the next run takes it over.
     figures = _send(begun, plan, walk, execution, on_progress, on_wait)
-    return _settle(begun, plan, walk, figures, execution)
+    return _with_children(begun, _settle(begun, plan, walk, figures, execution))
+
+
+def _with_children(begun: _Begun, staged: Staged) -> Staged:
+    """The staged rows, and those of the lists in them."""
+    source = begun.run.source
+    if not source.sink.children:
+        return staged
+    children = stage_children(begun.run.lake, source, staged.staging, begun.children)
+    summary = replace(
+        staged.summary,
+        children={child.branch.child.table: child.rows for child in children},
+        notes=(*staged.summary.notes, *(child.note for child in children if child.note)),
+    )
+    return replace(staged, summary=summary, children=children)
 
 
 @dataclass(frozen=True)
@@ -158,12 +185,13 @@ class _Begun:
     base_url: str
     payload: Schema | None
     staging: Staging
+    children: Mapping[str, Mapping[str, int]]  # transaction numbers of the child tables, by table and day
 
 
 def _begin(run: Run, rows: DataFrame | str | None) -> _Begun:
     """Everything that can be refused before anything is sent or read."""
     if not run.source.transport.replay:
-        refuse_days(run.source, run.days, today())
+        refuse_days(run.source, run.days, today(run.source.every))
     issuing, wire, source, base_url = connected(run.source, run.lake)
     for path in source.middleware:
         load_middleware(path, source)
@@ -172,9 +200,12 @@ def _begin(run: Run, rows: DataFrame | str | None) -> _Begun:
     if source.transport.record:
         begin(Path(source.transport.record), source.name, base_url)
     sink, schema = source.sink, arrow_schema(source, payload)
+    # Before the parent's own: who publishes both in between is found out by both.
+    named = {table: table.split("/") for table in sink.child_tables}
+    children = {table: run.lake.epochs(stage, name, run.days) for table, (stage, name) in named.items()}
     staging = run.lake.stage(sink.stage, sink.name, schema, run.days, properties=sink.properties)
     run = replace(run, source=source, days=staging.days)
-    return _Begun(run, issuing, wire, base_url, payload, staging)
+    return _Begun(run, issuing, wire, base_url, payload, staging, children)
 
 
 def _prepare(
@@ -191,7 +222,7 @@ def _prepare(
     if run.source.rows is None and run.limit is None:
         for day in staging.days:
             begins = walk.cursor if walk else None
-            take_over(run.lake, run.source, staging, earlier, day, plan.epochs[day], begins)
+            take_over(Left(run.lake, run.source, staging, earlier, day, plan.epochs[day]), begins)
     announce(run, staging, plan.epochs)
     return plan, walk
 
@@ -209,7 +240,8 @@ def _send(
     job = Job(
         run.source, run.lake, staging.path, staging.schema, begun.base_url, None, plan.epochs, run.run_id,
         payload=begun.payload, cursors=begins, limit=run.limit,
-        progress=on_progress is not None,
+        overlap_seconds=walk.overlap_seconds if walk else 0,
+        progress=on_progress is not None, calendar=calendar_of(run.source),
     )  # fmt: skip
     limits = run.source.limits
     tell = on_wait or (lambda wait: log.warning("%s: %s", run.source.name, wait))
@@ -256,6 +288,9 @@ def _settle(
     summary = _without(summary, drop_repeated(lake, source, staging))
     if walk is None:
         return Staged(staging, summary)
+    if walk.overlap_seconds and source.incremental and source.incremental.overlap_seconds is None:
+        again = drop_unchanged(lake, source, staging, walk.ds, days_asked_again(lake, source, walk))
+        summary = _less(summary, walk.ds, again)
     if source.rows:
         resumed = plan.modes[walk.ds] == "resume"
         end, ended = write_ledger(lake, source, staging, walk, figures.noted, resumed)
@@ -275,6 +310,15 @@ def _without(summary: Summary, duplicates: Mapping[str, int]) -> Summary:
         return replace(summary, outcomes=outcomes, duplicates=duplicates)
     note = f"{dropped:,} of {items:,} items share their key with a later one and were left out; is form.key all of it?"
     return replace(summary, outcomes=outcomes, duplicates=duplicates, notes=(*summary.notes, note))
+
+
+def _less(summary: Summary, day: str, again: int) -> Summary:
+    if not again:
+        return summary
+    outcomes = {ds: dict(by) for ds, by in summary.outcomes.items()}
+    outcomes[day][SUCCESS] -= again
+    note = f"{again:,} items came again unchanged, because the run asked from before the cursor on; left out"
+    return replace(summary, outcomes=outcomes, notes=(*summary.notes, note))
 
 
 def _base_url(source: ApiSource) -> str:

@@ -16,7 +16,7 @@ from asgard_assets.ingest.api.http.messages import Request
 from asgard_assets.ingest.api.job import Job
 from asgard_assets.ingest.api.lists.walk import Walk
 from asgard_assets.ingest.api.pipeline import connected
-from asgard_assets.ingest.api.plan.calendar import refuse_days, today
+from asgard_assets.ingest.api.plan.calendar import calendar_of, refuse_days, today
 from asgard_assets.ingest.api.plan.ledger import RequestPlan, modes, plan_rows, refuse_cut
 from asgard_assets.ingest.api.plan.rendering import Renderer, partition_values
 from asgard_assets.ingest.api.plan.requests import PLAN, PLAN_COLUMNS
@@ -66,12 +66,13 @@ def dry_run(
 
     `rows`: Parquet files (a glob) for a source that names no rows of its own. Raises ConfigError.
     """
-    refuse_days(source, days, today())
+    refuse_days(source, days, today(source.every))
     _, _, source, base_url = connected(source, lake)
     run = Run(lake, source, tuple(days), mode, limit)
     with _planned(run, rows) as (plan, staging):
         refuse_cut(run, plan.modes)
         requests: list[Request | str] = []
+        values = {day: partition_values(day, calendar_of(source)) for day in days}
         for day, request_id, _, row, _ in _first(staging, source, plan, 3):
             import orjson
 
@@ -81,7 +82,7 @@ def dry_run(
             start = source.incremental.start if source.incremental else None
             try:
                 request, _ = renderer.request(
-                    request_id, partition_values(day), orjson.loads(row), page, {"value": start}
+                    request_id, values[day], orjson.loads(row), page, {"value": start}
                 )
                 requests.append(request)
             except RenderError as error:
@@ -94,7 +95,7 @@ def preview(lake: Lake, source: ApiSource, day: str, rows: str | None = None, co
 
     Raises as a run would, where the API is not there or refuses the credentials.
     """
-    refuse_days(source, [day], today())
+    refuse_days(source, [day], today(source.every))
     issuing, wire, source, base_url = connected(source, lake)
     # A huge body would become a file beside the table.
     source = source.model_copy(update={"sink": source.sink.model_copy(update={"offload_bytes": None})})
@@ -107,7 +108,7 @@ def preview(lake: Lake, source: ApiSource, day: str, rows: str | None = None, co
         with JobService(issuing, budget, wire) as service:
             job = Job(
                 source, lake, staging.path, staging.schema, base_url, service.local(), {day: 1}, "preview",
-                known_schema(lake, source), {day: start}, pages=count,
+                known_schema(lake, source), {day: start}, pages=count, calendar=calendar_of(source),
             )  # fmt: skip
             figures = asyncio.run(_run(job, chosen, keep))
     if not keep.rows and (figures.refused or figures.unreachable):

@@ -37,6 +37,7 @@ Add = Callable[[str, Exchange, dict[str, Any]], Awaitable[None]]
 
 
 _PART_ITEMS = 500
+_EMPTY_404 = "the list answered 404. If that means that a day has nothing: answers: {rules: [{status: 404, means: empty}]}"
 
 
 class Walking:
@@ -98,6 +99,8 @@ class Walking:
                 rows = await self._parts(day, exchange, walk, parent | {"row_key": row_key})
                 items, after = (None, None) if exchange.outcome != SUCCESS else ([], walk.after_parts(page))
             if items is None:
+                if exchange.status == 404 and page.number == 0 and form.rows is None:
+                    self._figures.notes.append(_EMPTY_404)
                 if exchange.error_class == JobFailed.__name__ and self._marks:
                     await self._mark(day, Walk(form), Walk(form).first, [])  # the next run makes another job
                 failed = parent | {"row_key": row_key, "body": exchange.text, "item_index": -1}
@@ -130,8 +133,8 @@ class Walking:
     def _before(self, day: str) -> Any:
         """The cursor that the last run left, where it is asked from without an overlap."""
         how, cursor = self._job.source.incremental, self._job.cursors.get(day)
-        told = how and not how.overlap_seconds and cursor != how.start and self._job.source.rows is None
-        return cursor if told else None
+        exact = how and not self._job.overlap_seconds and cursor != how.start
+        return cursor if exact and self._job.source.rows is None else None
 
     async def _page(
         self, walk: Walk, page: Page, send: Callable[[], Awaitable[Exchange]]
@@ -178,7 +181,12 @@ class Walking:
         source, rows, file = self._job.source, 0, exchange.request.trace.spool
         assert isinstance(source.form, PullForm) and file is not None
         found = items_of(
-            file, exchange.headers, source.form.decode, walk.path or "", source.sink.max_body_bytes
+            file,
+            exchange.headers,
+            source.form.decode,
+            walk.path or "",
+            source.sink.max_body_bytes,
+            absent=source.form.absent == "empty",
         )
         try:
             while part := await asyncio.to_thread(lambda: list(islice(found, _PART_ITEMS))):

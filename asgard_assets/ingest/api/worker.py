@@ -51,7 +51,8 @@ from asgard_assets.ingest.api.http.verdict import Judge
 from asgard_assets.ingest.api.job import Job
 from asgard_assets.ingest.api.lists.content import Content
 from asgard_assets.ingest.api.lists.jobs import CONTROL
-from asgard_assets.ingest.api.lists.pagination import Page, next_link
+from asgard_assets.ingest.api.lists.more import next_page_of
+from asgard_assets.ingest.api.lists.pagination import Page
 from asgard_assets.ingest.api.plan.intake import Intake
 from asgard_assets.ingest.api.plan.rendering import Renderer, partition_values
 from asgard_assets.ingest.api.plan.requests import requests_of
@@ -234,6 +235,7 @@ class Task:
         self._content = Content(source, self._redactor, job.payload)
         self._breaker = Breaker(source, job.base_url)
         self._in_flight = 0
+        self._unread: str | None = None  # what an answer of one row says of pages that nobody reads
         self.figures = figures or Figures()
         self.figures.workers.append(os.getpid())
         self._breaker.armed = not self.figures.usable
@@ -272,7 +274,7 @@ class Task:
                 Limiting(pause, gate),
                 *(load_middleware(path, source) for path in source.middleware),
                 *_recording(source, label, self._redactor),
-                *([keep_cookies] if source.endpoint.cookies else []),
+                *([keep_cookies] if source.keeps_cookies else []),
                 *([] if isinstance(source.auth, NoAuth) else [auth.authorize]),
                 self._pressure,
             ],
@@ -315,6 +317,8 @@ class Task:
         }
         self.figures.shape, self.figures.drift = self._content.shape, dict(self._content.drift)
         self.figures.fields = sorted(self._content.fields)
+        if self._unread:
+            self.figures.notes.append(self._redactor.text(self._unread))
         if self._content.mended:
             self.figures.notes.append(
                 f"{self._content.mended} items held half of a surrogate pair, which no table can; it is U+FFFD, and "
@@ -360,7 +364,7 @@ class Task:
         one = self._list if isinstance(self._source.form, PullForm) else self._row
         while (planned := await rows.take()) is not None:
             day, request_id, row_key, row, known = planned
-            if self._source.endpoint.cookies:
+            if self._source.keeps_cookies:
                 fresh_jar()
             await one(day, request_id, row_key, parsed_row(row), known)
 
@@ -393,7 +397,7 @@ class Task:
         start: Any = None,
     ) -> Exchange:  # fmt: skip
         """Send one request, tries and all. Every end of it is an outcome. `start`: a parent's own cursor."""
-        values = self._days.get(day) or self._days.setdefault(day, partition_values(day))
+        values = self._days.get(day) or self._days.setdefault(day, partition_values(day, self._job.calendar))
         clock = time.monotonic()
         began = time.time()
         try:
@@ -422,8 +426,9 @@ class Task:
             if self._source.one_request_a_row and exchange.outcome == SUCCESS and not exchange.unchanged:
                 if unread:
                     exchange.unread(unread)
-                elif next_link(response.headers.get("link", "")):
-                    exchange.more_pages()
+                elif said := next_page_of(response.status, response.headers, response.body, params):
+                    exchange.more_pages(said)
+                    self._unread = self._unread or exchange.error_message
             self.figures.bytes += len(response.body) + response.spooled
         except (TransportError, LimitReached) as error:
             exchange.failed(RETRYABLE, error)
@@ -438,9 +443,8 @@ class Task:
         return exchange
 
     def _cursor(self, day: str, start: Any) -> Any:
-        how = self._source.incremental
         kept = self._job.cursors.get(day) if start is None else start
-        return earlier(kept, how.overlap_seconds) if how and how.field else kept
+        return earlier(kept, self._job.overlap_seconds)
 
     async def _once(self, request: Request) -> Response:
         """The innermost `send`: one try on the wire, counted."""

@@ -27,7 +27,7 @@ from asgard_assets.ingest.files.plan.schedule import DRIVER_FILES, read_pieces, 
 from asgard_assets.ingest.files.shape.conform import Shape, technical_fields
 from asgard_assets.ingest.files.shape.fitting import retyped
 from asgard_assets.ingest.files.shape.schema import Change, differences, record
-from asgard_assets.ingest.files.source.models import TECHNICAL, ByColumn, FileSource, Upsert
+from asgard_assets.ingest.files.source.models import TECHNICAL, VOLATILE, ByColumn, FileSource, Upsert
 from asgard_assets.ingest.files.source.types import normal, unify
 from asgard_assets.ingest.files.table.merge import Merged, merge, seen_days
 from asgard_assets.ingest.files.table.upsert import Upserted, replace_older
@@ -311,14 +311,15 @@ def commit(
     numbers = {d: (plan.previous[d], plan.number) for d in sorted(load_days - loaded.failed.keys())}
     plans = {plan_id(source.name, d): pair for d, pair in numbers.items()}
     if plan.replaces:
-        published = lake.publish(staging, days, {app: n for app, (_, n) in plans.items()}, metadata)
+        moved = {app: n for app, (_, n) in plans.items()}
+        published = lake.publish(staging, days, moved, metadata, volatile=VOLATILE)
     else:
         loaded_paths = {f.path for d in numbers for f in plan.files.get(d, ())}
         gone = loaded.replaced & loaded_paths
         rewrite: Any = loaded.upserted
         if rewrite is None:
             rewrite = without_files(lake, staging, "_file", gone, loaded.replaced_in)
-        published = lake.amend(staging, rewrite, plans, days, metadata)
+        published = lake.amend(staging, rewrite, plans, days, metadata, VOLATILE)
     fields = present_columns(staging.schema)
     record(lake, source.name, fields, loaded.changes, loaded.absent, plan.number)
     open_manifest(lake, source.name, fold=True)  # here, for sensors are not to hold what a big load read

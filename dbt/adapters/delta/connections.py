@@ -33,7 +33,8 @@ class DeltaCredentials(DuckDBCredentials):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.settings = {"TimeZone": "UTC", **(self.settings or {})}
+        # A date of a model is a day of the calendar: its midnights, and the day of a moment, are those of the zone.
+        self.settings = {"TimeZone": Settings().time_zone, **(self.settings or {})}
         self.plugins = [*(self.plugins or []), PluginConfig(module=__name__, alias="delta_lake")]
 
     @property

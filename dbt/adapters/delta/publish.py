@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from dbt.adapters.delta.stage import Staged, _select, _types, arrow_schema, colu
 from dbt.adapters.delta.types import quoted
 
 REPORT = "delta_publish.json"
+_BUILT = ("model", "seed", "snapshot")
 _PASSED = ("pass", "warn", "success")
 
 
@@ -36,11 +37,9 @@ def publish(
     status = {result.node.unique_id: str(result.status) for result in results}
     nodes = graph["nodes"]
     report: dict[str, Any] = {"invocation_id": invocation_id, "published": {}, "unpublished": {}}
-    messages, errors = [], []
-    refused: set[str] = set()
+    messages, errors, refused = list[str](), list[str](), set[str]()
     columns = dict(shown.columns)
-    built = [n for n in nodes if nodes[n]["resource_type"] in ("model", "seed", "snapshot")]
-    for unique_id in _parents_first(nodes, built):
+    for unique_id in _parents_first(nodes, [n for n in nodes if nodes[n]["resource_type"] in _BUILT]):
         node = nodes[unique_id]
         kind = node["config"]["materialized"]
         upstream = [p for p in node.get("depends_on", {}).get("nodes", []) if p in refused]
@@ -56,34 +55,20 @@ def publish(
         ready = staged.get(unique_id)
         table = "/".join(address(node))
         failed, missing = _blocking(unique_id, nodes, status)
-        reason = ""
-        if status[unique_id] != "success":
-            reason = "the model failed" if status[unique_id] != "skipped" else "the model was skipped"
-        elif failed:
-            reason = "a blocking test failed: " + ", ".join(failed)
-        elif missing and kind == "delta":
-            reason = "blocking tests did not run (use `dbt build`): " + ", ".join(missing)
-        elif upstream:
-            reason = "built on what was not published: " + ", ".join(p.split(".")[-1] for p in upstream)
+        reason = _reason(status[unique_id], failed, missing if kind == "delta" else [], upstream)
         if not reason:
             try:
                 done, types = _commit(cursor, shown, node, ready, invocation_id)
             except (AsgardError, DbtRuntimeError, duckdb.Error) as error:
-                said = getattr(error, "message", None) or getattr(error, "msg", None) or str(error)
-                reason = said if table in said else f"{table}: {said}"
+                reason = _said(error, table)
                 errors.append(reason)
                 if isinstance(error, UnknownCommitError):
                     ready = None  # its files may be the table's by now: they stay
             else:
                 columns[unique_id] = types or {}
-                if types is None:
-                    messages.append(
-                        f"nothing published to {table}: it made no relation, or a hook dropped it"
-                    )
+                messages += _news(table, done, types)
                 if done:
                     report["published"][unique_id] = done
-                    total = sum(done["rows"].values())
-                    messages.append(f"published {table} version {done['version']}: {total} rows")
                 continue
         refused.add(unique_id)
         if ready or kind not in ("view", "table_function", "delta"):
@@ -93,10 +78,40 @@ def publish(
         if ready:
             shown.lake.discard(ready.staging)
     messages += _failures(cursor, shown, nodes, status, invocation_id)
-    report["columns"] = columns
     target.mkdir(parents=True, exist_ok=True)
-    (target / REPORT).write_text(json.dumps(report, indent=2))
+    (target / REPORT).write_text(json.dumps(report | {"columns": columns}, indent=2))
     return {"messages": messages, "errors": errors}
+
+
+def _reason(status: str, failed: Sequence[str], missing: Sequence[str], upstream: Sequence[str]) -> str:
+    """Why a model must not be published; empty where nothing speaks against it."""
+    if status != "success":
+        return "the model was skipped" if status == "skipped" else "the model failed"
+    if failed:
+        return "a blocking test failed: " + ", ".join(failed)
+    if missing:
+        return "blocking tests did not run (use `dbt build`): " + ", ".join(missing)
+    if upstream:
+        return "built on what was not published: " + ", ".join(p.split(".")[-1] for p in upstream)
+    return ""
+
+
+def _news(table: str, done: Mapping[str, Any] | None, types: Mapping[str, str] | None) -> list[str]:
+    """What to say of a model that was committed, or that made nothing."""
+    news = (
+        []
+        if types is not None
+        else [f"nothing published to {table}: it made no relation, or a hook dropped it"]
+    )
+    if done:
+        news.append(f"published {table} version {done['version']}: {sum(done['rows'].values())} rows")
+    return news
+
+
+def _said(error: Exception, table: str) -> str:
+    """What an error says, with the table that it is about."""
+    said = getattr(error, "message", None) or getattr(error, "msg", None) or str(error)
+    return said if table in said else f"{table}: {said}"
 
 
 def _commit(

@@ -64,15 +64,7 @@ def stage(
     strategy = asked["strategy"] or "replace"
     whole = not days and (strategy == "replace" or asked["full_refresh"])
     new = columns_of(cursor, table, f"select * from {rows}")
-    if bool(days) != (DS in new.stored):
-        raise DbtRuntimeError(
-            f"{table}: a model with a column `{DS}` needs config(partition_by='{DS}'), and the reverse"
-        )
-    if days:  # A day is text, in the lake and in the view alike.
-        if new.stored[DS] not in ("DATE", "VARCHAR"):
-            raise DbtRuntimeError(f"{table}: column {DS} is {new.stored[DS]}; it has to be a date or text")
-        new.stored[DS] = "VARCHAR"
-        new.original.pop(DS, None)
+    _day_as_text(table, new, bool(days))
     # The state that this run replaces is fixed before any row is read.
     seen = lake.epochs(schema, name, days or [""])
     published = None if whole else _published(cursor, lake, schema, name)
@@ -85,26 +77,24 @@ def stage(
     else:
         asked_days = days
 
-    source, fresh = _select(final, new, str(rows)), None
-    kept = ""
-    if published:
-        table = lake.delta_scan(schema, name)
-        outside = f"{DS} not in ({', '.join(map(literal, asked_days))})" if days else "false"
-        if strategy == "replace":
-            kept = _select(final, published, table, f"where {outside}") if rewrite else ""
-        else:
-            fresh = f"{name}__delta_new"
-            cursor.execute(f"create or replace temp table {quoted(fresh)} as {source}")
-            source = f"select * from {quoted(fresh)}"
-            gone = (
-                "false" if strategy == "append" else _matches(cursor, table, fresh, asked["unique_key"], days)
-            )
-            inside = "" if not days or rewrite else f" and not ({outside})"
-            kept = _select(final, published, f"{table} as t", f"where not ({gone}){inside}")
-    elif strategy == "merge":
+    source, fresh, kept = _select(final, new, str(rows)), None, ""
+    if strategy != "replace" and (published or strategy == "merge"):
+        # The new rows are read twice: by themselves, and to find those that they replace.
         fresh = f"{name}__delta_new"
         cursor.execute(f"create or replace temp table {quoted(fresh)} as {source}")
         source = f"select * from {quoted(fresh)}"
+    if published:
+        old = lake.delta_scan(schema, name)
+        outside = f"{DS} not in ({', '.join(map(literal, asked_days))})" if days else "false"
+        if fresh is None:
+            kept = _select(final, published, old, f"where {outside}") if rewrite else ""
+        else:
+            replaced = (
+                "false" if strategy == "append" else _matches(cursor, table, fresh, asked["unique_key"], days)
+            )
+            inside = "" if not days or rewrite else f" and not ({outside})"
+            kept = _select(final, published, f"{old} as t", f"where not ({replaced}){inside}")
+    elif fresh:
         _matches(cursor, table, fresh, asked["unique_key"], days)
 
     staging = lake.stage(schema, name, arrow_schema(cursor, final, source), days, seen)
@@ -114,6 +104,22 @@ def stage(
         cursor.execute(f"drop table if exists temp.{quoted(fresh)}")
     outside = f"where {DS} not in ({', '.join(map(literal, days))})" if days and published else ""
     _show(cursor, lake, staging, final, outside, published)
+
+
+def _day_as_text(table: str, columns: Columns, by_days: bool) -> None:
+    """A day is text, in the lake and in the view alike. Raises where the table has days and no column of them, or
+    the reverse."""
+    if by_days != (DS in columns.stored):
+        raise DbtRuntimeError(
+            f"{table}: a model with a column `{DS}` needs config(partition_by='{DS}'), and the reverse"
+        )
+    if by_days:
+        if columns.stored[DS] not in ("DATE", "VARCHAR"):
+            raise DbtRuntimeError(
+                f"{table}: column {DS} is {columns.stored[DS]}; it has to be a date or text"
+            )
+        columns.stored[DS] = "VARCHAR"
+        columns.original.pop(DS, None)
 
 
 def columns_of(cursor: Any, table: str, query: str) -> Columns:
@@ -131,13 +137,26 @@ def arrow_schema(cursor: Any, columns: Columns, query: str) -> pa.Schema:
     """The Delta table's schema. By way of Delta's own types: DuckDB names the fields inside lists otherwise."""
     cast = ", ".join(f"cast({quoted(c)} as {kind}) as {quoted(c)}" for c, kind in columns.stored.items())
     found = cursor.sql(f"select {cast} from ({query}) limit 0").to_arrow_table().schema
-    delta = pa.schema(Schema.from_arrow(found).to_arrow())
+    delta = pa.schema(Schema.from_arrow(pa.schema([f.with_type(_in_utc(f.type)) for f in found])).to_arrow())
     return pa.schema(
         [
             f.with_metadata({ORIGINAL: columns.original[f.name]}) if f.name in columns.original else f
             for f in delta
         ]
     )
+
+
+def _in_utc(kind: pa.DataType) -> pa.DataType:
+    """The type with its moments in UTC, as Delta has them; DuckDB shows them in the zone of the session."""
+    if pa.types.is_timestamp(kind) and kind.tz:
+        return pa.timestamp(kind.unit, "UTC")
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_in_utc(kind.value_type)))
+    if pa.types.is_map(kind):
+        return pa.map_(_in_utc(kind.key_type), kind.item_field.with_type(_in_utc(kind.item_type)))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_in_utc(field.type)) for field in kind])
+    return kind
 
 
 def copy(cursor: Any, staging: Staging, query: str, *, ordered: bool = False) -> None:

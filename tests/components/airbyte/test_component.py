@@ -18,7 +18,7 @@ from asgard_assets.components.airbyte import AirbyteSyncs, refresh_snapshot
 from asgard_assets.components.airbyte.snapshot import SNAPSHOT, read
 from asgard_assets.errors import ConfigError
 from asgard_assets.resources.airbyte import Workspace
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.fakes.airbyte import Fake, load, serving, write_instance
 from tests.fakes.airbyte_instance import NOBODY, materialize, reason, specs_of
 
@@ -206,3 +206,18 @@ def test_a_login_that_cannot_work_fails_the_load(tmp_path, given, word):
     with pytest.raises(Exception) as error:  # noqa: B017, PT011
         load(folder)
     assert word in "".join(format_exception(error.value))
+
+
+def test_connections_that_airbyte_does_not_schedule_are_synced_by_ours(tmp_path):
+    folder = shutil.copytree(INSTANCE, tmp_path / "airbyte")
+    schedules = {s.name: s for s in load(folder).schedules or ()}
+    assert {name: s.cron_schedule for name, s in schedules.items()} == {
+        "pull_airbyte_demo_faker": "0 1 * * *"
+    }
+    text = json.loads((folder / SNAPSHOT).read_text())
+    for connection in text["connections"].values():
+        connection["schedule"] = "cron"
+    (folder / SNAPSHOT).write_text(json.dumps(text))
+    found = load(folder)
+    assert not found.schedules
+    assert specs_of(found)["airbyte/users"].metadata["airbyte/schedule"] == "cron"

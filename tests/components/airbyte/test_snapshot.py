@@ -9,9 +9,9 @@ import pytest
 from asgard_assets.components.airbyte import refresh_snapshot, snapshot_folders
 from asgard_assets.components.airbyte.snapshot import SNAPSHOT, read
 from asgard_assets.errors import ConfigError, SourceError
-from asgard_assets.settings import ROOT
 from deployments.local.airbyte.workspace import DEFAULT
 from deployments.local.airbyte.workspace import Workspace as Offered
+from tests.checkout import ROOT
 from tests.fakes.airbyte import load, serving, write_instance
 from tests.fakes.airbyte_instance import NOBODY, reason, specs_of
 

@@ -1,4 +1,4 @@
-"""`asgard ingest` as a user runs it: its own process and Spark session, a real server, rows from a file."""
+"""`asgard run FILE` as a user runs it: its own process and Spark session, a real server, rows from a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from asgard_assets.lake import Lake
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.fakes.rest_api import TOKEN, serving
 
 SOURCE = """
@@ -34,17 +34,17 @@ def test_the_command_publishes_a_day_tells_its_figures_and_refuses_to_shorten_it
         config.write_text(SOURCE.format(url=api.url))
 
         def ingest(*options: str) -> subprocess.CompletedProcess[str]:
-            command = [sys.executable, "-m", "asgard_assets.cli", "ingest", str(config), "--rows", str(rows)]
+            command = [sys.executable, "-m", "asgard_assets.cli", "run", str(config), "--rows", str(rows)]
             environment = os.environ | {"API_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)}
             return subprocess.run(
-                [*command, "--partition", DAY, *options], env=environment, capture_output=True, text=True
+                [*command, "--partitions", DAY, *options], env=environment, capture_output=True, text=True
             )
 
         dry = ingest("--dry-run")
         assert dry.returncode == 0, dry.stderr
         assert not api.requests and lake.tables() == []
 
-        done = ingest("--json")
+        done = ingest("--output", "json")
         assert done.returncode == 0, done.stderr
         figures = json.loads(done.stdout)
         assert figures["requests"] == sum(api.requests.values()) == 40

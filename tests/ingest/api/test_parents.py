@@ -105,6 +105,29 @@ def test_a_resume_walks_only_the_parents_that_failed(spark, tmp_path, api):
     assert told == (75, 75)
 
 
+def test_a_parent_that_broke_off_on_a_published_day_goes_on_where_it_was(tmp_path, api):
+    lake = Lake(str(tmp_path / "lake"))
+    put_users(lake, 3, DAY)
+    api.status = {2: [503, 503]}  # the second page
+    first = run_pipeline(no_spark, orders(api.url), days=[DAY], lake=lake)
+    assert first.version is not None
+    assert first.outcomes[DAY] == {"success": 60, "retryable": 1}
+    for failing, asked in (([503, 503], ["page=2"] * 2), ([], ["page=2", "page=3"])):
+        api.calls.clear()
+        api.status = {2: failing}
+        again = run_pipeline(no_spark, orders(api.url), days=[DAY], lake=lake)
+        assert [call.partition("?")[2] for call in api.calls] == asked
+    assert again.outcomes[DAY] == {"success": 75}
+    with lake.connect() as connection:
+        told = connection.execute(
+            "select count(*), count(distinct (customer, id)), bool_and(success) from bronze.orders"
+        )
+        assert told.fetchone() == (75, 75, True)
+    api.calls.clear()
+    run_pipeline(no_spark, orders(api.url), days=[DAY], lake=lake)
+    assert len(api.calls) == 9, "a whole day is asked for anew"
+
+
 def test_chosen_columns_of_the_parent_stand_in_every_row(tmp_path, api):
     lake = Lake(str(tmp_path / "lake"))
     put_users(lake, 4, DAY)

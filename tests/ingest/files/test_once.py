@@ -22,7 +22,8 @@ from asgard_assets.errors import FencedError
 from asgard_assets.ingest.files.plan.listing import scan
 from asgard_assets.ingest.files.plan.load_plan import plan_numbers, read_plan
 from asgard_assets.lake import Lake
-from asgard_assets.settings import ROOT, Settings
+from asgard_assets.settings import Settings
+from tests.checkout import ROOT
 from tests.ingest.files.bench import DAYS, Bench
 
 if TYPE_CHECKING:

@@ -47,6 +47,8 @@ class Breaker:
 
     def _refused(self, status: int) -> Refused:
         reference = " and ".join(references(self._source)) or "auth, which is none"
+        if self._source.auth.type == "api_key":
+            reference += "; an API that wants a second key: auth: {type: api_keys, …}"
         return Refused(
             f"{self._source.name}: {self._base_url} refused the credentials ({status}); check {reference}",
             source=self._source.name,

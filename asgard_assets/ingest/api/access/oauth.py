@@ -16,6 +16,7 @@ from asgard_assets.ingest.api.access.auth import Credentials, Fixed, Issuer, cre
 from asgard_assets.ingest.api.access.vault import LEASE_SECONDS, Kept, Vault, first_hash
 from asgard_assets.ingest.api.http.client import transport
 from asgard_assets.ingest.api.http.messages import Refused, Request, Response, TransportError, Unreachable
+from asgard_assets.ingest.api.http.tls import wire_secrets
 from asgard_assets.ingest.api.rate.lease import Clock, Sleep
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.schemes import OAuth2, OAuth2Password, OAuth2Refresh
@@ -294,9 +295,11 @@ def issuer(source: ApiSource, lake: Lake | None = None) -> Issuer:
     if not isinstance(source.auth, OAuth2):
         return Fixed(credentials(source))
 
+    secrets = wire_secrets(source)  # here: the token is asked for in another thread
+
     async def send(request: Request) -> Response:
         # Tokens are asked for so rarely that a connection need not be kept.
-        async with transport(source) as client:
+        async with transport(source, secrets) as client:
             return await client.send(request)
 
     vault = None

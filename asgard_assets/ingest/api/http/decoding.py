@@ -10,8 +10,9 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from asgard_assets.errors import SourceError, Terminal
 from asgard_assets.ingest.api.http.charsets import charset_of, decoded
+from asgard_assets.ingest.api.http.messages import Oversized, Undecodable
+from asgard_assets.ingest.api.http.xml import read_xml
 from asgard_assets.ingest.api.source.decoders import Decode
 from asgard_assets.ingest.api.values import exact
 
@@ -19,14 +20,6 @@ _JSON_LINES = re.compile(r"ndjson|jsonl|json-?lines|json-seq|x-json-stream", re.
 _SPREADSHEET = re.compile(r"\b(csv|comma-separated|tab-separated)", re.IGNORECASE)
 _HTML = re.compile(r"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
 _PLAIN = Decode()
-
-
-class Undecodable(Terminal, SourceError):
-    """A body is not what it should be: cut short, an error page, another format."""
-
-
-class Oversized(Terminal, SourceError):
-    """Unpacked, a body is longer than `sink.max_body_bytes`."""
 
 
 def decode(headers: Mapping[str, str], body: bytes, how: Decode = _PLAIN, most: int = 1 << 30) -> Any:
@@ -71,7 +64,7 @@ def _value(headers: Mapping[str, str], body: bytes, how: Decode, name: str) -> A
         first = text.split("\n", 1)[0]
         delimiter = delimiter or max(",;\t|", key=first.count)
         return list(csv_records(io.StringIO(text, newline=""), delimiter, how.header))
-    return _xml(text)
+    return read_xml(text)
 
 
 def format_of(told: str, name: str, text: str) -> str:
@@ -192,46 +185,6 @@ def _distinct(row: list[str]) -> list[str]:
     return names
 
 
-def _xml(text: str) -> Any:
-    """Elements as objects: children by name (several: a list), attributes as `@name`, text as `#text`."""
-    from xml.parsers import expat
-
-    parser = expat.ParserCreate()
-    root: dict[str, Any] = {}
-    above: list[tuple[dict[str, Any], list[str]]] = [(root, [])]
-
-    def begins(name: str, attributes: Mapping[str, str]) -> None:
-        above.append(({f"@{key}": value for key, value in attributes.items()}, []))
-
-    def ends(name: str) -> None:
-        node, parts = above.pop()
-        said = "".join(parts).strip()
-        value: Any = node
-        if not node:
-            value = said or None
-        elif said:
-            node["#text"] = said
-        parent = above[-1][0]
-        if name not in parent:
-            parent[name] = value
-        elif isinstance(parent[name], list):
-            parent[name].append(value)
-        else:
-            parent[name] = [parent[name], value]
-
-    def entity(*_: Any) -> None:
-        raise Undecodable("the XML declares entities, which are not read")
-
-    parser.StartElementHandler, parser.EndElementHandler = begins, ends
-    parser.CharacterDataHandler = lambda data: above[-1][1].append(data)
-    parser.EntityDeclHandler = entity
-    try:
-        parser.Parse(re.sub(r"^\s*<\?xml[^>]*\?>", "", text.removeprefix("\ufeff")), True)
-    except expat.ExpatError as error:
-        raise Undecodable(f"the page is no XML: {error}") from error
-    return root
-
-
 # Packed bodies ---------------------------------------------------------------------------------------------
 
 
@@ -255,7 +208,7 @@ def _files(
         elif body[:4] == b"PK\x03\x04" or body[:4] == b"PK\x05\x06":
             with zipfile.ZipFile(io.BytesIO(body)) as archive:
                 for info in archive.infolist():
-                    if not info.is_dir() and _wanted(info.filename, member):
+                    if not info.is_dir() and wanted(info.filename, member):
                         with archive.open(info) as stream:
                             content = _bounded(stream, left)
                         yield from _files(info.filename, content, None, left, depth + 1)
@@ -263,7 +216,7 @@ def _files(
             with tarfile.open(fileobj=io.BytesIO(body), mode="r:") as archive:
                 for entry in archive:
                     stream = archive.extractfile(entry) if entry.isfile() else None
-                    if stream is not None and _wanted(entry.name, member):
+                    if stream is not None and wanted(entry.name, member):
                         yield from _files(entry.name, _bounded(stream, left), None, left, depth + 1)
         else:
             yield name, body
@@ -278,7 +231,7 @@ def _files(
         raise Undecodable(f"the archive cannot be unpacked: {error}") from error
 
 
-def _wanted(name: str, member: str | None) -> bool:
+def wanted(name: str, member: str | None) -> bool:
     hidden = name.startswith("__MACOSX/") or name.rsplit("/", 1)[-1].startswith(".")
     return fnmatch.fnmatch(name, member) if member else not hidden
 

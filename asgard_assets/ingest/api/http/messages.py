@@ -114,6 +114,14 @@ class BodyTooLarge(Terminal, SourceError):
     """The body is longer than `sink.max_body_bytes`, packed or unpacked."""
 
 
+class Undecodable(Terminal, SourceError):
+    """A body is not what it should be: cut short, an error page, another format."""
+
+
+class Oversized(Terminal, SourceError):
+    """Unpacked, a body is longer than `sink.max_body_bytes`."""
+
+
 class Unsendable(Terminal, SourceError):
     """The request cannot be written: its address or a header is malformed."""
 

@@ -15,9 +15,6 @@ from asgard_assets.ingest.api.source.forms import (
     Pagination,
 )
 
-WINDOW = 10_000
-"""Searches serve no result beyond this one, and many then count no further either."""
-
 
 def says_more(
     pagination: Pagination, signs: Sequence[Sign], items: int, pages: int, came: int
@@ -80,9 +77,9 @@ def _counts(signs: Sequence[Sign]) -> bool:
     return any(sign.kind == "total" for sign in signs)
 
 
-def window(pagination: Pagination, items: int) -> bool:
-    """Whether the walk ended just where searches cut their results off."""
-    return isinstance(pagination, PagePagination | OffsetPagination) and items == WINDOW
+def window(pagination: Pagination, items: int, size: int | None) -> bool:
+    """Whether the walk ended just where a search cuts its results off."""
+    return isinstance(pagination, PagePagination | OffsetPagination) and items == size
 
 
 def how(sign: Sign, sent: Mapping[str, Any]) -> str:

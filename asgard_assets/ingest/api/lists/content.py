@@ -106,7 +106,7 @@ class Content:
             self.masked += 1
         odd = list(halves(item)) if "\ufffd" in clean else []
         keys: dict[str, Any] = {
-            column: _as(kind, at(item, path)) for path, (column, kind) in self._key.items()
+            column: key_value(kind, at(item, path)) for path, (column, kind) in self._key.items()
         }
         if odd:
             self.mended += 1
@@ -164,7 +164,7 @@ def _odd(found: list[tuple[str, str]]) -> str:
     return f"half of a surrogate pair is no letter, and U+FFFD in its place; it was sent as {told}"[:2000]
 
 
-def _as(kind: str, value: Any) -> Any:
+def key_value(kind: str, value: Any) -> Any:
     """A key's value as its column holds it; None where it does not fit: two keys must not become one."""
     if value is None or isinstance(value, dict | list):
         return None
@@ -179,7 +179,9 @@ def _as(kind: str, value: Any) -> Any:
         if kind == "double":
             number = float(str(value))
             return number if _same(number, value) else None
-        whole = int(value) if not isinstance(value, Exact) else None
+        if isinstance(value, Exact):
+            value = value.double
+        whole = None if value is None else int(value)
     except (ValueError, OverflowError):
         return None
     # "0007", " 7" and 1.5 are not written as the number is, and other keys than 7 and 1.

@@ -21,7 +21,7 @@ from asgard_assets.ingest.api.source.forms import (
 )
 from asgard_assets.ingest.api.source.paths import at, flag, has, whole
 
-_ITEMS = (
+WELL_KNOWN = (
     "data items results records values value entries rows objects content docs list hits.hits data.items "
     "result.items response.docs".split()
 )
@@ -83,7 +83,7 @@ def find_items(body: Any) -> str:
     if isinstance(body, list):
         return ""
     if isinstance(body, Mapping):
-        for path in _ITEMS:
+        for path in WELL_KNOWN:
             if isinstance(at(body, path), list):
                 return path
         inner = body.get("_embedded")

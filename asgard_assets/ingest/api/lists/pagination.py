@@ -22,6 +22,7 @@ from asgard_assets.ingest.api.source.forms import (
     Pagination,
 )
 from asgard_assets.ingest.api.source.paths import at, flag, whole
+from asgard_assets.ingest.api.values.exact import plain
 
 __all__ = ["MalformedPage", "Page", "at", "first", "following", "next_link"]
 
@@ -74,7 +75,7 @@ def following(
     body: Any,
     items: int,
     last: Any = None,
-    same_origin: str = "strict",
+    same_origin: str = "auto",
     seen: Seen = Seen(),  # noqa: B008  frozen
 ) -> Page | None:
     """The page after `page`, or None at the end. `url` is the one that `page` was read from, `last` its
@@ -175,7 +176,7 @@ def _after_token(
         token = headers.get(pagination.header.lower())
     else:
         token = at(body, pagination.cursor)
-    return None if _ends(token, pagination.end) else _asked(pagination, number, token)
+    return None if _ends(token, pagination.end) else _asked(pagination, number, plain(token))
 
 
 def _ends(token: Any, ends: tuple[Any, ...]) -> bool:
@@ -213,12 +214,12 @@ def _parameter(value: Any) -> str:
     return json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
-def stored(address: str, base_url: str, same_origin: str = "strict") -> Page | None:
+def stored(address: str, base_url: str, same_origin: str = "auto") -> Page | None:
     """The first page of a walk that begins at an address of an earlier one. Raises MalformedPage."""
     return _linked(0, address, base_url, same_origin)
 
 
-def _linked(number: int, target: Any, url: str, same_origin: str = "strict") -> Page | None:
+def _linked(number: int, target: Any, url: str, same_origin: str = "auto") -> Page | None:
     if target in (None, ""):
         return None
     if not isinstance(target, str):
@@ -229,8 +230,9 @@ def _linked(number: int, target: Any, url: str, same_origin: str = "strict") -> 
     except ValueError as error:
         raise MalformedPage(f"the next page's address is none: {target!r:.100}") from error
     behind_tls = (old.scheme, new.scheme) == ("https", "http") and old.hostname == new.hostname
-    if same_origin == "path" or (behind_tls and new.port in (None, 80, old.port)):
-        # A server behind a proxy does not know its own outer name.
+    same_list = same_origin == "auto" and old.path == new.path
+    if same_origin == "path" or same_list or (behind_tls and new.port in (None, 80, old.port)):
+        # A server behind a proxy does not know its own outer name. The origin that is asked stays the same.
         absolute = new._replace(scheme=old.scheme, netloc=old.netloc).geturl()
     elif (old.scheme, old.netloc) != (new.scheme, new.netloc):
         raise MalformedPage(

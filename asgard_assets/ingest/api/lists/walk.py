@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from asgard_assets.ingest.api.http.decoding import Undecodable, decode
-from asgard_assets.ingest.api.lists.complete import WINDOW, how, says_more, unread, window
+from asgard_assets.ingest.api.lists.complete import how, says_more, unread, window
 from asgard_assets.ingest.api.lists.detection import detect, find_items, shown
+from asgard_assets.ingest.api.lists.items import MAP_KEY, is_map, items_at
 from asgard_assets.ingest.api.lists.jobs import CREATE, DOWNLOAD, POLL, created, downloaded, polled
 from asgard_assets.ingest.api.lists.pagination import (
     MalformedPage,
@@ -21,7 +22,7 @@ from asgard_assets.ingest.api.lists.pagination import (
     first,
     following,
 )
-from asgard_assets.ingest.api.lists.signs import Sign, full_page, signs
+from asgard_assets.ingest.api.lists.signs import Sign, around, full_page, signs
 from asgard_assets.ingest.api.source.forms import (
     AutoPagination,
     CursorPagination,
@@ -33,6 +34,7 @@ from asgard_assets.ingest.api.source.forms import (
 )
 from asgard_assets.ingest.api.source.paths import at, has, whole
 from asgard_assets.ingest.api.values.cursors import ahead, later, moment_of
+from asgard_assets.ingest.api.values.exact import plain
 
 _PAST_THE_END = frozenset({404, 416})
 _NO_SUCH_PAGE = frozenset({400, 404, 410, 416, 422})
@@ -59,6 +61,7 @@ class _Sight:
     last: Any = None
     repeats: int = 0  # items that the page before had too
     totals: set[int] = field(default_factory=set)
+    counted: int | None = None  # the total as the first page says it
 
 
 class Walk:
@@ -127,6 +130,7 @@ class Walk:
                 url, headers, parsed, len(items), self.path, status, method, form.expect.ignore
             )
         sight.signs = signs(status, headers, parsed, self.path, sight.sent, form.expect.ignore)
+        page, items = self._from_one(page, parsed, items)
         if self._comes_again(page, items):
             items, after = [], None
         else:
@@ -195,29 +199,13 @@ class Walk:
         return shown(self.pagination) if isinstance(self._form.pagination, AutoPagination) else ""
 
     def _items(self, parsed: Any, path: str) -> list[Any]:
-        """The list at `path`. null is an empty list; one that is not there only where that was declared."""
-        form = self._form
-        found = at(parsed, path)
-        if isinstance(found, list) and form.map_key is None:
-            return found
-        if found is None and (form.absent == "empty" or (path and has(parsed, path))):
-            return []
-        if isinstance(found, Mapping):
-            if form.map_key is not None:
-                return [
-                    {form.map_key: name, **value}
-                    if isinstance(value, Mapping)
-                    else {form.map_key: name, "value": value}
-                    for name, value in found.items()
-                ]
-            if isinstance(parsed, Mapping) and path and form.decode.format == "xml":
-                return [found]  # one element does not show that there could be several
-        told = f"there is no list at `{path or 'the body'}` of the page"
-        if isinstance(found, Mapping):
-            told += " but an object; if its values are the items, name the field for their keys: form.map_key"
-        elif found is None and path:
-            told += "; if that means an empty list, say form.absent: empty"
-        raise MalformedPage(told)
+        found = items_at(self._form, parsed, path)
+        if found and not self.notes and is_map(self._form, at(parsed, path), path):
+            self.notes.append(
+                f"`{path or 'the body'}` is an object: its values are the items, each with its name as `{MAP_KEY}`. "
+                "To give that field another name: form.map_key"
+            )
+        return found
 
     # Onwards ---------------------------------------------------------------------------------------------
 
@@ -273,6 +261,9 @@ class Walk:
             sight.totals.add(sight.total.value)
 
     def _more(self, pages: int, found: list[Sign], coming: int = 0) -> bool | None:
+        if isinstance(self.pagination, OffsetPagination) and self.pagination.total:
+            count = self._sight.count
+            return None if count is None else count > self.items + coming
         before = self.pagination.start - 1 if isinstance(self.pagination, PagePagination) else 0
         if isinstance(self.pagination, PagePagination) and before > 0:
             found = [sign for sign in found if sign.kind != "total"]
@@ -285,6 +276,42 @@ class Walk:
             return True
         fewer = len(items) < sight.largest
         return fewer or (bool(self._form.key) and self._keys(items) <= sight.known and not _round(len(items)))
+
+    def _from_one(self, page: Page, parsed: Any, items: list[Any]) -> tuple[Page, list[Any]]:
+        """The page as an API sees it that counts its items from 1, though `start` does not say so.
+
+        It says that itself, or its second page begins with the item that the first one ended with, while its
+        total stays the same.
+        """
+        how_paged = self.pagination
+        if not isinstance(how_paged, OffsetPagination) or how_paged.start or page.number > 1:
+            return page, items
+        total = self._total(parsed)
+        offset = page.values.get("offset", 0)
+        if page.number == 0:
+            self._sight.counted = total
+            said = next((at(parsed, place + how_paged.param) for place in around(self.path or "")), None)
+            if offset or not (whole(said) == 1 or (not items and total)):
+                return page, items
+            if not items:
+                offset, items = 1 - how_paged.size, []  # the next page is the first one
+        elif not (len(items) > 1 and items[0] == self._sight.last and total is not None):
+            return page, items
+        elif total != self._sight.counted:
+            return page, items
+        else:
+            items = items[1:]
+        self.pagination = how_paged.model_copy(update={"start": 1})
+        offset = offset + 1 if items else offset
+        return replace(page, values={**page.values, "offset": offset}), items
+
+    def _total(self, parsed: Any) -> int | None:
+        how_paged = self.pagination
+        path = how_paged.total if isinstance(how_paged, OffsetPagination) else None
+        if path is not None:
+            return whole(at(parsed, path))
+        found = [sign.value for sign in self._sight.signs if sign.kind == "total" and not sign.least]
+        return max(found, default=None)
 
     # The same again --------------------------------------------------------------------------------------
 
@@ -368,6 +395,12 @@ class Walk:
         if not form.expect.complete:
             return
         found, pages = [*sight.signs], page.number + 1
+        if (
+            isinstance(self.pagination, OffsetPagination)
+            and self.pagination.total
+            and sight.count is not None
+        ):
+            found.append(Sign("total", self.pagination.total, sight.count))
         if sight.total is not None and not any(sign.kind == "total" for sign in found):
             found.append(sight.total)
         if self._started_later():
@@ -384,11 +417,13 @@ class Walk:
                 else f"the walk ended after {pages} pages with {self.items} items, but {more.said}; "
                 f"form.pagination ({shown(self.pagination)}) does not lead there: {self._way(more)}"
             )
-        if window(self.pagination, self.items) and form.expect.total is None and self._sight.count is None:
+        told = form.expect.total is not None or sight.count is not None
+        told |= any(sign.kind == "flag" and not sign.value for sign in sight.signs)
+        if window(self.pagination, self.items, form.expect.window) and not told:
             raise MalformedPage(
-                f"the walk ended after just {WINDOW} items, where many searches cut their results off. Ask for less at a "
-                "time (a filter by day, say), or say form.expect: {total: PATH}; if there are "
-                "just as many: form.expect: {complete: false}"
+                f"the walk ended after just {self.items} items, where many searches cut their results off. Ask for less "
+                "at a time (a filter by day, say), or say form.expect: {total: PATH}; if this API has no such window: "
+                "form.expect: {window: null}"
             )
         if not sight.led and isinstance(self.pagination, CursorPagination | NextUrlPagination):
             missing = getattr(self.pagination, "header", None) or (
@@ -457,7 +492,7 @@ class Walk:
         values = (
             [at(body, how_kept.body)] if how_kept.body else [at(item, how_kept.field or "") for item in items]
         )
-        for value in values:
+        for value in map(plain, values):
             if value is not None and not isinstance(value, str | int | float):
                 raise MalformedPage(
                     f"the cursor at `{how_kept.body or how_kept.field}` is no text or number: {value!r:.60}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
+import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from asgard_assets.errors import ConfigError
 
@@ -45,11 +47,14 @@ class Listing:
 
 @dataclass(frozen=True)
 class Document:
-    """A description that was read, with every local `$ref` at hand."""
+    """A description that was read, with what every `$ref` leads to: in its file, or in a file beside or below it."""
 
     file: Path
     body: Mapping[str, Any]
     paths: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    beside: dict[str, Any] = field(
+        default_factory=dict[str, Any]
+    )  # other files of the description, by their names
 
     @classmethod
     def read(cls, file: Path) -> Document:
@@ -97,7 +102,7 @@ class Document:
         return self.body.get("securityDefinitions") or inside.get("securitySchemes") or {}
 
     def resolved(self, node: Any) -> Any:
-        """The node, or what its `$ref` leads to. Raises ConfigError where that is not in this file."""
+        """The node, or what its `$ref` leads to. Raises ConfigError where that leads nowhere, or too far."""
         for _ in range(_DEPTH):
             if not (isinstance(node, Mapping) and isinstance(node.get("$ref"), str)):
                 return node
@@ -105,12 +110,9 @@ class Document:
         return {}
 
     def _target(self, reference: str) -> Any:
-        if not reference.startswith("#/"):
-            raise ConfigError(
-                f"{self.file}: {reference!r} stands in another file. Bundle the document into one file first"
-            )
-        found: Any = self.body
-        for part in reference[2:].split("/"):
+        name, _, pointer = reference.partition("#")
+        found: Any = self._file(name) if name else self.body
+        for part in pointer.strip("/").split("/") if pointer.strip("/") else ():
             name = part.replace("~1", "/").replace("~0", "~").replace("%7B", "{").replace("%7D", "}")
             if isinstance(found, list) and name.isdigit() and int(name) < len(found):
                 found = found[int(name)]
@@ -119,6 +121,19 @@ class Document:
             else:
                 raise ConfigError(f"{self.file}: {reference!r} leads nowhere in this document")
         return found
+
+    def _file(self, name: str) -> Any:
+        """Another file of the description; its own references count from where it lies."""
+        if name not in self.beside:
+            folder = self.file.resolve().parent
+            place = (folder / unquote(name)).resolve()
+            if "://" in name or not place.is_relative_to(folder) or not place.is_file():
+                raise ConfigError(
+                    f"{self.file}: {name!r} stands in another file. Bundle the document into one file first, or put "
+                    "that file beside it"
+                )
+            self.beside[name] = _relative(_parsed(place), name)
+        return self.beside[name]
 
     def flat(self, schema: Any, depth: int = _DEPTH) -> Mapping[str, Any]:
         """The schema with `allOf` merged; of `oneOf` and `anyOf` the first that is not null."""
@@ -191,6 +206,22 @@ class Document:
         kinds = sorted(content, key=lambda kind: "json" not in kind)
         schema = self.flat((content[kinds[0]] or {}).get("schema") or {}) if kinds else {}
         return schema, headers
+
+
+def _relative(node: Any, name: str) -> Any:
+    """The node of the file `name`, with its references as the document itself would write them."""
+    if isinstance(node, list):
+        return [_relative(inner, name) for inner in node]
+    if not isinstance(node, Mapping):
+        return node
+    told = {key: _relative(inner, name) for key, inner in node.items()}
+    reference = told.get("$ref")
+    if isinstance(reference, str) and "://" not in reference:
+        file, _, pointer = reference.partition("#")
+        told["$ref"] = (
+            f"{posixpath.normpath(posixpath.join(posixpath.dirname(name), file)) if file else name}#{pointer}"
+        )
+    return told
 
 
 def kind_of(schema: Mapping[str, Any]) -> str:

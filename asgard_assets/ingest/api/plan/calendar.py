@@ -3,26 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.settings import Settings
-from asgard_assets.windows import Calendar, days_after, days_between
+from asgard_assets.windows import Calendar, Every, Window, zone_named
 
 
-def today() -> str:
-    """The day that it is in the time zone of the partitions."""
-    return Calendar.named(Settings().time_zone).key_at(datetime.now(UTC))
+def calendar_of(source: ApiSource) -> Calendar:
+    """The windows of the source's table, in the zone of the settings; without bounds."""
+    return Calendar(zone_named(Settings().time_zone), source.every)
+
+
+def today(every: Every = "day") -> str:
+    """The window that it is now, in the time zone of the partitions."""
+    return Settings().calendar(every).key_at(datetime.now(UTC))
 
 
 def usual_days(source: ApiSource, now: str) -> list[str]:
-    """The current day, and as many before it as events may come late."""
-    return days_between(days_after(now, -source.lookback_days), now)
+    """The current window, and those before it in which events may come late."""
+    calendar = calendar_of(source)
+    window = calendar.window(now)
+    first = calendar.days_before(window.start, source.lookback_days)
+    return [each.key for each in calendar.overlapping(first, window.end)]
+
+
+def pulled_windows(
+    source: ApiSource, calendar: Calendar, previous: datetime, now: datetime, done: datetime | None = None
+) -> list[Window]:
+    """What a schedule asks for at `now`, whose tick before was at `previous`; up to `done` all is there.
+
+    A snapshot is asked for the window that is open. Others are asked for each window that has ended since, and once
+    with it for those in which events may still come (`lookback_days`). A schedule that is due more often than windows
+    end asks for the open window too.
+    """
+    since = min(previous, done or previous)
+    current = calendar.window_at(now)
+    if source.kind == "snapshot":
+        return [current]
+    ended = [window for window in calendar.overlapping(since, now) if window.end <= now]
+    often = [current] if previous > current.start or not ended else []
+    if ended and source.lookback_days:
+        earlier = calendar.days_before(ended[0].start, source.lookback_days)
+        ended = [*calendar.overlapping(earlier, ended[0].start), *ended]
+    return [*ended, *often]
+
+
+@dataclass(frozen=True)
+class Outstanding:
+    """What a source is to be asked for, when nobody says for what."""
+
+    due: frozenset[str]
+    only_due: bool
+
+    def wants(self, key: str, done: bool) -> bool:
+        return key in self.due or not (done or self.only_due)
+
+
+def outstanding_windows(source: ApiSource, calendar: Calendar, now: datetime) -> Outstanding:
+    """The newest window that ended with those of `lookback_days`; of a snapshot only the open one."""
+    last = calendar.window(calendar.after(calendar.key_at(now), -1))
+    keys = frozenset(window.key for window in pulled_windows(source, calendar, last.start, now))
+    return Outstanding(keys, source.kind == "snapshot")
 
 
 def refuse_days(source: ApiSource, days: Sequence[str], now: str) -> None:
-    """Raises ConfigError for days that the API cannot answer for."""
+    """Raises ConfigError for windows that the table has not, or that the API cannot answer for."""
+    calendar = calendar_of(source)
+    for day in days:
+        calendar.window(day)
     if source.kind == "snapshot" and (other := [day for day in days if day != now]):
         raise ConfigError(
             f"{source.name}: a snapshot has no history: the API tells how things are now, so that only {now} "

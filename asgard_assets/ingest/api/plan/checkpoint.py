@@ -17,23 +17,32 @@ from typing import Any, Literal
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.lists.walk import later
-from asgard_assets.ingest.api.source.forms import Incremental
+from asgard_assets.ingest.api.source.forms import Incremental, PullForm
 from asgard_assets.ingest.api.source.models import ApiSource
-from asgard_assets.ingest.api.values.cursors import earlier
+from asgard_assets.ingest.api.values.cursors import earlier, is_time
 from asgard_assets.lake import Lake
 from asgard_assets.lake.numbers import plan_id
 
+USUAL_OVERLAP = 60.0
 _SET = ".set.json"
 
 
 @dataclass(frozen=True)
 class CursorPlan:
-    """Walk number `number` of a source, for one day, from `cursor` on; `stands` is where the source stood."""
+    """Walk number `number` of a source, for one day, from `cursor` on; `stands` is where the source stood.
+
+    It asks from `overlap_seconds` before the cursor on.
+    """
 
     number: int
     ds: str
     cursor: Any
     stands: Any = None
+    overlap_seconds: float = 0
+
+    @property
+    def sent(self) -> Any:
+        return earlier(self.cursor, self.overlap_seconds)
 
 
 @dataclass(frozen=True)
@@ -63,9 +72,23 @@ def cursor_state(lake: Lake, source: ApiSource) -> CursorState:
         {"ds": plan.ds, "from": plan.cursor, "to": _ended(lake, source, plan)}
         for plan in reversed(done[-10:])
     )
-    sent = earlier(cursor, how.overlap_seconds) if how.field else cursor
+    sent = earlier(cursor, overlap_of(source, cursor, bool(counted)))
     newest = max((plan.ds for plan in counted), default=None)
     return CursorState(source.name, cursor, sent, came_from, newest, history)
+
+
+def overlap_of(source: ApiSource, cursor: Any, by_run: bool) -> float:
+    """Seconds before the cursor from which on is asked. `by_run`: a run left the cursor, and not a person.
+
+    Most APIs that are asked for what changed after a moment leave out what changed in that very moment.
+    """
+    how = _incremental(source)
+    if how.field is None:
+        return 0
+    if how.overlap_seconds is not None:
+        return how.overlap_seconds
+    keyed = source.rows is None and isinstance(source.form, PullForm) and bool(source.form.key)
+    return USUAL_OVERLAP if by_run and keyed and is_time(cursor) else 0
 
 
 def set_cursor(lake: Lake, source: ApiSource, cursor: Any) -> None:
@@ -121,8 +144,10 @@ def open_plan(lake: Lake, source: ApiSource, ds: str, once: Any = None) -> Curso
     stands = cursor
     if done:
         stands = _ended(lake, source, max(done, key=lambda plan: plan.number))
+    overlap = overlap_of(source, stands, by_run=bool(done) and once is None)
     if of_day:
-        cursor = min(of_day, key=lambda plan: plan.number).cursor
+        began = min(of_day, key=lambda plan: plan.number)
+        cursor, overlap = began.cursor, overlap_of(source, began.cursor, bool(began.overlap_seconds))
         if once is not None and how.field and later(cursor, once) == once and once != cursor:
             raise ConfigError(
                 f"{source.name}: {ds} was loaded from the cursor {cursor} on; a run from {once} would replace it "
@@ -139,9 +164,15 @@ def open_plan(lake: Lake, source: ApiSource, ds: str, once: Any = None) -> Curso
         cursor = stands
     cursor = cursor if once is None else once
     number = _next_number(lake, source)
-    text = {"source": source.name, "ds": ds, "number": number, "cursor": cursor}
+    text = {"source": source.name, "ds": ds, "number": number, "cursor": cursor, "overlap_seconds": overlap}
     _write(lake, source, f"{number:08d}.json", text | {"written_at": datetime.now(UTC).isoformat()})
-    return CursorPlan(number, ds, cursor, stands)
+    return CursorPlan(number, ds, cursor, stands, overlap)
+
+
+def days_asked_again(lake: Lake, source: ApiSource, plan: CursorPlan) -> list[str]:
+    """The published days before the plan's that have rows of its overlap."""
+    ends = {earlier_plan.ds: _ended(lake, source, earlier_plan) for earlier_plan in _done(lake, source)}
+    return [ds for ds, end in ends.items() if ds < plan.ds and later(end, plan.sent) == end]
 
 
 def close_plan(lake: Lake, source: ApiSource, plan: CursorPlan, reached: Any) -> Any:
@@ -172,7 +203,8 @@ def _done(lake: Lake, source: ApiSource) -> Iterator[CursorPlan]:
         committed = table.number(plan_id(source.name, found["ds"]))
         # A plan with an end below the day's number was published, or came to nothing and was done again.
         if number <= committed and _read(lake, source, f"{number:08d}.end.json"):
-            yield CursorPlan(number, found["ds"], found["cursor"])
+            overlap = found.get("overlap_seconds", 0)
+            yield CursorPlan(number, found["ds"], found["cursor"], overlap_seconds=overlap)
 
 
 def _ended(lake: Lake, source: ApiSource, plan: CursorPlan) -> Any:

@@ -16,7 +16,7 @@ from asgard_assets.ingest.api.plan.parent_cursors import begin_with
 from asgard_assets.ingest.api.plan.parents import take_over_lists
 from asgard_assets.ingest.api.plan.rendering import fingerprint
 from asgard_assets.ingest.api.plan.requests import PLAN_COLUMNS, PlanFiles
-from asgard_assets.ingest.api.plan.resume import EarlierRun, usable_files
+from asgard_assets.ingest.api.plan.resume import EarlierRun, Left, usable_files
 from asgard_assets.ingest.api.plan.run import Run
 from asgard_assets.ingest.api.source.forms import Rows
 from asgard_assets.ingest.api.source.models import ApiSource
@@ -140,7 +140,7 @@ def plan_rows(
                 carry = _carry if source.one_request_a_row else _carry_lists
                 carried[day] += carry(connection, staging, day, published, there, "carried")
             if not source.one_request_a_row:
-                taken = take_over_lists(connection, lake, source, staging, earlier, day, epochs[day])
+                taken = take_over_lists(connection, Left(lake, source, staging, earlier, day, epochs[day]))
                 carried[day] += taken[0]
                 kept += taken[1]
             elif found := usable_files(lake, staging, earlier, day, epochs[day]):

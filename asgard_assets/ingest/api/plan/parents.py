@@ -12,9 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from asgard_assets.ingest.api.plan.resume import EarlierRun, folder_of, usable_files
+from asgard_assets.ingest.api.plan.resume import Left
 from asgard_assets.ingest.api.plan.walk_state import WalkState, outlasts
-from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.table.notes import LEFT, WALKS, label_of, read_notes, write_notes
 from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.lake.sql import literally, quoted
@@ -74,32 +73,25 @@ def _of_label(notes: Iterable[Mapping[str, Any]], label: str, left: Mapping[str,
     return found
 
 
-def take_over_lists(
-    connection: duckdb.DuckDBPyConnection,
-    lake: Lake,
-    source: ApiSource,
-    staging: Staging,
-    earlier: Sequence[EarlierRun],
-    day: str,
-    epoch: int,
-) -> tuple[int, list[str]]:
+def take_over_lists(connection: duckdb.DuckDBPyConnection, left: Left) -> tuple[int, list[str]]:
     """Copy what earlier runs had of the lists on `todo` into this run's staging folder; gives back the rows of
     whole lists, and their files. Those parents go from `todo`; the others get the place to walk on from.
     """
     kept, names = 0, list[str]()
-    for note in sorted(earlier, key=lambda note: -note.began):
+    lake, day = left.lake, left.day
+    for note in sorted(filter(left.fits, left.earlier), key=lambda note: -note.began):
         todo = dict(connection.execute("select row_key, known from todo").fetchall())
-        files = usable_files(lake, staging, [note], day, epoch)
+        files = left.files(note)
         found = {
             parent: chain
-            for parent, chain in chains(_notes(lake, folder_of(staging, note.token), day)).items()
+            for parent, chain in chains(_notes(lake, left.folder(note), day)).items()
             if parent in todo
             and chain.state["start"] == _known(todo[parent]).get("cursor")
             and "walk" not in _known(todo[parent])
-            and (chain.ended or outlasts(source, WalkState(**chain.state)))
+            and (chain.ended or outlasts(left.source, WalkState(**chain.state)))
         }
         if found:
-            rows, name = _take(connection, lake, staging, day, files, found, todo)
+            rows, name = _take(connection, lake, left.staging, day, files, found, todo)
             kept += rows
             names += [name] if rows else []
     return kept, names

@@ -14,16 +14,17 @@ from asgard_assets.ingest.api.source.addresses import checked_base, host_part
 from asgard_assets.ingest.api.source.models import ApiSource, Endpoint
 from asgard_assets.ingest.api.source.paths import placed
 from asgard_assets.ingest.api.source.templates import RenderError, Template, Values, render_json
+from asgard_assets.settings import Settings
 from asgard_assets.windows import Calendar
 
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
-def partition_values(day: str) -> dict[str, str]:
-    """What templates know about a daily partition; start and end are UTC, the end excluded."""
-    window = Calendar().window(day)
+def partition_values(key: str, calendar: Calendar | None = None) -> dict[str, str]:
+    """What templates know about a partition; start and end are instants, written in UTC, the end excluded."""
+    window = (calendar or Settings().calendar()).window(key)
     return {
-        "key": day,
+        "key": key,
         "start": f"{window.start:%Y-%m-%dT%H:%M:%SZ}",
         "end": f"{window.end:%Y-%m-%dT%H:%M:%SZ}",
     }

@@ -12,7 +12,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from asgard_assets.ingest.api.plan.run import Run
 from asgard_assets.ingest.api.source.models import ApiSource
@@ -33,6 +33,7 @@ class EarlierRun:
     identity: str
     seen: Mapping[str, int]
     epochs: Mapping[str, int]
+    published: bool = False  # it made the state that its days are in now
 
 
 def identity(source: ApiSource, staging: Staging) -> str:
@@ -62,13 +63,40 @@ def earlier_runs(run: Run, staging: Staging) -> list[EarlierRun]:
     published = {uri.rsplit("/", 3)[-3] for uri in lake.files(staging.stage, staging.name)}
     same, found = identity(source, staging), []
     for note in _read(lake, staging):
-        if note is None or _tidied(lake, staging, note, published):
+        if note is None:
             continue
         fresh = time.time() - note.began <= source.execution.resume_hours * 3600
+        # Of a published run, the lists of parents that broke off go on where they were.
+        if source.rows is not None and not source.one_request_a_row and fresh and note.token in published:
+            note = replace(note, published=True)
+        elif _tidied(lake, staging, note, published):
+            continue
         asked_again = run.mode == "refresh" and note.run_id != run.run_id
         if note.identity == same and fresh and not asked_again:
             found.append(note)
     return sorted(found, key=lambda note: note.began)
+
+
+@dataclass(frozen=True)
+class Left:
+    """What earlier runs may have left of one day."""
+
+    lake: Lake
+    source: ApiSource
+    staging: Staging
+    earlier: Sequence[EarlierRun]
+    day: str
+    epoch: int
+
+    def fits(self, note: EarlierRun) -> bool:
+        """Whether the run built on the state of the day that there is now, or made it."""
+        return _builds_on(note, self.staging, self.day, self.epoch)
+
+    def folder(self, note: EarlierRun) -> str:
+        return folder_of(self.staging, note.token)
+
+    def files(self, note: EarlierRun, inside: str = "") -> list[str]:
+        return usable_files(self.lake, self.staging, [note], self.day, self.epoch, inside)
 
 
 def usable_files(
@@ -80,7 +108,7 @@ def usable_files(
     """
     found = []
     for note in notes:
-        if note.seen.get(day) == staging.seen[day] and note.epochs.get(day) == epoch:
+        if _builds_on(note, staging, day, epoch):
             folder = f"{folder_of(staging, note.token)}/{inside}{DS}={day}"
             found += [
                 f"{folder}/{name}"
@@ -88,6 +116,11 @@ def usable_files(
                 if _fits(lake, staging, f"{folder}/{name}")
             ]
     return found
+
+
+def _builds_on(note: EarlierRun, staging: Staging, day: str, epoch: int) -> bool:
+    seen = note.seen.get(day, -2) + (1 if note.published else 0)
+    return seen == staging.seen[day] and note.epochs.get(day) == epoch
 
 
 def _fits(lake: Lake, staging: Staging, path: str) -> bool:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from asgard_assets.ingest.api.lists.pagination import Page
 from asgard_assets.ingest.api.lists.walk import Walk
-from asgard_assets.ingest.api.plan.resume import EarlierRun, folder_of, usable_files
+from asgard_assets.ingest.api.plan.resume import Left
 from asgard_assets.ingest.api.source.forms import (
     CursorPagination,
     LinkPagination,
@@ -105,34 +105,26 @@ def set_aside_broken(lake: Lake, staging: Staging, broken: Collection[str]) -> N
             lake.filesystem.copy_file(f"{base}/{name}", f"{base}/{WALKS}/{name}")
 
 
-def take_over(
-    lake: Lake,
-    source: ApiSource,
-    staging: Staging,
-    earlier: Sequence[EarlierRun],
-    day: str,
-    epoch: int,
-    start: Any,
-) -> None:
+def take_over(left: Left, start: Any) -> None:
     """Copy the furthest walk state of earlier runs, and its files, into this run's staging folder."""
     best: tuple[WalkState, list[str]] | None = None
-    for note in earlier:
-        mark = read_walk(lake, folder_of(staging, note.token), day)
-        if mark is None or mark.start != start or not outlasts(source, mark):
+    lake, day = left.lake, left.day
+    for note in left.earlier:
+        mark = read_walk(lake, left.folder(note), day)
+        if mark is None or mark.start != start or not outlasts(left.source, mark):
             continue
-        places = {}
-        for inside in ("", f"{WALKS}/"):
-            for path in usable_files(lake, staging, [note], day, epoch, inside):
-                places[path.rsplit("/", 1)[1]] = path
+        places = {
+            path.rsplit("/", 1)[1]: path for inside in ("", f"{WALKS}/") for path in left.files(note, inside)
+        }
         names = [name.rsplit("/", 1)[1] for name in mark.files]
         if places.keys() >= {*names} and (best is None or mark.items >= best[0].items):
             best = mark, [places[name] for name in names]
     if best is None:
         return
     mark, old = best
-    base = staging.path
+    base = left.staging.path
     lake.filesystem.create_dir(f"{base}/{DS}={day}", recursive=True)
     files = [f"{DS}={day}/part-left-{number:05d}.parquet" for number in range(len(mark.files))]
     for name, new in zip(old, files, strict=True):
         lake.filesystem.copy_file(name, f"{base}/{new}")
-    write_walk(lake, staging.path, day, replace(mark, files=files))
+    write_walk(lake, left.staging.path, day, replace(mark, files=files))

@@ -38,13 +38,14 @@ class Wanted(Model):
     """What must be true of a value; all that is given must hold."""
 
     exists: bool | None = Field(
-        default=None, description="true: it is there, not null and not an empty list, object or text."
+        default=None,
+        description="true: there is a value, and it is not null, not an empty list, object or text.",
     )
     matches: Expression | None = Field(
-        default=None, description="A regular expression that is found in it as text (in JSON, for objects)."
+        default=None, description="Regular expression that is found in the value as text (objects: as JSON)."
     )
-    one_of: tuple[JsonValue, ...] | None = Field(default=None, description="It is one of these.")
-    is_not: JsonValue = Field(default=None, description="It is there and something else.")
+    one_of: tuple[JsonValue, ...] | None = Field(default=None, description="The value is one of these.")
+    is_not: JsonValue = Field(default=None, description="There is a value, and it is another one than this.")
 
 
 class Rule(Model):
@@ -54,7 +55,9 @@ class Rule(Model):
         description="success. empty: a success with nothing in it; a list ends. not_yet: ask again later, "
         "which uses up no attempt. retry: try again. throttle: slow down. fail: give up."
     )
-    status: Statuses | None = Field(default=None, description="404, a list, or `5xx`.")
+    status: Statuses | None = Field(
+        default=None, description="Status code that the rule is for: 404, a list of codes, or `5xx`."
+    )
     header: dict[str, Expression] = Field(
         default_factory=dict,
         description="Headers that must be there, with a regular expression for the whole value.",
@@ -99,7 +102,9 @@ class Rule(Model):
 class Answers(Model):
     """Rules are tried in order, then those of the presets, then what statuses usually mean; the first that fits counts."""
 
-    rules: tuple[Rule, ...] = Field(default=(), description="Own rules, tried first.")
+    rules: tuple[Rule, ...] = Field(
+        default=(), description="Own rules for what an answer means. They are tried before the presets."
+    )
     presets: tuple[Preset, ...] = Field(
         default=(), description="Rules for well-known APIs: github, slack, graphql, salesforce, amplitude."
     )

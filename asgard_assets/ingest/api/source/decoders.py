@@ -27,19 +27,22 @@ class Decode(Model):
         default=None,
         min_length=1,
         max_length=1,
-        description="Between the fields of a CSV; default: detected.",
+        description="Character between the fields of a CSV. Default: detected.",
     )
     header: bool = Field(
-        default=True, description="Whether a CSV's first line names its columns; else they are c1, c2 …"
+        default=True,
+        description="Whether the first line of a CSV names its columns. Otherwise they are called c1, c2 "
+        "and so on.",
     )
     stream: bool = Field(
         default=False,
         description="A body of any size: it goes to a file of the worker while it arrives, and is read piece by piece. "
-        "For JSON, NDJSON and CSV (gzip or zip too), without pages or as a job's files.",
+        "For JSON, NDJSON, CSV and XML (gzip, zip or tar too), without pages or as a job's files.",
     )
     member: str | None = Field(
         default=None,
-        description="Files to read of a zip or tar, such as `*.json`; default: all. Their items are one list.",
+        description="Which files of a zip or tar to read, such as `*.json`; default: all. Their items are "
+        "one list.",
     )
 
     @field_validator("charset")
@@ -59,13 +62,17 @@ class Decode(Model):
 class Step(Model):
     """One request of a job; `{job.id}` is the job's id. What is not said is not sent."""
 
-    method: str = Field(default="GET", pattern="^(GET|POST|PUT|PATCH|DELETE)$", description="Its method.")
+    method: str = Field(
+        default="GET", pattern="^(GET|POST|PUT|PATCH|DELETE)$", description="HTTP method of this request."
+    )
     path: TemplateText = Field(
         default="", description="Appended to endpoint.base_url, such as `/exports/{job.id}`."
     )
-    query: dict[str, QueryText] = Field(default_factory=dict, description="Query parameters.")
-    headers: dict[str, ParameterText] = Field(default_factory=dict, description="Headers without secrets.")
-    body: TemplateBody = Field(default=None, description="JSON body.")
+    query: dict[str, QueryText] = Field(default_factory=dict, description="Query parameters of this request.")
+    headers: dict[str, ParameterText] = Field(
+        default_factory=dict, description="Headers of this request, without secrets."
+    )
+    body: TemplateBody = Field(default=None, description="JSON body of this request.")
 
 
 class Poll(Step):
@@ -73,23 +80,26 @@ class Poll(Step):
 
     status: str | None = Field(
         default=None,
-        description="Path of the job's state in the answer. Default: 202 means not ready, 200 ready.",
+        description="Path of the job's state in the answer. Without it, 202 means not ready and 200 ready.",
     )
     done: tuple[JsonValue, ...] = Field(
         default=("done", "completed", "complete", "finished", "succeeded", "success", "ready", True),
-        description="States that mean: ready. Upper and lower case are the same.",
+        description="States that mean: the job is ready. Upper and lower case are the same.",
     )
     failed: tuple[JsonValue, ...] = Field(
         default=("failed", "failure", "error", "cancelled", "canceled", "aborted", "expired", "rejected"),
-        description="States that mean: there will be no result. Any other means: ask again.",
+        description="States that mean: the job failed. Any other state means: ask again later.",
     )
     message: str | None = Field(default=None, description="Path of what the API says about a failed job.")
     every_seconds: float = Field(
         default=2,
         ge=0,
-        description="Wait before it is asked again, unless Retry-After says it; grows by half each time …",
+        description="Seconds before the job is asked again, unless Retry-After says it. The wait grows by "
+        "half each time.",
     )
-    max_seconds: float = Field(default=60, ge=0, description="… up to this.")
+    max_seconds: float = Field(
+        default=60, ge=0, description="Longest wait between two questions about a job."
+    )
     deadline_seconds: float = Field(
         default=3600,
         gt=0,
@@ -102,8 +112,8 @@ class Download(Step):
 
     urls: str | None = Field(
         default=None,
-        description="Path of its address in the last answer before, or of a list of them, such as `files[*].url`; "
-        "each is a file. Left out: `path` is asked for.",
+        description="Path of the file's address in the answer before, or of a list of addresses, such as "
+        "`files[*].url`. Without it, `path` is asked for.",
     )
 
 
@@ -115,11 +125,13 @@ class AsyncJob(Model):
         description="Path of the job's id in the answer, or `header:NAME`; templates know it as `{job.id}`.",
     )
     poll: Poll | None = Field(
-        default=None, description="How to find out whether it is ready. Left out: it is ready at once."
+        default=None, description="How to ask whether the job is ready. Without it, the job is ready at once."
     )
-    download: Download = Field(default=Download(), description="Where the result is.")
+    download: Download = Field(default=Download(), description="Where the result of the job is.")
     clean_up: Step | None = Field(
-        default=None, description="Sent when all was read, such as a DELETE. If it fails, the run notes that."
+        default=None,
+        description="Request that is sent when everything was read, such as a DELETE. If it fails, the "
+        "run notes that.",
     )
 
     @property

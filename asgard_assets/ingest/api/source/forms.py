@@ -23,7 +23,9 @@ class Rows(Model):
     is named, a frame that the caller of `run_pipeline` gives."""
 
     table: str | None = Field(
-        default=None, pattern=r"^[a-z0-9_]+/[a-z0-9_]+$", description="stage/table, its `ds`."
+        default=None,
+        pattern=r"^[a-z0-9_]+/[a-z0-9_]+$",
+        description="Table (stage/table) whose rows of the partition's day are used.",
     )
     query: str | None = Field(
         default=None, description="One SELECT (DuckDB SQL) over `stage.table`; `$ds` is the partition."
@@ -32,10 +34,10 @@ class Rows(Model):
     key: dict[str, KeyType] = Field(
         min_length=1, description="Key columns and their types; they become Bronze columns."
     )
-    columns: tuple[str, ...] = Field(default=(), description="Further columns that templates use.")
+    columns: tuple[str, ...] = Field(default=(), description="Columns, beside the key, that templates use.")
     carry: dict[str, KeyType] = Field(
         default_factory=dict,
-        description="Further columns of the row that stand in the table too, with their types.",
+        description="Columns, beside the key, that are stored in the table too, with their types.",
     )
     required: tuple[str, ...] = Field(
         default=(),
@@ -91,7 +93,12 @@ class RowForm(Model):
     """Each row of a table, query or frame becomes one request."""
 
     type: Literal["row"]
-    rows: Rows = Field(description="Where the rows come from.")
+    rows: Rows = Field(description="Where the rows come from; each becomes one request.")
+    more_pages: Literal["fail", "keep"] = Field(
+        default="fail",
+        description="An answer that is the first page of a list. fail: the partition is not published. keep: it is "
+        "published with a warning. To read all pages, use type: pull with rows.",
+    )
 
 
 # Pagination ------------------------------------------------------------------------------------------------
@@ -117,8 +124,10 @@ class PagePagination(Model):
     type: Literal["page"]
     param: str = Field(default="page", description="Parameter with the page's number.")
     start: int = Field(default=1, description="Number of the first page.")
-    size_param: str | None = Field(default="per_page", description="Parameter with the size; null: none.")
-    size: int = Field(default=100, ge=1, description="Items a page.")
+    size_param: str | None = Field(
+        default="per_page", description="Parameter with the number of items of a page; null: none is sent."
+    )
+    size: int = Field(default=100, ge=1, description="How many items to ask for in a page.")
     pages: str | None = Field(
         default=None,
         description="Path of the page count in the body, such as `meta.pages`: the walk ends after that many pages, "
@@ -142,8 +151,8 @@ class OffsetPagination(Model):
     start: int = Field(
         default=0, description="Offset of the first item; 1 where the API counts from 1 (SCIM)."
     )
-    size_param: str = Field(default="limit", description="Parameter with the size.")
-    size: int = Field(default=100, ge=1, description="Items a page.")
+    size_param: str = Field(default="limit", description="Parameter with the number of items of a page.")
+    size: int = Field(default=100, ge=1, description="How many items to ask for in a page.")
     total: str | None = Field(
         default=None,
         description="Path of the number of all items in the body: the walk ends there. Without it, it ends with an "
@@ -162,7 +171,7 @@ class CursorPagination(Model):
     """Each page names the token of the next."""
 
     type: Literal["cursor"]
-    param: str = Field(default="cursor", description="Parameter with the token.")
+    param: str = Field(default="cursor", description="Parameter that carries the token of the next page.")
     cursor: str = Field(
         default="next_cursor",
         description="Path of the next token in the body; null, absent, empty, false, 0 or -1 ends.",
@@ -205,7 +214,8 @@ class NextUrlPagination(Model):
     )
     header: str | None = Field(
         default=None,
-        description="Response header with that URL, used in place of `url`, such as `Next-Page`. (For Link: type link.)",
+        description="Response header with the next page's URL, used in place of `url`, such as "
+        "`Next-Page`. (For Link: type link.)",
     )
     more: str | None = Field(
         default=None, description="Path of a flag in the body, such as `has_more`; false ends the walk."
@@ -246,10 +256,12 @@ class Incremental(Model):
     """`{cursor.value}` is where the last published run ended; it is kept beside the table."""
 
     field: str | None = Field(
-        default=None, description="Path in each item, such as `updated_at`; the greatest value is the cursor."
+        default=None,
+        description="Path in each item, such as `updated_at`; the greatest value becomes the cursor.",
     )
     body: str | None = Field(
-        default=None, description="Path in the last page's body, such as `meta.sync_token`."
+        default=None,
+        description="Path in the last page's body, such as `meta.sync_token`; its value becomes the cursor.",
     )
     start: str = Field(
         default="",
@@ -260,11 +272,12 @@ class Incremental(Model):
         description="The cursor at `body` is an address (such as `@odata.deltaLink`): the next run's first request goes "
         "there. The first run asks as `endpoint` says.",
     )
-    overlap_seconds: float = Field(
-        default=0,
+    overlap_seconds: float | None = Field(
+        default=None,
         ge=0,
         description="Ask again for this much before the cursor: for rows with the same time, and rows that were "
-        "written late. With a key, rows that come again in a partition are stored once.",
+        "written late. With a key, rows that come again in a partition are stored once. Default: 60 where the "
+        "cursor is a time that a run left and the items have a key; rows that come again unchanged are then left out.",
     )
     future_tolerance_seconds: float = Field(
         default=3600, ge=0, description="A time further in the future than this does not move the cursor."
@@ -294,7 +307,10 @@ class Incremental(Model):
 class Deleted(Model):
     """How an item says that it was deleted (a tombstone)."""
 
-    field: str = Field(description="Path in the item, such as `status` or `meta.removed_at`.")
+    field: str = Field(
+        description="Path in the item that says whether it was deleted, such as `status` or "
+        "`meta.removed_at`."
+    )
     value: JsonValue = Field(
         default=None,
         description="The value that means deleted; default: anything but null, false and an empty text.",
@@ -313,6 +329,12 @@ class Expect(Model):
         default=(),
         description="Keys of the body (as paths) and names of headers that look like more, but mean something else.",
     )
+    window: int | None = Field(
+        default=10_000,
+        ge=1,
+        description="Number of results after which the API cuts a list off, as many searches do; null: it never does. A "
+        "list by pages or offsets that ends with just as many items is an error, unless a total or a flag confirms it.",
+    )
     complete: bool = Field(
         default=True,
         description="false: take what the walk finds, although the answers say that there is more.",
@@ -325,7 +347,8 @@ class PullForm(Model):
     type: Literal["pull"]
     rows: Rows | None = Field(
         default=None,
-        description="Parents: each of these rows has a list of its own. Their key columns stand in every item's row.",
+        description="Parent rows: each of them has a list of its own. Their key columns are columns of "
+        "the table too.",
     )
     items: str = Field(
         default="",
@@ -333,26 +356,31 @@ class PullForm(Model):
     )
     map_key: str | None = Field(
         default=None,
-        description="`items` is an object: each of its values is an item, with its name under this key.",
+        description="For APIs whose `items` is an object: each value is an item, and its name is stored "
+        "under this key.",
     )
     absent: Literal["error", "empty"] = Field(
         default="error",
-        description="A body without anything at `items`: an error, or an empty list. (null is an empty list.)",
+        description="What a body without anything at `items` means: an error, or an empty list. (null is "
+        "an empty list.)",
     )
     job: AsyncJob | None = Field(
-        default=None, description="The API makes the list first: create, poll, download, clean up."
+        default=None,
+        description="For APIs that make the list first: create a job, ask until it is ready, download, "
+        "clean up.",
     )
     decode: Decode = Field(default=Decode(), description="How the body is written: JSON, NDJSON, CSV, XML.")
     pagination: Pagination = Field(default=NoPagination(), description="How to get from page to page.")
-    same_origin: Literal["strict", "path"] = Field(
-        default="strict",
-        description="Next addresses on another origin: an error, or (path) only their path and query count, as of "
-        "servers that do not know their own outer name. Credentials never go elsewhere.",
+    same_origin: Literal["auto", "strict", "path"] = Field(
+        default="auto",
+        description="A next address on another origin, as of servers that do not know their own outer name. auto: if its "
+        "path is the one that was just asked, the list goes on there on your own origin; else it is an error. strict: "
+        "always an error. path: only its path and query are used. Credentials never go elsewhere.",
     )
     deleted: Deleted | None = Field(
         default=None, description="How an item says that it was deleted; the table gets a column `deleted`."
     )
-    expect: Expect = Field(default=Expect(), description="When the walk is complete.")
+    expect: Expect = Field(default=Expect(), description="How to tell that all pages were read.")
     max_pages: int = Field(
         default=10_000, ge=1, description="A list that goes on after this many pages is an error."
     )
@@ -388,7 +416,7 @@ class PullForm(Model):
             raise misfit(
                 "rows.key",
                 f"{', '.join(sorted(both))} is a column of the parents and of the items; rename the parents' column "
-                "in rows.query, such as `select id as customer_id`",
+                "in rows.query, such as `select id as parent_id`",
             )
         return self
 

@@ -28,6 +28,7 @@ from asgard_assets.ingest.api.source.templates import fields_of
 from asgard_assets.ingest.api.source.wire import Wire
 from asgard_assets.lake.numbers import source_name
 from asgard_assets.quality.tables import Model
+from asgard_assets.windows import Every
 
 _VARIABLE = re.compile(r"\$\{\w*\}")
 Mode = Literal["auto", "resume", "refresh"]
@@ -50,9 +51,11 @@ class Endpoint(Model):
         description="Scheme, host and base path. `${NAME}` is taken from the environment or the settings; "
         "`https://{row.shop}.example.com` is another host for each row (see `hosts`)."
     )
-    path: TemplateText = Field(default="", description="Appended to base_url; placeholders are URL-encoded.")
+    path: TemplateText = Field(
+        default="", description="Path that is appended to base_url; placeholders are URL-encoded."
+    )
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = Field(
-        default="GET", description="All but GET and HEAD carry an Idempotency-Key."
+        default="GET", description="HTTP method. All but GET and HEAD send an Idempotency-Key."
     )
     hosts: tuple[str, ...] = Field(
         default=(),
@@ -64,22 +67,26 @@ class Endpoint(Model):
         "them, which sends the parameter once for each.",
     )
     headers: dict[str, ParameterText] = Field(
-        default_factory=dict, description="Headers without secrets; written like `query`."
+        default_factory=dict, description="Headers, without secrets; written like `query`."
     )
     body: TemplateBody = Field(
-        default=None, description="JSON body; a string that is one placeholder keeps the value's type."
+        default=None, description="JSON body. A string that is one placeholder keeps the type of the value."
     )
 
     conditional: bool = Field(
         default=True,
         description="A refresh sends the ETag and Last-Modified of each row; an answer 304 keeps the row.",
     )
-    cookies: bool = Field(
-        default=False,
-        description="Send back the cookies that the API sets, within one walk (or one row's request) and origin.",
+    cookies: bool | None = Field(
+        default=None,
+        description="Send back the cookies that the API sets, within one list (or one row's request) and origin. "
+        "Default: in a list.",
     )
     redirects: int = Field(
-        default=5, ge=0, le=20, description="Redirects to follow; credentials go to `base_url` alone."
+        default=5,
+        ge=0,
+        le=20,
+        description="How many redirects to follow. Credentials are sent to `base_url` alone.",
     )
 
     @model_validator(mode="after")
@@ -146,21 +153,29 @@ class RateLimits(Model):
         default=64, ge=1, le=2000, description="Requests in flight in each Spark task."
     )
     max_per_host: int | None = Field(
-        default=None, ge=1, le=2000, description="Of these to one host and port; default: all of them."
+        default=None,
+        ge=1,
+        le=2000,
+        description="Most requests in flight to one host and port, in each Spark task. Default: "
+        "max_in_flight.",
     )
     late_factor: float = Field(
         default=2.0,
         gt=1,
-        description="A host that takes so many times as long as it usually does gets fewer requests at once …",
+        description="A host that takes this many times as long as it usually does gets fewer requests at "
+        "once.",
     )
     bad_share: float = Field(
         default=0.2,
         gt=0,
         le=1,
-        description="… and so does one that answers this share with a server error or not at all.",
+        description="A host that answers this share of requests with a server error, or not at all, gets "
+        "fewer at once.",
     )
     requests_per_second: float | None = Field(
-        default=None, gt=0, description="Budget of the whole job; split over its tasks and paced."
+        default=None,
+        gt=0,
+        description="Most requests a second of the whole job; split over its tasks and paced.",
     )
     longest_wait_seconds: float | None = Field(
         default=None,
@@ -188,8 +203,8 @@ class Execution(Model):
 
     run_in: Literal["auto", "process", "spark"] = Field(
         default="auto",
-        description="process: the run sends by itself; spark: Spark's workers do. auto: the process sends up to "
-        "20,000 requests, and walks of lists until they have grown to that; what is more goes to Spark, and so "
+        description="process: the run sends by itself. spark: Spark's workers do. auto: the process sends "
+        "up to 20,000 requests and walks of lists up to that size; more goes to Spark, and so "
         "does a source with own middleware.",
     )
     tasks: int | None = Field(
@@ -198,11 +213,17 @@ class Execution(Model):
     flush_rows: int = Field(
         default=10_000,
         ge=1,
-        description="Most rows that wait in a worker's memory; a kill loses these. A result file is written "
-        "after half as many rows …",
+        description="Most rows that wait in a worker's memory; a kill loses these. A result file is "
+        "written after half as many rows, or after flush_bytes or flush_seconds.",
     )
-    flush_bytes: int = Field(default=16 << 20, ge=1, description="… or body bytes …")
-    flush_seconds: float = Field(default=30, gt=0, description="… or seconds.")
+    flush_bytes: int = Field(
+        default=16 << 20,
+        ge=1,
+        description="A worker writes a result file when the bodies in memory have this many bytes.",
+    )
+    flush_seconds: float = Field(
+        default=30, gt=0, description="A worker writes a result file after this many seconds."
+    )
     resume_hours: float = Field(
         default=24,
         ge=0,
@@ -231,14 +252,20 @@ class ApiSource(Model):
         description="events: the API knows every day. snapshot: it knows only how things are now; a past day "
         "is refused. changes: it tells what changed since a cursor; days come in order.",
     )
+    every: Every = Field(
+        default="day",
+        description="The windows that the API is asked for, one a partition: hour, day, week or month.",
+    )
     lookback_days: int = Field(
         default=0,
         ge=0,
-        description="Events may come so many days late: a run that names no day asks for these days too.",
+        description="How many days late events may come: a run that names no day asks for these days too.",
     )
-    form: Form = Field(description="Row-driven or pull.")
-    endpoint: Endpoint = Field(description="What a request looks like.")
-    auth: Auth = Field(default=NoAuth(), description="How to log in.")
+    form: Form = Field(
+        description="row: one request for each row of a table or query. pull: a list, read page by page."
+    )
+    endpoint: Endpoint = Field(description="Address, parameters and body of a request.")
+    auth: Auth = Field(default=NoAuth(), description="How to log in to the API.")
     middleware: tuple[str, ...] = Field(
         default=(), description="Own middleware by import path `module:name`; runs at each try, before auth."
     )
@@ -248,9 +275,11 @@ class ApiSource(Model):
     )
     limits: RateLimits = Field(default=RateLimits(), description="How much is sent at once, and how fast.")
     transport: Wire = Field(default=Wire(), description="The HTTP client, its timeouts and connections.")
-    execution: Execution = Field(default=Execution(), description="How Spark sends and writes.")
-    sink: Sink = Field(description="Where the answers go.")
-    quality: Quality = Field(description="What the table promises.")
+    execution: Execution = Field(
+        default=Execution(), description="Who sends the requests, and how much a worker keeps in memory."
+    )
+    sink: Sink = Field(description="Which table the answers go to, and what of them is stored.")
+    quality: Quality = Field(description="What the table promises: description, owners, checks.")
 
     @field_validator("name")
     @classmethod
@@ -315,9 +344,34 @@ class ApiSource(Model):
         return self
 
     @property
+    def reads_aws_secrets(self) -> bool:
+        """Whether a secret of this source is in AWS Secrets Manager."""
+        return '"aws-secret:' in self.model_dump_json(include={"auth", "transport"})
+
+    @property
     def streams(self) -> bool:
         """Whether bodies are read piece by piece."""
         return isinstance(self.form, PullForm) and self.form.decode.stream
+
+    @model_validator(mode="after")
+    def _children_have_parents(self) -> ApiSource:
+        sink, form = self.sink, self.form
+        if not sink.children:
+            return self
+        if isinstance(form, PullForm) and not form.key:
+            raise misfit("form.key", "a child table needs the key of its parent's items")
+        if isinstance(form, PullForm) and sink.payload is not None and sink.payload.type == "struct":
+            columns = sink.payload.columns
+            for child in sink.children:
+                if sink.payload.path or not isinstance(columns, dict) or columns.get(child.path) != "json":
+                    raise misfit(
+                        "sink.children",
+                        f"`{child.path}` is read from the payload, which is typed; name its columns, with "
+                        f"`{child.path}: json`, or leave out sink.payload",
+                    )
+        if isinstance(form, RowForm) and (sink.body == "none" or sink.offload_bytes is not None):
+            raise misfit("sink.children", "the lists are read from the bodies; keep them: sink.body: text")
+        return self
 
     @model_validator(mode="after")
     def _kind_fits(self) -> ApiSource:
@@ -345,6 +399,12 @@ class ApiSource(Model):
     @property
     def conditional(self) -> bool:
         return self.endpoint.conditional and self.endpoint.method in ("GET", "HEAD")
+
+    @property
+    def keeps_cookies(self) -> bool:
+        """Whether cookies are sent back: from page to page, unless the source says otherwise."""
+        asked = self.endpoint.cookies
+        return isinstance(self.form, PullForm) if asked is None else asked
 
     @property
     def rows(self) -> Rows | None:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from asgard_assets.ingest.api.values.exact import Exact
+
 _CHOSEN = re.compile(r"^([^.\[\]]*)\[(\w+)=([^\]]*)\](?:\.(.*))?$", re.DOTALL)
 _YES, _NO = frozenset({"true", "yes", "y", "1", "t"}), frozenset({"false", "no", "n", "0", "f", ""})
 
@@ -63,6 +65,8 @@ def whole(value: Any) -> int | None:
     """A number that counts, also one that is written as text; None where it is none."""
     if isinstance(value, bool):
         return None
+    if isinstance(value, Exact):
+        value = value.double
     if isinstance(value, int):
         return value if value >= 0 else None
     if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():

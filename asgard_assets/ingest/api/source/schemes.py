@@ -11,7 +11,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 from asgard_assets.ingest.api.source.secrets import MASK
 from asgard_assets.quality.tables import Model
 
-_REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$"
+_REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+|aws-secret:[^#\s]+(#\S+)?)$"
 # What an auth section may say aloud. All else is taken for a secret until it proves to be a reference.
 _PLAIN = frozenset(
     {"type", "username", "place", "name", "token_url", "client_id", "client_auth", "scope", "scopes", "audience"}
@@ -43,7 +43,7 @@ SecretRef = Annotated[
     str,
     Field(
         pattern=_REFERENCE,
-        description="Reference to a secret: env:NAME or file:/path. Never the secret itself.",
+        description="Reference to a secret: env:NAME, file:/path or aws-secret:NAME#KEY. Never the secret itself.",
     ),
     BeforeValidator(_veiled),
 ]
@@ -63,7 +63,7 @@ class Scheme(Model):
     """What all logins share."""
 
     keys: tuple[Key, ...] = Field(
-        default=(), description="Further secrets that each request carries, such as an application key."
+        default=(), description="More secrets that each request carries, such as an application key."
     )
 
 
@@ -147,7 +147,9 @@ class OAuth2(Scheme):
         validation_alias=AliasChoices("scopes", "scope"),
         description="Scopes to ask for; one text with spaces will do.",
     )
-    audience: str | None = Field(default=None, description="For whom the token is meant, where asked for.")
+    audience: str | None = Field(
+        default=None, description="For whom the token is meant, where the token server asks for it."
+    )
     refresh_margin_seconds: float = Field(
         default=60,
         ge=0,
@@ -174,7 +176,11 @@ class OAuth2Password(OAuth2):
     type: Literal["oauth2_password"]
     username: str = Field(description="Name of the user, which is no secret.")
     password: SecretRef
-    client_secret: SecretRef | None = Field(default=None, description="Only where the client has one.")
+    client_secret: SecretRef | None = Field(
+        default=None,
+        description="Reference to the client's secret, such as env:CLIENT_SECRET. Only where the client "
+        "has one.",
+    )
 
 
 class OAuth2Refresh(OAuth2):
@@ -189,7 +195,11 @@ class OAuth2Refresh(OAuth2):
     token_key: SecretRef = Field(
         description="Reference to the secret that the kept token is encrypted with, such as 32 random characters."
     )
-    client_secret: SecretRef | None = Field(default=None, description="Only where the client has one.")
+    client_secret: SecretRef | None = Field(
+        default=None,
+        description="Reference to the client's secret, such as env:CLIENT_SECRET. Only where the client "
+        "has one.",
+    )
 
 
 Auth = Annotated[

@@ -7,7 +7,9 @@ import json
 import os
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, quote_plus
@@ -32,11 +34,29 @@ class Secret:
         return f"Secret({MASK})"
 
 
+Reader = Callable[[str], str]
+"""Gives the text of a secret in AWS Secrets Manager, by its name. Raises ConfigError or SourceError."""
+_reader: ContextVar[Reader | None] = ContextVar("aws_secrets", default=None)
+
+
+@contextmanager
+def aws_secrets(reader: Reader | None) -> Iterator[None]:
+    """Inside, references `aws-secret:NAME` and `aws-secret:NAME#KEY` are read by `reader`."""
+    before = _reader.set(reader)
+    try:
+        yield
+    finally:
+        _reader.reset(before)
+
+
 def resolve(reference: str, source: str) -> Secret:
-    """The secret behind `env:NAME` or `file:/path`. Raises ConfigError, which names the reference."""
+    """The secret behind `env:NAME`, `file:/path` or `aws-secret:NAME#KEY`. Raises ConfigError, which names the
+    reference."""
     kind, _, name = reference.partition(":")
     if kind == "env":
         return Secret(_variable(name, source))
+    if kind == "aws-secret":
+        return Secret(_aws_secret(name, source))
     try:
         return Secret(Path(name).read_text().strip())
     except OSError as error:
@@ -44,6 +64,30 @@ def resolve(reference: str, source: str) -> Secret:
             f"{source}: the secret file {name} cannot be read ({error.strerror}); is it mounted?",
             mentions=name,
         ) from error
+
+
+def _aws_secret(reference: str, source: str) -> str:
+    reader = _reader.get()
+    name, _, key = reference.partition("#")
+    if reader is None:
+        raise ConfigError(
+            f"{source}: nothing reads aws-secret:{name} here; run the source as an asset or by `asgard`, or inside "
+            "`with aws_secrets(reader)` of asgard_assets.ingest.api.source.secrets",
+            mentions=reference,
+        )
+    text = reader(name)
+    if not key:
+        return text
+    try:
+        known = json.loads(text)
+        found = known[key]
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(
+            f"{source}: the secret {name} in AWS Secrets Manager has no key {key!r}; it must be a JSON object "
+            f"with this key, or leave #{key} out of the reference",
+            mentions=reference,
+        ) from None
+    return found if isinstance(found, str) else json.dumps(found)
 
 
 def expand(text: str, source: str) -> str:

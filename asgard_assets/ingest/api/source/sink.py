@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, field_validator
+from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
 
+from asgard_assets.ingest.api.source.forms import OWN_COLUMNS, KeyType, column_of
+from asgard_assets.ingest.api.source.parameters import misfit
 from asgard_assets.ingest.api.source.payload import checked
 from asgard_assets.lake import DS
 from asgard_assets.quality.tables import Check, Model
@@ -15,13 +17,17 @@ class Payload(Model):
     """The answer parsed: a column `payload`, of a row-driven source beside the body."""
 
     type: Literal["struct", "text"] = Field(
-        default="struct", description="struct: typed columns. text: JSON text, as a variant."
+        default="struct",
+        description="struct: the answer becomes typed columns. text: it is stored as JSON text.",
     )
-    path: str = Field(default="", description="Where it stands in the body (of a pull source: in the item).")
+    path: str = Field(
+        default="", description="Path of the payload in the body (of a pull source: in the item)."
+    )
     columns: Annotated[JsonValue, AfterValidator(lambda v: v if v is None else checked(v))] = Field(
         default=None,
-        description="Its schema, such as `{id: bigint, address: {city: string}, tags: [string]}`; scalars are "
-        "bigint, double, boolean, string, timestamp, date and json. Default: inferred from the first run's answers.",
+        description="Schema of the payload, such as `{id: bigint, address: {city: string}, tags: "
+        "[string]}`; scalars are bigint, double, boolean, string, timestamp, date and json. "
+        "Default: inferred from the first run's answers.",
     )
     on_drift: Literal["report", "fail"] = Field(
         default="report",
@@ -30,24 +36,71 @@ class Payload(Model):
     )
 
 
+class Child(Model):
+    """A nested list that becomes a table of its own: one row for each element."""
+
+    path: str = Field(
+        description="Path of the list in each item, such as `lines` or `cart.lines`; of a row-driven source in the body."
+    )
+    table: str = Field(
+        pattern=r"^[a-z0-9_]+/[a-z][a-z0-9_]*$", description="stage/table, such as bronze/order_lines."
+    )
+    key: dict[str, KeyType] = Field(
+        default_factory=dict,
+        description="Key of an element in its parent: paths in it and their types. They become columns. Without it, its "
+        "place in the list is its key.",
+    )
+    map_key: str | None = Field(
+        default=None,
+        description="The list is an object: each of its values is an element, with its name under this key.",
+    )
+    description: str = Field(default="", description="What the table holds, for the catalog.")
+    checks: tuple[Check, ...] = Field(default=(), description="More checks.")
+    children: tuple[Child, ...] = Field(
+        default=(),
+        description="Lists in each element.",
+        # Dagster writes an example of each component when it loads; of itself it would not end with this one.
+        examples=[[{"path": "parts"}]],
+    )
+
+    @model_validator(mode="after")
+    def _columns_are_free(self) -> Child:
+        for path in self.key:
+            if column_of(path) in OWN_COLUMNS | {"item_index"} or column_of(path).startswith("parent_"):
+                raise misfit(f"key.{path}", f"the table has a column {column_of(path)} of its own")
+        return self
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Its table, and those of the lists in its elements."""
+        return (self.table, *(table for child in self.children for table in child.tables))
+
+
 class Sink(Model):
     """The table, and what of an answer it keeps."""
 
     table: str = Field(
-        pattern=r"^[a-z0-9_]+/[a-z][a-z0-9_]*$", description="stage/table, such as bronze/usage."
+        pattern=r"^[a-z0-9_]+/[a-z][a-z0-9_]*$",
+        description="Table that the answers go to, as stage/table, such as bronze/usage.",
     )
     body: Literal["text", "none"] = Field(
-        default="text", description="text: store response bodies. none: leave them out."
+        default="text", description="text: response bodies are stored. none: they are left out."
     )
     max_body_bytes: int = Field(
-        default=10 << 20, ge=1, description="A longer body, unpacked, is a failed row."
+        default=10 << 20,
+        ge=1,
+        description="A request whose body, unpacked, is longer than this becomes a failed row.",
     )
     offload_bytes: int | None = Field(
         default=None,
         ge=1,
-        description="A longer body becomes a file beside the table; `body_path` names it, `body` is null.",
+        description="A body longer than this becomes a file beside the table; `body_path` names it, "
+        "`body` is null.",
     )
     payload: Payload | None = Field(default=None, description="Parse the answer, as text or typed.")
+    children: tuple[Child, ...] = Field(
+        default=(), description="Nested lists that become tables of their own, with the key of their parent."
+    )
     mode: Literal["overwrite"] = Field(
         default="overwrite",
         description="The days that were asked for are replaced as a whole, by one commit. There is no other mode: "
@@ -103,6 +156,19 @@ class Sink(Model):
             )
         return named
 
+    @model_validator(mode="after")
+    def _each_table_is_one(self) -> Sink:
+        named = [self.table, *self.child_tables]
+        if twice := {table for table in named if named.count(table) > 1}:
+            raise misfit(
+                "children", f"{', '.join(sorted(twice))} is named twice; each list needs a table of its own"
+            )
+        return self
+
+    @property
+    def child_tables(self) -> tuple[str, ...]:
+        return tuple(table for child in self.children for table in child.tables)
+
     @property
     def stage(self) -> str:
         return self.table.split("/")[0]
@@ -117,16 +183,30 @@ class Quality(Model):
 
     description: str = Field(description="What the table holds, for the catalog.")
     owners: tuple[str, ...] = Field(
-        default=(), description="Owners as Dagster writes them; else the default."
+        default=(),
+        description="Owners, as Dagster writes them: team:billing or an e-mail address. Default: "
+        "ASGARD_OWNER.",
     )
-    tags: dict[str, str] = Field(default_factory=dict, description="Tags of the asset.")
-    kinds: tuple[str, ...] = Field(default=("api", "spark", "delta"), description="Kinds of the asset.")
-    checks: tuple[Check, ...] = Field(default=(), description="More checks.")
-    fresh_hours: float = Field(default=26, gt=0, description="A table older than this is shown as stale.")
+    tags: dict[str, str] = Field(
+        default_factory=dict, description="Tags of the asset, such as domain: billing."
+    )
+    kinds: tuple[str, ...] = Field(
+        default=("api", "spark", "delta"), description="Kinds that the UI shows at the asset, such as delta."
+    )
+    checks: tuple[Check, ...] = Field(
+        default=(),
+        description="Conditions that every row or partition must meet, beside those of every API table.",
+    )
+    fresh_hours: float = Field(
+        default=26, gt=0, description="A table older than this many hours is shown as stale."
+    )
     min_success: float | None = Field(
         default=None,
         ge=0,
         le=1,
-        description="Blocks the partition below this share; default: 0.5, or 1 for pull.",
+        description="A partition with a smaller share of successes is not published. Default: 0.5, or 1 "
+        "for pull.",
     )
-    usual_success: float = Field(default=0.95, ge=0, le=1, description="Warns below this share of successes.")
+    usual_success: float = Field(
+        default=0.95, ge=0, le=1, description="A partition with a smaller share of successes is a warning."
+    )

@@ -13,21 +13,31 @@ from asgard_assets.quality.tables import Model
 class Timeouts(Model):
     """Of one try; none of them bounds the tries together, which is `retry.deadline_seconds`."""
 
-    connect_seconds: float = Field(default=10, gt=0, description="Name lookup, TCP and TLS.")
-    read_seconds: float | None = Field(
-        default=None, ge=1, description="Longest silence while an answer is awaited; default: no bound."
+    connect_seconds: float = Field(
+        default=10, gt=0, description="Longest time for name lookup, TCP and TLS together."
     )
-    total_seconds: float = Field(default=30, gt=0, description="From connect to the last byte.")
+    read_seconds: float | None = Field(
+        default=None, ge=1, description="Longest silence while an answer is awaited. Default: no bound."
+    )
+    total_seconds: float = Field(
+        default=30, gt=0, description="Longest time from connect to the last byte of an answer."
+    )
 
 
 class Connections(Model):
     """TCP connections of each Spark task."""
 
     most: int | None = Field(
-        default=None, ge=1, description="Open at once; default: as many as requests are in flight."
+        default=None,
+        ge=1,
+        description="Most connections open at once. Default: as many as requests are in flight.",
     )
-    idle_seconds: int = Field(default=60, ge=1, description="An unused connection is closed after this.")
-    dns_cache_seconds: int = Field(default=300, ge=0, description="How long a looked-up name is trusted.")
+    idle_seconds: int = Field(
+        default=60, ge=1, description="An unused connection is closed after this many seconds."
+    )
+    dns_cache_seconds: int = Field(
+        default=300, ge=0, description="How many seconds a looked-up host name is trusted."
+    )
 
 
 class Tls(Model):
@@ -37,13 +47,19 @@ class Tls(Model):
         default=True, description="Check the server's certificate. `false` is only for development."
     )
     ca_bundle: str | None = Field(
-        default=None, description="Certificates to trust, PEM; default: those of the system."
+        default=None, description="File with the certificates to trust, PEM. Default: those of the system."
     )
-    certificate: str | None = Field(default=None, description="Your certificate and its chain, PEM (mTLS).")
+    certificate: str | None = Field(
+        default=None, description="File with your certificate and its chain, PEM (mTLS)."
+    )
     key: str | None = Field(
-        default=None, description="Its key, PEM; default: in the file of the certificate."
+        default=None,
+        description="Key of your certificate, PEM. Default: it is in the file of the certificate.",
     )
-    key_passphrase: SecretRef | None = Field(default=None, description="What the key is encrypted with.")
+    key_passphrase: SecretRef | None = Field(
+        default=None,
+        description="Reference to the passphrase of your certificate's key, such as env:KEY_PASSPHRASE.",
+    )
 
     @model_validator(mode="after")
     def _key_has_certificate(self) -> Self:
@@ -55,7 +71,10 @@ class Tls(Model):
 class Proxy(Model):
     """An HTTP proxy for all requests; the environment's proxy settings are not used."""
 
-    url: str = Field(pattern=r"^http://[^/@\s]+/?$", description="http://host:port, without credentials.")
+    url: str = Field(
+        pattern=r"^http://[^/@\s]+/?$",
+        description="Address of the proxy, as http://host:port, without credentials.",
+    )
     username: str | None = Field(default=None, description="User name for the proxy, if it needs one.")
     password: SecretRef | None = Field(default=None, description="Password for the proxy.")
 
@@ -67,14 +86,17 @@ class Wire(Model):
         default="aiohttp",
         description="The HTTP client: `aiohttp`, or `native` (libcurl), which needs less than half its CPU time.",
     )
-    timeouts: Timeouts = Timeouts()
-    connections: Connections = Connections()
+    timeouts: Timeouts = Field(default=Timeouts(), description="How long to wait for the API.")
+    connections: Connections = Field(
+        default=Connections(), description="How many connections are open, and how long they are kept."
+    )
     tls: Tls = Field(default=Tls(), description="Certificates: which servers to trust, and your own.")
     proxy: Proxy | None = Field(default=None, description="The proxy to send through.")
 
     record: str | None = Field(
         default=None,
-        description="Folder in which every answer is kept, sanitised; on a cluster one that all workers share.",
+        description="Folder in which every answer is kept, without secrets. On a cluster: one that all "
+        "workers share.",
     )
     replay: str | None = Field(
         default=None,

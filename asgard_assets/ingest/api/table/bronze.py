@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from asgard_assets.ingest.api.source.forms import PullForm, column_of
+from asgard_assets.ingest.api.source.forms import PullForm, RowForm, column_of
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.payload import Schema, payload_type, sql_type
 from asgard_assets.ingest.api.table.notes import write_notes
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SUCCESS, RETRYABLE, PERMANENT = "success", "retryable", "permanent"
+MORE_PAGES = "MorePages"
 
 VOLATILE = frozenset({"attempts", "started_at", "finished_at", "duration_seconds", "epoch", "run_id"})
 """Columns that tell about one run. All others are business columns: equal where the upstream is."""
@@ -108,19 +109,25 @@ def table_spec(source: ApiSource) -> TableSpec:
     quality = source.quality
     least = quality.min_success if quality.min_success is not None else (0.5 if source.rows else 1.0)
     share = "count(*) filter (where success) >= {} * count(*)"
+    # An answer that is the first page of a list is there, but it is not all that was asked for.
+    whole = f"count(*) filter (where error_class = '{MORE_PAGES}') = 0"
+    part_is_wrong = isinstance(source.form, RowForm) and source.form.more_pages == "fail"
     return TableSpec(
         stage=source.sink.stage,
         name=source.sink.name,
         description=quality.description,
+        every=source.every,
         key=("request_id", "item_index") if pull else ("request_id",),
         columns=columns(source),
+        volatile=tuple(sorted(VOLATILE)),
         checks=(
             Check(
                 name="success_rate",
-                sql=share.format(least),
+                sql=(f"{whole} and " if part_is_wrong else "") + share.format(least),
                 aggregate=True,
                 severity="error",
-                description=f"At least {least:.0%} of the partition's requests succeeded.",
+                description=f"At least {least:.0%} of the partition's requests succeeded"
+                f"{', and no answer is only the first page of a list' if part_is_wrong else ''}.",
             ),
             Check(
                 name="success_rate_is_usual",

@@ -9,7 +9,7 @@ from typing import Any
 from asgard_assets.ingest.api.http.messages import Request, Response, Verdict
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.secrets import MASK, SENSITIVE_HEADERS, Redactor
-from asgard_assets.ingest.api.table.bronze import PERMANENT, RETRYABLE, SUCCESS
+from asgard_assets.ingest.api.table.bronze import MORE_PAGES, PERMANENT, RETRYABLE, SUCCESS
 
 _KNOWN_HEADERS = 1024
 _OPEN_STATUSES = frozenset({401})  # credentials can be mended: a resume sends these again
@@ -54,11 +54,12 @@ class Exchange:
         self.error_class = "Charset"
         self.error_message = f"{letters} characters of the body are not in its charset; they are U+FFFD"
 
-    def more_pages(self) -> None:
-        self.error_class = "MorePages"
+    def more_pages(self, said: str) -> None:
+        self.error_class = MORE_PAGES
         self.error_message = (
-            "the answer links to a next page, which a row-driven source does not read; make it a pull source "
-            "with form.rows"
+            f"the answer is the first page of a list: {said}. A source of type row reads one answer for each row. To read "
+            "all pages: form: {type: pull, rows: …, pagination: {type: auto}, key: …}. If the first page is all you "
+            "want: form.more_pages: keep"
         )
 
 

@@ -167,6 +167,7 @@ class Summary:
     unchanged: int = 0
     notes: tuple[str, ...] = ()
     waits: tuple[Mapping[str, Any], ...] = ()
+    children: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # rows of child tables, by day
     ran_in: str = ""
     why: str = ""
     version: int | None = None

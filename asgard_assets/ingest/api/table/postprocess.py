@@ -213,6 +213,36 @@ def drop_repeated(lake: Lake, source: ApiSource, staging: Staging) -> dict[str, 
     return dropped
 
 
+def drop_unchanged(lake: Lake, source: ApiSource, staging: Staging, day: str, days: list[str]) -> int:
+    """Of `day` take out the items that stand in one of the published `days` just as they are; how many went."""
+    form, uris = source.form, lake.staged_files(staging).get(day, ())
+    if not isinstance(form, PullForm) or not uris or not days:
+        return 0
+    files = f"read_parquet([{', '.join(quoted(literally(uri)) for uri in uris)}], hive_partitioning = false)"
+    published = f'"{source.sink.stage}"."{source.sink.name}"'
+    keys = ", ".join(f'"{name}"' for name in form.key_columns)
+    with lake.workbench(tables=[source.sink.table]) as connection:
+        columns = {row[0] for row in connection.execute(f"describe from {published}").fetchall()}
+        if not {"payload", *form.key_columns} <= columns & {*staging.schema.names}:
+            return 0  # a table without payloads yet, or with another key
+        known = (
+            f"select {keys}, payload::varchar from {published} where success and {DS} in (select unnest(?))"
+        )
+        same = f"success and ({keys}, payload::varchar) in ({known})"
+        again = connection.execute(f"select count(*) from {files} where {same}", [days]).fetchone()
+        if again is None or not again[0]:
+            return 0
+        target = f"{staging.path}/{DS}={day}/part-changed-{uuid.uuid4().hex}.parquet"
+        connection.execute(
+            f"""copy (select * from {files} where not coalesce({same}, false))
+            to {quoted(target)} (format parquet, compression zstd)""",
+            [days],
+        )
+        for uri in uris:
+            lake.filesystem.delete_file(uri)
+        return again[0]
+
+
 def _one(connection: Any, query: str) -> int:
     row = connection.execute(query).fetchone()
     assert row is not None

@@ -11,6 +11,8 @@ _MOMENT = re.compile(
     r"^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d+))?)?\s*(Z|z|[+-]\d{2}:?\d{2}|UTC)?$"
 )
 
+_OF_OUR_TIMES = (946_684_800, 4_102_444_800)  # 2000 to 2100, in seconds since 1970
+
 
 def moment_of(value: Any) -> tuple[datetime, Decimal] | None:
     """The instant to the second and its fraction, of any precision; without an offset it is UTC."""
@@ -53,12 +55,31 @@ def ahead(value: Any, now: datetime, tolerance_seconds: float) -> bool:
     return found[0] > now + timedelta(seconds=spare)
 
 
+def is_time(value: Any) -> bool:
+    """Whether a cursor is a moment within a day: a date with a clock time, or a count since 1970."""
+    return _unit(value) is not None or (
+        moment_of(value) is not None and len(value.strip()) > len("2026-10-05")
+    )
+
+
+def _unit(value: Any) -> int | None:
+    """Parts of a second that a number since 1970 counts; None where it is no such number of our times."""
+    number = None if isinstance(value, bool) or not isinstance(value, int | float | str) else _number(value)
+    units = (1, 10**3, 10**6, 10**9)
+    return next(
+        (u for u in units if number is not None and _OF_OUR_TIMES[0] <= number / u < _OF_OUR_TIMES[1]), None
+    )
+
+
 def earlier(value: Any, seconds: float) -> Any:
     """The cursor that is sent: so many seconds before the one that is kept, written as that is."""
     if not seconds or value in (None, ""):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return value - (int(seconds) if isinstance(value, int) else seconds)
+        less = seconds * (_unit(value) or 1)
+        return value - (int(less) if isinstance(value, int) else less)
+    if isinstance(value, str) and value.strip().isdigit() and (unit := _unit(value)):
+        return str(int(value) - int(seconds * unit))
     kept = value.strip() if isinstance(value, str) else ""
     if moment_of(kept) is None or len(kept) == 10:
         return value

@@ -9,6 +9,21 @@ from typing import Any
 
 _MARKS = bytes(0x30 if chr(code) in "0123456789." else 0x20 for code in range(256))
 _SUSPECT = b"0" * 16  # as many digits, or more, may be a number that a double rounds
+_PADDED = re.compile(rb"\.\d+0[,\]}\s]")  # 1.10, but not a time in quotes
+_ENDS = {ord(sign): ord(",") for sign in ",]} \t\r\n"}
+_POWERS = bytes(
+    ord("0") if chr(c) in "0123456789" else ord("e") if chr(c) in "eE" else _ENDS.get(c, 0x20)
+    for c in range(256)
+)
+_POWER = (b"0e0,", b"0e00,", b"0e000,")
+_ODD = (
+    b"-0,",
+    b"-0}",
+    b"-0]",
+    b"-0 ",
+    b"-0\n",
+    b"0.0000",
+)  # a zero with a sign; small numbers get an exponent
 _LONG = re.compile(rb"(?<![\d.])(?:\d{19,}|(?=[\d.]{17})\d+\.\d+)|\d[eE][+-]?\d{3}")
 
 
@@ -39,8 +54,16 @@ class Exact:
 
 
 def suspect(body: bytes) -> bool:
-    """Whether the body may hold a number that orjson would round. One pass in C over nearly every body."""
-    return _SUSPECT in body.translate(_MARKS) and _LONG.search(body) is not None
+    """Whether the body may hold a number that orjson would round, or write in other digits than it was sent with.
+
+    A few passes in C over nearly every body.
+    """
+    if _SUSPECT in body.translate(_MARKS) and _LONG.search(body) is not None:
+        return True
+    if _PADDED.search(body) is not None or any(odd in body for odd in _ODD):
+        return True
+    marked = body.translate(_POWERS, b"+-")
+    return any(power in marked for power in _POWER)
 
 
 def loads(body: bytes | str) -> Any:
@@ -63,7 +86,14 @@ def _fragment(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+def plain(value: Any) -> Any:
+    """The value, or the text of a number that only its text holds."""
+    return value.text if isinstance(value, Exact) else value
+
+
 def _whole(text: str) -> int | Exact:
+    if text == "-0":
+        return Exact(text)
     number = int(text) if len(text) < 21 else 1 << 64
     return number if -(2**63) <= number < 2**63 else Exact(text)
 

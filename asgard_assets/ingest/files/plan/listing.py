@@ -27,6 +27,7 @@ State = Literal["pending", "loaded", "changed", "deleted", "failed"]
 # `2026_10_05_<epoch ms>_<part>.jsonl.gz`: all parts of one sync carry one epoch.
 _GENERATION = re.compile(r"[0-9]{4}[_-][0-9]{2}[_-][0-9]{2}_([0-9]{10,})_[^/]*$")
 _SHOWN = 100
+_TOLD = 1_000
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,10 @@ def scan(
     full: bool = False,
     max_files: int = 50_000,
     clock: Callable[[], float] = time.monotonic,
+    tell: Callable[[int], None] | None = None,
 ) -> Scan:
-    """Look for new, changed and deleted files behind `cursor`, for so long and so many at most.
+    """Look for new, changed and deleted files behind `cursor`, for so long and so many at most. `tell` gets how many
+    files are listed, every thousand.
 
     Of an ordered source only names behind the watermark are looked at, unless `full`. Memory does not grow with
     the number of known files. Raises SourceError where the source's folder cannot be listed.
@@ -116,6 +119,8 @@ def scan(
             unbroken = False
         elif unbroken and listed is not None:
             done_to = path
+        if tell is not None and found.listed % _TOLD == 0:
+            tell(found.listed)
         late = deadline is not None and clock() > deadline
         if late or found.size >= max_files:
             found.cursor = path
@@ -173,16 +178,23 @@ def _watermark_path(manifest: Manifest) -> str:
 
 
 def file_states(
-    lake: Lake, landing: Landing, source: FileSource, states: Set[State] | None = None
+    lake: Lake,
+    landing: Landing,
+    source: FileSource,
+    states: Set[State] | None = None,
+    tell: Callable[[int], None] | None = None,
 ) -> Iterator[FileState]:
-    """Every file that is listed or was loaded, with its state, in name order; of some states or of all."""
+    """Every file that is listed or was loaded, with its state, in name order; of some states or of all. `tell` gets how
+    many files were looked at, every thousand."""
     manifest = open_manifest(lake, source.name)
     failures = failed_files(lake, source.name)
     generations: dict[str, int] = {}
     if source.files == "snapshot":
         for file in walk(landing, source):
             _raise_generation(generations, source, file)
-    for path, listed, known in merged(walk(landing, source), manifest, ""):
+    for number, (path, listed, known) in enumerate(merged(walk(landing, source), manifest, ""), 1):
+        if tell is not None and number % _TOLD == 0:
+            tell(number)
         found = _judge(source, path, listed, known, failures)
         if found is None or (states is not None and found.state not in states):
             continue
@@ -310,12 +322,12 @@ def chosen(source: FileSource, path: str) -> bool:
 
 
 def day_of(source: FileSource, file: File) -> str | None:
-    """The day whose run loads the file; None where it names none or the name is no text that a table can hold."""
+    """The window whose run loads the file; None where it names none or the name is no text that a table can hold."""
     try:
         file.path.encode()
     except UnicodeEncodeError:
         return None
-    return source.ds.day(file.path, file.modified)
+    return source.ds.day(file.path, file.modified, source.calendar)
 
 
 def generation(path: str) -> int:

@@ -21,6 +21,7 @@ from asgard_assets.ingest.files.source.query import QueryError, inputs, run_quer
 from asgard_assets.ingest.files.source.types import clean_name, unify, unify_or_text
 from asgard_assets.lake import DS
 from asgard_assets.lake.sql import arrow_type, type_name
+from asgard_assets.windows import Calendar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,7 +137,9 @@ class Conformer:
         days: list[str | None] = []
         if rule:
             values = columns.get(self._known.get(rule.name.lower(), rule.name))
-            days = _days(values if day_values is None else day_values, rule, len(records.rows))
+            days = _days(
+                values if day_values is None else day_values, rule, len(records.rows), self._source.calendar
+            )
             if day_values is not None:
                 _rescue_all(rescued, DS, _untold(day_values, days))
         table = pa.table(columns | self.technical(records.rows, rescued, file))
@@ -303,32 +306,46 @@ def technical_fields() -> list[tuple[str, pa.DataType]]:
     return [(name, arrow_type(column.type)) for name, column in TECHNICAL.items() if name != DS]
 
 
-def _days(values: Any, rule: ByColumn, count: int) -> list[str | None]:
-    """The day that each value names, None where it names none."""
+def _days(values: Any, rule: ByColumn, count: int, calendar: Calendar | None = None) -> list[str | None]:
+    """The window that each value names, None where it names none. A time without a zone is UTC's."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if values is None:
         return [None] * count
+    calendar = calendar or Calendar(rule.zone)
     if not isinstance(values, list) and pa.types.is_temporal(values.type):
-        if pa.types.is_timestamp(values.type) and values.type.tz is not None:
-            values = values.cast(pa.timestamp("us", rule.time_zone))
-        return pc.call_function("strftime", [values], pc.StrftimeOptions("%Y-%m-%d")).to_pylist()
-    return [_day(value, rule) for value in (values if isinstance(values, list) else values.to_pylist())]
+        if pa.types.is_timestamp(values.type):
+            aware = values.cast(pa.timestamp("us", "UTC"))
+            if calendar.every != "day":
+                return _keys(aware, calendar)
+            values = aware.cast(pa.timestamp("us", rule.time_zone))
+        days = pc.call_function("strftime", [values], pc.StrftimeOptions("%Y-%m-%d")).to_pylist()
+        return days if calendar.every == "day" else [_key(day, calendar) for day in days]
+    return [_key(value, calendar) for value in (values if isinstance(values, list) else values.to_pylist())]
 
 
-def _day(value: Any, rule: ByColumn) -> str | None:
-    """`2026-10-05` of a day or an ISO time, which is UTC's where it names no zone."""
+def _keys(moments: Any, calendar: Calendar) -> list[str | None]:
+    """The windows of many moments: each quarter of an hour is looked up once, for no zone cuts one."""
+    import pyarrow.compute as pc
+
+    floored = pc.call_function("floor_temporal", [moments], pc.RoundTemporalOptions(15, "minute"))
+    quarters = floored.to_pylist()
+    known = {quarter: calendar.key_at(quarter) for quarter in set(quarters) if quarter is not None}
+    return [known.get(quarter) for quarter in quarters]
+
+
+def _key(value: Any, calendar: Calendar) -> str | None:
+    """The window of a day or an ISO time, which is UTC's where it names no zone."""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return None
     try:
-        return day_of_text(str(value)).isoformat()
+        return calendar.key_of(day_of_text(str(value)))
     except ValueError:
         pass
     try:
         found = moment_of_text(str(value))
-        found = found if found.tzinfo else found.replace(tzinfo=UTC)
-        return found.astimezone(rule.zone).date().isoformat()
+        return calendar.key_at(found if found.tzinfo else found.replace(tzinfo=UTC))
     except (ValueError, OverflowError):
         return None
 

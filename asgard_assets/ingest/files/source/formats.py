@@ -58,7 +58,10 @@ _WIDE: tuple[tuple[bytes, str], ...] = (
 
 
 class _Encoded(Model):
-    encoding: str = Field(default="utf8", description="A Python codec name.")
+    encoding: str = Field(
+        default="utf8",
+        description="How text is encoded, by the name of a Python codec, such as utf-8 or cp1252.",
+    )
 
     @field_validator("encoding")
     @classmethod
@@ -90,13 +93,24 @@ class Csv(_Encoded):
 
     type: Literal["csv"] = "csv"
     delimiter: str | None = Field(
-        default=None, min_length=1, max_length=1, description="Default: comma, tab in .tsv."
+        default=None,
+        min_length=1,
+        max_length=1,
+        description="Character between fields. Default: a comma; a tab in files that end in .tsv.",
     )
     quote: str | None = Field(
-        default='"', min_length=1, max_length=1, description="null: quotes mean nothing."
+        default='"',
+        min_length=1,
+        max_length=1,
+        description="Character around fields. null: quotes have no meaning.",
     )
-    escape: str | None = Field(default=None, min_length=1, max_length=1, description="Beside doubled quotes.")
-    null_values: tuple[str, ...] = Field(default=("",), description="Unquoted text that means null.")
+    escape: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1,
+        description="Character before a quote inside a field. A doubled quote always works.",
+    )
+    null_values: tuple[str, ...] = Field(default=("",), description="Texts without quotes that mean null.")
     header: bool = Field(default=True, description="Whether the first record names the columns.")
     names: tuple[str, ...] = Field(default=(), description="Columns of files without a header, in order.")
 
@@ -132,7 +146,8 @@ class Json(_Encoded):
     )
     records: str = Field(
         default="",
-        description="Where in a document the array of records is, as `data.items`; empty: the top.",
+        description="Path of the array of records in a document, as `data.items`; empty: the document "
+        "itself.",
     )
 
 
@@ -159,15 +174,19 @@ class Xml(Model):
 
     type: Literal["xml"] = "xml"
     row_tag: str = Field(min_length=1, description="Name of the element that is a record.")
-    attribute_prefix: str = Field(default="_", description="Begins the names of columns that are attributes.")
-    value_name: str = Field(default="_VALUE", description="Text of an element that also has attributes.")
+    attribute_prefix: str = Field(
+        default="_", description="Prefix of the names of columns that are attributes."
+    )
+    value_name: str = Field(
+        default="_VALUE", description="Column with the text of an element that also has attributes."
+    )
 
 
 class Text(_Encoded):
     """Text, a record a line in the column `value`, or the whole file as one record."""
 
     type: Literal["text"] = "text"
-    whole: bool = Field(default=False, description="One record a file instead of one a line.")
+    whole: bool = Field(default=False, description="One record for each file instead of one for each line.")
 
 
 class Binary(Model):

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
+from dataclasses import replace
 from datetime import date, datetime
+from functools import cached_property
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
+from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.files.source.formats import Auto, Compression, Format
 from asgard_assets.ingest.files.source.query import QueryError, check_query, outputs
 from asgard_assets.lake.numbers import source_name
 from asgard_assets.lake.sql import TypeNameError, check_type
 from asgard_assets.quality.tables import Check, Column, Model, TableSpec
 from asgard_assets.settings import Settings
+from asgard_assets.windows import Calendar, Every, zone_named
 
 SchemaMode = Literal["addNewColumns", "rescue", "failOnNewColumns", "none"]
 FilesMode = Literal["add", "snapshot"]
@@ -36,6 +40,13 @@ TECHNICAL = {
 }
 """Columns that the loader adds to every table; a source's own columns of these names go to `_rescued_data`."""
 
+VOLATILE = ("_ingested_at", "_metadata")
+"""Of these, another value does not make a row another one."""
+
+
+_DAYS = Calendar()
+_HOUR = r"(?:T(?P<hour>\d{2})(?P<offset>[+-]\d{4})?)?"
+
 
 class _PatternRule(Model):
     @property
@@ -43,43 +54,54 @@ class _PatternRule(Model):
     def regex(self) -> str:
         """Where in a path the day stands."""
 
-    def day(self, path: str, modified: datetime) -> str | None:
-        """The day that the path names; None where it names none."""
+    def day(self, path: str, modified: datetime, calendar: Calendar = _DAYS) -> str | None:
+        """The day, or another window of the calendar, that the path names; None where it names none."""
         match = re.search(self.regex, path)
         if match is None:
             return None
+        named = match.groupdict()
         try:
-            return date(int(match["year"]), int(match["month"]), int(match["day"])).isoformat()
-        except ValueError:
+            day = date(int(named["year"]), int(named["month"]), int(named["day"]))
+            if calendar.every != "hour":
+                return calendar.key_of(day)
+            hour = f"{day}T{int(named['hour']):02}{named.get('offset') or ''}"
+            return calendar.window(hour).key
+        except (ValueError, TypeError, LookupError, ConfigError):
             return None
 
 
 class ByFolder(_PatternRule):
-    """A folder `ds=2026-10-05` names the day."""
+    """A folder `ds=2026-10-05` names the day; with `every: hour` a folder `ds=2026-10-05T13` the hour."""
 
     type: Literal["folder"]
-    name: str = Field(default="ds", description="Name before the equals sign.")
+    name: str = Field(
+        default="ds", description="Name of the folder before the equals sign, such as ds in ds=2026-10-05."
+    )
 
     @property
     def regex(self) -> str:
-        return rf"(?:^|/){re.escape(self.name)}=(?P<year>\d{{4}})-(?P<month>\d{{2}})-(?P<day>\d{{2}})/"
+        return rf"(?:^|/){re.escape(self.name)}=(?P<year>\d{{4}})-(?P<month>\d{{2}})-(?P<day>\d{{2}}){_HOUR}/"
 
 
 class ByFilename(_PatternRule):
-    """The file's name begins with the day, `2026_10_05_…`, as Airbyte's S3 destination writes it."""
+    """The file's name begins with the day, `2026_10_05_…`, as Airbyte's S3 destination writes it; with `every: hour`
+    with the hour, `2026-10-05T13…`."""
 
     type: Literal["filename"]
 
     @property
     def regex(self) -> str:
-        return r"(?:^|/)(?P<year>\d{4})[_-](?P<month>\d{2})[_-](?P<day>\d{2})[^/]*$"
+        return rf"(?:^|/)(?P<year>\d{{4}})[_-](?P<month>\d{{2}})[_-](?P<day>\d{{2}}){_HOUR}[^/]*$"
 
 
 class ByPath(_PatternRule):
-    """A regular expression over the path, with the named groups `year`, `month` and `day`."""
+    """A regular expression over the path, with the named groups `year`, `month`, `day`, and with `every: hour` `hour`
+    (and `offset`, such as +0100, for the hour that a clock change repeats)."""
 
     type: Literal["path"]
-    pattern: str
+    pattern: str = Field(
+        description="Regular expression for the whole path, with the groups year, month and day."
+    )
 
     @field_validator("pattern")
     @classmethod
@@ -100,25 +122,24 @@ class ByPath(_PatternRule):
 class _InZone(Model):
     time_zone: str = Field(
         default_factory=lambda: Settings().time_zone,
-        description="Zone whose day counts, as Europe/Berlin; default: that of the calendar, ASGARD_TIME_ZONE.",
+        description="Zone whose day counts, such as Europe/Berlin. Default: ASGARD_TIME_ZONE.",
     )
 
     @field_validator("time_zone")
     @classmethod
     def _is_known(cls, zone: str) -> str:
         try:
-            ZoneInfo(zone)
-        except (ValueError, LookupError, OSError) as error:
-            raise ValueError(f"{zone!r} is no time zone; write one as Europe/Berlin or UTC") from error
-        return zone
+            return zone_named(zone).key
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
 
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.time_zone)
 
-    def day(self, path: str, modified: datetime) -> str | None:
-        """The day on which the file arrived."""
-        return modified.astimezone(self.zone).date().isoformat()
+    def day(self, path: str, modified: datetime, calendar: Calendar = _DAYS) -> str | None:
+        """The day, or another window of the calendar, in which the file arrived."""
+        return replace(calendar, zone=self.zone).key_at(modified)
 
 
 class ByArrival(_InZone):
@@ -135,7 +156,7 @@ class ByColumn(_InZone):
     """
 
     type: Literal["column"]
-    name: str = Field(min_length=1, description="The column.")
+    name: str = Field(min_length=1, description="Column that names the day of each row.")
 
 
 DsRule = Annotated[ByFolder | ByFilename | ByPath | ByArrival | ByColumn, Field(discriminator="type")]
@@ -158,7 +179,7 @@ class Upsert(Model):
     for the whole key goes to quarantine."""
 
     type: Literal["upsert"] = "upsert"
-    key: tuple[str, ...] = Field(min_length=1, description="Columns that name the thing a row is about.")
+    key: tuple[str, ...] = Field(min_length=1, description="Columns that name what a row is about.")
     newest_by: tuple[str, ...] = Field(
         default=(),
         description="Columns whose greatest value is the newest row of a key. Default: the file's time, its "
@@ -173,24 +194,32 @@ class BadDataLimits(Model):
     """How much may go to quarantine before a day is not published. What is above fails the day."""
 
     bad_files: int = Field(
-        default=0, ge=0, description="Files of a day that may fail. The run is not green in any case."
+        default=0, ge=0, description="How many files of a day may fail. The run is not green in any case."
     )
-    bad_rows: int | None = Field(default=None, ge=0, description="Rows of a day; empty: any number.")
+    bad_rows: int | None = Field(
+        default=None, ge=0, description="How many rows of a day may be bad. Empty: any number."
+    )
     bad_share: float | None = Field(
-        default=None, ge=0, le=1, description="Share of a day's rows, from 0 to 1; empty: any."
+        default=None,
+        ge=0,
+        le=1,
+        description="Which share of a day's rows may be bad, from 0 to 1. Empty: any.",
     )
 
 
 class Merge(Model):
     """Which of several versions of a record stays: one row a key, the newest."""
 
-    key: tuple[str, ...] = Field(min_length=1, description="Primary key. A row without it always stays.")
+    key: tuple[str, ...] = Field(
+        min_length=1, description="Columns that name a record. A row without a value for them always stays."
+    )
     cursor: str | None = Field(
         default=None,
         description="Column that tells the newest version: a number, an instant or text that sorts.",
     )
     read_at: str | None = Field(
-        default="_airbyte_extracted_at", description="Column that decides where the cursor does not."
+        default="_airbyte_extracted_at",
+        description="Column that decides which version is newer where the cursor is equal.",
     )
     deleted: str | None = Field(
         default=None, description="Column that is not null where the record was deleted at its source."
@@ -209,11 +238,15 @@ class Clean(Model):
     """What becomes of loaded files after a while. Their rows stay."""
 
     action: Literal["move", "delete"] = Field(
-        description="move: to `to`, under the landing root. delete: for good."
+        description="move: files go to the folder `to` below the landing root. delete: they are deleted "
+        "for good."
     )
-    after_days: float = Field(default=30, gt=0, description="Days since the file was last changed.")
+    after_days: float = Field(
+        default=30, gt=0, description="A loaded file is cleared away this many days after its last change."
+    )
     to: str = Field(
-        default="_cleaned", description="Folder under the landing root, with the files' own paths below."
+        default="_cleaned",
+        description="Folder below the landing root for moved files. Their own paths stay the same below it.",
     )
 
     @field_validator("to")
@@ -227,10 +260,17 @@ class FromQueue(Model):
     messages are taken off. Keys come from the environment or the machine's role, as for S3."""
 
     type: Literal["sqs"]
-    queue_url: str = Field(description="https://sqs.eu-central-1.amazonaws.com/123456789012/invoices.")
-    region: str | None = Field(default=None, description="Default: that of S3.")
+    queue_url: str = Field(
+        description="Address of the SQS queue, such as "
+        "https://sqs.eu-central-1.amazonaws.com/123456789012/invoices."
+    )
+    region: str | None = Field(
+        default=None, description="AWS region of the queue. Default: ASGARD_S3_REGION."
+    )
     relist_minutes: float = Field(
-        default=60, gt=0, description="A full listing so often finds what no message told."
+        default=60,
+        gt=0,
+        description="Minutes between two full listings, which find files that no event reported.",
     )
 
 
@@ -239,10 +279,13 @@ class FromFolder(Model):
 
     type: Literal["folder"]
     path: str = Field(
-        description="Folder under the landing root; its name begins with an underscore or a dot."
+        description="Folder of the events, below the landing root; its name begins with an underscore or "
+        "a dot."
     )
     relist_minutes: float = Field(
-        default=60, gt=0, description="A full listing so often finds what no message told."
+        default=60,
+        gt=0,
+        description="Minutes between two full listings, which find files that no event reported.",
     )
 
     @field_validator("path")
@@ -263,9 +306,14 @@ class FileSource(Model):
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the Bronze table and of the source.")
-    path: str = Field(description="Folder under the landing root.")
-    glob: str = Field(default="*", description="Which files, by path below `path`; `*` also crosses folders.")
-    ds: DsRule = Field(description="Which day a file belongs to.")
+    path: str = Field(description="Folder of the files, below the landing root.")
+    glob: str = Field(
+        default="*", description="Which files to load, by their path below `path`; `*` also crosses folders."
+    )
+    ds: DsRule = Field(description="What says to which day (or hour, week, month: `every`) a file belongs.")
+    every: Every = Field(
+        default="day", description="The table's windows, one a partition: hour, day, week or month."
+    )
     ordered: bool = Field(
         default=False,
         description="The producer promises that each new file's path sorts behind all earlier ones (UTF-8 bytes): "
@@ -292,7 +340,8 @@ class FileSource(Model):
     )
     merge: Merge | None = Field(
         default=None,
-        description="Keep one row a key: in the whole table, or in each day of a snapshot. Default: every record.",
+        description="Keep one row for each key: in the whole table, or in each day of a snapshot. "
+        "Default: every record.",
     )
     unwrap: str | None = Field(
         default=None,
@@ -300,18 +349,24 @@ class FileSource(Model):
         "Airbyte's S3 destination does not flatten.",
     )
     clean: Clean | None = Field(
-        default=None, description="Clear loaded files away after some days; default: never."
+        default=None, description="When and how loaded files are moved away or deleted. Default: never."
     )
-    format: Format = Field(default_factory=Auto, description="Default: by each file's extension.")
+    format: Format = Field(
+        default_factory=Auto, description="Format of the files. Default: by each file's extension."
+    )
     compression: Compression = Field(
-        default="auto", description="auto: by the extension .gz, .bz2, .xz, .zst or .lz4."
+        default="auto",
+        description="How files are compressed. auto: by the extension .gz, .bz2, .xz, .zst or .lz4.",
     )
     types: Literal["text", "inferred"] = Field(
         default="text",
-        description="Columns that are not declared: text as written, or inferred from a sample and widened later.",
+        description="Types of columns that are not declared: text as written, or inferred from a sample "
+        "and widened later.",
     )
-    sample_files: int = Field(default=20, ge=1, description="Files from which types are first inferred.")
-    sample_rows: int = Field(default=10_000, ge=1, description="Rows of each of them.")
+    sample_files: int = Field(default=20, ge=1, description="How many files types are first inferred from.")
+    sample_rows: int = Field(
+        default=10_000, ge=1, description="How many rows of each sampled file types are first inferred from."
+    )
     sql: str = Field(
         default="",
         description="Light SQL on the way in: one SELECT from `files` that computes or leaves out columns and rows. "
@@ -325,17 +380,33 @@ class FileSource(Model):
     limits: BadDataLimits = Field(
         default_factory=BadDataLimits, description="How much may go wrong before a day fails."
     )
-    deps: tuple[tuple[str, ...], ...] = Field(default=(), description="Asset keys of what writes the files.")
-    description: str
+    deps: tuple[tuple[str, ...], ...] = Field(
+        default=(), description="Asset keys of what writes the files, such as [[airbyte, users]]."
+    )
+    description: str = Field(description="What one row of the table is, for the catalog.")
     columns: dict[str, Column] = Field(
         default_factory=dict[str, Column],
-        description="Known columns: always in the table, with these spellings.",
+        description="Columns that are always in the table, with types and descriptions.",
     )
-    checks: tuple[Check, ...] = ()
-    owners: tuple[str, ...] = ()
-    tags: dict[str, str] = Field(default_factory=dict)
-    kinds: tuple[str, ...] = ("file", "spark", "delta")
-    fresh_hours: float = Field(default=26, gt=0)
+    checks: tuple[Check, ...] = Field(
+        default=(), description="Conditions that every row or day must meet, beside the key's."
+    )
+    owners: tuple[str, ...] = Field(
+        default=(),
+        description="Owners, as Dagster writes them: team:billing or an e-mail address. Default: ASGARD_OWNER.",
+    )
+    tags: dict[str, str] = Field(
+        default_factory=dict, description="Tags of the asset, such as domain: billing."
+    )
+    kinds: tuple[str, ...] = Field(
+        default=("file", "spark", "delta"), description="Kinds that the UI shows at the asset, such as delta."
+    )
+    fresh_hours: float = Field(
+        default=26, gt=0, description="A table older than this many hours is shown as stale."
+    )
+    retries: int | None = Field(
+        default=None, ge=0, description="Retries of a run's step; default: setting ASGARD_RETRIES."
+    )
 
     @field_validator("name")
     @classmethod
@@ -399,6 +470,12 @@ class FileSource(Model):
         """Whether a load replaces its whole day."""
         return self.files == "snapshot" or self.merge is not None or isinstance(self.write, Overwrite)
 
+    @cached_property
+    def calendar(self) -> Calendar:
+        """The windows of the table; their zone is that of the settings, unless the rule has its own."""
+        zone = self.ds.zone if isinstance(self.ds, _InZone) else zone_named(Settings().time_zone)
+        return Calendar(zone, self.every)
+
     @property
     def spec(self) -> TableSpec:
         """The Bronze table's contract."""
@@ -412,5 +489,8 @@ class FileSource(Model):
             owners=self.owners,
             tags=self.tags,
             kinds=self.kinds,
+            every=self.every,
             fresh_hours=self.fresh_hours,
+            retries=self.retries,
+            volatile=VOLATILE,
         )

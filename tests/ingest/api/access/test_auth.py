@@ -54,9 +54,9 @@ def test_a_missing_secret_is_named(monkeypatch):
 
 
 def test_a_setting_stands_in_for_its_variable(monkeypatch):
-    monkeypatch.delenv("ASGARD_DEMO_TOKEN", raising=False)
-    sent = authorize(REQUEST, known({"type": "bearer", "token": "env:ASGARD_DEMO_TOKEN"}))
-    assert sent.headers["Authorization"] == "Bearer demo-token"
+    monkeypatch.delenv("ASGARD_S3_REGION", raising=False)
+    sent = authorize(REQUEST, known({"type": "bearer", "token": "env:ASGARD_S3_REGION"}))
+    assert sent.headers["Authorization"] == "Bearer us-east-1"
 
 
 def test_a_worker_sees_no_variable_that_could_be_a_secret():

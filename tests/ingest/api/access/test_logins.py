@@ -138,9 +138,9 @@ def test_a_walk_sends_back_its_cookies(tmp_path):
     with serving(ListsApi()) as api:
         lake = Lake(str(tmp_path / "lake"))
         config = source({"type": "none"}, base_url=api.url, path="/items/session")
-        broken = preview(lake, config, "2026-10-05", count=9).rows
-        kept = config.model_copy(update={"endpoint": config.endpoint.model_copy(update={"cookies": True})})
-        found = preview(lake, kept, "2026-10-05", count=9).rows
+        plain = config.model_copy(update={"endpoint": config.endpoint.model_copy(update={"cookies": False})})
+        broken = preview(lake, plain, "2026-10-05", count=9).rows
+        found = preview(lake, config, "2026-10-05", count=9).rows
     assert broken[-1]["status_code"] == 409
     assert len(found) == 25
     assert all(row["success"] for row in found)

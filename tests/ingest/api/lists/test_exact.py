@@ -3,11 +3,12 @@ import json
 import pytest
 
 from asgard_assets.ingest.api.http.decoding import read_json
-from asgard_assets.ingest.api.lists.content import Content
+from asgard_assets.ingest.api.lists.content import Content, key_value
+from asgard_assets.ingest.api.source.paths import whole
 from asgard_assets.ingest.api.source.payload import Misfits, fit, merge, settled, shape
 from asgard_assets.ingest.api.source.secrets import Redactor
-from asgard_assets.ingest.api.values.cursors import earlier, later
-from asgard_assets.ingest.api.values.exact import dumps
+from asgard_assets.ingest.api.values.cursors import earlier, is_time, later
+from asgard_assets.ingest.api.values.exact import dumps, suspect
 from tests.fakes.lists import walked
 from tests.ingest.api.sources import TICKETS, source
 
@@ -62,3 +63,63 @@ def test_a_moment_from_the_future_does_not_move_the_cursor():
     assert told.walk.cursor == "2020-10-05T08:00:00Z"
     assert "2999" in told.walk.notes[0]
     assert json.dumps(told.items)
+
+
+def test_an_overlap_of_a_number_since_1970_is_in_its_unit():
+    assert earlier(1_790_000_000, 60) == 1_789_999_940
+    assert earlier(1_790_000_000_000, 60) == 1_789_999_940_000
+    assert earlier("1790000000000", 60) == "1789999940000"
+    assert [is_time(value) for value in (1_790_000_000.5, "2026-10-05T10:00:00Z", "2026-10-05", 17, "a1")] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "1.10",
+        "-12.500",
+        "1e5",
+        "1.5E+3",
+        "2e-7",
+        "-0",
+        "0.00001",
+        "0.000010",
+        "100.00",
+        "1.0",
+        "7",
+        "0.1",
+        "-0.0",
+        "10",
+        "1E400",
+    ],
+)
+@pytest.mark.parametrize(
+    "around", ['{{"n":{},"at":"2026-10-05T10:00:00.000Z"}}', "[{}]", '{{"a": [1, {} ], "b": null}}']
+)
+def test_numbers_keep_the_digits_that_they_were_sent_with(number, around):
+    text = around.format(number)
+    told = dumps(read_json(text.encode())).decode()
+    assert told.replace(" ", "") == text.replace(" ", "")
+    assert dumps(read_json(text)) == dumps(read_json(text.encode()))
+
+
+def test_bodies_of_plain_numbers_are_read_the_fast_way():
+    plain = {
+        "at": "2026-10-05T10:00:00.120Z",
+        "price": 12.5,
+        "n": 100,
+        "hash": "3e05a0e00",
+        "text": "1.10",
+        "date": "2026-10-05",
+    }
+    assert not suspect(json.dumps([plain] * 3).encode())
+
+
+def test_a_number_in_its_own_digits_is_a_key_a_count_and_a_cursor():
+    item = read_json(b'{"id": 100.00, "price": 1.10, "total": 3e0}')
+    assert [key_value(kind, item["id"]) for kind in ("bigint", "double", "string")] == [100, 100.0, "100.00"]
+    assert key_value("bigint", item["price"]) is None
+    assert whole(item["total"]) == 3
+    told = walked(lambda _: b'[{"at": 1.10}, {"at": 1.50}]', incremental={"field": "at"})
+    assert told.walk.cursor == "1.50"

@@ -177,3 +177,28 @@ def test_findings_are_written_in_place_of_the_guesses():
         "form:\n  items: data  # proven: a list of 2\n  key: {uid: string}  # corrected: id repeats\n"
         "auth: {type: none}  # guessed: c\n"
     )
+
+
+def test_a_description_in_several_files_is_read(tmp_path):
+    """References count from the file that they stand in; YAML and JSON go together."""
+    (tmp_path / "schemas").mkdir()
+    page = {
+        "type": "object",
+        "properties": {"rows": {"$ref": "#/$defs/rows"}},
+        "$defs": {"rows": {"type": "array", "items": {"$ref": "./order.yaml"}}},
+    }
+    (tmp_path / "schemas" / "page.json").write_text(json.dumps(page))
+    key = {"type": "object", "required": ["id"], "properties": {"id": {"$ref": "../common.yaml#/types/id"}}}
+    (tmp_path / "schemas" / "order.yaml").write_text(yaml.safe_dump(key))
+    (tmp_path / "common.yaml").write_text("types:\n  id: {type: integer}\n")
+    told = written(tmp_path, document({"$ref": "schemas/page.json"}))
+    assert told["form"]["items"] == "rows"
+    assert told["form"]["key"] == {"id": "bigint"}
+
+
+@pytest.mark.parametrize("reference", ["../secret.json", "https://api.test/order.json", "/etc/hostname"])
+def test_a_reference_out_of_the_folder_is_refused(tmp_path, reference):
+    (tmp_path / "api").mkdir()
+    (tmp_path / "secret.json").write_text("{}")
+    with pytest.raises(ConfigError, match="stands in another file"):
+        written(tmp_path / "api", document({"$ref": reference}))

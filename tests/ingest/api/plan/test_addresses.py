@@ -65,10 +65,11 @@ def test_next_addresses_are_followed_as_servers_write_them(tmp_path, api, habit)
 
 
 def test_a_next_address_on_another_name_is_refused_or_kept_on_our_origin(tmp_path, api):
-    failed = walked(tmp_path, api, NEXT, "/items/elsewhere")
+    failed = walked(tmp_path, api, NEXT | {"same_origin": "strict"}, "/items/elsewhere")
     assert "same_origin: path" in failed[-1]["error_message"]
     found = walked(tmp_path, api, NEXT | {"same_origin": "path"}, "/items/elsewhere")
     assert len(found) == 25
+    assert len(walked(tmp_path, api, NEXT, "/items/elsewhere")) == 25, "its path is the one that was asked"
 
 
 def test_the_key_stands_once_in_the_address(tmp_path, api, monkeypatch):

@@ -20,7 +20,7 @@ from asgard_assets.ingest.api.http.messages import Request
 from asgard_assets.ingest.api.job import Job
 from asgard_assets.ingest.api.lists.content import Content
 from asgard_assets.ingest.api.lists.pagination import Page
-from asgard_assets.ingest.api.plan.resume import announce, earlier_runs
+from asgard_assets.ingest.api.plan.resume import Left, announce, earlier_runs
 from asgard_assets.ingest.api.plan.run import Run
 from asgard_assets.ingest.api.plan.walk_state import read_walk, set_aside_broken, take_over
 from asgard_assets.ingest.api.source.models import ApiSource
@@ -151,7 +151,7 @@ def next_run(lake: Lake, config: ApiSource, first: Staging, epoch: int = 1, star
     announce(Run(lake, config, (DAY,), run_id=first.path), first, {DAY: epoch})
     second = stage(lake, config)
     earlier = earlier_runs(Run(lake, config, (DAY,), run_id="second"), second)
-    take_over(lake, config, second, earlier, DAY, 1, start)
+    take_over(Left(lake, config, second, earlier, DAY, 1), start)
     return second
 
 

@@ -7,7 +7,7 @@ import yaml
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.access.auth import credentials
 from asgard_assets.ingest.api.source.config import load, located
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.ingest.api.sources import TICKETS, USAGE, source
 
 

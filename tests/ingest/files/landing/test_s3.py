@@ -27,7 +27,7 @@ from asgard_assets.ingest.files.source.models import Clean, FromQueue
 from asgard_assets.lake import Lake
 from asgard_assets.lake.s3.client import s3_client
 from asgard_assets.resources.environment import resources
-from asgard_assets.settings import ROOT
+from tests.checkout import ROOT
 from tests.fakes.receiver import receiving
 from tests.ingest.files.bench import DAYS
 from tests.ingest.files.loader_process import SOURCE

@@ -1,0 +1,1 @@
+"""What operations return, in words, Markdown or JSON."""

@@ -1,0 +1,122 @@
+"""Commands that keep a deployment in order: reference, sweep, receive, airbyte refresh."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from asgard_assets import project
+from asgard_assets.cli.options import UPKEEP, Output, OutputOption
+from asgard_assets.cli.terminal import console, looking, print_json, share_history
+from asgard_assets.errors import ConfigError
+
+airbyte = typer.Typer(help="Airbyte: the committed snapshot of its connections.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (reference, sweep, receive):
+        app.command(rich_help_panel=UPKEEP)(command)
+    app.add_typer(airbyte, name="airbyte", rich_help_panel=UPKEEP)
+
+
+@airbyte.command()
+def refresh(
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit code 1 if the snapshot is out of date.")
+    ] = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """Ask Airbyte for its connections, rewrite the committed snapshot and show what changed.
+
+    Example: asgard airbyte refresh --check
+    """
+    from asgard_assets.components.airbyte import refresh_snapshot
+
+    with looking("asking Airbyte"):
+        difference = refresh_snapshot(write=not check)
+    if output is Output.json:
+        print_json(
+            {"changed": bool(difference), "written": bool(difference) and not check, "difference": difference}
+        )
+    else:
+        console.print(difference or "the snapshot says what Airbyte says")
+    if check and difference:
+        raise typer.Exit(1)
+
+
+def reference(output: OutputOption = Output.text) -> None:
+    """Write the JSON schemas and reference pages of everything that is configured in YAML (docs/).
+
+    Example: asgard reference
+    """
+    from asgard_assets.reference import write
+
+    written = [str(path.relative_to(project.folder())) for path in write()]
+    if output is Output.json:
+        print_json(written)
+        return
+    for path in written:
+        console.print(f"wrote {path}")
+
+
+def sweep(
+    lost: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A run whose host is dead: it is marked as failed first. Can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Delete what killed hosts left on Kubernetes: applications and messages of runs that have ended.
+
+    Example: asgard sweep --lost RUN_ID
+    """
+    import dagster as dg
+
+    from asgard_assets.resources.cluster import kubernetes_launcher
+    from asgard_assets.resources.leftovers import remove_leftovers
+    from asgard_assets.settings import Settings
+
+    share_history()
+    with looking("looking for leftovers"), dg.DagsterInstance.get() as instance:
+        lines = list(remove_leftovers(instance, kubernetes_launcher(Settings()), lost or ()))
+    if output is Output.json:
+        print_json(lines)
+        return
+    for line in lines or ["nothing is left"]:
+        console.print(line)
+
+
+def receive(
+    token: Annotated[
+        str, typer.Option(help="Token that the store must send: env:NAME or file:/path.")
+    ] = "env:ASGARD_NOTICE_TOKEN",  # noqa: S107
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8480,
+) -> None:
+    """Receive the events that a store posts to a webhook, for sources with `notify: {type: folder}`.
+
+    Give the store http://HOST:PORT/ and the token as its bearer token; one that sends none gets
+    http://HOST:PORT/TOKEN. Stops on ctrl-c. Without TLS: put your proxy before it where the network is not yours.
+
+    Example: asgard receive --host 0.0.0.0 --port 8480
+    """
+    from aiohttp import web
+
+    from asgard_assets.ingest.api.source.secrets import resolve
+    from asgard_assets.ingest.files.landing import Landing
+    from asgard_assets.ingest.files.landing.receiver import Receiver, application
+    from asgard_assets.operations.sources import catalog
+
+    secret = resolve(token, "asgard receive").value
+    if len(secret) < 16:
+        raise ConfigError(
+            "asgard receive: the token is shorter than 16 characters; `openssl rand -hex 24` makes one"
+        )
+    receiver = Receiver(Landing.from_settings(), list(catalog().files.values()))
+    # No access log: the token may stand in the address.
+    web.run_app(application(receiver, secret), host=host, port=port, access_log=None, print=console.print)

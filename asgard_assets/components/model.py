@@ -1,0 +1,199 @@
+"""A model as three assets: one `defs.yaml` and a fit function become training set, registered model, predictions."""
+
+# No `from __future__ import annotations`: Dagster wants the type of `context`, not its name.
+import warnings
+from collections.abc import Iterator
+
+import dagster as dg
+from pydantic import BaseModel
+
+from asgard_assets.components.authoring.table_scaffolds import TrainedModelScaffolder
+from asgard_assets.components.automation import on_upstream_change
+from asgard_assets.components.failures import clear_failures
+from asgard_assets.components.partitions import daily, weekly
+from asgard_assets.components.tables import Yielded, days_of, publish, refuse_open, table_asset
+from asgard_assets.ml import contracts
+from asgard_assets.ml.candidate import Candidate, propose
+from asgard_assets.ml.judging import plots
+from asgard_assets.ml.predict import predict, top
+from asgard_assets.ml.project import with_fit
+from asgard_assets.ml.registry import Registry
+from asgard_assets.ml.spec import ModelDefinition, ModelSpec
+from asgard_assets.ml.training import build, summary
+from asgard_assets.resources.features import FeatureStoreResource
+from asgard_assets.resources.lake import LakeResource
+from asgard_assets.resources.mlflow import ModelRegistryResource
+from asgard_assets.settings import Settings
+
+
+@dg.scaffold_with(TrainedModelScaffolder)
+class TrainedModel(dg.Component):
+    """A model that is trained for each weekly cut-off and predicts every day."""
+
+    def __init__(self, definition: ModelDefinition) -> None:
+        self.definition = definition
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        return ModelSpec
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> "TrainedModel":
+        assert isinstance(attributes, ModelSpec)
+        return cls(with_fit(attributes, context.path))
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        return dg.Definitions(assets=model_assets(self.definition))
+
+
+def model_assets(definition: ModelDefinition) -> list[dg.AssetsDefinition]:
+    """Training set (weekly), registered model (weekly) and predictions (daily)."""
+    return [_training_set(definition), _model(definition), _predictions(definition)]
+
+
+def _training_set(definition: ModelDefinition) -> dg.AssetsDefinition:
+    spec = contracts.training_set(definition)
+    # A week's cut-off looks back over the bounded window: this week and those before it, as far as there are any.
+    weeks = -(-definition.spec.window_days // 7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        history = dg.TimeWindowPartitionMapping(
+            start_offset=1 - weeks, end_offset=0, allow_nonexistent_upstream_partitions=True
+        )
+
+    @table_asset(
+        spec,
+        name=spec.name,
+        deps=[
+            dg.AssetDep(dg.AssetKey(["features", view]), partition_mapping=history)
+            for view in definition.views
+        ],
+        partitions_def=weekly(),
+        # Once a week, when its days are complete. A correction to an old day does not retrain: the next week sees it.
+        automation=dg.AutomationCondition.on_missing(),
+    )
+    def training_set(context: dg.AssetExecutionContext, features: FeatureStoreResource) -> Iterator[Yielded]:
+        with clear_failures():
+            weeks = days_of(context)
+            with features.open() as store:
+                seen = store.lake.epochs(spec.stage, spec.name, weeks)
+                rows = build(definition, store, weeks, Settings().first_day.isoformat())
+                staging = store.lake.stage(spec.stage, spec.name, contracts.schema(spec), weeks, seen)
+                store.lake.write(staging, rows)
+                table = dg.MetadataValue.md(summary(definition, rows))
+                yield from publish(context, store.lake, spec, staging, metadata={"snapshots": table})
+
+    return training_set
+
+
+def _model(definition: ModelDefinition) -> dg.AssetsDefinition:
+    spec = contracts.versions(definition.spec)
+    key = dg.AssetKey(spec.asset_key)
+
+    @table_asset(
+        spec,
+        name=spec.name,
+        deps=[dg.AssetKey(definition.spec.table_name("training_set"))],
+        partitions_def=weekly(),
+        automation=dg.AutomationCondition.on_missing(),
+        extra_metadata={"dagster/uri": f"models:/{definition.spec.name}"},
+        checks=[
+            dg.AssetCheckSpec(c.name, asset=key, description=c.description, blocking=c.severity == "error")
+            for c in spec.checks
+        ],
+    )
+    def model(
+        context: dg.AssetExecutionContext, lake: LakeResource, mlflow: ModelRegistryResource
+    ) -> Iterator[Yielded]:
+        with clear_failures():
+            registry = mlflow.registry(definition.spec.name)
+            candidates = []
+            for week in days_of(context):
+                candidate = propose(definition, lake.lake, registry, week)
+                if candidate.verdict.passed and candidate.reloads:
+                    registry.promote(candidate.version)
+                candidates.append(candidate)
+                context.add_asset_metadata(_metadata(candidate), asset_key=key, partition_key=week)
+        yield from _told(key, candidates, registry)
+
+    return model
+
+
+def _told(key: dg.AssetKey, candidates: list[Candidate], registry: Registry) -> Iterator[Yielded]:
+    """What Dagster is told of the candidates of a run: two checks, and the newest one's figures and plots."""
+    failing = {c.partition: c.verdict.reasons for c in candidates if not c.verdict.passed}
+    broken = [c.partition for c in candidates if not c.reloads]
+    yield dg.AssetCheckResult(
+        passed=not broken,
+        asset_key=key,
+        check_name="reloads_and_scores_alike",
+        metadata={"failing": dg.MetadataValue.json(broken), "partitions": len(candidates)},
+    )
+    yield dg.AssetCheckResult(
+        passed=not failing,
+        asset_key=key,
+        check_name="beats_champion_and_baseline",
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"failing": dg.MetadataValue.json(failing), "partitions": len(candidates)},
+    )
+    champion, newest = registry.champion_or_none(), candidates[-1]
+    shown = {
+        "champion_version": champion.number if champion else "none",
+        "comparison": dg.MetadataValue.md(newest.verdict.markdown()),
+    }
+    pictures = {n: dg.MetadataValue.md(plots.markdown(n, png)) for n, png in newest.pictures.items()}
+    yield dg.MaterializeResult(asset_key=key, metadata=shown | pictures)
+
+
+def _metadata(candidate: Candidate) -> dict[str, object]:
+    return {
+        # A registered model is one row of the registry for each cut-off.
+        "dagster/partition_row_count": 1,
+        "model_version": candidate.version.number,
+        "mlflow_run_id": candidate.version.run_id,
+        "training_set_version": candidate.provenance.table_version,
+        **candidate.verdict.candidate,
+        "promoted": candidate.verdict.passed and candidate.reloads,
+        "why_not": "; ".join(candidate.verdict.reasons) or "-",
+    }
+
+
+def _predictions(definition: ModelDefinition) -> dg.AssetsDefinition:
+    spec = contracts.predictions(definition)
+    model = dg.AssetKey(definition.spec.table_name("model"))
+    # A day needs the champion, whichever week it is of. A promotion alone rewrites no past prediction, and a
+    # missing week holds no day back: automation looks at the features only.
+    deps = [
+        *(dg.AssetKey(["features", view]) for view in definition.views),
+        dg.AssetDep(model, partition_mapping=dg.LastPartitionMapping()),
+    ]
+
+    @table_asset(
+        spec,
+        name=spec.name,
+        deps=deps,
+        partitions_def=daily(),
+        automation=on_upstream_change().ignore(dg.AssetSelection.assets(model)),  # type: ignore[attr-defined]
+    )
+    def predictions(
+        context: dg.AssetExecutionContext, features: FeatureStoreResource, mlflow: ModelRegistryResource
+    ) -> Iterator[Yielded]:
+        with clear_failures():
+            days = days_of(context)
+            refuse_open(spec, days)
+            registry = mlflow.registry(definition.spec.name)
+            champion = registry.champion()
+            fitted = registry.load(champion)
+            with features.open() as store:
+                seen = store.lake.epochs(spec.stage, spec.name, days)
+                rows = predict(definition, store, fitted, champion.number, days)
+                staging = store.lake.stage(spec.stage, spec.name, contracts.schema(spec), days, seen)
+                store.lake.write(staging, rows)
+                shown = {
+                    "model_version": champion.number,
+                    "cut_off": champion.cut_off,
+                    "top": dg.MetadataValue.md(top(definition, rows)),
+                }
+                yield from publish(context, store.lake, spec, staging, metadata=shown)
+
+    return predictions

@@ -1,0 +1,23 @@
+"""The definitions of a project: its own files, and what the platform adds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+
+from asgard_assets import project
+from asgard_assets.components.authoring.code_references import with_code_references
+from asgard_assets.components.dbt.sources import with_source_freshness
+from asgard_assets.resources.environment import executor, resources
+
+
+def project_definitions(module: Path) -> dg.Definitions:
+    """Everything under the project's `defs` folder, with resources bound by environment.
+
+    `module` is the file that calls this, `Path(__file__)`. Slow libraries stay unimported until a step needs them.
+    """
+    project.use(module)
+    loaded = dg.load_from_defs_folder(path_within_project=module.parent)
+    own = dg.Definitions(resources=resources(), executor=executor())
+    return with_code_references(with_source_freshness(dg.Definitions.merge(loaded, own)))

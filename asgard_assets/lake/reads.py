@@ -1,0 +1,130 @@
+"""What a partition was built from, as one number that can be compared with what would be read now.
+
+An edge says which partitions of an input a partition reads. Their numbers, which grow only when rows change, are hashed.
+A table that was made anew has another id, so that its numbers, which begin at 1 again, are others too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from asgard_assets.lake.numbers import publish_id, rows_of, with_foreign
+from asgard_assets.windows import days_after
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A partition reads those of `table` from `back` days before its own key up to `ahead` days after it.
+
+    None: without a limit. An unpartitioned input is read whole, and an unpartitioned reader reads all there is.
+    """
+
+    table: str
+    back: int | None = 0
+    ahead: int | None = 0
+
+    def bounds(self, key: str) -> tuple[str, str]:
+        first = "" if self.back is None or not key else days_after(key, -self.back)
+        last = "~" if self.ahead is None or not key else days_after(key, self.ahead)
+        return first, last
+
+
+@dataclass(frozen=True)
+class Stand:
+    """A table's partitions at one moment: how often the rows of each changed, under the table's id."""
+
+    table_id: str = ""
+    rows: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    @classmethod
+    def of(cls, table_id: str, numbers: Mapping[str, int], foreign: Mapping[str, int] | None = None) -> Self:
+        """By the table's numbers, and the days that other writers changed since those were written."""
+        return cls(table_id, with_foreign(rows_of(numbers), foreign or {}))
+
+    def between(self, first: str, last: str) -> list[tuple[str, int]]:
+        """Keys and numbers, in order; that of an unpartitioned table always counts."""
+        return sorted((key, n) for key, n in self.rows.items() if not key or first <= key <= last)
+
+
+def number(text: str | bytes) -> int:
+    """63 bits of a hash: as much as a transaction number holds."""
+    digest = hashlib.sha256(text.encode() if isinstance(text, str) else text).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def read_hashes(edges: Sequence[Edge], stands: Mapping[str, Stand], keys: Iterable[str]) -> dict[str, int]:
+    """For each key the hash of what it reads at these stands of its inputs."""
+    keys = sorted(keys)
+    parts: dict[str, list[str]] = {key: [] for key in keys}
+    for edge in sorted(edges, key=lambda edge: (edge.table, str(edge.back), str(edge.ahead))):
+        stand = stands.get(edge.table, Stand())
+        for key, digest in _digests(edge, stand, keys).items():
+            parts[key].append(f"{edge.table} {stand.table_id} {digest}")
+    return {key: number("\n".join(found)) for key, found in parts.items()}
+
+
+def _digests(edge: Edge, stand: Stand, keys: Sequence[str]) -> dict[str, str]:
+    if edge.back is not None:
+        return {key: _digest(stand.between(*edge.bounds(key))) for key in keys}
+    # Everything up to a key: one pass over the input for all keys.
+    found, running, at = dict[str, str](), hashlib.sha256(), 0
+    everything = stand.between("", "~")
+    for key in keys:
+        last = edge.bounds(key)[1]
+        while at < len(everything) and everything[at][0] <= last:
+            running.update(_line(everything[at]))
+            at += 1
+        found[key] = running.hexdigest() if at else "-"
+    return found
+
+
+def _digest(found: Sequence[tuple[str, int]]) -> str:
+    if not found:
+        return "-"
+    return hashlib.sha256(b"".join(map(_line, found))).hexdigest()
+
+
+def _line(entry: tuple[str, int]) -> bytes:
+    return f"{entry[0]}={entry[1]};".encode()
+
+
+@dataclass(frozen=True)
+class Reads:
+    """A run's inputs, as they stood before it read the first of them; and the version of the code that reads them."""
+
+    edges: tuple[Edge, ...] = ()
+    stands: Mapping[str, Stand] = field(default_factory=dict[str, Stand])
+    versions: Mapping[str, int] = field(default_factory=dict[str, int])
+    code: int = 0
+    outside: bool = False
+    """The rows lie outside the lake: they count as changed where what they are made from did."""
+
+    @classmethod
+    def open(cls, lake: Any, edges: Iterable[Edge], code: int = 0, outside: bool = False) -> Self:
+        """Open each input once. Its version is what the run has to read."""
+        chosen = tuple(edges)
+        stands, versions = dict[str, Stand](), dict[str, int]()
+        for table in sorted({edge.table for edge in chosen}):
+            snapshot = lake.snapshot(*table.split("/", 1))
+            stands[table] = Stand.of(snapshot.table_id, snapshot.numbers, snapshot.foreign)
+            versions[table] = snapshot.version
+        return cls(chosen, stands, versions, code, outside)
+
+    def hashes(self, table: str, own: Stand, keys: Sequence[str]) -> dict[str, int]:
+        """The read hash of each key; `own` is the written table as this commit leaves it."""
+        return read_hashes(self.edges, {**self.stands, table: own}, keys)
+
+    def listed(self) -> dict[str, Any]:
+        """As JSON: the inputs and their numbers."""
+        return {
+            table: {"id": stand.table_id, "version": self.versions.get(table, -1), "rows": dict(stand.rows)}
+            for table, stand in self.stands.items()
+        }
+
+
+def published(numbers: Mapping[str, int], key: str) -> bool:
+    """Whether a partition was ever published, by the table's transaction numbers."""
+    return numbers.get(publish_id(key), 0) > 0

@@ -1,0 +1,1 @@
+"""Sources in a YAML file that is in no project."""

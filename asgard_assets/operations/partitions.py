@@ -1,0 +1,84 @@
+"""`--partitions`: one partition, a range, or everything from a day on, in the calendar of each asset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from asgard_assets.errors import ConfigError
+from asgard_assets.settings import Settings
+from asgard_assets.windows import Calendar, named, parse_keys
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+HELP = "A day (2026-10-05), a range (2026-10-05...2026-10-11), or all from a day on (2026-10-05...)."
+
+
+@dataclass(frozen=True)
+class Span:
+    """The time that a person named: from `start` to `end`; without an end, everything from `start` on."""
+
+    text: str
+    start: datetime
+    end: datetime | None
+
+    @classmethod
+    def parse(cls, text: str) -> Span | None:
+        """None for an empty text. Raises ConfigError where it is neither a day nor a range."""
+        if not text:
+            return None
+        first, dots, last = text.partition("...")
+        # A name with a time of day is that of an hour.
+        calendar = replace(Settings().calendar("hour" if "T" in text else "day"), first=None, until=None)
+        if dots and not last:
+            return cls(text, named(first, calendar).start, None)
+        keys = parse_keys(text, calendar)
+        return cls(text, calendar.window(keys[0]).start, calendar.window(keys[-1]).end)
+
+    def holds(self, key: str, calendar: Calendar | None = None) -> bool:
+        """Whether the window (of a calendar of days, if none is given) begins within the span."""
+        return self._within((calendar or Settings().calendar()).window(key).start)
+
+    def keys(self, definition: dg.PartitionsDefinition) -> list[str]:
+        """The partitions of a calendar that begin within the span; of others, the one of that name."""
+        import dagster as dg
+
+        if isinstance(definition, dg.TimeWindowPartitionsDefinition):
+            known = definition.get_partition_keys()
+            return [key for key in known if self._within(definition.time_window_for_partition_key(key).start)]
+        return [key for key in definition.get_partition_keys() if key == self.text]
+
+    def refuse_outside(self, definitions: Iterable[dg.PartitionsDefinition]) -> None:
+        """Raises ConfigError where no calendar has the span's first or last day."""
+        import dagster as dg
+
+        calendars = [d for d in definitions if isinstance(d, dg.TimeWindowPartitionsDefinition)]
+        known = [(keys[0], keys[-1], d) for d in calendars if (keys := d.get_partition_keys())]
+        if not known:
+            return
+        first = min(d.time_window_for_partition_key(key).start for key, _, d in known)
+        last = max(d.time_window_for_partition_key(key).end for _, key, d in known)
+        early = self.end is not None and self.start < first
+        if early or self.start >= last or (self.end is not None and self.end > last):
+            one = min(known, key=lambda each: each[0])
+            raise ConfigError(
+                f"{self.text} is outside the calendar, which goes from {one[0]} to {max(k[1] for k in known)} "
+                "(ASGARD_PARTITION_START, ASGARD_PARTITION_END)"
+            )
+
+    def _within(self, moment: datetime) -> bool:
+        return self.start <= moment and (self.end is None or moment < self.end)
+
+
+def shown(keys: Sequence[str], most: int = 3) -> str:
+    """Partitions in words: gapless stretches of days as ranges, at most so many of them."""
+    from asgard_assets.windows import stretches
+
+    if any(len(key) != 10 for key in keys):
+        return f"{len(keys)} partitions"
+    found = stretches(keys)
+    told = [one[0] if len(one) == 1 else f"{one[0]}...{one[-1]}" for one in found[:most]]
+    return ", ".join(told) + (f" and {len(found) - most} more" if len(found) > most else "")

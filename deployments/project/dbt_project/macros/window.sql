@@ -1,0 +1,41 @@
+{#- The days that a run was asked for, both included. Dagster passes them; on the command line:
+    --vars '{min_date: "2026-10-05", max_date: "2026-10-11"}' -#}
+{% macro min_date() %}{{ return(asgard_day('min_date')) }}{% endmacro %}
+{% macro max_date() %}{{ return(asgard_day('max_date')) }}{% endmacro %}
+
+{% macro asgard_day(name) %}
+  {%- set day = var(name, none) -%}
+  {%- if day is none and execute and flags.WHICH not in ['generate', 'compile', 'docs'] -%}
+    {%- do exceptions.raise_compiler_error("a model partitioned by ds is built for days: pass --vars '{min_date: \"2026-10-05\", max_date: \"2026-10-11\"}'") -%}
+  {%- endif -%}
+  {{ return((day or '1970-01-01') | string) }}
+{% endmacro %}
+
+{#- The day `days` before another, as text. -#}
+{% macro day_before(day, days) %}
+  {{ return((modules.datetime.date.fromisoformat(day) - modules.datetime.timedelta(days=days)).isoformat()) }}
+{% endmacro %}
+
+
+{#- Generic tests on a partitioned model look at the days that this run builds: a bad day in the past does not
+    stop today's. Without a window (`dbt test` alone) they look at the whole table. -#}
+{% macro default__get_where_subquery(relation) -%}
+  {%- set conditions = [] -%}
+  {%- if config.get('where') -%}{%- do conditions.append('(' ~ config.get('where') ~ ')') -%}{%- endif -%}
+  {%- if execute and var('min_date', none) and var('max_date', none) -%}
+    {%- set node = graph.nodes.get(model.attached_node) -%}
+    {%- if node and node.config.materialized == 'delta' and node.config.get('partition_by') -%}
+      {%- do conditions.append("ds between '" ~ min_date() ~ "' and '" ~ max_date() ~ "'") -%}
+    {%- endif -%}
+  {%- endif -%}
+  {%- if conditions -%}
+    {%- do return('(select * from ' ~ relation ~ ' where ' ~ conditions | join(' and ') ~ ') dbt_subquery') -%}
+  {%- endif -%}
+  {%- do return(relation) -%}
+{%- endmacro %}
+
+
+{#- A model's schema is the stage of the lake that its table belongs to, as written. -#}
+{% macro generate_schema_name(custom_schema_name, node) -%}
+  {{ custom_schema_name | trim if custom_schema_name else target.schema }}
+{%- endmacro %}

@@ -1,0 +1,1 @@
+"""Each stage has a folder. Every file below it becomes assets."""
