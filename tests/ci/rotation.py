@@ -72,7 +72,9 @@ def check(root: Path, git: Git) -> str | None:
     """What is wrong, or None."""
     number = read((root / FILE).read_text())
     right = wanted(root, git)
-    if number != right:
+    guessed = not (os.environ.get("ASGARD_BASE") or git("rev-parse", "--verify", "-q", "origin/main"))
+    landed_since = guessed and number > right  # what this clone saw first may be several landings old
+    if number != right and not landed_since:
         return f"{FILE} is {number} and must be {right} in this change: make rotation, and commit it"
     return None
 

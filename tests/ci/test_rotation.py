@@ -74,6 +74,8 @@ def test_without_a_remote_the_oldest_main_counts_that_the_clone_has_seen(origin:
     assert clone.check() is None
     clone.commit("a.py", "1")
     assert clone.check()
+    clone.commit(FILE, "9\n")  # another change landed meanwhile
+    assert clone.check() is None
 
 
 def test_a_folder_without_git_has_nothing_to_raise(tmp_path: Path):
