@@ -48,6 +48,10 @@ image: setup  ## The Spark image without Docker, as an OCI archive (asgard-spark
 docs: setup  ## dbt's docs site over the lake, .asgard/docs/dbt/index.html
 	@$(BIN)/python -m asgard_assets.components.dbt --docs dbt_project
 
+site: setup  ## These documents as a site that needs no network, .asgard/docs/site (links are checked)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q -f deployments/site/mkdocs.yml
+	@echo "read it: $(BIN)/python -m http.server -b 127.0.0.1 -d .asgard/docs/site 8000, then http://127.0.0.1:8000"
+
 check: setup  ## ruff, types, layers, the number of this landing (.ci/rotation)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -69,4 +73,4 @@ lock: setup  ## Resolve pyproject.toml into requirements.lock again, and the Spa
 	@$(BIN)/uv pip compile deployments/images/spark.in -c requirements.lock --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o deployments/images/spark.lock
 
-.PHONY: help setup demo dev test test-fast test-all test-part soak soak-cluster cluster cluster-down test-cluster image docs check upgrade-check rotation lock
+.PHONY: help setup demo dev test test-fast test-all test-part soak soak-cluster cluster cluster-down test-cluster image docs site check upgrade-check rotation lock
