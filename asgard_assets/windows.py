@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Literal
@@ -13,6 +13,13 @@ from zoneinfo import ZoneInfo, available_timezones
 from asgard_assets.errors import ConfigError
 
 Every = Literal["hour", "day", "week", "month"]
+FEEDS: Mapping[Every, frozenset[Every]] = {
+    "hour": frozenset({"hour", "day", "week", "month"}),
+    "day": frozenset({"day", "week", "month"}),
+    "week": frozenset({"week"}),
+    "month": frozenset({"month"}),
+}
+"""Of which windows whole ones of the other make up one."""
 
 _DAY, _HOUR, _INSTANT = timedelta(days=1), timedelta(hours=1), timedelta(microseconds=1)
 _KEY = re.compile(r"\d{4}-\d\d-\d\d")
@@ -81,6 +88,11 @@ class Calendar:
         for _ in range(-count):
             window = self.window_at(window.start - _INSTANT)
         return window.key
+
+    def days_of(self, key: str) -> tuple[str, str]:
+        """The first and the last day of a window, as text."""
+        window = self.window(key)
+        return key[:10], (window.end - _INSTANT).astimezone(self.zone).date().isoformat()
 
     def key_of(self, day: date) -> str | None:
         """The key of the window that a whole day lies in; None of hours, which a day does not name."""
@@ -212,6 +224,22 @@ def named(text: str, calendar: Calendar) -> Window:
     if calendar.every == "hour" and _KEY.fullmatch(text):
         return Calendar(calendar.zone).window(text)
     return calendar.window(text)
+
+
+def keys_in(first: str, last: str, calendar: Calendar) -> list[str]:
+    """The windows that the days `first` to `last` (or, in a calendar of hours, the hours) are made of.
+
+    Raises ConfigError where one of the ends cuts a window in two, naming the days that would not.
+    """
+    ends = calendar if calendar.every == "hour" else Calendar(calendar.zone)
+    begin, end = (named(text, ends) for text in (first, last))
+    found = calendar.overlapping(begin.start, end.end)
+    if not found:
+        raise ConfigError(f"{first} to {last} ends before it begins")
+    if found[0].start != begin.start or found[-1].end != end.end:
+        whole = f"{found[0].key} to {calendar.days_of(found[-1].key)[1]}"
+        raise ConfigError(f"{first} to {last} are no whole {calendar.every}s; {whole} would be")
+    return [window.key for window in found]
 
 
 def days_between(first: str, last: str) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from asgard_assets.errors import ConfigError, LakeError
 from asgard_assets.lake.reader import DS, LakeReader
@@ -108,7 +109,7 @@ class LakeStaging(LakeReader):
             parts = inside.split("/")
             if not inside.endswith(".parquet") or any(part.startswith(("_", ".")) for part in parts):
                 continue
-            day = parts[0].removeprefix(f"{DS}=") if staging.partitioned else ""
+            day = unquote(parts[0].removeprefix(f"{DS}=")) if staging.partitioned else ""
             if day not in found:
                 raise LakeError(
                     f"{staging.table}: a staged file belongs to {day!r}, which was not asked for "

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import DS
-from asgard_assets.windows import Calendar, Every
+from asgard_assets.windows import FEEDS, Calendar
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
-
-_INTO: Mapping[Every, frozenset[Every]] = {
-    "hour": frozenset({"hour", "day", "week", "month"}),
-    "day": frozenset({"day", "week", "month"}),
-    "week": frozenset({"week"}),
-    "month": frozenset({"month"}),
-}
 
 
 @dataclass(frozen=True)
@@ -34,7 +27,7 @@ class WindowsRead:
     source: Calendar
 
     def __post_init__(self) -> None:
-        if self.calendar.every not in _INTO[self.source.every]:
+        if self.calendar.every not in FEEDS[self.source.every]:
             raise ConfigError(
                 f"{self.table} has a partition every {self.calendar.every}, and an input every {self.source.every}: hours "
                 "feed days, days feed weeks and months. Choose another `every` for one of the two"

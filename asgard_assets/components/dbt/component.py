@@ -1,9 +1,9 @@
 """dbt models as assets: one dbt process builds a range of days, and publishes what passed its tests.
 
 What stands in dbt's own YAML makes the asset: description, columns, tags, group owners, tests (asset checks,
-blocking where their severity is error), `config(partition_by='ds')` (daily partitions), `config(unique_key=…)`
-(the key), `meta.dagster` (owners, tags, kinds, fresh_hours, lookback_days, retries, asset_key). A model is
-`[schema, name]`, as its table lies in the lake; a source likewise, which makes it the Silver asset of that name.
+blocking where their severity is error), `config(partition_by='ds')` (a partition each day, or as `every` says),
+`config(unique_key=…)` (the key), `meta.dagster` (owners, tags, kinds, every, fresh_hours, lookback_days, retries,
+asset_key). A model is `[schema, name]`, as its table lies in the lake; a source likewise, which makes it the Silver asset of that name.
 """
 
 import importlib.metadata
@@ -35,15 +35,18 @@ from asgard_assets.components.dbt.manifest import PARSE, executable, manifest, p
 from asgard_assets.components.dbt.run import DbtRun, test
 from asgard_assets.components.dbt.sources import source_freshness
 from asgard_assets.components.failures import clear_failures, retry_policy
-from asgard_assets.components.partitions import daily
+from asgard_assets.components.partitions import calendar_of, windows
 from asgard_assets.components.tables import days_of
+from asgard_assets.errors import ConfigError
 from asgard_assets.lake import DS, Lake
 from asgard_assets.settings import Settings
+from asgard_assets.windows import FEEDS, Calendar, Every
 
 _DESCRIPTIONS = {
     "translation": "Changes to the asset of each model, such as `group_name: sales`; `{{ node }}` is dbt's model."
 }
 RETRIES = "retries"
+_OPS: Mapping[Every, str] = {"hour": "hourly", "day": "daily", "week": "weekly", "month": "monthly"}
 _ASSETS = ("model", "seed", "snapshot")
 
 
@@ -101,15 +104,14 @@ class DbtModels(DbtProjectComponent):
     def build_defs_from_state(
         self, context: dg.ComponentLoadContext, state_path: Path | None
     ) -> dg.Definitions:
-        """One op for the models by days and one for those that are a whole, so that each has its partitions."""
+        """One op for the models of each calendar and one for those that are a whole, so that each has its partitions."""
         specs, checks = self._specs(self.manifest, self.dbt_project)
-        assets = []
-        for name, chosen in (
-            ("daily", [spec for spec in specs if spec.partitions_def]),
-            ("whole", [spec for spec in specs if not spec.partitions_def]),
-        ):
-            if chosen:
-                assets.append(self._asset(context, name, chosen, checks))
+        refuse_longer_parents(self.manifest)
+        by_name = dict[str, list[dg.AssetSpec]]()
+        for spec in specs:
+            calendar = calendar_of(spec.partitions_def)
+            by_name.setdefault(_OPS[calendar.every] if calendar else "whole", []).append(spec)
+        assets = [self._asset(context, name, chosen, checks) for name, chosen in sorted(by_name.items())]
         sources = {
             self.translator.get_asset_spec(self.manifest, unique_id, self.dbt_project).key: source
             for unique_id, source in self.manifest["sources"].items()
@@ -247,7 +249,12 @@ class DbtModels(DbtProjectComponent):
         config, fresh = node["config"], timedelta(hours=float(own.get("fresh_hours", 26)))
         key = config.get("unique_key") or []
         engine = manifest["metadata"].get("adapter_type") or "duckdb"
-        partitions = daily() if _by_days(config) else None
+        every = every_of(node)
+        partitions = windows(every) if every else None
+        if own.get(LOOKBACK) and every != "day":
+            raise ConfigError(
+                f"dbt model {node['name']}: {LOOKBACK} counts days, and needs a partition every day"
+            )
         spec = spec.replace_attributes(
             group_name=_word(spec.group_name or schema),
             owners=list(own.get("owners") or spec.owners or (Settings().owner,)),
@@ -289,8 +296,10 @@ class DbtModels(DbtProjectComponent):
         # Each change of the variables makes dbt parse the project anew: what is known without them stays out.
         given: dict[str, Any] = {} if lake.root == Settings().lake_root else {"lake": lake.root}
         if context.has_partition_key or context.has_partition_key_range:
-            days = days_of(context)
-            given |= {"min_date": days[0], "max_date": days[-1]}
+            keys, calendar = days_of(context), calendar_of(context.assets_def.partitions_def) or Calendar()
+            given |= {"min_date": calendar.days_of(keys[0])[0], "max_date": calendar.days_of(keys[-1])[1]}
+            if calendar.every == "hour":
+                given |= {"min_hour": keys[0], "max_hour": keys[-1]}
         if self.manifest["metadata"]["adapter_type"] == "trino":
             given["lake"] = lake.root
             given["published"] = [f"{stage}/{name}" for stage, name in lake.tables()]
@@ -319,8 +328,38 @@ def is_asset(node: Mapping[str, Any]) -> bool:
     return node["resource_type"] in _ASSETS and node["config"]["materialized"] != "ephemeral"
 
 
-def _by_days(config: Mapping[str, Any]) -> bool:
-    return config["materialized"] == "delta" and config.get("partition_by") in (DS, [DS])
+def every_of(node: Mapping[str, Any]) -> Every | None:
+    """How long a model's partitions are (`meta.dagster.every`, by default a day); None of a model without any.
+
+    Raises ConfigError where it says something else, or says it of a model that is a whole.
+    """
+    config = node["config"]
+    meta = {**(node.get("meta") or {}), **(config.get("meta") or {})}
+    said = (meta.get("dagster") or {}).get("every")
+    if config["materialized"] != "delta" or config.get("partition_by") not in (DS, [DS]):
+        if said is not None:
+            raise ConfigError(
+                f"dbt model {node['name']}: every: {said} needs config(materialized='delta', partition_by='{DS}')"
+            )
+        return None
+    if said is not None and said not in FEEDS:
+        raise ConfigError(f"dbt model {node['name']}: every is {said!r}; write {', '.join(FEEDS)}")
+    return said or "day"
+
+
+def refuse_longer_parents(found: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a model reads one whose windows do not make up its own."""
+    nodes = found["nodes"]
+    every: dict[str, Every | None] = {u: every_of(node) for u, node in nodes.items() if is_asset(node)}
+    for unique_id, own in every.items():
+        for parent in found["parent_map"].get(unique_id, []):
+            other = every.get(parent)
+            if own and other and own not in FEEDS[other]:
+                raise ConfigError(
+                    f"dbt model {nodes[unique_id]['name']} has a partition every {own} and reads "
+                    f"{nodes[parent]['name']}, every {other}: hours feed days, days feed weeks and months. Choose "
+                    "another `every` for one of the two"
+                )
 
 
 def _word(text: str) -> str:

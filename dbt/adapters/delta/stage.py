@@ -14,7 +14,8 @@ from asgard_assets.errors import ConfigError
 from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.lake.sql import literally
 from asgard_assets.lake.sql import quoted as literal
-from asgard_assets.windows import days_between
+from asgard_assets.settings import Settings
+from asgard_assets.windows import Calendar, keys_in
 from dbt.adapters.delta.types import ORIGINAL, quoted, stored
 
 
@@ -181,18 +182,18 @@ def _types(columns: Columns) -> dict[str, str]:
 
 
 def _days(table: str, asked: Mapping[str, Any]) -> list[str]:
-    first, last = asked["window"]
+    every = asked.get("every") or "day"
+    hours = asked.get("hours") or [None, None]
+    first, last = hours if every == "hour" and all(hours) else asked["window"]
     if not first or not last:
         raise DbtRuntimeError(
             f'{table} is built by days: pass --vars \'{{min_date: "2026-10-05", max_date: "2026-10-11"}}\''
         )
     try:
-        days = days_between(str(first), str(last))
+        calendar = Calendar.named(Settings().time_zone, every)
+        return keys_in(str(first), str(last), calendar)
     except ConfigError as error:
-        raise DbtRuntimeError(f"{table}: the window {first} to {last} is no pair of days: {error}") from error
-    if not days:
-        raise DbtRuntimeError(f"{table}: the window {first} to {last} holds no day")
-    return days
+        raise DbtRuntimeError(f"{table}: the window {first} to {last} cannot be built: {error}") from error
 
 
 def _published(cursor: Any, lake: Lake, schema: str, name: str) -> Columns | None:

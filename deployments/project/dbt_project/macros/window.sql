@@ -11,6 +11,28 @@
   {{ return((day or '1970-01-01') | string) }}
 {% endmacro %}
 
+{#- How long the partitions of a node are: `every` of its meta.dagster, by default a day. -#}
+{% macro window_length(node) %}
+  {{ return((node.config.get('meta', {}).get('dagster') or {}).get('every') or 'day') }}
+{% endmacro %}
+
+{#- The window of this model that a row of an hour or a day lies in: its `ds`. -#}
+{% macro window_of(column='ds') %}
+  {%- set every = window_length(model) -%}
+  {%- if every == 'hour' -%}{{ return(column) }}{%- endif -%}
+  {%- set day = 'substr(' ~ column ~ ', 1, 10)' -%}
+  {{ return(day if every == 'day' else "cast(cast(date_trunc('" ~ every ~ "', cast(" ~ day ~ " as date)) as date) as varchar)") }}
+{% endmacro %}
+
+{#- Whether a row of an hour or a day lies in the windows that this run builds. -#}
+{% macro in_windows(column='ds', node=none) %}
+  {%- if window_length(node or model) == 'hour' -%}
+    {%- set first, last = var('min_hour', none) or min_date() ~ 'T00', var('max_hour', none) or max_date() ~ 'T24' -%}
+    {{ return(column ~ " between '" ~ first ~ "' and '" ~ last ~ "'") }}
+  {%- endif -%}
+  {{ return('substr(' ~ column ~ ", 1, 10) between '" ~ min_date() ~ "' and '" ~ max_date() ~ "'") }}
+{% endmacro %}
+
 {#- The day `days` before another, as text. -#}
 {% macro day_before(day, days) %}
   {{ return((modules.datetime.date.fromisoformat(day) - modules.datetime.timedelta(days=days)).isoformat()) }}
@@ -25,7 +47,7 @@
   {%- if execute and var('min_date', none) and var('max_date', none) -%}
     {%- set node = graph.nodes.get(model.attached_node) -%}
     {%- if node and node.config.materialized == 'delta' and node.config.get('partition_by') -%}
-      {%- do conditions.append("ds between '" ~ min_date() ~ "' and '" ~ max_date() ~ "'") -%}
+      {%- do conditions.append(in_windows('ds', node)) -%}
     {%- endif -%}
   {%- endif -%}
   {%- if conditions -%}

@@ -1,0 +1,106 @@
+"""Models by hours, weeks and months: each reads exactly the windows that its own are made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from asgard_assets.components.dbt.component import every_of, refuse_longer_parents
+from asgard_assets.errors import ConfigError
+from asgard_assets.lake import Lake
+from asgard_assets.resources.lake import LakeResource
+from asgard_assets.windows import Calendar
+from tests.components.dbt.test_component import definitions
+from tests.fakes.gold import copy_project
+
+CONFIG = "{{ config(materialized='delta', partition_by='ds', meta={'dagster': {'every': '%s'}}) }}\n"
+MODELS = {
+    "hours": CONFIG % "hour" + "select * from {{ source('silver', 'beats') }} where {{ in_windows() }}",
+    "days": CONFIG % "day"
+    + "select {{ window_of() }} as ds, sum(n) as n from {{ ref('hours') }} where {{ in_windows() }} group by 1",
+    "weeks": CONFIG % "week"
+    + "select {{ window_of() }} as ds, sum(n) as n from {{ ref('days') }} where {{ in_windows() }} group by 1",
+    "months": CONFIG % "month"
+    + "select {{ window_of() }} as ds, sum(n) as n from {{ ref('hours') }} where {{ in_windows() }} group by 1",
+}
+SOURCE = "version: 2\nsources:\n  - name: silver\n    tables: [{name: beats}]\n"
+
+
+def put_hours(lake: Lake, keys: list[str]) -> None:
+    import pyarrow as pa
+
+    schema = pa.schema([("n", pa.int64()), ("ds", pa.string())])
+    staging = lake.stage("silver", "beats", schema, keys)
+    lake.write(staging, pa.table({"n": [1] * len(keys), "ds": keys}, schema))
+    lake.publish(staging)
+
+
+def build(loaded: dg.Definitions, lake: Lake, name: str, first: str, last: str) -> None:
+    key = dg.AssetKey(["gold", name])
+    asset = next(a for a in loaded.assets or [] if isinstance(a, dg.AssetsDefinition) and key in a.keys)
+    with dg.DagsterInstance.ephemeral() as instance:
+        tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+        done = dg.materialize(
+            [asset],
+            selection=[key],
+            instance=instance,
+            resources={"lake": LakeResource(root=lake.root)},
+            tags=tags,
+        )
+        recorded = {event.partition for event in done.get_asset_materialization_events()}
+    assert {first, last} <= recorded
+
+
+@pytest.mark.servers
+def test_hours_feed_days_and_days_feed_weeks_and_months_where_clocks_change(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ASGARD_TIME_ZONE", "Europe/Berlin")
+    monkeypatch.setenv("ASGARD_PARTITION_START", "2026-10-01")
+    monkeypatch.setenv("ASGARD_PARTITION_END", "2026-11-09")
+    files = {f"models/gold/{name}.sql": text for name, text in MODELS.items()}
+    project = copy_project(tmp_path / "project", {**files, "models/gold/beats.yml": SOURCE})
+    loaded = definitions(project)
+    hours = Calendar.named("Europe/Berlin", "hour")
+    put_hours(lake, hours.between("2026-10-01T00", "2026-11-01T23"))
+
+    build(loaded, lake, "hours", "2026-10-01T00", "2026-10-31T23")
+    build(loaded, lake, "days", "2026-10-01", "2026-10-31")
+    build(loaded, lake, "weeks", "2026-10-12", "2026-10-19")
+    build(loaded, lake, "months", "2026-10-01", "2026-10-01")
+
+    def rows(name: str) -> dict[str, int]:
+        return dict(lake.connect().execute(f"select ds, n::bigint from gold.{name}").fetchall())
+
+    days = rows("days")
+    assert len(rows("hours")) == 31 * 24 + 1 and rows("hours")["2026-10-25T02+0100"] == 1
+    found = lake.table("gold", "hours")
+    assert found and found.to_pyarrow_table().num_rows == 31 * 24 + 1
+    assert days.pop("2026-10-25") == 25 and {*days.values()} == {24}
+    assert rows("weeks") == {"2026-10-12": 7 * 24, "2026-10-19": 7 * 24 + 1}
+    assert rows("months") == {"2026-10-01": 31 * 24 + 1}
+
+
+def node(name: str, every: str | None, **config: object) -> dict[str, object]:
+    meta = {"dagster": {"every": every}} if every else {}
+    given = {"materialized": "delta", "partition_by": "ds", "meta": meta, **config}
+    return {"name": name, "resource_type": "model", "config": given}
+
+
+def test_what_every_cannot_be_is_said_when_the_project_loads():
+    assert every_of(node("a", None)) == "day" and every_of(node("a", "week")) == "week"
+    assert every_of(node("a", None, materialized="table")) is None
+    with pytest.raises(ConfigError, match="every is 'fortnight'; write hour, day, week, month"):
+        every_of(node("a", "fortnight"))
+    with pytest.raises(
+        ConfigError, match=r"every: week needs config\(materialized='delta', partition_by='ds'\)"
+    ):
+        every_of(node("a", "week", partition_by=None))
+    nodes = {"model.a": node("a", "week"), "model.b": node("b", "day")}
+    with pytest.raises(
+        ConfigError, match="b has a partition every day and reads a, every week: hours feed days"
+    ):
+        refuse_longer_parents({"nodes": nodes, "parent_map": {"model.b": ["model.a"]}})
+    refuse_longer_parents({"nodes": nodes, "parent_map": {"model.a": ["model.b"]}})
