@@ -131,6 +131,12 @@ def _refuse_taken(host: str, port: int) -> None:
 def sql(
     query: Annotated[str | None, typer.Argument(help="DuckDB SQL; default: list the tables.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Show at most this many rows.")] = 50,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            help="Every table as it was then: 2026-10-12T06:30, in the project's zone.", show_default=False
+        ),
+    ] = None,
     output: Annotated[
         Rows, typer.Option(help="text: a table. json: one list. jsonl: one line of JSON for each row.")
     ] = Rows.text,
@@ -138,18 +144,21 @@ def sql(
     """Query the lake with DuckDB; without a query, list the tables.
 
     Every table is `stage.table`, rejected rows (`rejected.usage`) and quarantined records (`quarantine.usage`)
-    included. The lake is read, never written.
+    included. The lake is read, never written. `--as-of` reaches back as far as maintenance keeps old files.
 
     Example: asgard sql "select ds, count(*) from silver.usage group by ds order by ds"
     """
     import duckdb
     from rich.table import Table
 
+    from asgard_assets.operations.restore import moment
+
     query = (
         query
         or "select schema_name as stage, view_name as name from duckdb_views() where not internal order by all"
     )
-    with looking("asking the lake"), Lake.from_settings().connect() as connection:
+    when = moment(as_of, Settings().time_zone) if as_of else None
+    with looking("asking the lake"), Lake.from_settings().connect(as_of=when) as connection:
         try:
             answer = connection.sql(query)
             columns, found = (answer.columns, answer.fetchmany(limit + 1)) if answer else ([], [])

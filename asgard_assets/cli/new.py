@@ -60,7 +60,7 @@ def api(
     Example: asgard new api --openapi shop.openapi.yaml --path '/users/{id}/orders'
     """
     from asgard_assets.ingest.api.openapi.writing import flow, propose
-    from asgard_assets.operations.new_source import lists_of, new_source
+    from asgard_assets.operations.new.source import lists_of, new_source
 
     if path is None:
         found = lists_of(openapi)
@@ -95,7 +95,7 @@ def api(
 
 def look_at_guesses(config: Path, day: str | None, rows: Path | None, correct: bool) -> None:
     """Ask the API about each guess in the file; print what it says, and write it where that is wanted."""
-    from asgard_assets.operations import new_source as operations
+    from asgard_assets.operations.new import source as operations
 
     if not operations.has_guesses(config):
         if correct:
@@ -121,7 +121,7 @@ def prove_guesses(
     """Ask the API about each guess in the file, and write what it says if `correct`. `tell` gets each finding at once."""
     from asgard_assets.ingest.api.plan.calendar import today
     from asgard_assets.lake import Lake
-    from asgard_assets.operations import new_source as operations
+    from asgard_assets.operations.new import source as operations
 
     findings: list[Finding] = []
     with frame(rows) as found:

@@ -19,7 +19,7 @@ def init(
 
     Example: asgard init shop
     """
-    from asgard_assets.operations.new_project import new_project
+    from asgard_assets.operations.new.project import new_project
 
     made = new_project(name, folder)
     console.print(

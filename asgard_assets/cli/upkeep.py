@@ -1,4 +1,4 @@
-"""Commands that keep a deployment in order: reference, sweep, receive, airbyte refresh."""
+"""Commands that keep a deployment in order: restore, reference, sweep, receive, airbyte refresh."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ airbyte = typer.Typer(help="Airbyte: the committed snapshot of its connections."
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (reference, sweep, receive):
+    for command in (restore, reference, sweep, receive):
         app.command(rich_help_panel=UPKEEP)(command)
     app.add_typer(airbyte, name="airbyte", rich_help_panel=UPKEEP)
 
@@ -44,6 +44,66 @@ def refresh(
         console.print(difference or "the snapshot says what Airbyte says")
     if check and difference:
         raise typer.Exit(1)
+
+
+def restore(
+    table: Annotated[str, typer.Argument(help="stage/table, such as silver/usage.")],
+    version: Annotated[
+        int | None, typer.Option(min=0, help="The Delta version to go back to.", show_default=False)
+    ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            help="A moment instead: 2026-10-12T06:30, in the project's time zone.", show_default=False
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """Make a table what it was: its files of an earlier version, in a new commit. Nothing is deleted.
+
+    Its changed partitions are recorded in Dagster, so what reads them is built again. What a source loaded since
+    counts as loaded: `asgard run NAME --all --partitions …` loads it again.
+
+    Example: asgard restore silver/usage --as-of 2026-10-12T06:30 --dry-run
+    """
+    import dagster as dg
+
+    from asgard_assets.lake import Lake
+    from asgard_assets.operations.restore import moment, planned, restored
+    from asgard_assets.settings import Settings
+
+    lake = Lake.from_settings()
+    with looking(f"reading the log of {table}"):
+        when = moment(as_of, Settings().time_zone) if as_of else None
+        plan = planned(lake, table, version, when)
+    made = None
+    if plan.changes and not dry_run:
+        share_history()
+        with looking(f"restoring {table}"), dg.DagsterInstance.get() as instance:
+            made = restored(lake, plan, instance)
+    if output is Output.json:
+        days = [{"partition": c.partition, "rows": c.rows, "rows_then": c.rows_then} for c in plan.changes]
+        print_json(
+            {
+                "table": plan.table,
+                "version": plan.version,
+                "made_at": plan.made_at.isoformat(),
+                "newest": plan.newest,
+                "changes": days,
+                "committed": made,
+            }
+        )
+        return
+    console.print(f"{plan.table}: version {plan.version} of {plan.made_at:%Y-%m-%d %H:%M:%S} UTC")
+    for change in plan.changes:
+        console.print(
+            f"  {change.partition or 'the whole table'}: {change.rows:,} → {change.rows_then:,} rows"
+        )
+    if not plan.changes:
+        console.print("nothing to do: it is what it was then")
+    else:
+        console.print(f"committed as version {made}" if made is not None else "dry run: nothing was changed")
 
 
 def reference(output: OutputOption = Output.text) -> None:

@@ -82,10 +82,34 @@ class PropertyChange:
         table.alter.set_table_properties(dict(self.properties), commit_properties=properties)
 
 
+@dataclass(frozen=True)
+class RestoreChange:
+    """The table's files become those of an earlier version (Delta's RESTORE)."""
+
+    version: int
+    transactions: Mapping[str, int]
+
+    def added_paths(self) -> set[str]:
+        return set()
+
+    def write(self, table: DeltaTable, token: str) -> None:
+        from deltalake import CommitProperties, Transaction
+
+        moment = int(time.time() * 1000)
+        table.restore(
+            self.version,
+            commit_properties=CommitProperties(
+                custom_metadata={COMMIT_ID: token},
+                app_transactions=[Transaction(app, n, moment) for app, n in self.transactions.items()],
+                max_commit_retries=0,
+            ),
+        )
+
+
 def commit(
     open_table: Callable[[], DeltaTable],
     name: str,
-    change_for: Callable[[DeltaTable], Change | PropertyChange | None],
+    change_for: Callable[[DeltaTable], Change | PropertyChange | RestoreChange | None],
     log: TableLog,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
@@ -139,7 +163,7 @@ def _brought_up(table: DeltaTable, open_table: Callable[[], DeltaTable], log: Ta
 def _landed(
     table: DeltaTable,
     name: str,
-    change: Change | PropertyChange,
+    change: Change | PropertyChange | RestoreChange,
     token: str,
     before: int,
     log: TableLog,

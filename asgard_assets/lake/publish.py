@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from asgard_assets.errors import FencedError, LakeError
-from asgard_assets.lake.commit import Change, PropertyChange, commit
+from asgard_assets.lake.commit import Change, PropertyChange, RestoreChange, commit
 from asgard_assets.lake.likeness import Likeness, LivePart, built_from
 from asgard_assets.lake.numbers import publish_id, refuse_own, seen_id
 from asgard_assets.lake.reader import DS as DS
@@ -88,7 +88,7 @@ class Lake(LakeStaging):
             _refuse_other_partitioning(staging, table)
             replaced[:] = table.file_uris(file_pruning_predicate=filters)
             schema = staging.schema if replace_schema else _merged_schema(staging, table)
-            before = _by_day(self._live(table, filters))
+            before = _by_day(self.parts(table, filters))
             changed = likeness.changed(
                 {day: before.get(day, []) for day in chosen}, written, present, schema.names
             )
@@ -140,7 +140,7 @@ class Lake(LakeStaging):
             self._add_columns(staging, table)
             present = log.numbers(table.version())
             _refuse_loaded(staging, plans, present)
-            live = {part.path: part for part in self._live(table)}
+            live = {part.path: part for part in self.parts(table)}
             instead = rewrite(list(live.values()))
             removes[:] = [_remove_action(live[path]) for path in instead]
             again[:] = [
@@ -197,10 +197,34 @@ class Lake(LakeStaging):
             if schema == present:
                 return None
             staging = Staging(f"{stage}/{name}", stage, name, path, schema, (), {})
-            adds = [self._cast(staging, part, cast) for part in self._live(table)]
+            adds = [self._cast(staging, part, cast) for part in self.parts(table)]
             return Change(adds, "overwrite", schema, [DS], rebase=False)
 
         return self._commit(TableLog(self, f"{stage}/{name}"), change)
+
+    def restore(self, stage: str, name: str, version: int) -> tuple[int, list[str]]:
+        """Make the table what it was at `version`, in a new commit. Returns its version and the days whose rows changed.
+
+        Every such day counts as published again, so that a writer that staged it before is fenced. Plans of loads
+        keep their numbers: what was loaded since is not loaded again by itself. Raises LakeError where files of that
+        version are gone, naming the oldest version that has all of its own.
+        """
+        log, days = TableLog(self, f"{stage}/{name}"), list[str]()
+
+        def change(table: DeltaTable) -> RestoreChange | None:
+            days[:] = self.days_since(table, self.at(stage, name, version))
+            if not days:
+                return None
+            present = log.numbers(table.version())
+            numbers = {publish_id(day): present.get(publish_id(day), 0) + 1 for day in days}
+            return RestoreChange(version, numbers | self._built_from(log, table, days, days, None))
+
+        return self._commit(log, change), list(days)
+
+    def days_since(self, now: DeltaTable, then: DeltaTable) -> list[str]:
+        """Days ('' of a table without) that lie in other files in one of the two snapshots."""
+        files = {(part.day or "", part.path) for part in self.parts(now)}
+        return sorted({day for day, _ in files ^ {(part.day or "", part.path) for part in self.parts(then)}})
 
     def _cast(self, staging: Staging, part: LivePart, cast: Callable[[pa.Table, pa.Schema], pa.Table]) -> Any:
         """Write a live file again in the schema of `staging`; returns the action that adds it."""
@@ -229,7 +253,7 @@ class Lake(LakeStaging):
     def _commit(
         self,
         log: TableLog,
-        change: Callable[[DeltaTable], Change | PropertyChange | None],
+        change: Callable[[DeltaTable], Change | PropertyChange | RestoreChange | None],
         table: DeltaTable | None = None,
     ) -> int:
         known = [table] if table else []
@@ -296,9 +320,10 @@ class Lake(LakeStaging):
     def live(self, stage: str, name: str) -> list[LivePart]:
         """The Parquet files that readers see now."""
         table = self.table(stage, name)
-        return self._live(table) if table else []
+        return self.parts(table) if table else []
 
-    def _live(self, table: DeltaTable, filters: Any = None) -> list[LivePart]:
+    def parts(self, table: DeltaTable, filters: Any = None) -> list[LivePart]:
+        """The Parquet files of one version of a table, all or those of some days."""
         import pyarrow as pa
         import pyarrow.compute as pc
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote
 
 from asgard_assets.errors import LakeError
@@ -70,6 +71,58 @@ class LakeReader(Store):
         path = self.address(table)
         return self.patiently(lambda: DeltaTable(path, storage_options=self.storage_options))
 
+    def at(self, stage: str, name: str, version: int) -> DeltaTable:
+        """The table as it was at `version`. Raises LakeError where it no longer can be read, with the oldest that can."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
+
+        path, address = self.path(stage, name), f"{stage}/{name}"
+        newest = self.version(stage, name)
+        if not 0 <= version <= newest:
+            known = f"its newest version is {newest}" if newest >= 0 else "it was never published"
+            raise LakeError(f"{address} has no version {version}; {known}", table=address)
+        there = {_file(info.path) for info in self._parquet(path)}
+
+        def whole(number: int) -> DeltaTable | None:
+            try:
+                table = DeltaTable(path, number, storage_options=self.storage_options)
+            except DeltaError:  # its part of the log is gone
+                return None
+            return table if {_file(uri) for uri in table.file_uris()} <= there else None
+
+        if found := self.patiently(lambda: whole(version)):
+            return found
+        oldest = next(number for number in range(version + 1, newest + 1) if whole(number))
+        raise LakeError(
+            f"{address}: version {version} is older than the retention of the table; the oldest version that can be "
+            f"read is {oldest}",
+            table=address,
+        )
+
+    def version_at(self, stage: str, name: str, moment: datetime) -> int:
+        """The table's version at an instant; -1 where it was not there yet. Raises LakeError beyond its retention."""
+        table = self.table(stage, name)
+        if table is None:
+            return -1
+        made = {int(entry["version"]): int(entry["timestamp"]) for entry in table.history()}
+        wanted = int(moment.timestamp() * 1000)
+        before = [version for version, stamp in made.items() if stamp <= wanted]
+        oldest = min(made)
+        if before or oldest == 0:
+            return max(before, default=-1)
+        begins = datetime.fromtimestamp(made[oldest] / 1000, UTC).isoformat(timespec="seconds")
+        raise LakeError(
+            f"{stage}/{name}: what it was at {moment.isoformat()} is no longer known; its oldest version is {oldest}, "
+            f"from {begins}",
+            table=f"{stage}/{name}",
+        )
+
+    def _parquet(self, path: str) -> list[Any]:
+        from pyarrow import fs as pafs
+
+        found = self.filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
+        return [info for info in found if info.path.endswith(".parquet")]
+
     def version(self, stage: str, name: str) -> int:
         """Version of the table, -1 where it does not exist."""
         table = self.table(stage, name)
@@ -93,14 +146,16 @@ class LakeReader(Store):
         predicate = None if days is None else [(DS, "in", list(days))]
         return [self._plain(stage, name, uri) for uri in table.file_uris(file_pruning_predicate=predicate)]
 
-    def connect(self, memory_limit: str = "1GB", tables: Iterable[str] | None = None) -> Reading:
+    def connect(
+        self, memory_limit: str = "1GB", tables: Iterable[str] | None = None, as_of: datetime | None = None
+    ) -> Reading:
         """A DuckDB connection that reads: published tables are views `stage.table`, all or those named.
 
         With `tables` ("stage/table") only their logs are read, and a LakeError names one that is not there or
         cannot be read. Without, a table that cannot be read spoils no other: only a query that touches it
-        fails, and says why. It reaches the lake and nothing else.
+        fails, and says why. It reaches the lake and nothing else. With `as_of` every table is as it was then.
         """
-        return Reading(self.workbench(memory_limit, tables), (self,))
+        return Reading(self.workbench(memory_limit, tables, as_of=as_of), (self,))
 
     def workbench(
         self,
@@ -108,6 +163,7 @@ class LakeReader(Store):
         tables: Iterable[str] | None = None,
         paths: Iterable[str] = (),
         temp_directory: str | None = None,
+        as_of: datetime | None = None,
     ) -> duckdb.DuckDBPyConnection:
         """As `connect`, for an engine's own statements: it may also write files, below the lake and `paths`."""
         import duckdb
@@ -118,8 +174,14 @@ class LakeReader(Store):
             connection.execute(f"create schema if not exists {identifier(stage)}")
             view = f"create view {identifier(stage)}.{identifier(name)} as"
             try:
-                connection.execute(f"{view} select * from {self.delta_scan(stage, name)}")
-            except duckdb.Error as error:
+                version = None if as_of is None else self.version_at(stage, name, as_of)
+                if version == -1:
+                    continue  # it was not there yet
+                if version is not None:
+                    self.at(stage, name, version)
+                options = "" if version is None else f"version={version}"
+                connection.execute(f"{view} select * from {self.delta_scan(stage, name, options)}")
+            except (duckdb.Error, LakeError) as error:
                 # The kernel's message goes on with a stack trace.
                 reason = f"{stage}/{name} cannot be read: {str(error).splitlines()[0][:200]}"
                 if tables is not None:
@@ -152,3 +214,8 @@ def _address(table: str) -> tuple[str, str]:
     if not (stage and slash and name):
         raise LakeError(f"{table!r} is no table; write it as stage/table, such as bronze/users", table=table)
     return stage, name
+
+
+def _file(address: str) -> str:
+    """The file's own name, which is like no other in its table."""
+    return address.rpartition("/")[2]

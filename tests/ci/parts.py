@@ -79,7 +79,7 @@ PARTS = (
         "test_demo.py::test_an_interrupted*",
     ), ("asgard_assets/quality/", "asgard_assets/lake/", "asgard_assets/ml/", *DEMO)),
     Part("wheel", 2, 8, ("test_wheel.py", "test_upgrade.py"), (
-        "deployments/project/", "deployments/wheel.py", "asgard_assets/project.py", "asgard_assets/operations/new_project.py",
+        "deployments/project/", "deployments/wheel.py", "asgard_assets/project.py", "asgard_assets/operations/new/project.py",
         "asgard_assets/components/platform/", "tests/project/", "pyproject.toml",
     )),
     Part("cluster-chart", 0, 3, ("cluster/test_chart.py::*", "cluster/test_gold.py::*", "cluster/test_pipes.py::*"), PODS, cluster=True),

@@ -14,7 +14,7 @@ from asgard_assets.cli.main import app
 from asgard_assets.errors import ConfigError
 from asgard_assets.images.layers import code_files
 from asgard_assets.operations.image import docker_builds
-from asgard_assets.operations.new_project import new_project
+from asgard_assets.operations.new.project import new_project
 from asgard_assets.reference import env_example
 from asgard_assets.resources.cluster import Cluster
 from asgard_assets.settings import Settings

@@ -17,7 +17,7 @@ from asgard_assets.ingest.api.openapi.document import Document
 from asgard_assets.ingest.api.openapi.writing import propose
 from asgard_assets.ingest.api.pipeline import run_pipeline
 from asgard_assets.ingest.api.plan.calendar import today
-from asgard_assets.operations.new_source import correct, prove
+from asgard_assets.operations.new.source import correct, prove
 from tests.fakes.described_api import (
     SECRET,
     Api,
