@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from asgard_assets.components.authoring.table_scaffolds import FeatureViewScaffolder
 from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.failures import clear_failures
-from asgard_assets.components.partitions import daily
+from asgard_assets.components.partitions import windows
 from asgard_assets.components.tables import Yielded, check_specs, days_of, refuse_open, table_asset
 from asgard_assets.lake import Lake
 from asgard_assets.ml.online import fill
@@ -43,7 +43,7 @@ class FeatureView(dg.Component):
 
 
 def feature_view_asset(view: FeatureViewSpec) -> dg.AssetsDefinition:
-    """The asset [features, <view>]: daily, a range as one run with one read."""
+    """The asset [features, <view>]: a range of its partitions is one run with one read."""
     contract = view.contract
     gold = {
         # The view's rows are Gold's own; there is no other place.
@@ -57,7 +57,7 @@ def feature_view_asset(view: FeatureViewSpec) -> dg.AssetsDefinition:
         contract,
         name=f"features_{view.name}",
         deps=[dg.AssetKey([view.stage, view.source])],
-        partitions_def=daily(),
+        partitions_def=windows(view.every),
         automation=on_upstream_change(),
         extra_metadata=gold,
     )

@@ -19,6 +19,7 @@ from typing import Any
 from asgard_assets.errors import SourceError
 from asgard_assets.ml.store import OpenStore
 from asgard_assets.ml.views import EVENT_TIME, ORIGIN, FeatureViewSpec
+from asgard_assets.settings import Settings
 
 SAMPLE = 50
 Key = Any
@@ -105,11 +106,11 @@ def forget(store: OpenStore, view: FeatureViewSpec, kept: Collection[Key]) -> in
 def _newest_rows(store: OpenStore, view: FeatureViewSpec, newest: datetime) -> dict[Key, dict[str, Any]]:
     count, names = len(view.keys), [*view.keys, *view.features, ORIGIN]
     oldest = newest - timedelta(days=view.ttl_days)
-    first_day = (oldest - timedelta(days=1)).date().isoformat()
+    first = Settings().calendar(view.every).key_at(oldest - timedelta(microseconds=1))
     table, keys = store.lake.delta_scan(view.stage, view.source), ", ".join(view.keys)
     found = store.duckdb.raw_sql(
         f"""select {", ".join(names)} from {table} where {EVENT_TIME} >= timestamptz '{oldest.isoformat()}'
-        and {ORIGIN} >= '{first_day}'
+        and {ORIGIN} >= '{first}'
         qualify row_number() over (partition by {keys} order by {EVENT_TIME} desc, created_at desc) = 1
         order by {keys}"""
     ).fetchall()

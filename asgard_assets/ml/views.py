@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from asgard_assets import project
 from asgard_assets.errors import ConfigError
 from asgard_assets.quality.tables import Check, Column, Model, TableSpec
+from asgard_assets.windows import Every
 
 COMPONENT = "asgard_assets.components.feast.FeatureView"
 # Columns that each Gold table under a feature view carries.
@@ -47,6 +48,10 @@ class FeatureViewSpec(Model):
     key: str | dict[str, KeyType] = Field(
         description="Column that names one entity (a bigint), or columns with their types, such as "
         "{product_id: bigint, store: string}."
+    )
+    every: Every = Field(
+        default="day",
+        description="Length of the table's partitions: hour, day, week or month. Features hold as of their end.",
     )
     ttl_days: int = Field(ge=1, description="A value older than this is no longer served or joined.")
     features: dict[str, Feature] = Field(
@@ -111,7 +116,7 @@ class FeatureViewSpec(Model):
 
     @property
     def contract(self) -> TableSpec:
-        """What a window must fulfil as Feast reads it. `ds` is the Gold partition, `day_end` its end."""
+        """What a window must fulfil as Feast reads it. `ds` is the Gold partition, `window_end` its end."""
         types = [f'typeof("{name}") in ({_sql_types(f.type)})' for name, f in self.features.items()]
         required = [f'"{name}" is not null' for name, f in self.features.items() if f.required]
         checks = [
@@ -127,8 +132,8 @@ class FeatureViewSpec(Model):
             ),
             Check(
                 name="is_within_ttl",
-                sql=f"{EVENT_TIME} <= day_end and {EVENT_TIME} > day_end - interval {self.ttl_days} day",
-                description=f"At the day's end each row may be served: not later, not older than {self.ttl_days} days.",
+                sql=f"{EVENT_TIME} <= window_end and {EVENT_TIME} > window_end - interval {self.ttl_days} day",
+                description=f"At the partition's end each row may be served: not later, not older than {self.ttl_days} days.",
             ),
             Check(
                 name="was_known_at_event_time",
@@ -165,6 +170,7 @@ class FeatureViewSpec(Model):
             owners=self.owners,
             tags={"table": self.table.replace("/", "."), **self.tags},
             kinds=self.kinds,
+            every=self.every,
             fresh_hours=self.fresh_hours,
             retries=self.retries,
         )

@@ -9,7 +9,6 @@ from typing import Any
 
 from asgard_assets.errors import SourceError
 from asgard_assets.lake import Lake, duck
-from asgard_assets.ml.moments import day_end, midnight
 from asgard_assets.ml.store import OpenStore
 from asgard_assets.ml.views import CREATED, EVENT_TIME, ORIGIN, FeatureViewSpec
 from asgard_assets.settings import Settings
@@ -54,6 +53,8 @@ def judge(
     pulled: Any, view: FeatureViewSpec, days: Sequence[str]
 ) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
     """Rows and broken checks by day of an Arrow table. A row counts to the day that its `ds` names."""
+    import pyarrow as pa
+
     checks = view.contract.all_checks
     rows = dict.fromkeys(days, 0)
     broken = {check.name: dict.fromkeys(days, 0) for check in checks}
@@ -63,11 +64,13 @@ def judge(
         else f"count(*) filter (where not coalesce(({c.sql}), false))"
         for c in checks
     ]
-    zone = Settings().time_zone
+    calendar = Settings().calendar(view.every)
+    ends = pa.table({"window": list(days), "window_end": [calendar.window(day).end for day in days]})
     with duck.connect() as connection:
         connection.register("pulled", pulled)
+        connection.register("ends", ends)
         found = connection.execute(
-            f"""with w as (select *, timezone('{zone}', {ORIGIN}::timestamp + interval 1 day) as day_end from pulled)
+            f"""with w as (select pulled.*, window_end from pulled left join ends on {ORIGIN} = "window")
             select {ORIGIN}, count(*), {", ".join(figures)} from w group by 1"""
         ).fetchall()
     for day, count, *values in found:
@@ -93,6 +96,7 @@ def require_published(lake: Lake, stage: str, name: str, days: Sequence[str]) ->
 
 def _pull(store: OpenStore, view: FeatureViewSpec, days: Sequence[str]) -> Any:
     source: Any = store.feast.get_feature_view(view.name).batch_source
+    windows = [Settings().calendar(view.every).window(day) for day in days]
     config = store.feast.config
     offline = store.feast._get_provider().offline_store  # type: ignore[attr-defined]
     job = offline.pull_all_from_table_or_query(
@@ -102,9 +106,9 @@ def _pull(store: OpenStore, view: FeatureViewSpec, days: Sequence[str]) -> Any:
         feature_name_columns=[*view.features, ORIGIN],
         timestamp_field=EVENT_TIME,
         created_timestamp_column=CREATED,
-        # From just after the first day's beginning to the last day's end, both ends inclusive in Feast.
-        start_date=midnight(min(days)) + timedelta(microseconds=1),
-        end_date=day_end(max(days)),
+        # From just after the first one's beginning to the last one's end, both ends inclusive in Feast.
+        start_date=min(window.start for window in windows) + timedelta(microseconds=1),
+        end_date=max(window.end for window in windows),
     )
     return job.to_arrow()
 
