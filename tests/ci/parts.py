@@ -60,7 +60,10 @@ PARTS = (
         "test_exactly_once.py", "test_canaries.py", "test_once.py", "test_walk_state.py", "test_big_bodies.py",
         "landing/test_s3.py::test_files_on_s3*", "test_vault.py::test_what_a_killed_run_held*",
     ), (*API, *FILES)),
-    Part("dbt-models", 0, 7, ("test_drop_in.py", "test_delta.py::test_eight_*", "dbt/test_gold.py", "dbt/test_calendars.py"), DBT),
+    Part("dbt-models", 0, 8.5, (
+        "test_drop_in.py", "test_delta.py::test_eight_*", "dbt/test_gold.py", "dbt/test_calendars.py", "dbt/test_daily.py",
+        "dbt/test_checks_alone.py",
+    ), DBT),
     Part("page-on-files", 1, 5, ("test_ci_materialize.py", "test_pages.py::test_the_page_on_files*", "test_docs.py::test_the_notebook*"), (*PAGES, *FILES)),
     Part("sensors", 0, 8, ("end_to_end/test_automation.py",), ("asgard_assets/components/", *DEMO)),
     Part("kills-of-tables", 1, 5, ("test_kill.py", "test_lost_answers.py::test_a_store_that_refuses*"), ("asgard_assets/lake/", "asgard_assets/ml/", *DEMO)),

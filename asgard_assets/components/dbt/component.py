@@ -6,6 +6,7 @@ blocking where their severity is error), `config(partition_by='ds')` (a partitio
 asset_key). A model is `[schema, name]`, as its table lies in the lake; a source likewise, which makes it the Silver asset of that name.
 """
 
+import hashlib
 import importlib.metadata
 import json
 import re
@@ -318,6 +319,15 @@ class DbtModels(DbtProjectComponent):
 
     def execute(self, context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
         """Build the selected models; what was published is recorded, with its rows, even where others fail."""
+        if not context.selected_asset_keys:
+            # Checks alone: their tests run on what is there, and nothing is built.
+            chosen = [
+                spec
+                for spec in context.assets_def.check_specs
+                if spec.key in context.selected_asset_check_keys
+            ]
+            yield from test(dbt, self.translator, self.manifest, context.resources.lake.lake, chosen)
+            return
         asked = self.include_metadata if self._asks_the_warehouse else ()
         run = DbtRun(context, dbt, self.translator, self.manifest, self.dbt_project, asked)
         yield from run.build(self.get_cli_args(context))
@@ -370,6 +380,8 @@ def _word(text: str) -> str:
 def _nameable(found: Mapping[str, Any]) -> Mapping[str, Any]:
     """The manifest with test names and owners that Dagster takes, and each test attached to one model.
 
+    Tests of one model whose names are then alike are told apart by a few letters of their ids.
+
     dbt lets a singular test read several models; its result is shown at the last of them that it names. A source
     that the project makes itself is spelled as what makes it, also where dbt's engine does not tell RAW from raw.
     """
@@ -379,6 +391,7 @@ def _nameable(found: Mapping[str, Any]) -> Mapping[str, Any]:
     for unique_id, source in sources.items():
         if maker := made.get(_lower(source["schema"], _table(source))):
             sources[unique_id] = {**source, "schema": maker["schema"], "identifier": _table(maker)}
+    alike = dict[tuple[str, str], list[str]]()
     for unique_id, node in nodes.items():
         if node["resource_type"] != "test":
             continue
@@ -387,6 +400,12 @@ def _nameable(found: Mapping[str, Any]) -> Mapping[str, Any]:
         if parents and not node.get("attached_node"):
             changed["attached_node"] = parents[-1]
         nodes[unique_id] = {**node, **changed}
+        place = nodes[unique_id].get("attached_node") or "".join(node["depends_on"]["nodes"])
+        alike.setdefault((place, changed["name"].lower()), []).append(unique_id)
+    for same in alike.values():
+        for unique_id in same if len(same) > 1 else ():
+            told_apart = hashlib.sha256(unique_id.encode()).hexdigest()[:8]
+            nodes[unique_id] = {**nodes[unique_id], "name": f"{nodes[unique_id]['name']}_{told_apart}"}
     groups = {
         unique_id: {**group, "owner": _addressed(group.get("owner") or {})}
         for unique_id, group in found.get("groups", {}).items()

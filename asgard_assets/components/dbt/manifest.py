@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 import logging
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -30,6 +31,7 @@ from asgard_assets.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_ENV_VAR = re.compile(rb"""env_var\(\s*['"](\w+)['"]""")
 _KEY = "asgard_manifest.key"
 PARSE = ("parse",)
 _MADE = {"partial_parse.msgpack", "pyvenv.cfg"}  # in such a folder lies nothing that dbt reads
@@ -72,7 +74,7 @@ def prepare(
     `parse` says whether dbt may run; by default not in production, where a changed project raises ConfigError.
     `command` is what dbt runs to make its manifest.
     """
-    key, folder = fingerprint(project, profile, target, command), project / "target"
+    key, folder = fingerprint(project, profile, target, command, profiles_dir), project / "target"
     stamp = folder / _KEY
     if stamp.is_file() and stamp.read_text() == key and (folder / "manifest.json").is_file():
         return False
@@ -94,21 +96,29 @@ def prepare(
         # Several processes may load at once: each replaces whole files, and all hold the same content.
         for name in ("manifest.json", "partial_parse.msgpack"):
             shutil.move(Path(scratch) / name, folder / name)
-        (Path(scratch) / _KEY).write_text(fingerprint(project, profile, target, command))
+        (Path(scratch) / _KEY).write_text(fingerprint(project, profile, target, command, profiles_dir))
         shutil.move(Path(scratch) / _KEY, stamp)
     return True
 
 
 def fingerprint(
-    project: Path, profile: str | None = None, target: str | None = None, command: Sequence[str] = PARSE
+    project: Path,
+    profile: str | None = None,
+    target: str | None = None,
+    command: Sequence[str] = PARSE,
+    profiles_dir: Path | None = None,
 ) -> str:
-    """Hash of every file that dbt reads, installed packages included, and of dbt's own version."""
+    """Hash of every file that dbt reads, installed packages included, of dbt's own version, of the environment
+    variables that the files name, and of what the profile says of names (not of hosts and passwords).
+    """
     if not (project / "dbt_project.yml").is_file():
         raise ConfigError(
             f"{project} holds no dbt_project.yml; name the dbt project's folder", file=str(project)
         )
     digest = hashlib.sha256(importlib.metadata.version("dbt-core").encode())
     digest.update(json.dumps([profile, target, *command]).encode())
+    digest.update(json.dumps(_names_of_the_profile(project, profile, target, profiles_dir)).encode())
+    variables = set[str]()
     seen: set[str] = set()
     for folder, folders, files in os.walk(project, followlinks=True):
         # A local package may link back to the folder that holds it.
@@ -121,8 +131,28 @@ def fingerprint(
         for name in sorted(f for f in files if Path(f).suffix in _READ_BY_DBT and f != ".user.yml"):
             path = Path(folder) / name
             digest.update(f"{path.relative_to(project)}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            content = path.read_bytes()
+            digest.update(hashlib.sha256(content).digest())
+            if name != "profiles.yml":
+                variables.update(found.decode() for found in _ENV_VAR.findall(content))
+    digest.update(json.dumps({name: os.environ.get(name) for name in sorted(variables)}).encode())
     return digest.hexdigest()
+
+
+def _names_of_the_profile(
+    project: Path, profile: str | None, target: str | None, profiles_dir: Path | None
+) -> list[str | None]:
+    """What of a profile stands in the manifest: adapter, database, schema and target. Nothing of one that we write."""
+    outside = [profiles_dir, project, os.environ.get("DBT_PROFILES_DIR")]
+    path = next((Path(f, "profiles.yml") for f in outside if f and Path(f, "profiles.yml").is_file()), None)
+    try:
+        found = (yaml.safe_load(path.read_text()) if path else None) or {}
+        chosen = found[profile or _rendered(_settings(project).get("profile"))]
+        used = target or _rendered(chosen.get("target")) or "default"
+        output = chosen["outputs"][used]
+    except (KeyError, TypeError, yaml.YAMLError):
+        return []  # dbt says what is wrong with it
+    return [used, *(_rendered(str(output.get(key, ""))) for key in ("type", "database", "dbname", "schema"))]
 
 
 def profiles(

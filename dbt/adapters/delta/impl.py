@@ -19,7 +19,7 @@ from dbt_common.invocation import get_invocation_id
 from asgard_assets.errors import AsgardError
 from dbt.adapters.delta.connections import DeltaConnectionManager
 from dbt.adapters.delta.publish import publish
-from dbt.adapters.delta.show import Shown
+from dbt.adapters.delta.show import Shown, Told
 from dbt.adapters.delta.stage import Staged, stage
 
 # Commands whose selection tells what they read; the others may read anything.
@@ -42,6 +42,8 @@ class DeltaAdapter(DuckDBAdapter):
         self.shown = Shown(self.lake, credentials.database)
         self.staged: dict[str, Staged] = {}
         self._told = False
+        self.chosen: list[str] = []
+        self.told = Told()
 
     @available.parse_none
     def delta_begin(self, graph: Any, selected: Any, command: str, full_refresh: bool) -> None:
@@ -50,7 +52,9 @@ class DeltaAdapter(DuckDBAdapter):
             return  # docs, compile: `execute` shows everything
         self._told = True
         with _clear_errors():
-            for relation in self.shown.for_run(self._cursor, graph, list(selected), command, full_refresh):
+            # `dbt retry` has a queue of its own, and tells its hooks nothing of it.
+            chosen = self.chosen or list(selected)
+            for relation in self.shown.for_run(self._cursor, graph, chosen, command, full_refresh, self.told):
                 self.cache_added(self.Relation.create(**relation))
 
     @available.parse_none
@@ -93,6 +97,9 @@ _run_hooks = RunTask.safe_run_hooks
 
 def _publish_after_the_last_hook(task: Any, adapter: Any, hook_type: Any, extra_context: Any) -> Any:
     """A hook of dbt's own would be skipped where one before it fails, as one that grants rights does on DuckDB."""
+    if isinstance(adapter, DeltaAdapter):
+        adapter.chosen = [node.unique_id for node in task._flattened_nodes or ()]
+        adapter.told = Told(_deferred(task.manifest), _text_of_hooks(task.manifest))
     try:
         return _run_hooks(task, adapter, hook_type, extra_context)
     finally:
@@ -100,6 +107,33 @@ def _publish_after_the_last_hook(task: Any, adapter: Any, hook_type: Any, extra_
             adapter.publish(
                 task.manifest.flat_graph, extra_context["results"], get_flags().WHICH, get_invocation_id()
             )
+
+
+def _deferred(manifest: Any) -> dict[str, tuple[str, str]]:
+    """Where a node lies that `--defer` may take from another target."""
+    relations = {u: getattr(node, "defer_relation", None) for u, node in manifest.nodes.items()}
+    return {u: (found.schema, found.alias) for u, found in relations.items() if found}
+
+
+def _text_of_hooks(manifest: Any) -> str:
+    """The project's on-run-start and on-run-end, with the macros that they call."""
+    hooks = [
+        n for n in manifest.nodes.values() if n.resource_type == "operation" and n.package_name != "dbt_delta"
+    ]
+    texts, todo, seen = (
+        [hook.raw_code for hook in hooks],
+        [m for h in hooks for m in h.depends_on.macros],
+        set(),
+    )
+    while todo:
+        if (name := todo.pop()) in seen or name not in manifest.macros:
+            continue
+        seen.add(name)
+        macro = manifest.macros[name]
+        if macro.package_name not in ("dbt", "dbt_duckdb", "dbt_delta"):
+            texts.append(macro.macro_sql)
+            todo += macro.depends_on.macros
+    return "\n".join(texts)
 
 
 RunTask.safe_run_hooks = _publish_after_the_last_hook

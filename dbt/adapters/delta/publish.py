@@ -19,6 +19,8 @@ from dbt.adapters.delta.types import quoted
 REPORT = "delta_publish.json"
 _BUILT = ("model", "seed", "snapshot")
 _PASSED = ("pass", "warn", "success")
+# A microbatch model of which some batches failed keeps the others, as in any warehouse.
+_DONE = ("success", "partial success")
 
 
 def publish(
@@ -49,7 +51,7 @@ def publish(
                 refused.add(unique_id)
             continue
         if (node.get("database") or shown.database).lower() != shown.database.lower():
-            if status[unique_id] == "success":
+            if status[unique_id] in _DONE:
                 columns.setdefault(unique_id, {})  # built, in a database of its own
             continue
         ready = staged.get(unique_id)
@@ -78,6 +80,14 @@ def publish(
         if ready:
             shown.lake.discard(ready.staging)
     messages += _failures(cursor, shown, nodes, status, invocation_id)
+    for unique_id in shown.hooked:
+        if _changed(cursor, shown, nodes[unique_id]):
+            try:
+                done, types = _commit(cursor, shown, nodes[unique_id], None, invocation_id)
+            except (AsgardError, DbtRuntimeError, duckdb.Error) as error:
+                errors.append(_said(error, "/".join(address(nodes[unique_id]))))
+            else:
+                messages += _news("/".join(address(nodes[unique_id])), done, types)
     target.mkdir(parents=True, exist_ok=True)
     (target / REPORT).write_text(json.dumps(report | {"columns": columns}, indent=2))
     return {"messages": messages, "errors": errors}
@@ -85,7 +95,7 @@ def publish(
 
 def _reason(status: str, failed: Sequence[str], missing: Sequence[str], upstream: Sequence[str]) -> str:
     """Why a model must not be published; empty where nothing speaks against it."""
-    if status != "success":
+    if status not in _DONE:
         return "the model was skipped" if status == "skipped" else "the model failed"
     if failed:
         return "a blocking test failed: " + ", ".join(failed)
@@ -172,6 +182,17 @@ def _commit(
     return figures, ready.columns
 
 
+def _changed(cursor: Any, shown: Shown, node: Mapping[str, Any]) -> bool:
+    """Did a hook change the rows of a table that no model of this run made?"""
+    schema, name = address(node)
+    now, before = f"{quoted(schema)}.{quoted(name)}", shown.lake.delta_scan(schema, name)
+    differ = f"(from {now} except all from {before}) union all (from {before} except all from {now})"
+    try:
+        return bool(cursor.execute(f"select 1 from ({differ}) limit 1").fetchall())
+    except duckdb.Error:
+        return True  # other columns, or a type that cannot be compared
+
+
 def _failures(
     cursor: Any, shown: Shown, nodes: Any, status: Mapping[str, str], invocation_id: str
 ) -> list[str]:
@@ -192,6 +213,12 @@ def _failures(
     return messages
 
 
+def _waits_for_others(test: Mapping[str, Any], unique_id: str, status: Mapping[str, str]) -> bool:
+    """Was the test skipped because another table that it reads was not built? That says nothing of this one."""
+    others = [p for p in test["depends_on"]["nodes"] if p != unique_id and p in status]
+    return status[test["unique_id"]] == "skipped" and any(status[p] not in _DONE for p in others)
+
+
 def _blocking(unique_id: str, nodes: Any, status: dict[str, str]) -> tuple[list[str], list[str]]:
     """Names of the model's blocking tests that failed, and of those that nobody ran."""
     failed, missing = [], []
@@ -202,6 +229,6 @@ def _blocking(unique_id: str, nodes: Any, status: dict[str, str]) -> tuple[list[
         if test_id not in status:
             if blocks:
                 missing.append(test["name"])
-        elif status[test_id] not in _PASSED:
+        elif blocks and status[test_id] not in _PASSED and not _waits_for_others(test, unique_id, status):
             failed.append(test["name"])
     return sorted(failed), sorted(missing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from dbt_common.exceptions import DbtRuntimeError
@@ -24,6 +25,14 @@ _SELF = re.compile(r"\{[{%][^{}]*?(\bthis\b(?!\s*\.)|get_relation\([^)]*\bthis\b
 Node = Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Told:
+    """What dbt's graph does not tell: where nodes lie that this run defers to, and the text of the project's hooks."""
+
+    deferred: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    hooks: str = ""
+
+
 class Shown:
     """The lake's relations in this run's database. `seen` holds the state that native tables replace."""
 
@@ -32,13 +41,14 @@ class Shown:
         self.seen: dict[str, dict[str, int]] = {}
         self.columns: dict[str, dict[str, str]] = {}
         self.borrowed: set[str] = set()
+        self.hooked: list[str] = []
 
     def for_run(
-        self, cursor: Any, graph: Node, selected: list[str], command: str, full_refresh: bool
+        self, cursor: Any, graph: Node, selected: list[str], command: str, full_refresh: bool, told: Told
     ) -> Iterator[dict[str, Any]]:
         """Show what the selected nodes need; yield each relation that dbt has to know of before it starts.
 
-        Raises where a selected node cannot work, or needs what was never built.
+        What hooks write to is shown as a table and kept in `hooked`. Raises where a selected node cannot work, or needs what was never built.
         """
         nodes = with_one_spelling({**graph["nodes"], **graph["sources"]})
         made = set(selected) if command in BUILDS else set()
@@ -62,6 +72,10 @@ class Shown:
             # A source that is also a seed of this run is a table, as the last run left it in a lasting database.
             again = address(nodes[unique_id]) in built and not self._is_borrowed(nodes[unique_id])
             missing = not self._show(cursor, nodes[unique_id], as_table=again)
+            if unique_id in told.deferred:
+                if not missing:
+                    yield self._relation(nodes[unique_id], "view")  # else dbt takes the deferred one
+                missing = not self._show_deferred(cursor, nodes[unique_id], told) and missing
             if again and not missing:
                 yield self._relation(nodes[unique_id], "table")
             if missing and needed[unique_id] and not _may_come_later(nodes, unique_id, made):
@@ -80,6 +94,29 @@ class Shown:
                     yield self._relation(node, "table")
             elif kind == "delta" and self._show(cursor, node):
                 yield self._relation(node, "view")
+        for unique_id in self._written_by_hooks(nodes, made, told):
+            self.seen[unique_id] = self.lake.epochs(*address(nodes[unique_id]), [""])
+            if self._show(cursor, nodes[unique_id], as_table=True):
+                self.hooked.append(unique_id)
+                yield self._relation(nodes[unique_id], "table")
+
+    def _show_deferred(self, cursor: Any, node: Node, told: Told) -> bool:
+        schema, name = told.deferred[node["unique_id"]]
+        there = {**node, "schema": schema, "alias": name}
+        cursor.execute(f"create schema if not exists {self._name(there, 'schema')}")
+        return self._show(cursor, there)
+
+    def _written_by_hooks(self, nodes: Mapping[str, Node], made: set[str], told: Told) -> list[str]:
+        """Tables that a hook names and this run does not build: it may write its rows there, as an audit log does."""
+        return [
+            unique_id
+            for unique_id, node in sorted(nodes.items())
+            if node["resource_type"] in ("model", "seed", "snapshot")
+            and unique_id not in made
+            and self._ours(node)
+            and _kind(node) not in ("delta", "ephemeral", *_READ_THROUGH)
+            and re.search(rf"\b{re.escape(address(node)[1])}\b", told.hooks, re.IGNORECASE)
+        ]
 
     def everything(self, cursor: Any, manifest: Any) -> None:
         """Show all that was ever built; what was not, by its declared columns."""
@@ -260,8 +297,8 @@ def relations(cursor: Any, database: str) -> set[tuple[str, str]]:
 def as_it_was(table: Any) -> list[str]:
     """The table's columns as SQL, each with the DuckDB type that it had before it was stored."""
     found = []
-    for field in table.schema().fields:
-        name, kind = quoted(field.name), (field.metadata or {}).get(ORIGINAL)
+    for column in table.schema().fields:
+        name, kind = quoted(column.name), (column.metadata or {}).get(ORIGINAL)
         found.append(f"cast({name} as {kind}) as {name}" if kind else name)
     return found
 
