@@ -60,7 +60,7 @@ PARTS = (
         "test_exactly_once.py", "test_canaries.py", "test_once.py", "test_walk_state.py", "test_big_bodies.py",
         "landing/test_s3.py::test_files_on_s3*", "test_vault.py::test_what_a_killed_run_held*",
     ), (*API, *FILES)),
-    Part("dbt-models", 0, 8.5, (
+    Part("dbt-models", 0, 7, (
         "test_drop_in.py", "test_delta.py::test_eight_*", "dbt/test_gold.py", "dbt/test_calendars.py", "dbt/test_daily.py",
         "dbt/test_checks_alone.py",
     ), DBT),
