@@ -97,6 +97,7 @@ def test_an_incremental_sync_goes_on_where_the_last_one_ended(fake):
         ("error", r"exited with code 1: no such table \(config_error\)"),
         ("error but exit 0", r"gave up \(system_error\)"),
         ("killed", "killed by SIGKILL"),
+        ("killed while its workers tell", "killed by SIGKILL"),
         ("unknown stream", "record of unknown stream nobody"),
         ("malformed record", "malformed message"),
         ("incomplete", "ended without completing users"),

@@ -102,6 +102,10 @@ def misbehave(mode):
         sys.exit(0)
     elif mode == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif mode == "killed while its workers tell":
+        print("Process ForkPoolWorker-1:", flush=True)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGKILL)
     elif mode == "unknown stream":
         record("nobody", 1)
     elif mode == "malformed record":

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -122,8 +123,9 @@ class Connector:
                         self._keep(sent["config"])
                 yield message
         except ConnectorError as error:
-            # A connector that was killed in the middle of a line wrote no bad line: its end is the reason.
-            if not self._cut or self._end() == 0:
+            # A connector that was killed in the middle of a line wrote no bad line: its end is the reason. So it is
+            # where the bad line is what the processes of a killed one had to say of that.
+            if not (self._cut and self._end() != 0) and not self._is_being_killed():
                 raise ConnectorError(f"{self.name}: {error}") from error
         code = self._end()
         if self._late.is_set():
@@ -137,6 +139,19 @@ class Connector:
         if code or said:
             reason = said or (last[0] if last else "it reported no error; see the job's log")
             raise ConnectorError(f"{self.name}: exited with code {code}: {reason}")
+
+    def _is_being_killed(self, seconds: float = 2) -> bool:
+        """Does it end by a signal within so many seconds?"""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            try:
+                ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+            except ChildProcessError:
+                return True  # a kill() in another thread has reaped it
+            if ended:
+                return ended.si_code != os.CLD_EXITED or ended.si_status > 128
+            time.sleep(0.02)
+        return False
 
     def _lines(self, stdout: IO[bytes]) -> Iterator[bytes]:
         """Lines, cut at a little over the longest that is allowed: a connector must not fill the memory."""
