@@ -46,7 +46,7 @@ def file_statistics(footer: Any) -> dict[str, Any]:
             if not stats.has_min_max:
                 usable[name] = usable.get(name, True) and stats.null_count == column.num_values
                 continue
-            low, high = _bound(stats.min, up=False), _bound(stats.max, up=True)
+            low, high = _bounds(stats)
             if low is None or high is None:
                 usable[name] = False
                 continue
@@ -63,6 +63,13 @@ def file_statistics(footer: Any) -> dict[str, Any]:
 
 
 _LAST = datetime.max - timedelta(milliseconds=1)
+
+
+def _bounds(stats: Any) -> tuple[Any, Any]:
+    try:
+        return _bound(stats.min, up=False), _bound(stats.max, up=True)
+    except (OverflowError, ValueError):
+        return None, None  # a time that Python does not have, or text that is not UTF-8
 
 
 def _bound(value: Any, up: bool) -> Any:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
+from asgard_assets.ingest.files.readers import parquet_text, utf8
 from asgard_assets.ingest.files.readers.records import Range, Records
+from asgard_assets.ingest.files.source.formats import Parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 50_000
 
 
-def parquet(file: IO[bytes], part: Range | None) -> Iterator[Records]:
-    """Row groups of the file, all or those of the part."""
+def parquet(file: IO[bytes], options: Parquet, part: Range | None) -> Iterator[Records]:
+    """Row groups of the file, all or those of the part. Raises ValueError where the footer promises other rows."""
     import pyarrow.parquet as pq
 
     # Nanoseconds, the default for Spark's old times, wrap around before 1677.
@@ -25,13 +27,20 @@ def parquet(file: IO[bytes], part: Range | None) -> Iterator[Records]:
         start = 0
         if part is not None:
             groups, start = groups[part.start : part.end], part.first_row
+        promised = sum(source.metadata.row_group(group).num_rows for group in groups)
+        if part is None:
+            promised = max(promised, source.metadata.num_rows)
+        names = parquet_text.columns(source, options.binary_as_text)
+        end = start
         for batch in source.iter_batches(_BATCH_ROWS, row_groups=groups):
-            yield _typed(batch, start)
-            start += batch.num_rows
+            yield utf8.checked(batch, end, names)
+            end += batch.num_rows
+        if end - start != promised:
+            raise ValueError(f"its footer says {promised} rows, {end - start} were read")
 
 
 def orc(file: IO[bytes], part: Range | None) -> Iterator[Records]:
-    """Stripes of the file."""
+    """Stripes of the file. Raises ValueError where the footer promises other rows."""
     import pyarrow as pa
     import pyarrow.orc as po
 
@@ -40,19 +49,10 @@ def orc(file: IO[bytes], part: Range | None) -> Iterator[Records]:
     for index in range(source.nstripes):
         stripe = source.read_stripe(index)
         for batch in pa.Table.from_batches([stripe]).to_batches(_BATCH_ROWS):
-            yield _typed(batch, start)
+            yield utf8.checked(batch, start, {})
             start += batch.num_rows
-
-
-def _typed(batch: pa.RecordBatch, start: int) -> Records:
-    import numpy as np
-    import pyarrow as pa
-
-    columns = [
-        (name, pa.chunked_array([column]))
-        for name, column in zip(batch.schema.names, batch.columns, strict=True)
-    ]
-    return Records(columns, np.arange(start, start + batch.num_rows))
+    if start != source.nrows:
+        raise ValueError(f"its footer says {source.nrows} rows, {start} were read")
 
 
 def avro(stream: IO[bytes]) -> Iterator[Records]:

@@ -14,6 +14,7 @@ from asgard_assets.ingest.files.landing import File
 from asgard_assets.ingest.files.readers import Bad, Records
 from asgard_assets.ingest.files.readers.json_text import EXACT, as_text, raw_text
 from asgard_assets.ingest.files.readers.markup import as_lists
+from asgard_assets.ingest.files.shape.far_times import listed
 from asgard_assets.ingest.files.shape.fitting import fit, infer
 from asgard_assets.ingest.files.shape.iso_time import day_of_text, moment_of_text
 from asgard_assets.ingest.files.source.models import TECHNICAL, ByColumn, FileSource, Upsert
@@ -256,10 +257,11 @@ class Conformer:
             if self._typed:
                 # Nothing but nulls has no type, so that the statement fits whatever it makes of them.
                 values, kind = infer(values, records.text)
-            null = pa.types.is_null(kind)
-            columns[name] = (
-                pa.nulls(len(records.rows)) if null else fit(values, kind, records.text, True).values
-            )
+            fitted = fit(values, kind, records.text, True)
+            for index, left in fitted.left.items():
+                for path, value in left.items():
+                    rescued[index] = _with(rescued[index], f"{name}.{path}" if path else name, value)
+            columns[name] = pa.nulls(len(records.rows)) if pa.types.is_null(kind) else fitted.values
         for name in inputs(self._source.sql):
             if name.lower() not in present | set(TECHNICAL):
                 columns[name] = pa.nulls(len(records.rows))
@@ -322,7 +324,7 @@ def _days(values: Any, rule: ByColumn, count: int, calendar: Calendar | None = N
             values = aware.cast(pa.timestamp("us", rule.time_zone))
         days = pc.call_function("strftime", [values], pc.StrftimeOptions("%Y-%m-%d")).to_pylist()
         return days if calendar.every == "day" else [_key(day, calendar) for day in days]
-    return [_key(value, calendar) for value in (values if isinstance(values, list) else values.to_pylist())]
+    return [_key(value, calendar) for value in listed(values)]
 
 
 def _keys(moments: Any, calendar: Calendar) -> list[str | None]:
@@ -352,8 +354,7 @@ def _key(value: Any, calendar: Calendar) -> str | None:
 
 def _untold(values: Any, days: list[str | None]) -> list[Any]:
     """The values that say more than their day."""
-    listed = values if isinstance(values, list) else values.to_pylist()
-    return [None if str(value) == day else value for value, day in zip(listed, days, strict=True)]
+    return [None if str(value) == day else value for value, day in zip(listed(values), days, strict=True)]
 
 
 def _split_off(table: pa.Table, needed: Sequence[str], reason: str) -> tuple[pa.Table, list[Bad]]:
@@ -380,8 +381,7 @@ def _split_off(table: pa.Table, needed: Sequence[str], reason: str) -> tuple[pa.
 
 
 def _rescue_all(rescued: list[str | None], name: str, values: Any) -> None:
-    listed = values if isinstance(values, list) else values.to_pylist()
-    for index, value in enumerate(listed):
+    for index, value in enumerate(listed(values)):
         if value is not None:
             rescued[index] = _with(rescued[index], name, value)
 
@@ -400,7 +400,7 @@ def _encodable(records: Records) -> tuple[Records, list[Bad]]:
     """The records that UTF-8 can hold, and the others."""
     import numpy as np
 
-    lists = [(name, v if isinstance(v, list) else v.to_pylist()) for name, v in records.columns]
+    lists = [(name, listed(v)) for name, v in records.columns]
     good, bad = np.ones(len(records.rows), bool), list[Bad]()
     for index in range(len(records.rows)):
         record = {name: values[index] for name, values in lists if values[index] is not None}

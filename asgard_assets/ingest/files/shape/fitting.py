@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.ingest.files.readers.json_text import as_text
+from asgard_assets.ingest.files.shape.far_times import beyond_the_calendar, listed
 from asgard_assets.ingest.files.shape.scalars import Misfit, scalar
 from asgard_assets.ingest.files.source.types import (
     Number,
     clean_name,
     normal,
+    type_of_one,
     type_of_text,
     type_of_value,
     unify,
@@ -58,7 +60,10 @@ def infer(values: Values, text: bool) -> tuple[Values, pa.DataType]:
     if text and pa.types.is_string(array.type):
         return array, type_of_text(array)
     if pa.types.is_string(array.type) and _are_numbers(values):
-        return values, type_of_text(array)
+        kind = pa.null()
+        for value in values:
+            kind = unify_or_text(kind, type_of_value(value))
+        return values, kind
     return values, array.type if pa.types.is_null(array.type) else normal(array.type)
 
 
@@ -85,14 +90,43 @@ def fit(values: Values, target: pa.DataType, text: bool, declared: bool) -> Fitt
     import pyarrow as pa
 
     if pa.types.is_string(target):
-        return Fitted(pa.chunked_array([_texts(values)]))
+        return _as_texts(values, declared)
+    return _halved(values, target, text, declared)
+
+
+_FEW = 32
+
+
+def _halved(values: Values, target: pa.DataType, text: bool, declared: bool) -> Fitted:
+    """Whole columns at once. Where some value does not fit, half of them, and so on: an odd one costs its neighbours
+    little."""
+    import pyarrow as pa
+
     fast = _fast(values, target, text, declared)
     if fast is not None:
         return Fitted(fast)
-    listed: Sequence[Any] = values if isinstance(values, list) else values.to_pylist()
+    if len(values) <= _FEW:
+        return _one_by_one(values, target, text, declared)
+    middle = len(values) // 2
+    halves = [
+        _halved(part, target, text, declared)
+        for part in ((values[:middle], values[middle:]) if isinstance(values, list) else (values.slice(0, middle), values.slice(middle)))
+    ]  # fmt: skip
+    left = halves[0].left | {index + middle: rest for index, rest in halves[1].left.items()}
+    want, shown = target, pa.null()
+    for half in halves:
+        want = widened(want, half.want) if half.want is not None else want
+        shown = unify_or_text(shown, half.shown) if half.shown is not None else shown
+    whole = pa.chunked_array([pa.concat_arrays([c for half in halves for c in half.values.chunks])], target)
+    return Fitted(whole, left, want if want != target else None, shown if left else None)
+
+
+def _one_by_one(values: Values, target: pa.DataType, text: bool, declared: bool) -> Fitted:
+    import pyarrow as pa
+
     found, left, want = list[Any](), dict[int, dict[str, Any]](), target
     kind: pa.DataType = pa.null()
-    for index, value in enumerate(listed):
+    for index, value in enumerate(listed(values)):
         rest: dict[str, Any] = {}
         try:
             found.append(_value(value, target, declared, text, "", rest))
@@ -101,15 +135,37 @@ def fit(values: Values, target: pa.DataType, text: bool, declared: bool) -> Fitt
             rest = {"": value}
         if rest:
             left[index] = rest
-            shown = normal(_shown(value, text))
+            shown = normal(_shown(value, text, target))
             want, kind = widened(want, shown), unify_or_text(kind, shown)
     array = pa.chunked_array([pa.array(found, target)])
     return Fitted(array, left, want if want != target else None, kind if left else None)
 
 
-def _shown(value: Any, text: bool) -> pa.DataType:
-    if isinstance(value, str) and text:
-        value = Number(value)
+def _as_texts(values: Values, declared: bool) -> Fitted:
+    """Any column as text. Bytes are base64; where a person chose text, UTF-8 is text, and other bytes do not fit."""
+    import pyarrow as pa
+
+    if not declared or isinstance(values, list) or not pa.types.is_binary(normal(values.type)):
+        return Fitted(pa.chunked_array([_texts(values)]))
+    try:
+        return Fitted(pa.chunked_array([values.combine_chunks().cast(pa.binary()).cast(pa.string())]))
+    except pa.ArrowInvalid:
+        pass
+    found, left = list[str | None](), dict[int, dict[str, Any]]()
+    for index, value in enumerate(values.to_pylist()):
+        try:
+            found.append(None if value is None else value.decode())
+        except UnicodeDecodeError:
+            found.append(None)
+            left[index] = {"": as_text(value)}
+    return Fitted(pa.chunked_array([pa.array(found, pa.string())]), left, None, pa.binary())
+
+
+def _shown(value: Any, text: bool, target: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    if isinstance(value, str) and text and not isinstance(value, Number):
+        return type_of_one(value, number=pa.types.is_floating(target))
     return type_of_value(_shallow(value))
 
 
@@ -133,6 +189,8 @@ def _fast_array(
 ) -> pa.ChunkedArray | None:
     import pyarrow as pa
 
+    if beyond_the_calendar(values):
+        return None
     if values.type == target:
         return values
     if pa.types.is_null(values.type):
@@ -236,7 +294,7 @@ def _value(v: Any, target: pa.DataType, declared: bool, text: bool, path: str, r
     ):
         raise Misfit
     if isinstance(v, str) and not declared and not t.is_string(target) and not t.is_nested(target):
-        if unify(target, _shown(v, True)) != target:
+        if unify(target, _shown(v, True, target)) != target:
             raise Misfit
     if t.is_string(target):
         return as_text(v)
@@ -300,7 +358,7 @@ def _texts(values: Values) -> pa.Array:
             return values.combine_chunks().cast(pa.string())
         except pa.ArrowException:
             pass
-    return pa.array([None if v is None else as_text(v) for v in values.to_pylist()], pa.string())
+    return pa.array([None if v is None else as_text(v) for v in listed(values)], pa.string())
 
 
 def retyped(rows: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ def clean_name(name: str) -> str:
 
 class Number(str):
     """A JSON number as it was written: no digit is lost on the way."""
+
+    __slots__ = ()
+
+
+class FarTime(str):
+    """A day or time that Python's calendar does not have, as text."""
 
     __slots__ = ()
 
@@ -173,10 +180,22 @@ def unify_or_text(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     return pa.string()
 
 
+_INTEGER = r"0|-?[1-9][0-9]{0,17}"
+_LONG_INTEGER = r"0|-?[1-9][0-9]{0,37}"
+_ODD_NUMBER = r"NaN|-?Infinity|nan|-?inf"
+_POINTED = r"-?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][+-]?[0-9]+)?"
+_DOUBLE = rf"{_INTEGER}|{_POINTED}|-?(?:0|[1-9][0-9]*)[eE][+-][0-9]+|{_ODD_NUMBER}"
+_ANY_DOUBLE = rf"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|{_ODD_NUMBER}"
+_BOOLEAN = "true|false|True|False|TRUE|FALSE"
+_EXACT_CHARS = 15
+"""A double holds any number of so many digits."""
+
+
 def type_of_text(values: pa.ChunkedArray) -> pa.DataType:
     """What a column of text shows: bigint, decimal for longer integers, double, boolean, else string.
 
-    Nothing that would be written differently counts as a number: `007` and `+1` stay text.
+    Nothing that would be written differently counts as a number: `007`, `+1`, `-0` and more digits than a double holds
+    stay text. `12E5`, which may be an id, is a number only beside one with a point.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -185,19 +204,52 @@ def type_of_text(values: pa.ChunkedArray) -> pa.DataType:
     if not len(some):
         return pa.null()
 
-    def all_match(pattern: str) -> bool:
-        matched = pc.call_function(
-            "match_substring_regex", [some], pc.MatchSubstringOptions(f"^(?:{pattern})$")
+    def match(pattern: str, how: str) -> bool:
+        options = pc.MatchSubstringOptions(f"^(?:{pattern})$")
+        return bool(
+            pc.call_function(how, [pc.call_function("match_substring_regex", [some], options)]).as_py()
         )
-        return bool(pc.call_function("all", [matched]).as_py())
 
-    if all_match(r"-?(?:0|[1-9][0-9]{0,17})"):
+    if match(_INTEGER, "all"):
         return pa.int64()
-    if all_match(r"-?(?:0|[1-9][0-9]{0,37})"):
+    if match(_LONG_INTEGER, "all"):
         return pa.decimal128(38, 0)
-    if all_match(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|NaN|-?Infinity|nan|-?inf"):
-        return pa.float64()
-    return pa.bool_() if all_match("true|false|True|False|TRUE|FALSE") else pa.string()
+    if match(_DOUBLE, "all") or (match(_ANY_DOUBLE, "all") and match(_POINTED, "any")):
+        return pa.float64() if _all_exact(some) else pa.string()
+    return pa.bool_() if match(_BOOLEAN, "all") else pa.string()
+
+
+def _all_exact(numbers: pa.ChunkedArray) -> bool:
+    """Whether a double holds each number in all the digits that it was written with."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    length = pc.call_function("binary_length", [numbers])
+    long = numbers.filter(pc.call_function("greater", [length, pa.scalar(_EXACT_CHARS, length.type)]))
+    if not len(long):
+        return True
+    again = long.cast(pa.float64()).cast(pa.string())
+    odd = long.filter(pc.call_function("not_equal", [long, again]))
+    return all(map(is_exact, odd.to_pylist()))
+
+
+def is_exact(number: str) -> bool:
+    """Whether a double holds the number in all the digits that it was written with. What only infinity or 0 stands for counts."""
+    found = float(number)
+    return found - found != 0 or found == 0 or Decimal(repr(found)) == Decimal(number)
+
+
+def type_of_one(text: str, number: bool = False) -> pa.DataType:
+    """What one value shows, as `type_of_text` says it. `number`: it is known to be one, such as a number of JSON."""
+    import pyarrow as pa
+
+    if re.fullmatch(_INTEGER, text):
+        return pa.int64()
+    if re.fullmatch(_LONG_INTEGER, text):
+        return pa.decimal128(38, 0)
+    if re.fullmatch(_ANY_DOUBLE if number else _DOUBLE, text):
+        return pa.float64() if is_exact(text) else pa.string()
+    return pa.bool_() if re.fullmatch(_BOOLEAN, text) else pa.string()
 
 
 def type_of_value(value: Any) -> pa.DataType:
@@ -207,8 +259,10 @@ def type_of_value(value: Any) -> pa.DataType:
     match value:
         case None:
             return pa.null()
+        case FarTime():
+            return pa.timestamp("us", "UTC") if ":" in value else pa.date32()
         case Number():
-            return type_of_text(pa.chunked_array([pa.array([str(value)], pa.string())]))
+            return type_of_one(str(value), number=True)
         case bool():
             return pa.bool_()
         case int():
