@@ -119,8 +119,8 @@ def walk(
     days: Set[str] | None = None,
     links_out: list[str] | None = None,
 ) -> Iterator[File]:
-    """The source's files in name order, from behind `after` on. Hidden names (`.x`, `_x`) are left out, and links that
-    lead out of the landing root: `links_out` gets the first hundred of those.
+    """The source's files in name order, from behind `after` on. Hidden names (`.x`, `_x`), folder markers and uploads
+    under way (`x.tmp`) are left out, and links that lead out of the landing root: `links_out` gets the first hundred of those.
 
     `days` is a hint: folders that the source's rule says belong to none of them are not opened. Raises
     SourceError where the source's folder does not exist or the store refuses.
@@ -139,8 +139,26 @@ def _wanted(name: str, days: Set[str] | None, mark: str) -> bool:
     return days is None or not name.startswith(mark) or name[len(mark) :] in days
 
 
+_UNDER_WAY = (
+    ".tmp",
+    ".temp",
+    ".part",
+    ".partial",
+    ".filepart",
+    ".crdownload",
+    ".download",
+    ".inprogress",
+    ".swp",
+    "~",
+)
+"""How uploads and downloads name a file that is not whole yet, and editors their own."""
+_MARKER = "_$folder$"
+"""Beside or in each folder that Hadoop and EMR made in a bucket."""
+
+
 def _hidden(name: str) -> bool:
-    return name.startswith((".", "_"))
+    """Whether no source reads a file or folder of that name."""
+    return name.startswith((".", "_")) or name.lower().endswith(_UNDER_WAY) or name.endswith(_MARKER)
 
 
 def _walk_local(
@@ -251,6 +269,8 @@ def _walk_remote(
     seen = False
     for file in _keys(landing, f"{folder}/", after, days, mark):
         seen = True
+        if file.path.endswith("/"):
+            continue  # an object that stands for a folder
         if not any(_hidden(part) for part in file.path[len(folder) + 1 :].split("/")):
             yield file
     if not seen and not after and days is None:

@@ -78,6 +78,11 @@ def judged(
             failed[day] = (
                 f"{bad[day]} of {rows[day]} records are in quarantine, above the share {limits.bad_share}"
             )
+        elif limits.bad_rows is None and limits.bad_share is None and 0 < rows[day] == bad[day]:
+            failed[day] = (
+                f"no record could be read: all {bad[day]} are in quarantine; correct the files or the source's "
+                "`format`, or allow it with `limits: {bad_share: 1}`"
+            )
     # A file that changed while its day failed is simply not loaded yet.
     return failed, [
         BadFile(files[path], day, o.error)

@@ -10,7 +10,6 @@ found here.
 from __future__ import annotations
 
 import codecs
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -21,6 +20,7 @@ from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.landing import File, Landing
 from asgard_assets.ingest.files.plan.read_task import Piece
 from asgard_assets.ingest.files.readers import Range
+from asgard_assets.ingest.files.readers.csv_text import CsvText
 from asgard_assets.ingest.files.readers.delimited import delimiter_of, read_header
 from asgard_assets.ingest.files.source.formats import (
     Concrete,
@@ -104,7 +104,8 @@ def is_splittable(path: str, how: Concrete | None, source: FileSource) -> bool:
         return False
     match how:
         case Csv():
-            return how.escape is None and _ascii(how.encoding) and len((how.quote or "").encode()) <= 1
+            has_more = how.escape or how.skip_lines or how.skip_footer or how.comment
+            return not has_more and _ascii(how.encoding) and len((how.quote or "").encode()) <= 1
         case Json():
             lines = how.layout == "lines" or (how.layout == "auto" and extension(path) != ".json")
             return lines and not how.records and how.utf8
@@ -226,9 +227,10 @@ def ranges_of(
     names: list[str] | None = None
     rows = 0
     if isinstance(how, Csv):
-        with suppress(OSError, SourceError), landing.open_stream(file.path) as stream:
-            raw: Any = io.BufferedReader(stream, 1 << 16)  # pyright: ignore[reportArgumentType]
-            names, _, _ = read_header(raw, delimiter_of(file.path, how), how)
+        with suppress(OSError, ValueError, SourceError), landing.open_stream(file.path) as stream:
+            text = CsvText(stream, delimiter_of(file.path, how), how)
+            if not text.says_separator:
+                names, _, _ = read_header(text, text.delimiter, how, "utf8")
         if names is None:
             return [(None, 0)]
         counts[0] -= int(how.header)

@@ -28,6 +28,7 @@ from asgard_assets.ingest.files.source.formats import (
     Parquet,
     Text,
     Xml,
+    compressed_with,
     compression_of,
     disguise,
     extension,
@@ -73,12 +74,30 @@ def _why_unread(path: str) -> str:
 
 def open_bytes(landing: Landing, path: str, compression: str) -> IO[bytes]:
     """The file's bytes from the beginning, decompressed."""
+    if compression == "gzip" and _is_padded(landing, path):
+        import gzip
+
+        # pyarrow takes the zeros for another member; gzip itself passes over them.
+        return gzip.open(landing.open_stream(path))  # pyright: ignore[reportReturnType]
     if compression != "xz":
         return landing.open_stream(path, compression or None)
     import lzma
 
     # pyarrow knows no xz. The raw file is closed with its last reference.
     return lzma.open(landing.open_stream(path))  # pyright: ignore[reportReturnType]
+
+
+_PADDING = bytes(16)
+
+
+def _is_padded(landing: Landing, path: str) -> bool:
+    """Whether the file ends with zeros, as tapes and mainframes leave them."""
+    with landing.open_file(path) as file:
+        size = file.size()
+        if size < 2 * len(_PADDING):
+            return False
+        file.seek(size - len(_PADDING))
+        return file.read(len(_PADDING)) == _PADDING
 
 
 def read_file(landing: Landing, path: str, how: How, part: Range | None = None) -> Iterator[Records]:
@@ -121,6 +140,8 @@ def read_file(landing: Landing, path: str, how: How, part: Range | None = None) 
 
 def _refuse_disguise(landing: Landing, path: str, how: How) -> None:
     kind = how.format.type
+    if how.compression:
+        _refuse_plain(landing, path, how.compression)
     if kind in ("parquet", "orc", "avro") and not how.compression:
         with landing.open_stream(path) as raw:
             head = raw.read(HEAD_BYTES)
@@ -141,6 +162,28 @@ def _refuse_disguise(landing: Landing, path: str, how: How) -> None:
         )
 
 
+def _refuse_plain(landing: Landing, path: str, compression: str) -> None:
+    """Raises SourceError where the file's first bytes are not those of its compression."""
+    with landing.open_stream(path) as raw:
+        head = raw.read(HEAD_BYTES)
+    if head and compressed_with(head) != compression and not _is_skippable(head, compression):
+        found = compressed_with(head)
+        really = (
+            f"it is compressed with {found}; set `compression: {found}`"
+            if found
+            else "set `compression: none`"
+        )
+        raise SourceError(
+            f"{path} is not compressed with {compression}, though its name or `compression` says so; {really}",
+            source=path,
+        )
+
+
+def _is_skippable(head: bytes, compression: str) -> bool:
+    """Whether the file begins with a frame without data, as zstd and lz4 may."""
+    return compression in ("zstd", "lz4") and head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F
+
+
 def _read(landing: Landing, path: str, how: How, part: Range | None) -> Iterator[Records]:
     from asgard_assets.ingest.files.readers import columnar, delimited, json_text, markup, plain
 
@@ -152,8 +195,10 @@ def _read(landing: Landing, path: str, how: How, part: Range | None) -> Iterator
                 else landing.open_file(path) as file
             ):
                 source = io.BytesIO(file.read()) if how.compression else file
-                reader = columnar.parquet if isinstance(how.format, Parquet) else columnar.orc
-                yield from reader(source, part)
+                if isinstance(how.format, Parquet):
+                    yield from columnar.parquet(source, how.format, part)
+                else:
+                    yield from columnar.orc(source, part)
         case Avro():
             with open_bytes(landing, path, how.compression) as stream:
                 yield from columnar.avro(stream)

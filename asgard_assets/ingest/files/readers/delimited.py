@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any
 
+from asgard_assets.ingest.files.readers import one_column
+from asgard_assets.ingest.files.readers.csv_text import BEHIND, CsvText
 from asgard_assets.ingest.files.readers.records import Bad, Range, Records
 from asgard_assets.ingest.files.source.formats import Csv, extension
 
@@ -71,11 +73,15 @@ def _records(
 ) -> Iterator[Records]:
     import pyarrow as pa
 
-    source = _Peeked(stream)
+    text = None if part is not None else CsvText(stream, delimiter_of(path, options), options)
+    how = _How(text, text.delimiter if text else delimiter_of(path, options), options, as_bytes)
+    source = _Peeked(text or stream)
     if part is not None and part.names:
         header, blank_lines, skip = list(part.names), 0, 0
     else:
-        header, blank_lines, more = read_header(source, delimiter_of(path, options), options)
+        header, blank_lines, more = read_header(source, how.delimiter, options, how.encoding)
+        if text and header and options.header:
+            one_column.refuse(header, source.seen, how.delimiter)
         if header is None or not more:
             yield Records(
                 [(name, pa.chunked_array([], pa.string())) for name in header or ()], _none(), text=True
@@ -85,8 +91,8 @@ def _records(
         blank_lines = blank_lines if skip else 0
     first = part.first_row if part else 0
     rewound = source.rewound(without_bom=as_bytes)
-    found = _parse(rewound, header, (blank_lines, skip), path, options, first, block_bytes, as_bytes)
-    if part is not None or not options.quote or options.escape or not options.ascii_superset:
+    found = _parse(rewound, header, (blank_lines, skip), how, first, block_bytes)
+    if part is not None or not options.quote or options.escape:
         yield from found
         return
     last: Records | None = None
@@ -95,17 +101,31 @@ def _records(
             yield last
         last = each
     if last is not None:
-        yield _closed(last, source.tail, delimiter_of(path, options), options)
+        yield _closed(last, source.tail, how)
 
 
-def _closed(last: Records, tail: bytes, delimiter: str, options: Csv) -> Records:
+@dataclass(frozen=True)
+class _How:
+    """How the bytes are read. `text`: where they come from, unless they are a part of a file."""
+
+    text: CsvText | None
+    delimiter: str
+    options: Csv
+    as_bytes: bool
+
+    @property
+    def encoding(self) -> str:
+        return "utf8" if self.text or self.options.utf8 else self.options.encoding
+
+
+def _closed(last: Records, tail: bytes, how: _How) -> Records:
     """The last records of a file; the very last one is told where its last field opens a quote that nothing
     closes: the rest of the file is in it, or the file was cut."""
     value = last.columns[-1][1][-1].as_py() if len(last.rows) and last.columns else None  # pyright: ignore[reportAttributeAccessIssue]
     if value is None or any(bad.row > last.rows[-1] for bad in last.bad):
         return last
-    quote = str(options.quote).encode()
-    written = value.encode(options.encoding, "replace").replace(quote, 2 * quote)
+    quote = str(how.options.quote).encode()
+    written = value.encode().replace(quote, 2 * quote)
     whole = len(written) <= _TAIL_BYTES // 2
     end = written if whole else written[-_TAIL_BYTES // 2 :]
     line = next((tail.removesuffix(e) for e in (b"\r\n", b"\n", b"\r") if tail.endswith(e)), tail)
@@ -114,7 +134,7 @@ def _closed(last: Records, tail: bytes, delimiter: str, options: Csv) -> Records
     if line.endswith(opened + quote) or not tail.endswith(end if several_lines else quote + end):
         return last
     fields = [values[-1].as_py() or "" for _, values in last.columns[:-1]]  # pyright: ignore[reportAttributeAccessIssue]
-    raw = delimiter.join([*fields, f"{options.quote}{value}"])
+    raw = how.delimiter.join([*fields, f"{how.options.quote}{value}"])
     bad = Bad(int(last.rows[-1]), "opens a quote that nothing closes", raw)
     return replace(
         last,
@@ -131,20 +151,14 @@ def _none() -> np.ndarray:
 
 
 def _parse(
-    source: IO[bytes],
-    header: list[str],
-    skip: tuple[int, int],
-    path: str,
-    options: Csv,
-    first: int,
-    block_bytes: int,
-    as_bytes: bool,
+    source: IO[bytes], header: list[str], skip: tuple[int, int], how: _How, first: int, block_bytes: int
 ) -> Iterator[Records]:
     import numpy as np
     import pyarrow as pa
     import pyarrow.csv as pc
 
     blank_lines, heading = skip
+    options, as_bytes = how.options, how.as_bytes
     # Placeholders: the names come back below, duplicates and all.
     keys = [str(i) for i in range(len(header))]
     misfits: dict[int, Bad] = {}
@@ -154,7 +168,8 @@ def _parse(
         index = first + row.number - 1 - heading - blank_lines
         reason = f"{row.actual_columns} fields where the header has {row.expected_columns}"
         text = row.text.encode("latin-1").decode("utf-8", "backslashreplace") if as_bytes else row.text
-        misfits[index] = Bad(index, reason, text)
+        refused = how.text.put_aside(text) if how.text else None
+        misfits[index] = Bad(index, reason, text) if refused is None else Bad(index, BEHIND, refused)
         return "skip"
 
     reader = pc.open_csv(
@@ -165,10 +180,10 @@ def _parse(
             column_names=keys,
             skip_rows=blank_lines,
             skip_rows_after_names=heading,
-            encoding="latin-1" if as_bytes else "utf8" if options.utf8 else options.encoding,
+            encoding="latin-1" if as_bytes else how.encoding,
         ),
         pc.ParseOptions(
-            delimiter=delimiter_of(path, options),
+            delimiter=how.delimiter,
             quote_char=options.quote or False,
             escape_char=options.escape or False,
             newlines_in_values=True,
@@ -189,7 +204,10 @@ def _parse(
         rows = _skipping(start, batch.num_rows, misfits)
         if len(rows):
             start = int(rows[-1]) + 1
-        columns, rows, bad = _decoded(batch, rows, delimiter_of(path, options))
+        columns, rows, bad = _decoded(batch, rows, how.delimiter)
+        if heading or (first and options.header):
+            columns, rows, again = _without_headers(columns, rows, header, how.delimiter)
+            bad += again
         new = [misfits[i] for i in list(misfits)[told:]]
         told = len(misfits)
         yield Records(list(zip(_names(header), columns, strict=True)), rows, [*new, *bad], text=True)
@@ -232,6 +250,32 @@ def _decoded(
     return [pa.chunked_array([c.cast(pa.string())]) for c in kept.columns], rows[good], bad
 
 
+def _without_headers(
+    columns: list[pa.ChunkedArray], rows: np.ndarray, header: list[str], delimiter: str
+) -> tuple[list[pa.ChunkedArray], np.ndarray, list[Bad]]:
+    """The records but those that repeat the header, as files that were joined do. One column alone may say its name."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if len(header) == 1:
+        return columns, rows, []
+    same: Any = None
+    for column, name in zip(columns, header, strict=True):
+        here = pc.call_function("equal", [column, pa.scalar(name or None, pa.string())])
+        here = (
+            pc.call_function("is_null", [column])
+            if not name
+            else pc.call_function("coalesce", [here, pa.scalar(False)])
+        )
+        same = here if same is None else pc.call_function("and", [same, here])
+        if not pc.call_function("any", [same]).as_py():
+            return columns, rows, []
+    mask = same.to_numpy()
+    bad = [Bad(int(row), "is the header again", delimiter.join(header)) for row in rows[mask]]
+    keep = pa.array(~mask)
+    return [column.filter(keep) for column in columns], rows[~mask], bad
+
+
 def _latin(column: pa.Array) -> pa.Array:
     """The bytes that were read as Latin-1."""
     import pyarrow as pa
@@ -265,12 +309,16 @@ class _Peeked(io.RawIOBase):
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
-        self._seen = bytearray()
+        self._seen = bytearray()  # while the header is looked at
         self._replay: int | None = None
         self.tail = b""
 
     def readable(self) -> bool:
         return True
+
+    @property
+    def seen(self) -> bytes:
+        return bytes(self._seen)
 
     def rewound(self, without_bom: bool = False) -> Any:
         self._replay = len(_BOM) if without_bom and self._seen.startswith(_BOM) else 0
@@ -292,11 +340,13 @@ class _Peeked(io.RawIOBase):
         return len(data)
 
 
-def read_header(source: io.RawIOBase, delimiter: str, options: Csv) -> tuple[list[str] | None, int, bool]:
+def read_header(
+    source: io.RawIOBase, delimiter: str, options: Csv, encoding: str
+) -> tuple[list[str] | None, int, bool]:
     """The columns, how many blank lines stand before the first record, and whether there are data."""
-    encoding = "utf-8-sig" if options.utf8 else options.encoding
+    encoding = "utf-8-sig" if encoding == "utf8" else encoding
     text = io.TextIOWrapper(
-        io.BufferedReader(source, 65536), encoding=encoding, errors="backslashreplace", newline=""
+        io.BufferedReader(source, 65536), encoding=encoding, errors="surrogateescape", newline=""
     )
     limit = csv.field_size_limit(1 << 30)
     found = csv.reader(
@@ -323,6 +373,16 @@ def read_header(source: io.RawIOBase, delimiter: str, options: Csv) -> tuple[lis
     text.detach().detach()
     if header and options.header:
         header[0] = header[0].removeprefix("\ufeff")
-        if any("\x00" in name for name in header):
-            raise ValueError("its header has NUL bytes; if it is UTF-16, set `encoding` under `format`")
+        _refuse_unreadable(header, options)
     return header, blank, more
+
+
+def _refuse_unreadable(header: list[str], options: Csv) -> None:
+    if any("\x00" in name for name in header):
+        raise ValueError("its header has NUL bytes; if it is UTF-16, set `encoding` under `format`")
+    if any("\udc80" <= char <= "\udcff" for name in header for char in name):
+        name = "UTF-8" if options.utf8 else options.encoding
+        shown = ", ".join(header).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise ValueError(
+            f"its header holds bytes that are not {name}; set `encoding` under `format`: {shown}"
+        )

@@ -113,8 +113,18 @@ class Csv(_Encoded):
     null_values: tuple[str, ...] = Field(default=("",), description="Texts without quotes that mean null.")
     header: bool = Field(default=True, description="Whether the first record names the columns.")
     names: tuple[str, ...] = Field(default=(), description="Columns of files without a header, in order.")
+    skip_lines: int = Field(
+        default=0, ge=0, description="Lines before the header, or before the first record."
+    )
+    skip_footer: int = Field(default=0, ge=0, description="Last lines that are no records, such as a total.")
+    comment: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1,
+        description="Character at the beginning of lines that are no records, such as #.",
+    )
 
-    @field_validator("delimiter", "quote", "escape")
+    @field_validator("delimiter", "quote", "escape", "comment")
     @classmethod
     def _is_ascii(cls, char: str | None) -> str | None:
         if char is not None and (not char.isascii() or char in "\r\n\0"):
@@ -123,9 +133,9 @@ class Csv(_Encoded):
 
     @model_validator(mode="after")
     def _are_different(self) -> Csv:
-        used = [char for char in (self.delimiter, self.quote, self.escape) if char is not None]
+        used = [c for c in (self.delimiter, self.quote, self.escape, self.comment) if c is not None]
         if len(used) != len(set(used)):
-            raise ValueError("`delimiter`, `quote` and `escape` must be different characters")
+            raise ValueError("`delimiter`, `quote`, `escape` and `comment` must be different characters")
         return self
 
     @model_validator(mode="after")
@@ -155,6 +165,11 @@ class Parquet(Model):
     """Parquet, which knows its types."""
 
     type: Literal["parquet"] = "parquet"
+    binary_as_text: bool | None = Field(
+        default=None,
+        description="Whether columns of bytes without an annotation are text, as old Impala, Hive and Spark wrote it. "
+        "Default: they are where all values of the first rows are readable text, and the writer does not say.",
+    )
 
 
 class Avro(Model):
@@ -244,6 +259,12 @@ def wide_encoding(head: bytes, how: Concrete) -> str | None:
 
 HEAD_BYTES = 16
 """What `disguise` needs to see of a file."""
+
+
+def compressed_with(head: bytes) -> str | None:
+    """The compression that a file's first bytes say; None where they say none."""
+    found = next((name for magic, name in _MAGIC if re.match(magic, head)), None)
+    return found if found in _COMPRESSIONS.values() else None
 
 
 def disguise(head: bytes, how: Concrete) -> str | None:

@@ -197,13 +197,16 @@ class BadDataLimits(Model):
         default=0, ge=0, description="How many files of a day may fail. The run is not green in any case."
     )
     bad_rows: int | None = Field(
-        default=None, ge=0, description="How many rows of a day may be bad. Empty: any number."
+        default=None,
+        ge=0,
+        description="How many rows of a day may be bad. Empty: any number, but not all of them.",
     )
     bad_share: float | None = Field(
         default=None,
         ge=0,
         le=1,
-        description="Which share of a day's rows may be bad, from 0 to 1. Empty: any.",
+        description="Which share of a day's rows may be bad, from 0 to 1; 1 allows a day of which no record could be read. "
+        "Empty: any but all.",
     )
 
 
