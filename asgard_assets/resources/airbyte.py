@@ -30,7 +30,8 @@ from asgard_assets.resources.production import read_aws_secret
 from asgard_assets.settings import LOCAL_AIRBYTE_USER, Settings
 
 CLOUD_UI = "https://cloud.airbyte.com"
-ACTIVE = ("pending", "running", "incomplete")
+ACTIVE = ("pending", "queued", "running", "incomplete")
+"""Of a job that has not ended."""
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -63,7 +64,9 @@ class Client(AirbyteClient):
         url = f"{self.configuration_api_base_url}/jobs/get"
         info = self._single_request("POST", url, data={"id": job_id})
         last = (info.get("attempts") or [{}])[-1]
-        return {**(last.get("attempt") or {}), "logLines": (last.get("logs") or {}).get("logLines") or []}
+        logs = last.get("logs") or {}
+        events = [str(event.get("message", "")) for event in logs.get("events") or []]
+        return {**(last.get("attempt") or {}), "logLines": logs.get("logLines") or events}
 
     def job_url(self, connection_id: str, job_id: int) -> str:
         """The page of a job in Airbyte's own UI."""
@@ -75,9 +78,14 @@ class Client(AirbyteClient):
         url, found = f"{self.rest_api_base_url}/jobs", {}
         for status in ACTIVE:
             params = {"workspaceIds": self.workspace_id, "connectionId": connection_id, "status": status}
+            try:
+                jobs = self._paginated_request("GET", url, params)
+            except Refused as refused:
+                if status == "queued" and refused.status in (400, 422):
+                    continue  # an older server, which knows no queue
+                raise
             # Older servers ignore the filter.
-            jobs = (j for j in self._paginated_request("GET", url, params) if j["status"] in ACTIVE)
-            found |= {job["jobId"]: job for job in jobs}
+            found |= {job["jobId"]: job for job in jobs if job["status"] in ACTIVE}
         return [found[job_id] for job_id in sorted(found)]
 
     def sync(self, connection_id: str) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ A table that a `defs.yaml` declares for the same folder is left to it.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -158,8 +159,8 @@ def folder_of(bronze: Bronze, props: AirbyteConnectionTableProps) -> str:
     return bronze.path.format(
         connection=_name(props.connection_name),
         prefix=props.stream_prefix or "",
-        stream=_name(props.stream_name),
-        table=_name(props.table_name),
+        stream=landed_name(props.stream_name),
+        table=landed_name(props.table_name),
     )
 
 
@@ -193,6 +194,15 @@ def declared(folder: Path) -> set[str]:
             if isinstance(document, dict) and document.get("type") == _FILES:
                 found.add(str((document.get("attributes") or {}).get("path", "")).strip("/"))
     return found
+
+
+def landed_name(text: str) -> str:
+    """A stream's name as Airbyte's S3 destination writes it into keys (its S3NameTransformer): letters without their
+    accents, and `_` for what it does not take for safe."""
+    plain = "".join(
+        c for c in unicodedata.normalize("NFKD", text) if not unicodedata.category(c).startswith("M")
+    )
+    return re.sub(r"[^A-Za-z0-9/!_.*')(&$@=;:+,?-]", "_", plain)
 
 
 def _name(text: str) -> str:

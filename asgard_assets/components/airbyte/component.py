@@ -28,7 +28,13 @@ from asgard_assets import project
 from asgard_assets.components.airbyte import snapshot as airbyte_snapshot
 from asgard_assets.components.airbyte.bronze import Bronze, bronze_tables, folder_of
 from asgard_assets.components.airbyte.runs import report
-from asgard_assets.components.airbyte.snapshot import REFRESH, SNAPSHOT, Connection, Snapshot
+from asgard_assets.components.airbyte.snapshot import (
+    REFRESH,
+    SNAPSHOT,
+    Connection,
+    Snapshot,
+    refuse_namesakes,
+)
 from asgard_assets.components.authoring.descriptions import described
 from asgard_assets.components.authoring.source_scaffolds import AirbyteScaffolder
 from asgard_assets.components.failures import clear_failures, retry_policy
@@ -213,6 +219,8 @@ class AirbyteSyncs(AirbyteWorkspaceComponent):
         assert state_path is not None
         snapshot = airbyte_snapshot.read(state_path, self.workspace.workspace_id)
         chosen = self._chosen(snapshot, state_path)
+        for connection in chosen.values():
+            refuse_namesakes(connection.name, connection.namesakes)
         streams = [
             p for p in snapshot.data.to_airbyte_connection_table_props_data() if p.connection_id in chosen
         ]

@@ -12,7 +12,7 @@ import dagster as dg
 from dagster_airbyte.translator import AirbyteConnection
 
 from asgard_assets.components.airbyte.bronze import say_empty
-from asgard_assets.components.airbyte.snapshot import REFRESH
+from asgard_assets.components.airbyte.snapshot import REFRESH, namesakes_of, refuse_namesakes
 from asgard_assets.resources.airbyte import Client, JobEnded, Refused
 
 LOG_LINES_SHOWN = 20
@@ -36,6 +36,7 @@ def report(
                 f"skipped: connection {details['name']} is {status} in Airbyte; resume it there"
             )
             return
+        refuse_namesakes(details["name"], namesakes_of(details))
         by_stream = {spec.metadata["airbyte/stream"]: spec.key for spec in context.assets_def.specs}
         asked = {name for name, key in by_stream.items() if key in context.selected_asset_keys}
         connection = AirbyteConnection.from_connection_details(details)

@@ -10,7 +10,7 @@ import difflib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class Connection:
     modes: Mapping[str, StreamMode]
     schedule: str = ""
     """How Airbyte schedules it (basic, cron); empty: not at all."""
+    namesakes: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Streams that have one name in several namespaces, and those."""
 
     @property
     def active(self) -> bool:
@@ -144,8 +146,31 @@ def _more(details: Mapping[str, Any]) -> dict[str, Any]:
             }
     tags = sorted(tag["name"] for tag in details.get("tags") or [])
     more = {"status": details.get("status", "active"), "tags": tags, "streams": streams}
+    if several := namesakes_of(details):
+        more["namesakes"] = several
     scheduled = details.get("scheduleType") or "manual"
     return more if scheduled == "manual" else more | {"schedule": scheduled}
+
+
+def namesakes_of(details: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Selected streams of a connection that have one name, with their namespaces."""
+    found: dict[str, list[str]] = {}
+    for one in (details.get("syncCatalog") or {}).get("streams", []):
+        if one["config"].get("selected"):
+            found.setdefault(one["stream"]["name"], []).append(one["stream"].get("namespace") or "")
+    return {name: sorted(spaces) for name, spaces in sorted(found.items()) if len(spaces) > 1}
+
+
+def refuse_namesakes(connection: str, namesakes: Mapping[str, Sequence[str]]) -> None:
+    """Raises ConfigError where two streams of a connection have one name: Airbyte tells its figures, and Asgard its
+    tables, by name alone."""
+    for name, spaces in namesakes.items():
+        shown = " and ".join(f"{space or '(no namespace)'}.{name}" for space in spaces)
+        raise ConfigError(
+            f"connection {connection} has {shown}: two streams of one name would become one table. Sync each namespace "
+            f"by a connection of its own, each with a prefix (or the namespace in the destination's path); then run "
+            f"`{REFRESH}`"
+        )
 
 
 def _connection(known: AirbyteConnection, more: Mapping[str, Any]) -> Connection:
@@ -159,7 +184,8 @@ def _connection(known: AirbyteConnection, more: Mapping[str, Any]) -> Connection
         for name, mode in more.get("streams", {}).items()
     }
     status, tags = more.get("status", "active"), tuple(more.get("tags", ()))
-    return Connection(known.id, known.name, status, tags, modes, more.get("schedule", ""))
+    namesakes = {name: tuple(spaces) for name, spaces in more.get("namesakes", {}).items()}
+    return Connection(known.id, known.name, status, tags, modes, more.get("schedule", ""), namesakes)
 
 
 def _names(paths: Sequence[Sequence[str]]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -145,7 +146,9 @@ class Landing:
 
 def folder_of(prefix: str, stream: str) -> str:
     """A stream's folder: its prefixed name, with what a path or a table name cannot hold replaced."""
-    return re.sub(r"[^A-Za-z0-9_]", "_", prefix + stream)
+    letters = unicodedata.normalize("NFKD", prefix + stream)
+    plain = "".join(c for c in letters if not unicodedata.category(c).startswith("M"))
+    return re.sub(r"[^A-Za-z0-9/!_.*')(&$@=;:+,?-]", "_", plain)
 
 
 def clear_scratch(root: Path) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Set
+import time
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -118,9 +119,10 @@ def walk(
     after: str | None = None,
     days: Set[str] | None = None,
     links_out: list[str] | None = None,
+    now: Callable[[], float] = time.time,
 ) -> Iterator[File]:
     """The source's files in name order, from behind `after` on. Hidden names (`.x`, `_x`), folder markers and uploads
-    under way (`x.tmp`) are left out, and links that lead out of the landing root: `links_out` gets the first hundred of those.
+    under way (`x.tmp`) and files that are not `ready` are left out, and links that lead out of the landing root: `links_out` gets the first hundred of those.
 
     `days` is a hint: folders that the source's rule says belong to none of them are not opened. Raises
     SourceError where the source's folder does not exist or the store refuses.
@@ -128,10 +130,29 @@ def walk(
     prune = days if isinstance(source.ds, ByFolder) else None
     mark = f"{source.ds.name}=" if isinstance(source.ds, ByFolder) else ""
     if landing.remote:
-        yield from _walk_remote(landing, source.path, after or "", prune, mark)
+        files = _walk_remote(landing, source.path, after or "", prune, mark)
     else:
         links = [] if links_out is None else links_out
-        yield from _walk_local(landing.root, source.path, after or "", prune, mark, links, top=True)
+        files = _walk_local(landing.root, source.path, after or "", prune, mark, links, top=True)
+    yield from ready(landing, source, files, now)
+
+
+def ready(
+    landing: Landing, source: FileSource, files: Iterable[File], now: Callable[[], float] = time.time
+) -> Iterator[File]:
+    """Those of the files that the source's `ready` says are whole."""
+    rule = source.ready
+    marked: dict[str, bool] = {}
+    for file in files:
+        folder, _, name = file.path.rpartition("/")
+        if rule.min_age_seconds and file.modified_us > (now() - rule.min_age_seconds) * 1e6:
+            continue
+        if rule.marker is not None:
+            if folder not in marked:
+                marked[folder] = landing.look(f"{folder}/{rule.marker}") is not None
+            if not marked[folder] or name == rule.marker:
+                continue
+        yield file
 
 
 def _wanted(name: str, days: Set[str] | None, mark: str) -> bool:
@@ -159,6 +180,11 @@ _MARKER = "_$folder$"
 def _hidden(name: str) -> bool:
     """Whether no source reads a file or folder of that name."""
     return name.startswith((".", "_")) or name.lower().endswith(_UNDER_WAY) or name.endswith(_MARKER)
+
+
+def hidden(path: str) -> bool:
+    """Whether a part of the path hides the file."""
+    return any(_hidden(part) for part in path.split("/") if part not in ("", "."))
 
 
 def _walk_local(
@@ -230,7 +256,11 @@ def _next_names(root: str, folder: str, after: str, links_out: list[str]) -> tup
                 name += "/"
             if last and name > last:
                 more = True
-            elif not _hidden(name) and _reaches(name, after) and not _leads_back(f"{root}/{folder}", entry):
+            elif (
+                not _hidden(name.rstrip("/"))
+                and _reaches(name, after)
+                and not _leads_back(f"{root}/{folder}", entry)
+            ):
                 names.append(name)
                 size += len(name) + NAME_BYTES
                 if size > NAMES_BYTES:

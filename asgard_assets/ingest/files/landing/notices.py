@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote_plus
 
 from asgard_assets.errors import SourceError
-from asgard_assets.ingest.files.landing.area import File, Landing
+from asgard_assets.ingest.files.landing.area import File, Landing, hidden
 from asgard_assets.ingest.files.source.models import FileSource, FromFolder
 from asgard_assets.lake.s3.client import Patience, aws_client
 
@@ -86,7 +86,7 @@ def files_named(landing: Landing, source: FileSource, told: Any) -> Iterator[Fil
         file = _file(landing, record)
         if file is None or not file.path.startswith(f"{source.path}/") or file.path.endswith("/"):
             continue
-        if not any(part.startswith((".", "_")) for part in file.path[len(source.path) + 1 :].split("/")):
+        if not hidden(file.path[len(source.path) + 1 :]):
             yield file
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Literal
 
-from asgard_assets.ingest.files.landing.area import File, Landing, walk
+from asgard_assets.ingest.files.landing.area import File, Landing, ready, walk
 from asgard_assets.ingest.files.plan.manifest import Known, Manifest, open_manifest
 from asgard_assets.ingest.files.plan.quarantine import failed_files
 from asgard_assets.ingest.files.source.models import FileSource
@@ -135,7 +135,7 @@ def scan(
 def scan_announced(lake: Lake, landing: Landing, source: FileSource, files: Iterable[File]) -> Scan:
     """Of files that somebody says were written, those that are not loaded as they are said to be now."""
     newest: dict[str, File] = {}
-    for file in files:
+    for file in ready(landing, source, files):
         if file.path not in newest or newest[file.path].modified_us <= file.modified_us:
             newest[file.path] = file
     found = _Found()

@@ -28,6 +28,7 @@ from asgard_assets.ingest.files.source.formats import (
     Json,
     Parquet,
     Text,
+    archive_of,
     compression_of,
     extension,
     format_of,
@@ -100,7 +101,7 @@ def split(
 
 
 def is_splittable(path: str, how: Concrete | None, source: FileSource) -> bool:
-    if compression_of(path, source.compression):
+    if compression_of(path, source.compression) or archive_of(path, source.format):
         return False
     match how:
         case Csv():

@@ -8,8 +8,9 @@ whole raises SourceError.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import IO
 
 from asgard_assets.errors import SourceError
@@ -23,11 +24,14 @@ from asgard_assets.ingest.files.source.formats import (
     Compression,
     Concrete,
     Csv,
+    Excel,
+    Fixed,
     Json,
     Orc,
     Parquet,
     Text,
     Xml,
+    archive_of,
     compressed_with,
     compression_of,
     disguise,
@@ -41,15 +45,20 @@ __all__ = ["Bad", "How", "Range", "Records", "how_to_read", "open_bytes", "read_
 
 @dataclass(frozen=True)
 class How:
-    """How one file is to be read. `exact`: numbers of JSON are kept as they were written."""
+    """How one file is to be read. `exact`: numbers of JSON are kept as they were written. Of an archive: how its files
+    are."""
 
     format: Concrete
     compression: str
     exact: bool = True
+    archive: str = ""
+    declared: Auto | Concrete = field(default_factory=Auto)
 
 
 def how_to_read(path: str, declared: Auto | Concrete, compression: Compression, exact: bool = True) -> How:
     """Raises SourceError, naming the file, where its extension says nothing and nothing was declared."""
+    if archive := archive_of(path, declared):
+        return How(Binary(), compression_of(path, compression), exact, archive, declared)
     found = format_of(path, declared)
     if found is None:
         raise SourceError(f"{path}: {_why_unread(path)}, or leave the file out with `glob`", source=path)
@@ -63,12 +72,12 @@ def _why_unread(path: str) -> str:
                 "XML does not say which element is a record; say `format: {type: xml, row_tag: …}` in the "
                 "source's defs.yaml"
             )
-        case ".zip" | ".tar" | ".tgz" | ".7z" | ".rar" as archive:
-            return f"an archive ({archive}) may hold many files; unpack it where it is dropped"
+        case ".7z" | ".rar" as archive:
+            return f"an archive ({archive}) is not opened; pack it as .zip or .tar.gz, or unpack it where it is dropped"
         case _:
             return (
-                "its name does not say how to read it (csv, tsv, json, jsonl, ndjson, parquet, avro, orc, txt, log; "
-                "also with .gz, .zst, .bz2, .xz, .lz4); say it under `format` in the source's defs.yaml"
+                "its name does not say how to read it (csv, tsv, json, jsonl, ndjson, parquet, avro, orc, txt, log, "
+                "xlsx, xls, zip, tar; also with .gz, .zst, .bz2, .xz, .lz4); say it under `format` in the source's defs.yaml"
             )
 
 
@@ -85,6 +94,13 @@ def open_bytes(landing: Landing, path: str, compression: str) -> IO[bytes]:
 
     # pyarrow knows no xz. The raw file is closed with its last reference.
     return lzma.open(landing.open_stream(path))  # pyright: ignore[reportReturnType]
+
+
+def _told(error: BaseException) -> str:
+    text = str(error)
+    if re.search("invalid_?object_?state", text, re.IGNORECASE):
+        return "it lies in an archive class of the store, such as Glacier; restore it, then load it again"
+    return text
 
 
 _PADDING = bytes(16)
@@ -108,12 +124,17 @@ def read_file(landing: Landing, path: str, how: How, part: Range | None = None) 
     import csv
     import lzma
     import struct
+    import tarfile
     import xml.etree.ElementTree as ElementTree
+    import zipfile
     import zlib
 
     import pyarrow as pa
 
     try:
+        if how.archive:
+            yield from _of_archive(landing, path, how)
+            return
         _refuse_disguise(landing, path, how)
         yield from _read(landing, path, how, part)
     except (
@@ -130,12 +151,42 @@ def read_file(landing: Landing, path: str, how: How, part: Range | None = None) 
         TypeError,
         csv.Error,
         lzma.LZMAError,
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        NotImplementedError,
         struct.error,
         zlib.error,
         ElementTree.ParseError,
         pa.ArrowException,
     ) as error:
-        raise SourceError(f"{path} cannot be read: {error}", source=path) from error
+        raise SourceError(f"{path} cannot be read: {_told(error)}", source=path) from error
+
+
+def _of_archive(landing: Landing, path: str, how: How) -> Iterator[Records]:
+    """The records of all its files, one file after the other; positions go on."""
+    from asgard_assets.ingest.files.readers import archives
+
+    first, seen = 0, False
+    with (
+        open_bytes(landing, path, how.compression)
+        if how.archive == "tar"
+        else landing.open_file(path) as file
+    ):
+        for member in archives.members(file, how.archive):
+            seen, end = True, first
+            inner = how_to_read(member.name, how.declared, "auto", how.exact)
+            if inner.archive:
+                raise ValueError(f"{member.name} in it is an archive itself; unpack it where it is dropped")
+            for records in read_file(member, member.name, inner):  # pyright: ignore[reportArgumentType]
+                bad = [
+                    replace(b, row=b.row + first, reason=f"{member.name}: {b.reason}") for b in records.bad
+                ]
+                moved = replace(records, rows=records.rows + first, bad=bad, member=member.name)
+                end = max([end, *(int(row) + 1 for row in moved.rows[-1:]), *(b.row + 1 for b in bad)])
+                yield moved
+            first = end
+    if not seen:
+        raise ValueError("holds no file")
 
 
 def _refuse_disguise(landing: Landing, path: str, how: How) -> None:
@@ -185,7 +236,15 @@ def _is_skippable(head: bytes, compression: str) -> bool:
 
 
 def _read(landing: Landing, path: str, how: How, part: Range | None) -> Iterator[Records]:
-    from asgard_assets.ingest.files.readers import columnar, delimited, json_text, markup, plain
+    from asgard_assets.ingest.files.readers import (
+        columnar,
+        delimited,
+        fixed,
+        json_text,
+        markup,
+        plain,
+        sheets,
+    )
 
     match how.format:
         case Parquet() | Orc():
@@ -213,6 +272,12 @@ def _read(landing: Landing, path: str, how: How, part: Range | None) -> Iterator
         case Text() as options:
             with _part(landing, path, how, part) as stream:
                 yield from plain.text(stream, options, part)
+        case Fixed() as options:
+            with open_bytes(landing, path, how.compression) as stream:
+                yield from fixed.records(stream, options)
+        case Excel() as options:
+            with open_bytes(landing, path, how.compression) as stream:
+                yield from sheets.sheet(stream, options)
         case Binary():
             with open_bytes(landing, path, how.compression) as stream:
                 yield from plain.binary(stream)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from asgard_assets.ingest.files.readers import parquet_text, utf8
-from asgard_assets.ingest.files.readers.records import Range, Records
+from asgard_assets.ingest.files.readers.records import Range, Records, gathered
 from asgard_assets.ingest.files.source.formats import Parquet
 
 if TYPE_CHECKING:
@@ -70,9 +70,10 @@ def avro(stream: IO[bytes]) -> Iterator[Records]:
 
     def batch() -> Records:
         rows = [r if isinstance(r, dict) else {"value": r} for r in some]
-        # A union at the top has records of several kinds.
-        names = list(types) or list(dict.fromkeys(name for row in rows for name in row))
-        columns = [(n, _column([_plain(row.get(n)) for row in rows], types.get(n))) for n in names]
+        if not types:  # a union at the top has records of several kinds
+            found = [(name, [_plain(value) for value in values]) for name, values in gathered(rows)]
+            return Records([*found], np.arange(start, start + len(rows)))
+        columns = [(n, _column([_plain(row.get(n)) for row in rows], kind)) for n, kind in types.items()]
         return Records(columns, np.arange(start, start + len(rows)))
 
     for record in reader:

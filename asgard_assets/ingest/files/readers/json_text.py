@@ -5,43 +5,46 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import IO, Any
 
-from asgard_assets.ingest.files.readers.records import Bad, Range, Records
+from asgard_assets.ingest.files.readers.records import Bad, Range, Records, gathered
 from asgard_assets.ingest.files.source.formats import Json, extension
-from asgard_assets.ingest.files.source.types import Number
+from asgard_assets.ingest.files.source.types import Number, is_exact
 
 _BATCH_ROWS = 20_000
 _BATCH_BYTES = 32 << 20
 
 
 class Repeated(dict[str, Any]):
-    """An object in which a name came more than once: the last value has it, as every parser says; `earlier` tells
-    under which keys (`name#1` …) the others are, and their name."""
+    """An object in which a name came more than once: the last value has it, as every parser says; `pairs` are all."""
 
-    __slots__ = ("earlier",)
+    __slots__ = ("pairs",)
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        self.earlier: dict[str, str] = {}
+        self.pairs = pairs
+
+    @property
+    def earlier(self) -> list[tuple[str, Any]]:
+        """What came under a name before its last value."""
         left = dict.fromkeys(self, 0)
-        for name, _ in pairs:
+        for name, _ in self.pairs:
             left[name] += 1
-        for name, value in pairs:
+        found = list[tuple[str, Any]]()
+        for name, value in self.pairs:
             left[name] -= 1
             if left[name]:
-                number = 1
-                while (key := f"{name}#{number}") in self:
-                    number += 1
-                self[key] = value
-                self.earlier[key] = name
+                found.append((name, value))
+        return found
 
 
 def _float(text: str) -> float | Number:
     """A double, or the number as it was written where a double would be infinite, 0 or some digits short of it."""
     value = float(text)
-    if value - value != 0 or (len(text) > 17 and _digits(text) > 17):
+    if value - value != 0 or (len(text) > 16 and repr(value) != text and not is_exact(text)):
         return Number(text)
     return value if value or not _digits(text) else Number(text)
 
@@ -59,6 +62,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _AS_WRITTEN: Any = {"parse_int": Number, "parse_float": Number, "parse_constant": Number}
 EXACT = json.JSONDecoder(**_AS_WRITTEN, object_pairs_hook=_object)
 _PLAIN = json.JSONDecoder(parse_float=_float, object_pairs_hook=_object)
+_SIGNED = json.JSONDecoder(
+    parse_int=lambda text: -0.0 if text == "-0" else int(text), parse_float=_float, object_pairs_hook=_object
+)
+"""Of -0 the others make 0. It is rare, and a call for each whole number is not cheap."""
+_MINUS_ZERO = re.compile(r"(?:^|[:\[,\s])-0(?:$|[,\]}\s])")
 # A third faster; they keep the last value of a name and tell nothing of the others.
 _FAST = {EXACT: json.JSONDecoder(**_AS_WRITTEN), _PLAIN: json.JSONDecoder(parse_float=_float)}
 
@@ -89,7 +97,7 @@ def _document(content: bytes, options: Json, decoder: json.JSONDecoder) -> Itera
     """The elements of an array, one object, or where it is no document, and none is demanded, its lines."""
     try:
         text = content.decode("utf-8-sig" if options.utf8 else options.encoding)
-        found = decoder.decode(text)
+        found = _decoder_of(text, decoder).decode(text)
     except (ValueError, RecursionError) as error:
         if options.layout == "document" or options.records or _is_cut(content, options, decoder):
             raise ValueError(f"is no JSON document: {error}") from error
@@ -125,7 +133,10 @@ def _batches(lines: Iterable[tuple[int, Any]], decoder: json.JSONDecoder, option
                 text = line.decode("utf-8-sig" if index == 0 else "utf-8").strip()
                 if not text:
                     continue
-                value = fast(text) if flat else decode(text)
+                if "-0" in text and decoder is _PLAIN and _MINUS_ZERO.search(text):
+                    value = _SIGNED.decode(text)
+                else:
+                    value = fast(text) if flat else decode(text)
                 if isinstance(value, dict) and flat != _is_flat(text, value):
                     flat = not flat
                     value = value if flat else decode(text)
@@ -143,10 +154,14 @@ def _batches(lines: Iterable[tuple[int, Any]], decoder: json.JSONDecoder, option
         else:
             bad.append(Bad(index, "is not a JSON object", raw_text(line)))
         if len(good) + len(bad) >= _BATCH_ROWS or size > _BATCH_BYTES:
-            yield _batch(good, rows, bad)
+            yield _batch(good, rows, bad, decoder is EXACT)
             good, rows, bad, size, seen = [], [], [], 0, True
     if good or bad or not seen:
-        yield _batch(good, rows, bad)
+        yield _batch(good, rows, bad, decoder is EXACT)
+
+
+def _decoder_of(text: str, decoder: json.JSONDecoder) -> json.JSONDecoder:
+    return _SIGNED if decoder is _PLAIN and _MINUS_ZERO.search(text) else decoder
 
 
 def _is_flat(text: str, record: dict[str, Any]) -> bool:
@@ -154,17 +169,47 @@ def _is_flat(text: str, record: dict[str, Any]) -> bool:
     return text.count('":') == len(record) and not any(sign in text for sign in (" :", "\t:", "\r:"))
 
 
-def _batch(good: list[dict[str, Any]], rows: list[int], bad: list[Bad]) -> Records:
+def _batch(good: list[dict[str, Any]], rows: list[int], bad: list[Bad], exact: bool) -> Records:
+    """`exact`: values that are no scalars become their text, in which nothing is lost."""
     import numpy as np
 
-    earlier: dict[str, tuple[str, list[Any]]] = {}
+    earlier, aside = dict[tuple[str, int], list[Any]](), dict[int, dict[str, Any]]()
     for index, record in enumerate(good):
         if type(record) is Repeated:
-            for key, name in record.earlier.items():
-                earlier.setdefault(key, (name, [None] * len(good)))[1][index] = record.pop(key)
-    names = list(dict.fromkeys(name for record in good for name in record))
-    columns = [(name, [r.get(name) for r in good]) for name in names]
-    return Records([*columns, *earlier.values()], np.array(rows, "int64"), bad)
+            seen: dict[str, int] = {}
+            for name, value in record.earlier:
+                seen[name] = seen.get(name, 0) + 1
+                earlier.setdefault((name, seen[name]), [None] * len(good))[index] = value
+        if not exact and (inside := _inside(record)):
+            aside[index] = inside
+    columns = [*gathered(good), *((name, values) for (name, _), values in earlier.items())]
+    return Records([*columns], np.array(rows, "int64"), bad, aside=aside)
+
+
+def _inside(record: dict[str, Any]) -> dict[str, Any]:
+    """Values of objects within the record that came under a name that comes again, by their path."""
+    found: dict[str, Any] = {}
+
+    def look(value: Any, path: str) -> None:
+        if type(value) is Repeated and path:
+            for name, inner in value.earlier:
+                key, number = f"{path}.{name}", 1
+                while key in found:
+                    number += 1
+                    key = f"{path}.{name}#{number}"
+                found[key] = inner
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                if isinstance(inner, (dict, list)):
+                    look(inner, f"{path}.{name}" if path else name)
+        elif isinstance(value, list):
+            for inner in value:
+                if isinstance(inner, (dict, list)):
+                    look(inner, path)
+
+    with suppress(RecursionError):
+        look(record, "")
+    return found
 
 
 def raw_text(line: Any) -> str:
@@ -191,7 +236,8 @@ def dump(value: Any) -> str:
     if isinstance(value, Number):
         return str(value)
     if isinstance(value, dict):
-        inside = ",".join(f"{json.dumps(str(k), ensure_ascii=False)}:{dump(v)}" for k, v in value.items())
+        pairs = value.pairs if type(value) is Repeated else value.items()
+        inside = ",".join(f"{json.dumps(str(k), ensure_ascii=False)}:{dump(v)}" for k, v in pairs)
         return "{" + inside + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(map(dump, value)) + "]"

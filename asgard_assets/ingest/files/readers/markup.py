@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree  # noqa: S405
 from collections.abc import Iterator
 from typing import IO, Any
 
-from asgard_assets.ingest.files.readers.records import Records
+from asgard_assets.ingest.files.readers.records import Records, gathered
 from asgard_assets.ingest.files.source.formats import Xml
 
 _BATCH_ROWS = 10_000
@@ -44,17 +44,9 @@ def records(stream: IO[bytes], options: Xml) -> Iterator[Records]:
 def _batch(some: list[dict[str, Any]], start: int) -> Records:
     import numpy as np
 
-    names = dict.fromkeys((name for row in some for name in row), False)
-    names |= dict.fromkeys((n for row in some for n, value in row.items() if isinstance(value, list)), True)
-    return Records(
-        [
-            (name, as_lists(v) if repeats else v)
-            for name, repeats in names.items()
-            for v in [[row.get(name) for row in some]]
-        ],
-        np.arange(start, start + len(some)),
-        text=True,
-    )
+    repeats = {name for row in some for name, value in row.items() if isinstance(value, list)}
+    columns = [(name, as_lists(values) if name in repeats else values) for name, values in gathered(some)]
+    return Records([*columns], np.arange(start, start + len(some)), text=True)
 
 
 def as_lists(values: list[Any]) -> list[Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from asgard_assets.ingest.files.source.types import clean_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,10 +43,38 @@ class Records:
     """Columns under the file's own names, duplicates and all, and each record's position in the file.
 
     A column is an Arrow array, or a list of plain values as JSON has them. `text` says that Arrow strings are text
-    whose type is not told by the file.
+    whose type is not told by the file. `aside` has, by index, values that came under a name that is taken within an
+    object. `member` is the file of an archive.
     """
 
     columns: list[tuple[str, Values]]
     rows: np.ndarray
     bad: list[Bad] = field(default_factory=list[Bad])
     text: bool = False
+    aside: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
+    member: str = ""
+
+
+def gathered(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Any]]]:
+    """Columns of records that name their own. Names that a table takes for one are one column, filled from whichever a
+    record has; what it has under a second spelling is in a column of that spelling, behind."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    spellings: dict[str, list[str]] = {}
+    for name in names:
+        spellings.setdefault(clean_name(name).lower(), []).append(name)
+    if len(spellings) == len(names):
+        return [(name, [row.get(name) for row in rows]) for name in names]
+    columns, behind = list[tuple[str, list[Any]]](), list[tuple[str, list[Any]]]()
+    for first, *others in spellings.values():
+        values = [row.get(first) for row in rows]
+        for name in others:
+            second: list[Any] = [None] * len(rows)
+            for index, row in enumerate(rows):
+                if values[index] is None:
+                    values[index] = row.get(name)
+                else:
+                    second[index] = row.get(name)
+            if any(value is not None for value in second):
+                behind.append((name, second))
+        columns.append((first, values))
+    return columns + behind

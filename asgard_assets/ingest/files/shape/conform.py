@@ -14,11 +14,14 @@ from asgard_assets.ingest.files.landing import File
 from asgard_assets.ingest.files.readers import Bad, Records
 from asgard_assets.ingest.files.readers.json_text import EXACT, as_text, raw_text
 from asgard_assets.ingest.files.readers.markup import as_lists
+from asgard_assets.ingest.files.readers.records import gathered
 from asgard_assets.ingest.files.shape.far_times import listed
 from asgard_assets.ingest.files.shape.fitting import fit, infer
+from asgard_assets.ingest.files.shape.folders import folder_values
 from asgard_assets.ingest.files.shape.iso_time import day_of_text, moment_of_text
+from asgard_assets.ingest.files.shape.local_text import localised
 from asgard_assets.ingest.files.source.models import TECHNICAL, ByColumn, FileSource, Upsert
-from asgard_assets.ingest.files.source.query import QueryError, inputs, run_query
+from asgard_assets.ingest.files.source.query import CARRIED, QueryError, inputs, run_query
 from asgard_assets.ingest.files.source.types import clean_name, unify, unify_or_text
 from asgard_assets.lake import DS
 from asgard_assets.lake.sql import arrow_type, type_name
@@ -95,8 +98,11 @@ class Conformer:
 
     def _conformed(self, records: Records, file: File, seen: ObservedTypes) -> Conformed:
         rescued: list[str | None] = [None] * len(records.rows)
+        for index, values in records.aside.items():
+            for path, value in values.items():
+                rescued[index] = _with(rescued[index], path, value)
         if self._source.sql:
-            records, rescued = self._queried(records)
+            records, rescued = self._queried(records, rescued, file)
         try:
             return self._shaped(records, rescued, file, seen)
         except (UnicodeEncodeError, RecursionError):
@@ -134,6 +140,8 @@ class Conformer:
                 if column is not None:
                     used.add(name.lower())
                     columns[name] = column
+        if not self._source.sql:
+            self._add_folders(columns, used, records, rescued, file, seen)
         bad = [*records.bad, *(unreadable or ())]
         days: list[str | None] = []
         if rule:
@@ -143,7 +151,7 @@ class Conformer:
             )
             if day_values is not None:
                 _rescue_all(rescued, DS, _untold(day_values, days))
-        table = pa.table(columns | self.technical(records.rows, rescued, file))
+        table = pa.table(columns | self.technical(records.rows, rescued, file, records.member))
         if rule:
             table = table.append_column(DS, pa.array(days, pa.string()))
             table, lost = _split_off(table, [DS], f"column {rule.name!r} names no day")
@@ -153,6 +161,29 @@ class Conformer:
             table, lost = _split_off(table, key, f"has no value for the whole key ({', '.join(key)})")
             bad += lost
         return Conformed(table, table.num_rows - table["_rescued_data"].null_count, bad)
+
+    def _add_folders(
+        self,
+        columns: dict[str, pa.ChunkedArray],
+        used: set[str],
+        records: Records,
+        rescued: list[str | None],
+        file: File,
+        seen: ObservedTypes,
+    ) -> None:
+        """Columns that folders such as `region=EU` name, unless the file has them."""
+        import pyarrow as pa
+
+        text = replace(records, text=True)
+        for raw, value in folder_values(file.path, self._source).items():
+            name = self._known.get(raw.lower()) or clean_name(raw)
+            if name.lower() in used or name.lower() in TECHNICAL:
+                continue
+            values = pa.chunked_array([pa.repeat(pa.scalar(value, pa.string()), len(records.rows))])
+            column = self._column(name, name.lower() not in self._known, text, values, rescued, file, seen)
+            if column is not None:
+                used.add(name.lower())
+                columns[name] = column
 
     def _welcome(self, raw: str, values: Any, rescued: list[str | None], file: File, name: str) -> bool:
         """Whether a column that the table does not have enters it."""
@@ -193,6 +224,11 @@ class Conformer:
         declared = name in self._source.columns
         if pa.types.is_list(target) and self._source.format.type == "xml" and isinstance(values, list):
             values = as_lists(values)
+        if declared and records.text and not isinstance(values, list):
+            local = localised(values, target, self._source.format)
+            values = local.values
+            for index, value in local.left.items():
+                rescued[index] = _with(rescued[index], name, value)
         fitted = fit(values, target, records.text, declared)
         seen.columns[name] = type_name(target)
         for index, left in fitted.left.items():
@@ -214,7 +250,7 @@ class Conformer:
         return fitted.values
 
     def technical(
-        self, rows: np.ndarray, rescued: list[str | None], file: File
+        self, rows: np.ndarray, rescued: list[str | None], file: File, member: str = ""
     ) -> dict[str, pa.ChunkedArray | pa.Array]:
         import pyarrow as pa
 
@@ -227,7 +263,7 @@ class Conformer:
 
         path = always(file.path, pa.string())
         about = [
-            path,
+            always(f"{file.path}/{member}" if member else file.path, pa.string()),
             always(file.size, pa.int64()),
             always(file.version, pa.string()),
             always(file.modified, stamp),
@@ -241,15 +277,16 @@ class Conformer:
             "_ingested_at": always(self._at, stamp),
         }
 
-    def _queried(self, records: Records) -> tuple[Records, list[str | None]]:
+    def _queried(
+        self, records: Records, rescued: list[str | None], file: File
+    ) -> tuple[Records, list[str | None]]:
         """The records after the source's SQL. Columns that it names and the file lacks are null."""
         import pyarrow as pa
 
         columns: dict[str, Any] = {}
-        rescued: list[str | None] = [None] * len(records.rows)
         present: set[str] = set()
         for name, values in records.columns:
-            if name.lower() in present or name.lower() in ("_row", "_rescued_data"):
+            if name.lower() in present or name.lower() in CARRIED:
                 _rescue_all(rescued, name, values)
                 continue
             present.add(name.lower())
@@ -262,16 +299,23 @@ class Conformer:
                 for path, value in left.items():
                     rescued[index] = _with(rescued[index], f"{name}.{path}" if path else name, value)
             columns[name] = pa.nulls(len(records.rows)) if pa.types.is_null(kind) else fitted.values
+        for name, value in folder_values(file.path, self._source).items():
+            if name.lower() not in present:
+                present.add(name.lower())
+                columns[name] = pa.repeat(pa.scalar(value, pa.string()), len(records.rows))
         for name in inputs(self._source.sql):
             if name.lower() not in present | set(TECHNICAL):
                 columns[name] = pa.nulls(len(records.rows))
         columns |= {
             "_row": pa.array(records.rows, pa.int64()),
             "_rescued_data": pa.array(rescued, pa.string()),
+            "_file": pa.repeat(pa.scalar(file.path), len(records.rows)),
         }
         found, rows, carried = run_query(self._source.sql, pa.table(columns))
         made = [(name, found.column(n)) for n, name in enumerate(found.column_names)]
-        return Records([*made], rows.to_numpy(), records.bad), carried.to_pylist()
+        return replace(
+            records, columns=[*made], rows=rows.to_numpy(), text=False, aside={}
+        ), carried.to_pylist()
 
 
 def unwrapped(records: Records, column: str | None) -> Records:
@@ -285,9 +329,9 @@ def unwrapped(records: Records, column: str | None) -> Records:
     objects = [_object(value) for value in values]
     if any(fields is None for fields in objects):
         return records
-    names = dict.fromkeys(name for fields in objects for name in fields or ())
     rest = [(name, found) for name, found in records.columns if name != column]
-    inside = [(name, [(fields or {}).get(name) for fields in objects]) for name in names]
+    inside = gathered([fields or {} for fields in objects])
+    names = {name for name, _ in inside}
     # Behind the object's own: what comes second under a name is rescued.
     doubled = [(name, found) for name, found in rest if name in names]
     return replace(records, columns=[*(each for each in rest if each[0] not in names), *inside, *doubled])
@@ -416,7 +460,7 @@ def _encodable(records: Records) -> tuple[Records, list[Bad]]:
             bad.append(Bad(int(records.rows[index]), reason, raw_text(record)))
     kept = np.flatnonzero(good)
     columns = [(name, [values[i] for i in kept]) for name, values in lists if _is_text(name)]
-    return Records([*columns], records.rows[good], records.bad, records.text), bad
+    return replace(records, columns=[*columns], rows=records.rows[good], aside={}), bad
 
 
 def _is_text(name: str) -> bool:

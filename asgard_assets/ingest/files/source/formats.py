@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from asgard_assets.quality.tables import Model
 
-Kind = Literal["csv", "json", "parquet", "avro", "orc", "xml", "text", "binary"]
+Kind = Literal["csv", "json", "parquet", "avro", "orc", "xml", "text", "binary", "fixed", "excel"]
 Compression = Literal["auto", "none", "gzip", "zstd", "bz2", "xz", "lz4"]
 
 _KINDS: dict[str, Kind] = {
@@ -25,6 +25,11 @@ _KINDS: dict[str, Kind] = {
     ".xml": "xml",
     ".txt": "text",
     ".log": "text",
+    ".xlsx": "excel",
+    ".xlsm": "excel",
+    ".xlsb": "excel",
+    ".xls": "excel",
+    ".ods": "excel",
 }
 _COMPRESSIONS: dict[str, str] = {
     ".gz": "gzip",
@@ -82,13 +87,26 @@ class _Encoded(Model):
         return '\r\n,"'.encode(self.encoding) == b'\r\n,"'
 
 
+class _Local(_Encoded):
+    decimal: Literal[".", ","] | None = Field(
+        default=None,
+        description="Sign before the fraction in declared columns of numbers: with a comma `1.234,56`, with a point "
+        "`1,234.56`. Default: told by the values, if all of a column agree.",
+    )
+    dates: tuple[str, ...] = Field(
+        default=(),
+        description="How days and times are written in declared columns, as strptime has it: [%d.%m.%Y]. Default: ISO 8601, "
+        "or told by the values, if all of a column agree.",
+    )
+
+
 class Auto(Model):
     """Each file by its extension, with that format's defaults: sources may mix formats."""
 
     type: Literal["auto"] = "auto"
 
 
-class Csv(_Encoded):
+class Csv(_Local):
     """Delimited text."""
 
     type: Literal["csv"] = "csv"
@@ -145,6 +163,40 @@ class Csv(_Encoded):
         if not self.header and not self.names:
             raise ValueError("`header: false` needs `names`, the columns in order")
         return self
+
+
+class Fixed(_Local):
+    """Text in columns of fixed width, a record a line."""
+
+    type: Literal["fixed"] = "fixed"
+    widths: dict[str, int] = Field(
+        min_length=1,
+        description="Columns in order, each with its number of characters, such as {id: 6, name: 20}.",
+    )
+    skip_lines: int = Field(default=0, ge=0, description="Lines before the first record, such as a header.")
+    skip_footer: int = Field(default=0, ge=0, description="Last lines that are no records, such as a total.")
+
+    @field_validator("widths")
+    @classmethod
+    def _are_wide(cls, widths: dict[str, int]) -> dict[str, int]:
+        if narrow := [name for name, width in widths.items() if width < 1]:
+            raise ValueError(f"{', '.join(narrow)}: a column is at least 1 character wide")
+        return widths
+
+
+class Excel(Model):
+    """A sheet of a workbook: .xlsx, .xlsm, .xlsb, .xls or .ods."""
+
+    type: Literal["excel"] = "excel"
+    sheet: str | None = Field(default=None, description="Name of the sheet. Default: the first one.")
+    range: str | None = Field(
+        default=None,
+        pattern=r"^\$?[A-Za-z]{1,3}\$?[0-9]+:\$?[A-Za-z]{1,3}\$?[0-9]*$",
+        description="Cells to read, the header's among them, such as B3:F200, or B3:F down to the last row.",
+    )
+    header_row: int = Field(
+        default=1, ge=1, description="Row of the header, counted from 1 in the sheet, or in `range`."
+    )
 
 
 class Json(_Encoded):
@@ -211,9 +263,10 @@ class Binary(Model):
 
 
 Format = Annotated[
-    Auto | Csv | Json | Parquet | Avro | Orc | Xml | Text | Binary, Field(discriminator="type")
+    Auto | Csv | Json | Parquet | Avro | Orc | Xml | Text | Binary | Fixed | Excel,
+    Field(discriminator="type"),
 ]
-Concrete = Csv | Json | Parquet | Avro | Orc | Xml | Text | Binary
+Concrete = Csv | Json | Parquet | Avro | Orc | Xml | Text | Binary | Fixed | Excel
 
 _DEFAULTS: dict[str, Concrete] = {
     "csv": Csv(),
@@ -223,7 +276,10 @@ _DEFAULTS: dict[str, Concrete] = {
     "orc": Orc(),
     "text": Text(),
     "binary": Binary(),
+    "excel": Excel(),
 }
+_ARCHIVES = {".zip": "zip", ".tar": "tar", ".tgz": "tar", ".tbz2": "tar", ".txz": "tar"}
+_PACKED = {".tgz": "gzip", ".tbz2": "bz2", ".txz": "xz"}
 
 
 def extension(path: str) -> str:
@@ -242,12 +298,18 @@ def format_of(path: str, declared: Auto | Concrete) -> Concrete | None:
     return _DEFAULTS.get(_KINDS.get(extension(path), ""))
 
 
+def archive_of(path: str, declared: Auto | Concrete) -> str:
+    """`zip` or `tar` where the files in it are read, each as if it lay there; else ''."""
+    return "" if isinstance(declared, Binary) else _ARCHIVES.get(extension(path), "")
+
+
 def compression_of(path: str, declared: Compression) -> str:
     """`gzip`, `zstd`, `bz2`, `xz`, `lz4` or ''."""
     if declared != "auto":
         return "" if declared == "none" else declared
     name = path.lower()
-    return next((kind for ending, kind in _COMPRESSIONS.items() if name.endswith(ending)), "")
+    packed = next((kind for ending, kind in _PACKED.items() if name.endswith(ending)), "")
+    return packed or next((kind for ending, kind in _COMPRESSIONS.items() if name.endswith(ending)), "")
 
 
 def wide_encoding(head: bytes, how: Concrete) -> str | None:
@@ -272,6 +334,8 @@ def disguise(head: bytes, how: Concrete) -> str | None:
     if isinstance(how, Binary):
         return None
     found = next((name for magic, name in _MAGIC if re.match(magic, head)), None)
+    if found == "zip" and isinstance(how, Excel):
+        return None
     if found in ("parquet", "orc") and _is_text(head):
         return None  # such as a CSV whose first column is `ORCID`
     return None if found == how.type else found

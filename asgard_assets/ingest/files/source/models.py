@@ -300,6 +300,19 @@ class FromFolder(Model):
 Notify = Annotated[FromQueue | FromFolder, Field(discriminator="type")]
 
 
+class Ready(Model):
+    """What says that a file is whole. Default: files are taken as soon as they are there."""
+
+    marker: str | None = Field(
+        default=None,
+        pattern=r"^[^/]+$",
+        description="Name of a file, such as _SUCCESS: a folder's files are taken once it lies beside them.",
+    )
+    min_age_seconds: float = Field(
+        default=0, ge=0, description="A file is taken this long after its last change at the earliest."
+    )
+
+
 class FileSource(Model):
     """One source of files and the Bronze table that they become.
 
@@ -324,6 +337,10 @@ class FileSource(Model):
     )
     full_listing_hours: float = Field(
         default=24, gt=0, description="How often the sensor of an `ordered` source walks through every name."
+    )
+    ready: Ready = Field(
+        default_factory=lambda: Ready(),
+        description="When a file may be read, where a producer writes for a while.",
     )
     notify: Notify | None = Field(
         default=None,
@@ -373,7 +390,12 @@ class FileSource(Model):
     sql: str = Field(
         default="",
         description="Light SQL on the way in: one SELECT from `files` that computes or leaves out columns and rows. "
-        "A column that a file lacks is null; `_row` is the record's position.",
+        "A column that a file lacks is null; `_row` is the record's position, `_file` the file's path.",
+    )
+    partitions: tuple[str, ...] = Field(
+        default=(),
+        description="Folders whose values become columns: [region] for a path with `region=EU`. Declared columns that the "
+        "file lacks are filled in any case. `*`: all such folders.",
     )
     write: Write = Field(default_factory=Append, description="How rows enter the table.")
     bad_rows: Literal["quarantine", "rescue"] = Field(
@@ -446,6 +468,8 @@ class FileSource(Model):
 
     @model_validator(mode="after")
     def _fits_together(self) -> FileSource:
+        if self.ordered and self.ready != Ready():
+            raise ValueError("`ordered` looks behind the last name alone, so it cannot go with `ready`")
         if self.files == "snapshot" and self.clean is not None:
             raise ValueError("`files: snapshot` reads what lies there, so `clean` would change its table")
         if self.files == "snapshot" and isinstance(self.write, Upsert):

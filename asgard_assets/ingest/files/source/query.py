@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 TABLE = "files"
+CARRIED = ("_row", "_rescued_data", "_file")
+"""Columns of the loader that a statement may read; a `*` does not bring them."""
 _OURS = "asgard_carries"
 _PLACE = "\n\nLINE "
 """Where DuckDB goes on to show the statement, with what was added to it."""
@@ -109,7 +111,7 @@ def run_query(sql: str, rows: pa.Table) -> tuple[pa.Table, pa.Array, pa.Array]:
 
     select = _parsed(sql)
     # Under names of our own: `*` brings the two as well, and nobody else's name is hidden.
-    carried = ("_row", "_rescued_data")
+    carried = ("_row", "_rescued_data")  # the file is the same for all
     select = select.select(*(f'{TABLE}."{name}" as "{_OURS}{name}"' for name in carried), dialect="duckdb")
     with duck.connect(threads=1) as connection:
         connection.register(TABLE, rows)
@@ -119,5 +121,5 @@ def run_query(sql: str, rows: pa.Table) -> tuple[pa.Table, pa.Array, pa.Array]:
             raise QueryError(f"`sql` does not fit: {str(error).partition(_PLACE)[0]}") from error
     row, rescued = (found[f"{_OURS}{name}"] for name in carried)
     names = found.column_names
-    mine = [n for n, name in enumerate(names) if name not in carried and not name.startswith(_OURS)]
+    mine = [n for n, name in enumerate(names) if name not in CARRIED and not name.startswith(_OURS)]
     return found.select(mine), row, rescued

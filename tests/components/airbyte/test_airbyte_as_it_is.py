@@ -1,0 +1,153 @@
+"""What Airbyte's own server does and the local one does not: queues, namespaces, names of folders."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+
+from asgard_assets.components.airbyte.bronze import landed_name
+from asgard_assets.components.airbyte.snapshot import SNAPSHOT, namesakes_of, refuse_namesakes
+from asgard_assets.errors import ConfigError
+from asgard_assets.resources.airbyte import Client, Workspace, beta_accepted
+from tests.checkout import ROOT
+from tests.fakes.airbyte import load, write_instance
+from tests.fakes.airbyte_instance import reason
+
+COMMITTED = ROOT / "asgard_assets/defs/bronze/airbyte" / SNAPSHOT
+
+
+class Jobs(ThreadingHTTPServer):
+    """Answers of the jobs API: each look at the job is one state further."""
+
+    daemon_threads = True
+
+    def __init__(self, *states: str, refuses: str = "", conflict: bool = False) -> None:
+        self.states, self.looks, self.started = states, 0, conflict
+        self.refuses, self.posts = refuses, 0
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def state(self) -> str:
+        return self.states[min(self.looks, len(self.states) - 1)]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Jobs  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def answer(self, code: int, body: Any) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def job(self) -> dict[str, Any]:
+        return {"jobId": 7, "connectionId": "c", "jobType": "sync", "status": self.server.state}
+
+    def do_GET(self) -> None:
+        asked = urlparse(self.path)
+        if asked.path.endswith("/jobs/7"):
+            found = self.job()
+            self.server.looks += 1
+            return self.answer(200, found)
+        status = parse_qs(asked.query)["status"][0]
+        if status == self.server.refuses:
+            return self.answer(400, {"title": "bad-request"})
+        active = self.server.started and status == self.server.state
+        return self.answer(200, {"data": [self.job()] if active else [], "next": ""})
+
+    def do_POST(self) -> None:
+        self.server.posts += 1
+        self.server.started = True
+        self.answer(200, self.job())
+
+
+@pytest.fixture
+def serve() -> Iterator[Any]:
+    servers: list[Jobs] = []
+
+    def start(*states: str, **how: Any) -> tuple[Jobs, Client]:
+        server = Jobs(*states, **how)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/api/public/v1"
+        with beta_accepted():
+            workspace = Workspace(
+                workspace_id="w",
+                rest_api_base_url=url,
+                configuration_api_base_url=url,
+                poll_interval=0.01,
+                poll_previous_running_sync=True,
+            )
+        return server, workspace.get_client()
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_queued_job_is_followed_to_its_end(serve: Any) -> None:
+    server, client = serve("queued", "queued", "running", "succeeded")
+    assert client.sync("c")["status"] == "succeeded"
+    assert server.posts == 1
+
+
+def test_a_job_that_is_queued_already_is_adopted(serve: Any) -> None:
+    server, client = serve("queued", "running", "succeeded", conflict=True)
+    assert client.sync("c")["status"] == "succeeded"
+    assert server.posts == 0
+
+
+def test_a_server_that_knows_no_queue_is_asked_all_the_same(serve: Any) -> None:
+    _, client = serve("running", "succeeded", refuses="queued")
+    assert client.sync("c")["status"] == "succeeded"
+
+
+def stream(name: str, namespace: str | None, selected: bool = True) -> dict[str, Any]:
+    return {"stream": {"name": name, "namespace": namespace}, "config": {"selected": selected}}
+
+
+def test_streams_of_one_name_in_two_namespaces_are_refused_by_name() -> None:
+    streams = [
+        stream("users", "shop"),
+        stream("users", "crm"),
+        stream("users", "old", False),
+        stream("one", None),
+    ]
+    found = namesakes_of({"syncCatalog": {"streams": streams}})
+    assert found == {"users": ["crm", "shop"]}
+    with pytest.raises(ConfigError, match="connection pg has crm.users and shop.users: .* a prefix"):
+        refuse_namesakes("pg", found)
+    refuse_namesakes("pg", namesakes_of({"syncCatalog": {"streams": streams[1:]}}))
+
+
+def test_a_snapshot_with_namesakes_does_not_load(tmp_path: Any) -> None:
+    content = json.loads(COMMITTED.read_text())
+    for more in content["connections"].values():
+        more["namesakes"] = {"users": ["crm", "shop"]}
+    folder = write_instance(tmp_path / "airbyte", content["workspace_id"])
+    (folder / SNAPSHOT).write_text(json.dumps(content))
+    with pytest.raises(Exception) as error:  # noqa: B017, PT011  Dagster wraps it in a class of its own
+        load(folder)
+    assert "crm.users and shop.users" in str(reason(error.value))
+
+
+@pytest.mark.parametrize(
+    ("stream_name", "folder"),
+    [
+        ("issue-comments", "issue-comments"), ("public.users", "public.users"), ("Orders (EU)", "Orders_(EU)"),
+        ("Ümsätze", "Umsatze"), ("a b#c%d", "a_b_c_d"), ("naïve/été", "naive/ete"), ("数字", "__"), ("users", "users"),
+    ],
+)  # fmt: skip
+def test_a_stream_s_folder_is_the_one_that_airbyte_writes(stream_name: str, folder: str) -> None:
+    assert landed_name(stream_name) == folder
