@@ -326,9 +326,16 @@ def _base_url(source: ApiSource) -> str:
     if source.endpoint.by_row:
         return url  # looked at for each row
     parts = urlsplit(url)
+    told = source.endpoint.base_url  # what a variable brings may be a secret
+    if "@" in parts.netloc:
+        raise ConfigError(
+            f"{source.name}: endpoint.base_url, {told!r}, carries a login; give it in `auth`, by reference",
+            field="endpoint.base_url",
+        )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(
-            f"{source.name}: endpoint.base_url is {url!r}; it must begin with http:// or https://",
+            f"{source.name}: endpoint.base_url is {told!r}; with its variables filled in it must begin with http:// or "
+            "https://",
             field="endpoint.base_url",
         )
     return url

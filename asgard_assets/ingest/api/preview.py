@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -183,7 +183,7 @@ def _first(staging: Staging, source: ApiSource, plan: RequestPlan, count: int) -
 
 def _told(source: ApiSource, rows: Sequence[Mapping[str, Any]]) -> Schema | None:
     """The schema that the answers tell, whether the source asks for typed payloads or not."""
-    import orjson
+    from asgard_assets.ingest.api.http.decoding import Undecodable, read_json
 
     told = None
     path = source.sink.payload.path if source.sink.payload else ""
@@ -193,10 +193,11 @@ def _told(source: ApiSource, rows: Sequence[Mapping[str, Any]]) -> Schema | None
         value = row.get("payload")
         if value is None and row.get("body"):
             try:
-                value = at(orjson.loads(row["body"]), path)
-            except orjson.JSONDecodeError:
+                value = at(read_json(row["body"]), path)
+            except Undecodable:
                 continue
         elif isinstance(value, str):
-            value = orjson.loads(value)
-        told = merge(told, shape(value))
+            value = read_json(value)
+        with suppress(RecursionError):  # nested too deeply for any column
+            told = merge(told, shape(value))
     return None if told is None else settled(told)

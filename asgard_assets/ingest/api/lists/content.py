@@ -126,6 +126,14 @@ class Content:
         text = None if value is None else exact.dumps(value).decode()
         if not self._typed:
             return {"payload": text}
+        try:
+            return self._fitted(value, text)
+        except RecursionError:
+            self._count("", "depth")
+            return {"payload": None, "payload_rescued": exact.dumps({"": text}).decode()}
+
+    def _fitted(self, value: Any, text: str | None) -> dict[str, Any]:
+        """Columns of a typed payload. Raises RecursionError where it is nested too deeply for any type."""
         if self._schema is None:
             self.shape = merge(self.shape, shape(value))
             return {"payload": text}

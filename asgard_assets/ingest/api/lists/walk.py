@@ -33,6 +33,7 @@ from asgard_assets.ingest.api.source.forms import (
     PullForm,
 )
 from asgard_assets.ingest.api.source.paths import at, has, whole
+from asgard_assets.ingest.api.values import exact
 from asgard_assets.ingest.api.values.cursors import ahead, later, moment_of
 from asgard_assets.ingest.api.values.exact import plain
 
@@ -323,8 +324,6 @@ class Walk:
 
         Raises MalformedPage where that means that the API does not know the parameter, or goes round.
         """
-        import orjson
-
         sight, counted = self._sight, isinstance(self.pagination, PagePagination | OffsetPagination)
         if not items or not all(isinstance(item, dict) for item in items):
             return False
@@ -333,7 +332,7 @@ class Walk:
             mark = hash(keys)
             again = page.number > 0 and (mark in sight.pages or (bool(sight.keys) and keys <= sight.keys))
         else:
-            mark = hash(orjson.dumps(items, default=str, option=orjson.OPT_SORT_KEYS))
+            mark = hash(exact.dumps(items, sort_keys=True))
             again = page.number > 0 and len(items) > 1 and mark in sight.pages
         adjacent = again and (mark == sight.before or (bool(keys) and keys <= sight.keys))
         known, sight.before = sight.keys, mark

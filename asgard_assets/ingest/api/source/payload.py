@@ -285,6 +285,8 @@ def _time(value: Any, kind: str) -> datetime | date | None:
         if _FINER.search(value):
             return None
         moment = datetime.fromisoformat(value)
-    except ValueError:
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        moment.astimezone(UTC)  # a table keeps UTC, where it may be in the year 10000
+    except (ValueError, OverflowError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment

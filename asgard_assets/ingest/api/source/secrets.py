@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
 import re
@@ -12,9 +11,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, quote_plus
 
 from asgard_assets.errors import ConfigError
+from asgard_assets.ingest.api.source.echoes import Written, any_form
 from asgard_assets.settings import Settings
 
 MASK = "***"
@@ -135,24 +134,26 @@ class Redactor:
         self._sets: deque[frozenset[str]] = deque(maxlen=_REMEMBERED)
         self._values: tuple[str, ...] = ()
         self._words: frozenset[str] = frozenset()
+        self._written: tuple[Written, ...] = ()
         self.add(values)
 
     def add(self, values: Iterable[str]) -> None:
         """Also take these out; of sets that were added, such as one access token after the other, the last few
         are remembered."""
         # Very short values would turn ordinary text into stars.
-        found = frozenset(form for value in values if len(value) >= 6 for form in _forms(value))
+        found = frozenset(value for value in values if len(value) >= 6)
         if found and found not in self._sets:
             self._sets.append(found)
             self._values = tuple(sorted(frozenset().union(*self._sets), key=len, reverse=True))
             self._words = frozenset(v for v in self._values if v.isalpha() and len(v) <= _LONGEST_WORD)
+            self._written = tuple(map(any_form, sorted({*self._values} - self._words, key=len, reverse=True)))
 
     def data(self, text: str) -> str:
         """The same for what a table is for, in which a secret that is a plain word stays: it means something else there."""
         for value in self._values:
             if value in text and value not in self._words:
                 text = text.replace(value, MASK)
-        return text
+        return self._decoded(text)
 
     def has_word(self, text: str) -> bool:
         """Whether the text holds a secret that is a plain word."""
@@ -162,20 +163,18 @@ class Redactor:
         for value in self._values:
             if value in text:
                 text = text.replace(value, MASK)
+        return self._decoded(text)
+
+    def _decoded(self, text: str) -> str:
+        """The text without secrets that JSON, HTML, addresses, base64 or UTF-16 write in another way."""
+        low = text.lower()
+        for written in self._written:
+            if any(sign in low for sign in written.signs):
+                text = written.pattern.sub(MASK, text)
+            for core in written.cores:
+                if core in text:
+                    text = re.sub(rf"[\w+/-]*{re.escape(core)}[\w+/-]*=*", MASK, text)
         return text
-
-
-def _forms(value: str) -> set[str]:
-    """A secret as it is, and as URLs, forms, JSON and HTML write it."""
-    return {
-        value,
-        quote(value, safe=""),
-        quote(value),
-        quote_plus(value),
-        json.dumps(value)[1:-1],
-        json.dumps(value, ensure_ascii=False)[1:-1],
-        html.escape(value),
-    }
 
 
 SENSITIVE_HEADERS = frozenset(

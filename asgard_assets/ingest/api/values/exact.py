@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -75,7 +76,36 @@ def dumps(value: Any, sort_keys: bool = False) -> bytes:
     """The JSON text; numbers that are `Exact` in their own digits."""
     import orjson
 
-    return orjson.dumps(value, default=_fragment, option=orjson.OPT_SORT_KEYS if sort_keys else None)
+    try:
+        return orjson.dumps(value, default=_fragment, option=orjson.OPT_SORT_KEYS if sort_keys else None)
+    except TypeError as error:
+        if "Recursion" not in str(error):
+            raise
+        return b"".join(_deep(value, sort_keys))
+
+
+def _deep(value: Any, sort_keys: bool) -> Iterator[bytes]:
+    """The same for values nested deeper than orjson goes (254). What is left to write is kept on a stack."""
+    import orjson
+
+    left: list[Any] = [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, bytes):
+            yield part
+        elif isinstance(part, dict):
+            names = sorted(part) if sort_keys else list(part)
+            left.append(b"}")
+            for number, name in reversed(list(enumerate(names))):
+                left += [part[name], (b"," if number else b"") + orjson.dumps(name) + b":"]
+            yield b"{"
+        elif isinstance(part, list):
+            left.append(b"]")
+            for number, inner in reversed(list(enumerate(part))):
+                left += [inner, b"," if number else b""]
+            yield b"["
+        else:
+            yield orjson.dumps(part, default=_fragment)
 
 
 def _fragment(value: Any) -> Any:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.landing import File, Landing
+from asgard_assets.ingest.files.plan.isolated import is_binary, run_isolated
 from asgard_assets.ingest.files.plan.read_task import Outcome, Part, Piece, ReadTask, run_task
 from asgard_assets.ingest.files.plan.splits import split
 from asgard_assets.ingest.files.readers import how_to_read, read_file
@@ -47,22 +49,42 @@ def sample(
     """Columns of a table that does not exist yet: declared ones, and what some rows of some files show, spread over
     all of them, each of a type that fits those files."""
     step = max(1, len(files) // source.sample_files)
-    sampled: list[ObservedTypes] = []
-    for file in files[::step][: source.sample_files]:
-        # Each file by itself: what the first holds says nothing of the others.
-        conformer, rows = Conformer(source, Shape(declared), now), 0
-        sampled.append(ObservedTypes())
+    chosen = files[::step][: source.sample_files]
+    about = _Sampling(landing, source, declared, now)
+    texts = [(json.dumps(asdict(file)), file.size) for file in chosen]
+    if any(is_binary(source, file) for file in chosen):
+        told = run_isolated(sample_files, texts, about, lambda *_: json.dumps(asdict(ObservedTypes())))
+    else:
+        told = sample_files((text for text, _ in texts), about)
+    sampled = [ObservedTypes(**json.loads(text)) for text in told]
+    written = [shown for seen in sampled for shown in (seen.columns, seen.misfits)]
+    return evolve(declared, source.columns, written, [s.wants for s in sampled])
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    landing: Landing
+    source: FileSource
+    declared: dict[str, pa.DataType]
+    now: datetime
+
+
+def sample_files(texts: Iterable[str], about: _Sampling) -> Iterator[str]:
+    """What some rows of each file show, as JSON. Each file by itself: what the first holds says nothing of the others."""
+    source = about.source
+    for text in texts:
+        file, seen = File(**json.loads(text)), ObservedTypes()
+        conformer, rows = Conformer(source, Shape(about.declared), about.now), 0
         try:
             how = how_to_read(file.path, source.format, source.compression, source.types == "text")
-            for records in read_file(landing, file.path, how):
-                conformer.conform(records, file, sampled[-1])
+            for records in read_file(about.landing, file.path, how):
+                conformer.conform(records, file, seen)
                 rows += len(records.rows)
                 if rows >= source.sample_rows:
                     break
         except (SourceError, QueryError) as error:
             log.info("%s: no sample of %s: %s", source.name, file.path, error)
-    written = [shown for seen in sampled for shown in (seen.columns, seen.misfits)]
-    return evolve(declared, source.columns, written, [s.wants for s in sampled])
+        yield json.dumps(asdict(seen))
 
 
 def read_pieces(
@@ -121,7 +143,7 @@ def _read(
     if not pieces:
         return [], []
     small = sum(piece.file.size for piece in pieces) <= _DRIVER_BYTES and len(pieces) <= driver_files
-    told = run_task((piece.row() for piece in pieces), task) if small else _spark_job(spark(), task, pieces)
+    told = _by_driver(task, pieces) if small else _by_spark(spark(), task, pieces)
     outcomes, parts = list[Outcome](), list[Part]()
     for text in told:
         found = json.loads(text)
@@ -132,7 +154,43 @@ def _read(
     return sorted(outcomes, key=lambda o: (o.ds, o.path, o.start or 0)), parts
 
 
-def _spark_job(spark: SparkSession, task: ReadTask, pieces: Sequence[Piece]) -> Iterator[str]:
+def _by_driver(task: ReadTask, pieces: Sequence[Piece]) -> Iterator[str]:
+    if any(is_binary(task.source, piece.file) for piece in pieces):
+        return _isolated((piece.row() for piece in pieces), task)
+    return run_task((piece.row() for piece in pieces), task)
+
+
+def _isolated(texts: Iterable[str], task: ReadTask) -> Iterator[str]:
+    return run_isolated(run_task, [(text, Piece.of(text).file.size) for text in texts], task, _lost)
+
+
+def _lost(text: str, reason: str) -> str:
+    piece = Piece.of(text)
+    path = piece.file.path
+    error = f"{path} {reason}; it was left out"
+    return json.dumps(
+        {"outcome": asdict(Outcome(path, piece.ds, piece.part.start if piece.part else None, error=error))}
+    )
+
+
+def _by_spark(spark: SparkSession, task: ReadTask, pieces: Sequence[Piece]) -> Iterator[str]:
+    """By Spark's own Python workers. Where one of them ends, once more, each with a process of its own for the files."""
+    try:
+        return iter(list(_spark_job(spark, task, pieces, run_task)))
+    except Exception as error:
+        binary = any(is_binary(task.source, piece.file) for piece in pieces)
+        if not binary or not re.search("Python worker (exited|crashed)|ExecutorLost", str(error)):
+            raise
+        log.warning("%s: a file ended the process that read it; reading once more, apart", task.source.name)
+    return _spark_job(spark, task, pieces, _isolated)
+
+
+def _spark_job(
+    spark: SparkSession,
+    task: ReadTask,
+    pieces: Sequence[Piece],
+    read: Callable[[Iterable[str], ReadTask], Iterator[str]],
+) -> Iterator[str]:
     rows, size, files, number = [], 0, 0, 0
     for piece in pieces:
         weight = piece.part.end - piece.part.start if piece.part else piece.file.size
@@ -147,7 +205,7 @@ def _spark_job(spark: SparkSession, task: ReadTask, pieces: Sequence[Piece]) -> 
         import pyarrow as pa
 
         texts = (text for batch in batches for text in batch.column("piece").to_pylist())
-        told = list(run_task(texts, task))
+        told = list(read(texts, task))
         if told:
             yield pa.record_batch([pa.array(told, pa.string())], names=["told"])
 

@@ -15,7 +15,7 @@ from typing import IO
 
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.landing import Landing
-from asgard_assets.ingest.files.readers.records import Bad, Range, Records
+from asgard_assets.ingest.files.readers.records import Bad, Range, Records, held
 from asgard_assets.ingest.files.source.formats import (
     HEAD_BYTES,
     Auto,
@@ -253,7 +253,7 @@ def _read(landing: Landing, path: str, how: How, part: Range | None) -> Iterator
                 if how.compression
                 else landing.open_file(path) as file
             ):
-                source = io.BytesIO(file.read()) if how.compression else file
+                source = io.BytesIO(held(file)) if how.compression else file
                 if isinstance(how.format, Parquet):
                     yield from columnar.parquet(source, how.format, part)
                 else:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from asgard_assets.ingest.files.readers.records import Values
 
 _BATCH_ROWS = 50_000
+_ROWS_AT_LEAST, _ROWS_A_BYTE = 1_000_000, 100
 
 
 def parquet(file: IO[bytes], options: Parquet, part: Range | None) -> Iterator[Records]:
@@ -76,8 +77,14 @@ def avro(stream: IO[bytes]) -> Iterator[Records]:
         columns = [(n, _column([_plain(row.get(n)) for row in rows], kind)) for n, kind in types.items()]
         return Records(columns, np.arange(start, start + len(rows)))
 
+    most = _ROWS_AT_LEAST
     for record in reader:
         some.append(record)
+        if start + len(some) > most:
+            # Records of no bytes: a block's count alone says how many.
+            most = _ROWS_AT_LEAST + _ROWS_A_BYTE * stream.tell()
+            if start + len(some) > most:
+                raise ValueError(f"it says more records than its bytes can hold, {start + len(some)} so far")
         if len(some) == _BATCH_ROWS:
             yield batch()
             start, some = start + len(some), []

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
+from asgard_assets.ingest.files.readers.records import MAX_RECORD
 from asgard_assets.ingest.files.source.formats import Csv
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 _BOM = b"\xef\xbb\xbf"
 _CHUNK = 1 << 20
-MAX_RECORD = 1 << 30
 _MARK = "\x00put aside:"
 _SEPARATOR = re.compile(rb'"?sep=(.)"?\r?\n?', re.IGNORECASE | re.DOTALL)
 BEHIND = "has text behind a closing quote"
@@ -89,7 +89,7 @@ class CsvText(io.RawIOBase):
         end = len(self._carry) if self._ended else lines.end
         if end < 0:
             if len(self._carry) > MAX_RECORD:
-                raise ValueError("a record is longer than 1 GiB")
+                raise ValueError("a record is longer than 128 MiB")
             return
         if self._options.skip_footer:
             end = self._without_footer(end)

@@ -10,14 +10,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 from asgard_assets.ingest.files.readers import one_column
 from asgard_assets.ingest.files.readers.csv_text import BEHIND, CsvText
-from asgard_assets.ingest.files.readers.records import Bad, Range, Records
+from asgard_assets.ingest.files.readers.records import MAX_RECORD, Bad, Range, Records
 from asgard_assets.ingest.files.source.formats import Csv, extension
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-BLOCKS = (16 << 20, 256 << 20, 1 << 30)
+BLOCKS = (16 << 20, 2 * MAX_RECORD)
 _TAIL_BYTES = 4096
 _BOM = b"\xef\xbb\xbf"
 
@@ -50,7 +50,7 @@ def records(
                 if "straddling object" in str(error):
                     block += 1
                     if block == len(BLOCKS):
-                        raise ValueError("a record is longer than 1 GiB") from error
+                        raise ValueError("a record is longer than 128 MiB") from error
                 elif options.utf8 and not as_bytes and "columns, got" in str(error):
                     as_bytes = True  # pyarrow shows a ragged record only as text, and this one is none
                 else:
@@ -348,7 +348,7 @@ def read_header(
     text = io.TextIOWrapper(
         io.BufferedReader(source, 65536), encoding=encoding, errors="surrogateescape", newline=""
     )
-    limit = csv.field_size_limit(1 << 30)
+    limit = csv.field_size_limit(MAX_RECORD)
     found = csv.reader(
         text,
         delimiter=delimiter,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import IO, Any
 
-from asgard_assets.ingest.files.readers.records import Bad, Range, Records, gathered
+from asgard_assets.ingest.files.readers.records import Bad, Range, Records, gathered, held, lines_of
 from asgard_assets.ingest.files.source.formats import Json, extension
 from asgard_assets.ingest.files.source.types import Number, is_exact
 
@@ -78,7 +78,7 @@ def records(
     decoder = EXACT if exact else _PLAIN
     document = options.layout == "document" or (options.layout == "auto" and extension(path) == ".json")
     if document or options.records:
-        yield from _batches(_document(stream.read(), options, decoder), decoder, options)
+        yield from _batches(_document(held(stream), options, decoder), decoder, options)
         return
     first = part.first_row if part else 0
     yield from _batches(enumerate(_lines(stream, options), first), decoder, options)
@@ -87,7 +87,7 @@ def records(
 def _lines(stream: IO[bytes], options: Json) -> Iterator[bytes]:
     """Lines in UTF-8, or in what should have been it."""
     if options.utf8:
-        yield from io.BufferedReader(stream, 1 << 20)  # pyright: ignore[reportArgumentType]
+        yield from lines_of(stream)
     else:
         for line in io.TextIOWrapper(stream, options.encoding, newline="\n"):
             yield line.encode()

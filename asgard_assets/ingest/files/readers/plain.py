@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import IO
 
-from asgard_assets.ingest.files.readers.records import Bad, Range, Records
+from asgard_assets.ingest.files.readers.records import Bad, Range, Records, lines_of
 from asgard_assets.ingest.files.source.formats import Text
 
 _BATCH_LINES = 50_000
@@ -24,9 +24,7 @@ def text(stream: IO[bytes], options: Text, part: Range | None) -> Iterator[Recor
         return
     first = part.first_row if part else 0
     lines: Iterator[bytes | str] = (
-        iter(io.BufferedReader(stream, 1 << 20))  # pyright: ignore[reportArgumentType]
-        if options.ascii_superset
-        else iter(io.TextIOWrapper(stream, encoding, newline="\n"))
+        lines_of(stream) if options.ascii_superset else iter(io.TextIOWrapper(stream, encoding, newline="\n"))
     )
     values, rows, bad = list[str](), list[int](), list[Bad]()
     for row, line in enumerate(lines, first):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any
 
 from asgard_assets.ingest.files.source.types import clean_name
 
@@ -13,6 +15,29 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     Values = pa.ChunkedArray | list[Any]
+
+
+MAX_RECORD = 128 << 20
+"""The longest record of text, in bytes: what is longer is no record, and would fill the memory."""
+MAX_HELD = 512 << 20
+"""The most bytes of a file that must be held as a whole, once they are unpacked."""
+
+
+def lines_of(stream: IO[bytes]) -> Iterator[bytes]:
+    """Lines with their ends. Raises ValueError where one is too long."""
+    raw: Any = stream
+    for line in iter(partial(io.BufferedReader(raw, 1 << 20).readline, MAX_RECORD + 1), b""):
+        if len(line) > MAX_RECORD:
+            raise ValueError("a record is longer than 128 MiB")
+        yield line
+
+
+def held(stream: IO[bytes]) -> bytes:
+    """All bytes of a file that cannot be read in parts. Raises ValueError where there are too many."""
+    content = stream.read(MAX_HELD + 1)
+    if len(content) > MAX_HELD:
+        raise ValueError("it must be read as a whole, and is longer than 512 MiB")
+    return content
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,7 @@ class Conformer:
             TypeError,
             LookupError,
             ArithmeticError,
+            MemoryError,
             RecursionError,
             pa.ArrowException,
         ) as error:
