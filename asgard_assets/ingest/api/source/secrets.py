@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.ingest.api.source.echoes import Written, any_form
+from asgard_assets.ingest.api.values.echoes import Written, any_form
 from asgard_assets.settings import Settings
 
 MASK = "***"
