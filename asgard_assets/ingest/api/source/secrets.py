@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.ingest.api.values.echoes import Written, any_form
+from asgard_assets.ingest.api.values.echoes import Written, any_form, may_escape
 from asgard_assets.settings import Settings
 
 MASK = "***"
@@ -168,8 +168,9 @@ class Redactor:
     def _decoded(self, text: str) -> str:
         """The text without secrets that JSON, HTML, addresses, base64 or UTF-16 write in another way."""
         low = text.lower()
+        escaped = may_escape(low)
         for written in self._written:
-            if any(sign in low for sign in written.signs):
+            if written.run in low or (escaped and any(sign in low for sign in written.signs)):
                 text = written.pattern.sub(MASK, text)
             for core in written.cores:
                 if core in text:

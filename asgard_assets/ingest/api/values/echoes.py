@@ -11,12 +11,19 @@ from html.entities import codepoint2name
 
 @dataclass(frozen=True)
 class Written:
-    """`pattern` finds the secret. It need not be tried on text that holds none of `signs` (in lower case). `cores` are
-    what base64 makes of it, wherever it begins in what is encoded."""
+    """`pattern` finds the secret. It need not be tried on text that has neither `run`, its longest part that nobody
+    escapes, nor one of `signs`, its first letter escaped (all in lower case). `cores` are what base64 makes of it,
+    wherever it begins in what is encoded."""
 
     pattern: re.Pattern[str]
+    run: str
     signs: tuple[str, ...]
     cores: tuple[str, ...]
+
+
+def may_escape(low: str) -> bool:
+    """Whether anything is escaped in a text in lower case, in a way that `signs` knows."""
+    return "\\" in low or "%" in low or "&#" in low or "\x00" in low
 
 
 @lru_cache(maxsize=256)
@@ -26,7 +33,7 @@ def any_form(secret: str) -> Written:
     code = ord(secret[0])
     encoded = (f"u{code:04x}", f"%{code:02x}", f"&#{code}", f"&#x{code:x}", "\x00")
     longest = max(runs, key=len, default="")
-    return Written(pattern, (longest if len(longest) > 2 else secret[:2].lower(), *encoded), _cores(secret))
+    return Written(pattern, longest if len(longest) > 2 else secret[:2].lower(), encoded, _cores(secret))
 
 
 def _letter(char: str) -> str:
@@ -47,7 +54,7 @@ def _letter(char: str) -> str:
 
 def _cores(secret: str) -> tuple[str, ...]:
     """The letters of base64 that do not depend on what stands before and behind the secret."""
-    found = dict.fromkeys[str, None](())
+    found: dict[str, None] = {}
     raw = secret.encode("utf-8", "surrogatepass")
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + raw).decode()
