@@ -182,7 +182,7 @@ def _begin(run: LoadRun) -> _Begun:
         log.warning("%s: no day in the name of %s", source.name, ", ".join(batch.undated[:5]))
     if batch.links_out:
         shown = ", ".join(batch.links_out[:5])
-        log.warning("%s: links that lead out of the landing root are not followed: %s", source.name, shown)
+        log.warning("%s: not listed, such as links that lead out of the landing root: %s", source.name, shown)
     # A day whose files were all cleared away keeps its rows; one that was never published is published empty.
     open_days = [day for day in run.days if batch.todo[day] or not seen[day]]
     return _Begun(run, columns, others, batch, staging, figures_of(batch), open_days)

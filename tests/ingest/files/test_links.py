@@ -233,3 +233,22 @@ def test_an_event_for_a_file_behind_a_link_asks_for_no_run(bench: Bench, elsewhe
     folder = folder_of(bench)
     (folder / "x").symlink_to(elsewhere)
     assert bench.landing.look(f"invoices/ds={DAY}/x/precious.csv") is None
+
+
+def test_a_listing_ends_whatever_the_links_and_folders(bench: Bench) -> None:
+    folder = folder_of(bench)
+    for one, other in (("x", "y"), ("y", "x")):
+        (folder / one).mkdir()
+        for name in ("l1", "l2", "l3"):
+            (folder / one / name).symlink_to(f"../{other}")
+        (folder / one / "f.csv").write_text("id\n7\n")
+    deep = folder
+    for _ in range(130):
+        deep = deep / "d"
+        deep.mkdir()
+    (deep / "f.csv").write_text("id\n8\n")
+    links: list[str] = []
+    names = [file.path for file in walk(bench.landing, bench.source, links_out=links)]
+    assert len(names) == len(set(names)) < 20
+    assert any(name.endswith("/x/f.csv") for name in names)
+    assert [link.rpartition("… ")[2] for link in links] == ["(more than 100 folders deep)"]

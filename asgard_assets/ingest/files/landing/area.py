@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 NAMES_BYTES, NAME_BYTES = 12 << 20, 57
 """Names of one folder held at once, and what each of them is besides its letters."""
-_SHOWN = 100
+_SHOWN, _SHOWN_PATH = 100, 200
+_DEEPEST, _MOST_LINKS = 100, 2
+"""Folders within each other, and links behind each other, that a listing goes down."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -195,12 +197,17 @@ def _walk_local(
     mark: str,
     links_out: list[str],
     top: bool = False,
+    chain: tuple[str, ...] = (),
 ) -> Iterator[File]:
+    """`chain`: the folders, as they really are, in which links were followed to come here."""
+    if folder.count("/") > _DEEPEST:
+        _note(links_out, f"{folder[:_SHOWN_PATH]}… (more than {_DEEPEST} folders deep)")
+        return
     here, more = f"{folder}/", True
     inside = after[len(here) :] if after.startswith(here) else "" if after < here else None
     while more and inside is not None:
         try:
-            names, more = _next_names(root, folder, inside, links_out)
+            names, more = _next_names(root, folder, inside, links_out, chain)
         except SourceError:
             if top:
                 raise
@@ -211,18 +218,24 @@ def _walk_local(
                 return  # removed while we walked, as a listing a moment later would find
             raise missing(root, folder) from error
         except OSError as error:
+            if not top and error.errno in (errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP):
+                _note(links_out, f"{folder[:_SHOWN_PATH]} ({error.strerror})")
+                return  # one odd folder does not hold up the others
             raise SourceError(f"{root}/{folder} cannot be listed: {error}", source=folder) from error
         for name in names:
             if name == inside:
                 continue  # a folder that the look before ended with
             if name.endswith("/"):
                 if _wanted(name[:-1], days, mark):
-                    yield from _walk_local(root, here + name[:-1], after, days, mark, links_out)
+                    child = here + name[:-1]
+                    linked = os.path.islink(f"{root}/{child}")
+                    way = (*chain, os.path.realpath(f"{root}/{folder}")) if linked else chain
+                    yield from _walk_local(root, child, after, days, mark, links_out, chain=way)
                 continue
             try:
                 stat = os.stat(f"{root}/{here}{name}")
             except OSError as error:
-                if error.errno in (errno.ENOENT, errno.ELOOP):
+                if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG):
                     continue  # gone, or a link to nowhere or to itself
                 raise SourceError(
                     f"{root}/{here}{name} cannot be looked at: {error}", source=folder
@@ -237,7 +250,9 @@ def _note(links_out: list[str], path: str) -> None:
         links_out.append(path)
 
 
-def _next_names(root: str, folder: str, after: str, links_out: list[str]) -> tuple[list[str], bool]:
+def _next_names(
+    root: str, folder: str, after: str, links_out: list[str], chain: tuple[str, ...] = ()
+) -> tuple[list[str], bool]:
     """The first names in order that are or hold something behind `after`, and whether there are more.
 
     A folder's name ends with its slash, so that it sorts as its files do. A million names are 90 MB: those that
@@ -259,7 +274,7 @@ def _next_names(root: str, folder: str, after: str, links_out: list[str]) -> tup
             elif (
                 not _hidden(name.rstrip("/"))
                 and _reaches(name, after)
-                and not _leads_back(f"{root}/{folder}", entry)
+                and not _leads_back(f"{root}/{folder}", entry, chain)
             ):
                 names.append(name)
                 size += len(name) + NAME_BYTES
@@ -281,11 +296,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         raise
 
 
-def _leads_back(folder: str, entry: os.DirEntry[str]) -> bool:
-    """Whether it is a link to a folder that it lies in: everything would be listed again and again."""
+def _leads_back(folder: str, entry: os.DirEntry[str], chain: tuple[str, ...]) -> bool:
+    """Whether it is a link to a folder that it lies in, or that a link led here from: everything would be listed again
+    and again. So it would by links behind links, of which two are followed."""
     if not entry.is_symlink() or not _is_folder(entry):
         return False
-    return f"{os.path.realpath(folder)}/".startswith(f"{os.path.realpath(f'{folder}/{entry.name}')}/")
+    target = os.path.realpath(f"{folder}/{entry.name}")
+    here = (os.path.realpath(folder), *chain)
+    return len(chain) >= _MOST_LINKS or any(f"{place}/".startswith(f"{target}/") for place in here)
 
 
 def _reaches(path: str, after: str) -> bool:
