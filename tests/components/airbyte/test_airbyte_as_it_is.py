@@ -40,7 +40,7 @@ class Jobs(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: Jobs  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:
         pass
 
     def answer(self, code: int, body: Any) -> None:

@@ -75,7 +75,7 @@ def _records(
 
     text = None if part is not None else CsvText(stream, delimiter_of(path, options), options)
     how = _How(text, text.delimiter if text else delimiter_of(path, options), options, as_bytes)
-    source = _Peeked(text or stream)
+    source = _Peeked(stream if text is None else text)  # pyright: ignore[reportArgumentType]
     if part is not None and part.names:
         header, blank_lines, skip = list(part.names), 0, 0
     else:
