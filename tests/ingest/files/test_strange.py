@@ -164,7 +164,7 @@ def test_of_a_name_inside_and_outside_of_what_is_unwrapped_both_are_kept(
 
 
 def test_what_cannot_be_read_says_what_to_do(lake: Lake, settings: Settings) -> None:
-    files: Files = {"a.xml": "<r/>", "b.csv.zip": "PK", "c.dat": ""}
+    files: Files = {"a.xml": "<r/>", "b.7z": "7z", "c.dat": ""}
     bench = Bench(None, lake, settings)
     for name, content in files.items():
         bench.drop(DAYS[0], name, content)
