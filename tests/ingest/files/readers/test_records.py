@@ -195,7 +195,7 @@ def test_of_a_name_that_comes_twice_the_last_value_counts_and_the_others_are_res
         .table.to_pylist()
     )
     assert [row["a"] for row in rows] == ["3", "4"]
-    assert rows[0]["b"] == '{"x":2,"x#1":1}'
+    assert rows[0]["b"] == '{"x":1,"x":2}'
     assert [row["_rescued_data"] for row in rows] == ['{"a": "1", "a#2": "2"}', None]
 
 
