@@ -4,13 +4,16 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 40
 
 help:  ## List the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup:  ## Make the environment from the lock file and fetch the Spark jars (done by the others when needed)
 	@bash deployments/local/setup.sh
 
 demo: setup  ## Churn prediction from sources to predictions on this machine, no server needed
 	@$(BIN)/asgard demo
+
+demo-streaming: setup  ## An API → Kafka → a Bronze table → Postgres, with kills: starts and stops its own servers
+	@$(BIN)/python -m deployments.local.streaming.demo
 
 dev: setup  ## Dagster UI on the demo's data and history, http://127.0.0.1:3000
 	@$(BIN)/asgard dev
@@ -73,4 +76,4 @@ lock: setup  ## Resolve pyproject.toml into requirements.lock again, and the Spa
 	@$(BIN)/uv pip compile deployments/images/spark.in -c requirements.lock --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o deployments/images/spark.lock
 
-.PHONY: help setup demo dev test test-fast test-all test-part soak soak-cluster cluster cluster-down test-cluster image docs site check upgrade-check rotation lock
+.PHONY: help setup demo demo-streaming dev test test-fast test-all test-part soak soak-cluster cluster cluster-down test-cluster image docs site check upgrade-check rotation lock

@@ -99,6 +99,14 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("ASGARD_STORAGE_COST_PER_GB", "STORAGE_COST_PER_GB"),
         description="Price of one GB stored for a month, for `asgard plan`.",
     )
+    kafka: str = Field(
+        default="127.0.0.1:9092", description="Kafka's brokers, as host:port with commas between them."
+    )
+    kafka_options: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        description="Options of the Kafka client, as JSON in the names of librdkafka; secrets as references: "
+        '{"security.protocol": "SASL_SSL", "sasl.password": "env:KAFKA_PASSWORD"}.',
+    )
     s3_endpoint: str | None = Field(default=None, description="Address of the S3 server. Empty: AWS.")
     s3_region: str = Field(default="us-east-1", description="S3 region of lake and landing files.")
 

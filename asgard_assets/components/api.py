@@ -16,6 +16,7 @@ from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import windows
 from asgard_assets.components.pulls import Pull, pull_schedule
+from asgard_assets.components.stream.fetching import fetch_asset
 from asgard_assets.components.tables import (
     Release,
     Yielded,
@@ -108,9 +109,8 @@ class ApiIngest(dg.Component):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         schedule = api_schedule(self.model)
-        return dg.Definitions(
-            assets=[api_asset(self.model)], schedules=[] if schedule is None else [schedule]
-        )
+        asset = topic_asset(self.model) if self.model.source.sink.kafka else api_asset(self.model)
+        return dg.Definitions(assets=[asset], schedules=[] if schedule is None else [schedule])
 
 
 def api_schedule(model: ApiIngestModel) -> dg.ScheduleDefinition | None:
@@ -142,6 +142,20 @@ def _shown(source: ApiSource) -> dict[str, Any]:
     }
 
 
+def _retries(model: ApiIngestModel) -> dg.RetryPolicy:
+    return dg.RetryPolicy(
+        max_retries=model.retries,
+        delay=model.retry_delay_seconds,
+        backoff=dg.Backoff.EXPONENTIAL,
+        jitter=dg.Jitter.PLUS_MINUS,
+    )
+
+
+def topic_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
+    """The asset of a source whose answers go to a topic."""
+    return fetch_asset(model.source, _retries(model), _shown(model.source))
+
+
 def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
     """The asset of one source. Nothing slow is imported before it runs."""
     source = model.source
@@ -161,12 +175,7 @@ def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.multi_run(1)
         if source.incremental
         else dg.BackfillPolicy.single_run(),
-        retry_policy=dg.RetryPolicy(
-            max_retries=model.retries,
-            delay=model.retry_delay_seconds,
-            backoff=dg.Backoff.EXPONENTIAL,
-            jitter=dg.Jitter.PLUS_MINUS,
-        ),
+        retry_policy=_retries(model),
         # Two runs at once would add up to twice the rate that the source allows.
         pool=f"api:{source.name}",
         required_resource_keys={"lake", "spark", "step_launcher"} | secrets,

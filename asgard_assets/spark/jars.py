@@ -19,35 +19,37 @@ from asgard_assets.spark.java import java
 
 log = logging.getLogger(__name__)
 
-LIST = Path(__file__).parent / "jar_list"
+LIST, NAME = Path(__file__).parent / "jar_list", "spark-jars"
 
 
-def jar_folder(settings: Settings | None = None) -> Path:
+def jar_folder(settings: Settings | None = None, listed: Path = LIST, name: str = NAME) -> Path:
     """Where the jars of this list are kept; the name changes when the list does."""
     settings = settings or Settings()
-    version = hashlib.sha256((LIST / "SHA256SUMS").read_bytes()).hexdigest()[:12]
-    return settings.cache / "spark-jars" / version
+    version = hashlib.sha256((listed / "SHA256SUMS").read_bytes()).hexdigest()[:12]
+    return settings.cache / name / version
 
 
-def installed(settings: Settings | None = None) -> bool:
+def installed(settings: Settings | None = None, listed: Path = LIST, name: str = NAME) -> bool:
     """Whether every jar of the list is in its folder."""
-    folder = jar_folder(settings)
-    return all((folder / name).is_file() for name in _checksums())
+    folder = jar_folder(settings, listed, name)
+    return all((folder / jar).is_file() for jar in _checksums(listed))
 
 
-def fetch(settings: Settings | None = None) -> Path:
+def fetch(settings: Settings | None = None, listed: Path = LIST, name: str = NAME) -> Path:
     """Fetch the jars unless they are there; each must match its committed SHA-256. Returns their folder.
+
+    `listed` holds the list (`ivy.xml`, `SHA256SUMS`) of other programs too; their jars are kept under `name`.
 
     Raises ConfigError where Java is missing, the registry cannot be reached or a checksum differs.
     """
     import pyspark
 
-    folder = jar_folder(settings)
-    if installed(settings):
+    folder, sums = jar_folder(settings, listed, name), _checksums(listed)
+    if installed(settings, listed, name):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     ivy = next((Path(pyspark.__file__).parent / "jars").glob("ivy-*.jar"))
-    log.info("fetching %d Spark jars into %s", len(_checksums()), folder)
+    log.info("fetching %d jars into %s", len(sums), folder)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetch-") as scratch:
         new = Path(scratch) / "jars"
         command = [
@@ -57,28 +59,28 @@ def fetch(settings: Settings | None = None) -> Path:
             "-cache",
             f"{scratch}/ivy",
             "-ivy",
-            str(LIST / "ivy.xml"),
+            str(listed / "ivy.xml"),
             "-confs",
             "default",
         ]
         command += ["-retrieve", f"{new}/[artifact]-[revision].[ext]"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        wrong = [name for name, sha in _checksums().items() if _sha256(new / name) != sha]
+        wrong = [jar for jar, sha in sums.items() if _sha256(new / jar) != sha]
         if wrong:
             raise ConfigError(
-                f"Spark jars missing or changed: {', '.join(wrong)}. Is Maven Central reachable? Ivy said:\n"
+                f"{name}: jars missing or changed: {', '.join(wrong)}. Is Maven Central reachable? Ivy said:\n"
                 + "\n".join((done.stdout + done.stderr).splitlines()[-15:])
             )
         try:
             new.rename(folder)
         except OSError:
-            if not installed(settings):
+            if not installed(settings, listed, name):
                 raise
     return folder
 
 
-def _checksums() -> dict[str, str]:
-    lines = (LIST / "SHA256SUMS").read_text().splitlines()
+def _checksums(listed: Path) -> dict[str, str]:
+    lines = (listed / "SHA256SUMS").read_text().splitlines()
     return {name: sha for sha, name in (line.split() for line in lines if line)}
 
 

@@ -85,6 +85,10 @@ PARTS = (
         "deployments/project/", "deployments/wheel.py", "asgard_assets/project.py", "asgard_assets/operations/new/project.py",
         "asgard_assets/components/platform/", "tests/project/", "pyproject.toml",
     )),
+    Part("streams", 1, 0.9, ("stream/test_streams.py", "stream/test_assets.py"), (
+        "asgard_assets/ingest/stream/", "asgard_assets/sinks/", "asgard_assets/components/stream/", "asgard_assets/lake/",
+        "deployments/local/streaming/", "tests/ingest/stream/",
+    )),
     Part("cluster-chart", 0, 3, ("cluster/test_chart.py::*", "cluster/test_gold.py::*", "cluster/test_pipes.py::*"), PODS, cluster=True),
     Part("cluster-ends", 0, 8, (
         "cluster/test_stories.py::*killed_host*", "cluster/test_stories.py::*deleted*", "cluster/test_stories.py::*evicted*",

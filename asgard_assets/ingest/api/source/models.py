@@ -374,6 +374,17 @@ class ApiSource(Model):
         return self
 
     @model_validator(mode="after")
+    def _topic_fits(self) -> ApiSource:
+        if self.sink.kafka and self.rows is not None:
+            raise misfit(
+                "sink.kafka",
+                "requests are made from rows of a table here; only a list without rows goes to a topic",
+            )
+        if self.sink.kafka and self.execution.run_in == "spark":
+            raise misfit("execution.run_in", "a source whose sink is a topic is fetched without Spark")
+        return self
+
+    @model_validator(mode="after")
     def _kind_fits(self) -> ApiSource:
         if self.incremental and self.kind != "changes":
             raise misfit("kind", "a source with form.incremental is one of kind: changes")

@@ -77,11 +77,17 @@ class Child(Model):
 
 
 class Sink(Model):
-    """The table, and what of an answer it keeps."""
+    """The table (or topic), and what of an answer it keeps."""
 
     table: str = Field(
         pattern=r"^[a-z0-9_]+/[a-z][a-z0-9_]*$",
         description="Table that the answers go to, as stage/table, such as bronze/usage.",
+    )
+    kafka: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9_]+\.[a-z][a-z0-9_]*$",
+        description="Topic that the items go to, such as events.orders, instead of a table. `table` is left out; the "
+        "asset is events/orders.",
     )
     body: Literal["text", "none"] = Field(
         default="text", description="text: response bodies are stored. none: they are left out."
@@ -124,6 +130,26 @@ class Sink(Model):
         ),
         description="Response headers that change without the record changing: not kept. Lower case.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _topic_is_an_asset(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("kafka"), str):
+            return data
+        asset = data["kafka"].replace(".", "/", 1)
+        if data.get("table") not in (None, asset):
+            raise misfit("table", "give either kafka or table: records go to one place")
+        return {**data, "table": asset}
+
+    @model_validator(mode="after")
+    def _records_go_as_they_came(self) -> Sink:
+        if self.kafka and (self.payload or self.children or self.body == "none" or self.offload_bytes):
+            raise misfit(
+                "kafka",
+                "a topic gets each item as the API sent it; leave out payload, children, body and offload_bytes. What "
+                "reads the topic takes it apart",
+            )
+        return self
 
     @field_validator("mode", mode="before")
     @classmethod

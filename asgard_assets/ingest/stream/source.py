@@ -1,0 +1,87 @@
+"""What a team writes about a stream: the topic, the window of a record, and what is set aside."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue, field_validator
+
+from asgard_assets.lake.numbers import source_name
+from asgard_assets.quality.tables import Check, Model
+from asgard_assets.windows import Every
+
+TOPIC = r"^[A-Za-z0-9._-]{1,249}$"
+
+
+class StreamWindow(Model):
+    """Which time of a record says in which partition it is."""
+
+    type: Literal["arrival", "event"] = Field(
+        default="arrival",
+        description="arrival: when the broker got the record. event: a time in the record, at `field`.",
+    )
+    field: str = Field(
+        default="",
+        description="Path of the event's time in the record, such as `created_at`: ISO 8601, or seconds or "
+        "milliseconds since 1970.",
+    )
+    future_hours: float = Field(
+        default=24, ge=0, description="A record from later than this many hours ahead goes to quarantine."
+    )
+
+    @field_validator("field")
+    @classmethod
+    def _no_empty_steps(cls, path: str) -> str:
+        if path and not all(path.split(".")):
+            raise ValueError("a path is names with dots between them, such as order.created_at")
+        return path
+
+
+class StreamSource(Model):
+    """A topic of Kafka as a Bronze table: every record is a row, or a row of the quarantine that says why not."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the table in Bronze.")
+    topic: str = Field(pattern=TOPIC, description="Topic that is read, such as events.orders.")
+    every: Every = Field(default="day", description="The table's windows: hour, day, week or month.")
+    window: StreamWindow = Field(
+        default=StreamWindow(), description="Which time of a record says in which partition it is."
+    )
+    starting: Literal["earliest", "latest"] = Field(
+        default="earliest", description="Where a table begins that has nothing of the topic yet."
+    )
+    on_data_loss: Literal["fail", "continue"] = Field(
+        default="fail",
+        description="If the broker deleted records before they were read: fail says so, continue goes on behind them.",
+    )
+    max_offsets_per_batch: int = Field(
+        default=500_000, ge=1, description="At most so many records are published by one commit."
+    )
+    max_record_bytes: int = Field(
+        default=8 << 20, ge=1, description="A longer record goes to quarantine, with its beginning."
+    )
+    json_schema: JsonValue = Field(
+        default=None, description="JSON Schema of a record. One that breaks it goes to quarantine."
+    )
+    description: str = Field(description="What one record is, for the catalog.")
+    owners: tuple[str, ...] = Field(
+        default=(), description="Owners: team:billing or an e-mail address. Default: ASGARD_OWNER."
+    )
+    tags: dict[str, str] = Field(default_factory=dict, description="Tags of the asset.")
+    checks: tuple[Check, ...] = Field(
+        default=(), description="Conditions on the rows of a batch; an error keeps the batch unpublished."
+    )
+    deps: tuple[tuple[str, ...], ...] = Field(
+        default=(), description="Assets that fill the topic; default: the API source of that topic."
+    )
+    fresh_hours: float = Field(
+        default=26, gt=0, description="A table older than this many hours is shown as stale."
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_free(cls, name: str) -> str:
+        return source_name(name)
+
+    @property
+    def table(self) -> str:
+        return f"bronze/{self.name}"

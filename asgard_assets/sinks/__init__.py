@@ -1,0 +1,1 @@
+"""Tables of the lake in other systems: each sink reads a published table and keeps a ledger where it writes."""
