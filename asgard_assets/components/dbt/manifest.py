@@ -229,7 +229,8 @@ def _rendered(text: str | None) -> str | None:
     """A setting in which dbt allows `{{ env_var('DBT_ROOT', '.') }}`; as it stands where it asks for more."""
     if not text or "{{" not in text:
         return text
-    from jinja2 import Template, TemplateError
+    from jinja2 import TemplateError
+    from jinja2.sandbox import SandboxedEnvironment
 
     def env_var(name: str, default: str | None = None) -> str:
         found = os.environ.get(name, default)
@@ -238,7 +239,7 @@ def _rendered(text: str | None) -> str | None:
         return found
 
     try:
-        return Template(text).render(env_var=env_var)
+        return SandboxedEnvironment().from_string(text).render(env_var=env_var)
     except TemplateError:
         return text
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from asgard_assets.ingest.api.lists.complete import how, looks_like_address, unread
-from asgard_assets.ingest.api.lists.pagination import MalformedPage
+from asgard_assets.ingest.api.lists.pagination import MalformedPage, link_relations
 from asgard_assets.ingest.api.lists.signs import Sign, around, full_page, is_next, links, signs
 from asgard_assets.ingest.api.source.forms import (
     CursorPagination,
@@ -116,7 +116,8 @@ def detect(
     `path` is where the list is. Raises MalformedPage where the answer says that there is more, but not plainly
     how to get it.
     """
-    if re.search(r"rel=\"?[^\";]*\b(next|prev|last|first)\b", headers.get("link", ""), re.IGNORECASE):
+    pages = {"next", "prev", "last", "first"}
+    if any(not pages.isdisjoint(relations) for _, relations in link_relations(headers.get("link", ""))):
         return LinkPagination(type="link")
     query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
     told = signs(status, headers, body, path, query, ignored)

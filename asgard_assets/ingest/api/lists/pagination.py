@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -26,7 +26,8 @@ from asgard_assets.ingest.api.values.exact import plain
 
 __all__ = ["MalformedPage", "Page", "at", "first", "following", "next_link"]
 
-_LINK = re.compile(r"<([^>]*)>((?:[^,\"]|\"(?:[^\"\\]|\\.)*\")*)")
+# Possessive: a header of 100 kB costs as much as its length.
+_PARAMETERS = re.compile(r"(?:[^,\"]++|\"(?:[^\"\\]++|\\.)*+\")*+", re.DOTALL)
 _REL = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s;,\"]+))", re.IGNORECASE)
 
 
@@ -188,11 +189,18 @@ def _ends(token: Any, ends: tuple[Any, ...]) -> bool:
 
 def next_link(header: str) -> str | None:
     """The target of rel="next" in a Link header (RFC 8288)."""
-    for link in _LINK.finditer(header):
-        rel = _REL.search(link.group(2))
-        if rel and "next" in (rel.group(1) or rel.group(2) or "").lower().split():
-            return link.group(1)
-    return None
+    return next((target for target, relations in link_relations(header) if "next" in relations), None)
+
+
+def link_relations(header: str) -> Iterator[tuple[str, list[str]]]:
+    """Targets of a Link header with their relations in lower case. What stands behind an open quote is none."""
+    at = 0
+    while (start := header.find("<", at)) >= 0 and (end := header.find(">", start)) >= 0:
+        found = _PARAMETERS.match(header, end + 1)
+        assert found is not None
+        rel = _REL.search(found[0])
+        yield header[start + 1 : end], ((rel[1] or rel[2] or "") if rel else "").lower().split()
+        at = found.end() if header[found.end() : found.end() + 1] != '"' else len(header)
 
 
 def _asked(pagination: PagePagination | OffsetPagination | CursorPagination, number: int, value: Any) -> Page:

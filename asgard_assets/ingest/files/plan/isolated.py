@@ -10,7 +10,9 @@ import selectors
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +25,12 @@ _BINARY = ("parquet", "orc", "avro", "excel")
 
 @dataclass(frozen=True)
 class Limits:
-    """What the process may take: memory in all, and time for each file by its size."""
+    """What the process may take: memory in all, and for each file by its size time of a processor, and time at all,
+    which a busy machine may stretch."""
 
     memory_bytes: int = 4 << 30
-    seconds: float = 300
+    cpu_seconds: float = 30
+    seconds: float = 600
     bytes_per_second: float = 100_000
 
 
@@ -71,7 +75,7 @@ def _attempt(
         assert child.stdin is not None and child.stdout is not None
         try:
             with child.stdin as order:
-                pickle.dump(([text for text, _ in items], limits.memory_bytes, work, context), order)
+                pickle.dump((items, limits, work, context), order)
             for line in _lines(child.stdout.fileno(), lambda: _patience(items, len(told), limits)):
                 told.append(json.loads(line))
         except TimeoutError:
@@ -82,6 +86,8 @@ def _attempt(
             if child.poll() is None and child.stdout.closed is False:
                 _end(child)
     code = child.returncode
+    if code == -signal.SIGXCPU:
+        return told, "took too much time to be read"
     if told and told[-1] == _DONE:
         return told[:-1], ""
     return (
@@ -123,17 +129,29 @@ def _serve() -> None:
     """The other process: read the order, tell the lines."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no line of ours
-    items, memory, work, context = pickle.load(sys.stdin.buffer)  # noqa: S301  our own parent wrote it
-    _limit(memory)
-    for text in work(items, context):
+    items, limits, work, context = pickle.load(sys.stdin.buffer)  # noqa: S301  our own parent wrote it
+    _limit(limits.memory_bytes)
+    for text in work(_timed(items, limits), context):
         out.write(json.dumps(text) + "\n")
         out.flush()
     out.write(json.dumps(_DONE) + "\n")
     out.flush()
 
 
+def _timed(items: Sequence[tuple[str, int]], limits: Limits) -> Iterator[str]:
+    """The items; while one is read, the system ends the process once it took too much time of a processor."""
+    for text, size in items:
+        with suppress(ImportError, OSError, ValueError):
+            import resource
+
+            allowed = int(time.process_time() + limits.cpu_seconds + size / limits.bytes_per_second) + 1
+            _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+            resource.setrlimit(resource.RLIMIT_CPU, (allowed, hard))
+        yield text
+
+
 def _limit(memory: int) -> None:
-    try:
+    with suppress(ImportError, OSError, ValueError):  # no such limit on this system
         import resource
 
         room = max(memory, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
@@ -141,8 +159,6 @@ def _limit(memory: int) -> None:
         tightest = min([room, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)])
         resource.setrlimit(resource.RLIMIT_AS, (tightest, hard))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    except (ImportError, OSError, ValueError):
-        pass  # no such limit on this system
 
 
 if __name__ == "__main__":

@@ -56,14 +56,27 @@ def orc(file: IO[bytes], part: Range | None) -> Iterator[Records]:
         raise ValueError(f"its footer says {source.nrows} rows, {start} were read")
 
 
+class _Counted:
+    """A stream, and how many bytes of it were read."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self.bytes = stream, 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self.bytes += len(data)
+        return data
+
+
 def avro(stream: IO[bytes]) -> Iterator[Records]:
     """Records of an object container file, with any codec that it names."""
     import fastavro
     import numpy as np
     from fastavro.schema import SchemaParseException, UnknownType
 
+    counted = _Counted(stream)
     try:
-        reader = fastavro.reader(stream)
+        reader = fastavro.reader(counted)
     except (SchemaParseException, UnknownType) as error:
         raise ValueError(f"its schema is none of Avro: {error}") from error
     types = _columns(reader.writer_schema)
@@ -82,7 +95,7 @@ def avro(stream: IO[bytes]) -> Iterator[Records]:
         some.append(record)
         if start + len(some) > most:
             # Records of no bytes: a block's count alone says how many.
-            most = _ROWS_AT_LEAST + _ROWS_A_BYTE * stream.tell()
+            most = _ROWS_AT_LEAST + _ROWS_A_BYTE * counted.bytes
             if start + len(some) > most:
                 raise ValueError(f"it says more records than its bytes can hold, {start + len(some)} so far")
         if len(some) == _BATCH_ROWS:

@@ -28,6 +28,8 @@ def work(texts: Iterable[str], context: str) -> Iterator[str]:
             os.kill(os.getpid(), signal.SIGSEGV)
         if text == "hangs":
             time.sleep(3600)
+        while text == "turns":
+            pass
         yield f"{context} {text}"
     yield "at the end"
 
@@ -47,6 +49,11 @@ def test_what_never_ends_is_given_up() -> None:
     limits = Limits(seconds=patience(5))
     [line] = run_isolated(work, [("hangs", 0)], "read", lost, limits)
     assert line.startswith("lost hangs: was still being read after")
+
+
+def test_what_turns_and_turns_is_given_up() -> None:
+    lines = list(run_isolated(work, [("turns", 0)], "read", lost, Limits(cpu_seconds=1)))
+    assert lines == ["lost turns: took too much time to be read"]
 
 
 def varint(n: int) -> bytes:
