@@ -76,7 +76,7 @@ def avro(stream: IO[bytes]) -> Iterator[Records]:
 
     counted = _Counted(stream)
     try:
-        reader = fastavro.reader(counted)
+        reader = fastavro.reader(counted)  # pyright: ignore[reportArgumentType]
     except (SchemaParseException, UnknownType) as error:
         raise ValueError(f"its schema is none of Avro: {error}") from error
     types = _columns(reader.writer_schema)
