@@ -1,5 +1,7 @@
 """The sensor of a file source: new and changed files ask for runs, one at most for each day that they touch.
 
+Where many days wait, those without a gap between them share a run.
+
 What is to be loaded is told by the landing folder and the table, never by the cursor: that only says where to
 look. A tick lists for a few seconds and goes on from there at the next. Of a source with ordered names it looks
 behind what is loaded, and walks through everything once in `full_listing_hours` as a net. Where the store announces
@@ -8,6 +10,7 @@ its files (`notify`) a tick reads the messages, and lists only every `relist_min
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -26,8 +29,10 @@ from asgard_assets.ingest.files.plan.listing import Scan, batch_hash, day_of, sc
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
+from asgard_assets.windows import stretches
 
 BATCH_TAG = "asgard/batch"
+_RANGE = "dagster/asset_partition_range"
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -41,6 +46,9 @@ _ORDERED_SECONDS = 1.0
 _NET_SECONDS = 0.5
 FILES_PER_TICK = 50_000
 RUNS_PER_TICK = 50
+SHARED_FROM = 30
+"""Where so many days wait, they share runs."""
+_DAYS_OF_A_RUN, _BYTES_OF_A_RUN = 100, 10 * 1024**3
 _SHOWN = 5
 
 
@@ -73,7 +81,7 @@ class Cursor:
 def file_sensor(
     source: FileSource, clock: Callable[[], float] = time.time, runs_per_tick: int = RUNS_PER_TICK
 ) -> dg.SensorDefinition:
-    """Ask for one run for each day that has files to load.
+    """Ask for one run for each day that has files to load; for ranges of days where many have.
 
     A batch (these files, in these versions) is asked for once; after a failure it waits for a changed file or
     for `asgard retry`, and the tick says so. A listing that fails makes the tick fail and tells the owner.
@@ -243,25 +251,74 @@ def _requests(
     }
     busy = _days_in_progress(instance, dg.AssetKey(["bronze", source.name]), days) if known else set()
     ended = _ended(instance, [batches[day] for day in known if day not in busy])
-    requests, waiting = [], []
+    ready, waiting = [], []
     for day in known:
-        files, batch = found.todo[day], batches[day]
         if day in busy:
             waiting.append(day)
-        elif batch in ended:
-            notes.append(f"{day}: {ended[batch]}; after the cure: asgard retry {source.name}")
+        elif batches[day] in ended:
+            notes.append(f"{day}: {ended[batches[day]]}; after the cure: asgard retry {source.name}")
         else:
-            tags = {
-                BATCH_TAG: batch,
-                "asgard/files": str(len(files)),
-                "asgard/bytes": str(sum(file.size for file in files)),
-            }
-            requests.append(dg.RunRequest(run_key=batch, partition_key=day, tags=tags))
+            ready.append(day)
     notes += _note("being loaded:", waiting)
-    if len(requests) > most:
-        notes.append(f"{len(requests) - most} more days wait for the next tick")
-    later = {*waiting, *(r.partition_key for r in requests[most:] if r.partition_key)}
-    return requests[:most], notes, later
+    runs = _runs(instance, source, found, batches, ready)
+    left = [day for run in runs[most:] for day in run]
+    if left:
+        notes.append(f"{len(left)} more days wait for the next tick")
+    return [_request(source, found, batches, run) for run in runs[:most]], notes, {*waiting, *left}
+
+
+def _runs(
+    instance: dg.DagsterInstance,
+    source: FileSource,
+    found: Scan,
+    batches: Mapping[str, str],
+    ready: Sequence[str],
+) -> list[list[str]]:
+    """Which days are loaded together: each for itself, or, where many wait, those without a gap between them.
+
+    Days whose common run has ended without loading them are loaded one by one, so that a bad one holds up no other.
+    """
+    if len(ready) < SHARED_FROM:
+        return [[day] for day in ready]
+    shared = list[list[str]]()
+    for stretch in stretches(ready, Settings().calendar(source.every)):
+        run, size = list[str](), 0
+        for day in stretch:
+            size += sum(file.size for file in found.todo[day])
+            if run and (len(run) == _DAYS_OF_A_RUN or size > _BYTES_OF_A_RUN):
+                shared.append(run)
+                run, size = [], sum(file.size for file in found.todo[day])
+            run.append(day)
+        shared.append(run)
+    ended = _ended(instance, [_batch(source, batches, run) for run in shared])
+    return [
+        each
+        for run in shared
+        for each in ([[day] for day in run] if _batch(source, batches, run) in ended else [run])
+    ]
+
+
+def _batch(source: FileSource, batches: Mapping[str, str], run: Sequence[str]) -> str:
+    """Names what a run loads: the batch of its day, or all those of its days."""
+    if len(run) == 1:
+        return batches[run[0]]
+    digest = hashlib.sha256("\n".join(batches[day] for day in run).encode()).hexdigest()[:16]
+    return f"{source.name}-{run[0]}...{run[-1]}-{digest}"
+
+
+def _request(
+    source: FileSource, found: Scan, batches: Mapping[str, str], run: Sequence[str]
+) -> dg.RunRequest:
+    files, batch = [file for day in run for file in found.todo[day]], _batch(source, batches, run)
+    tags = {
+        BATCH_TAG: batch,
+        "asgard/files": str(len(files)),
+        "asgard/bytes": str(sum(file.size for file in files)),
+    }
+    if len(run) == 1:
+        return dg.RunRequest(run_key=batch, partition_key=run[0], tags=tags)
+    ends = {f"{_RANGE}_start": run[0], f"{_RANGE}_end": run[-1]}
+    return dg.RunRequest(run_key=batch, tags=tags | ends)
 
 
 def _backlog(cursor: Cursor, whole: bool) -> str:
@@ -313,7 +370,7 @@ def _days_in_progress(instance: dg.DagsterInstance, key: dg.AssetKey, calendar: 
 def _days_of_run(tags: Mapping[str, str], calendar: Set[str]) -> set[str]:
     if "dagster/partition" in tags:
         return {tags["dagster/partition"]}
-    first, last = (tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
+    first, last = (tags.get(f"{_RANGE}_{end}") for end in ("start", "end"))
     if first is None or last is None:
         return set()
     return {day for day in calendar if first <= day <= last}

@@ -15,6 +15,7 @@ from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.resources.environment import resources
 from asgard_assets.settings import Settings
+from asgard_assets.windows import days_between
 from tests.checkout import ROOT
 from tests.fakes.airbyte import load
 
@@ -150,6 +151,34 @@ def test_a_tick_asks_for_a_bounded_number_of_runs(landing: Path, instance) -> No
     for day in range(5, 25):
         drop(landing, f"2026-10-{day:02}", "id\n1\n")
     assert len(asked(tick(instance, runs_per_tick=10))) == 10
+
+
+def test_three_hundred_days_of_new_files_share_a_few_runs(landing: Path, instance, monkeypatch) -> None:
+    monkeypatch.setenv("ASGARD_PARTITION_START", "2025-12-01")
+    days = [day for day in days_between("2025-12-10", "2026-10-06") if day != "2026-03-03"]
+    for day in days:
+        drop(landing, day, "id\n1\n")
+    requests = tick(instance).run_requests
+    ends = [
+        (r.tags["dagster/asset_partition_range_start"], r.tags["dagster/asset_partition_range_end"])
+        for r in requests
+    ]
+    assert ends == [
+        ("2025-12-10", "2026-03-02"), ("2026-03-04", "2026-06-11"), ("2026-06-12", "2026-09-19"), ("2026-09-20", "2026-10-06")
+    ]  # fmt: skip
+    assert sum(int(request.tags["asgard/files"]) for request in requests) == len(days) == 300
+    assert [r.run_key for r in tick(instance).run_requests] == [r.run_key for r in requests]
+    # One of these runs fails: its days are then loaded one by one, so that a bad one holds up no other.
+    create_run_for_test(
+        instance,
+        "job",
+        tags=requests[-1].tags,
+        asset_selection=frozenset([KEY]),
+        status=dg.DagsterRunStatus.FAILURE,
+    )
+    later = tick(instance).run_requests
+    assert [r.run_key for r in later[:3]] == [r.run_key for r in requests[:3]]
+    assert [r.partition_key for r in later[3:]] == days_between("2026-09-20", "2026-10-06")
 
 
 def test_files_without_a_partition_are_told(settings: Settings, landing: Path, instance) -> None:
