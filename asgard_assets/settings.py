@@ -60,6 +60,11 @@ class Settings(BaseSettings):
     lookback_days: int = Field(
         default=60, ge=1, description="How many days back automation reacts to late data."
     )
+    open_window_minutes: float = Field(
+        default=15,
+        ge=1,
+        description="How often at most automation builds Silver and Gold of a window that has not ended.",
+    )
     retries: int = Field(
         default=3, ge=0, description="How often a failed step is tried again, where its table does not say."
     )

@@ -187,6 +187,9 @@ def state(
 ) -> None:
     """Show where sources and tables stand: what waits, what failed, what is paused, and the cursor of an API.
 
+    Of tables that are built from others: which partitions are missing, stale (which input changed, and when), failing,
+    held after a cancelled run, or open because their window has not ended.
+
     Exit code 1 if the source that was named cannot be listed.
 
     Examples: asgard state, asgard state invoices --files failed, asgard state orders --set 2026-10-05T10:00:00Z
@@ -208,10 +211,11 @@ def state(
         one = found.source is not None
         states = [] if listed else list(operations.source_states(project, found))
         tables = [] if listed else list(operations.table_states(project, found))
+        lake = {} if listed else {each.state.asset: each for each in operations.lake_states(project, found)}
     if listed:
         state_report.show_files(listed, output)
     else:
-        state_report.show(states, tables, one, output)
+        state_report.show(states, tables, one, output, lake)
     if one and any(each.error for each in states):
         raise typer.Exit(1)
 

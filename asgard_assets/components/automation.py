@@ -13,7 +13,7 @@ from asgard_assets.errors import ConfigError
 from asgard_assets.settings import Settings
 
 _EVER, _INSTANT = timedelta(days=365_000), timedelta(microseconds=1)
-LOOKBACK = "lookback_days"
+LOOKBACK, ALL = "lookback_days", "all"
 """Metadata of an asset that reads earlier days too: a number of days, `all`, or those by upstream stage/table."""
 
 
@@ -50,11 +50,23 @@ def on_upstream_change(looks_back_at: Sequence[dg.AssetKey] = ()) -> dg.Automati
 
 
 def once_ended(
-    condition: dg.AutomationCondition | None, partitions: dg.PartitionsDefinition | None
+    condition: dg.AutomationCondition | None,
+    partitions: dg.PartitionsDefinition | None,
+    into_open: bool = False,
 ) -> dg.AutomationCondition | None:
-    """The condition, but never for a window that is still open: what came into it is seen once it has ended."""
+    """The condition, but never for a window that is still open: what came into it is seen once it has ended.
+
+    `into_open`: a window that is open is begun as soon as all its inputs are there. What comes into it later is the
+    business of the sensor `following`, which has a pace.
+    """
     open_too = isinstance(partitions, dg.TimeWindowPartitionsDefinition) and partitions.end_offset > 0
-    return condition if condition is None or not open_too else ended() & condition
+    if condition is None or not open_too:
+        return condition
+    if not into_open:
+        return ended() & condition
+    missing = dg.AutomationCondition.missing()
+    begun: dg.AutomationCondition = missing & ~dg.AutomationCondition.any_deps_match(missing)
+    return (ended() | begun) & condition
 
 
 def ended() -> dg.AutomationCondition:
@@ -98,7 +110,7 @@ def _with_edges(spec: dg.AssetSpec, longest: Mapping[dg.AssetKey, int]) -> dg.As
     if spec.automation_condition is None:
         return spec
     looks_back_at = [dep.asset_key for dep in deps if dep.asset_key in longest]
-    condition = once_ended(on_upstream_change(looks_back_at), spec.partitions_def)
+    condition = once_ended(on_upstream_change(looks_back_at), spec.partitions_def, into_open=True)
     return spec.replace_attributes(automation_condition=condition)
 
 
@@ -114,14 +126,18 @@ def days_before(upstream: dg.AssetKey, days: int) -> dg.AssetDep:
 
 
 def _days(spec: dg.AssetSpec, upstream: dg.AssetKey) -> int:
+    declared = lookback(spec, upstream)
+    return Settings().lookback_days if declared == ALL else int(declared)
+
+
+def lookback(spec: dg.AssetSpec, upstream: dg.AssetKey) -> int | str:
+    """How many days before its own a partition reads of `upstream`: a number, or ALL of them."""
     declared: Any = spec.metadata.get(LOOKBACK, 0)
     if isinstance(declared, dg.JsonMetadataValue):
         declared = declared.value
     if isinstance(declared, Mapping):
         declared = declared.get(upstream.to_user_string(), 0)
-    if declared == "all":
-        return Settings().lookback_days
-    if isinstance(declared, int) and declared >= 0:
+    if declared == ALL or (isinstance(declared, int) and declared >= 0):
         return declared
     raise ConfigError(
         f"{spec.key.to_user_string()}: {LOOKBACK} is {declared!r}; write a number of days, all, or those by "

@@ -9,9 +9,11 @@ from pydantic import BaseModel, Field
 from asgard_assets.components.authoring.table_scaffolds import FeatureViewScaffolder
 from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.failures import clear_failures
+from asgard_assets.components.following.reads import READS, RECEIPT, opened, receipt, receipt_of
 from asgard_assets.components.partitions import windows
 from asgard_assets.components.tables import Yielded, check_specs, days_of, refuse_open, table_asset
 from asgard_assets.lake import Lake
+from asgard_assets.lake.reads import number
 from asgard_assets.ml.online import fill
 from asgard_assets.ml.views import FeatureViewSpec, feature_views, keys_of
 from asgard_assets.ml.window import Window, validate
@@ -44,8 +46,10 @@ class FeatureView(dg.Component):
 
 def feature_view_asset(view: FeatureViewSpec) -> dg.AssetsDefinition:
     """The asset [features, <view>]: a range of its partitions is one run with one read."""
-    contract = view.contract
+    contract, place = view.contract, receipt_of("features", view.name)
     gold = {
+        READS: {},
+        RECEIPT: place,
         # The view's rows are Gold's own; there is no other place.
         "dagster/uri": Lake.from_settings().path(view.stage, view.source),
         "dagster/table_name": f"{view.stage}.{view.source}",
@@ -60,16 +64,29 @@ def feature_view_asset(view: FeatureViewSpec) -> dg.AssetsDefinition:
         partitions_def=windows(view.every),
         automation=on_upstream_change(),
         extra_metadata=gold,
+        code_version=f"{number(view.model_dump_json()):x}",
+        into_open=view.open_windows,
     )
     def body(context: dg.AssetExecutionContext, features: FeatureStoreResource) -> Iterator[Yielded]:
         with clear_failures():
             if not view.open_windows:
                 refuse_open(contract, days_of(context))
             with features.open() as store:
-                window = validate(store, view, days_of(context))
+                reads, asked = opened(context, store.lake), days_of(context)
+                window = validate(store, view, asked)
+                good = good_days(view, window)
+                if good:
+                    receipt(context, store.lake, reads, place, good)
             yield from report(context, view, window)
 
     return body
+
+
+def good_days(view: FeatureViewSpec, window: Window) -> list[str]:
+    """Days that break no blocking check."""
+    blocking = [check.name for check in view.contract.all_checks if check.severity == "error"]
+    bad = window.bad_days(blocking)
+    return [day for day in window.rows if day not in bad]
 
 
 def report(context: dg.AssetExecutionContext, view: FeatureViewSpec, window: Window) -> Iterator[Yielded]:
@@ -176,7 +193,7 @@ def online_asset(
         tags=dict(tags or {}),
         kinds=("feast", "sqlite"),
     )
-    condition = dg.AutomationCondition
+    condition, place = dg.AutomationCondition, receipt_of("features", "online")
 
     @table_asset(
         spec,
@@ -185,13 +202,19 @@ def online_asset(
         automation=condition.any_deps_updated().since_last_handled()
         & ~condition.any_deps_in_progress()
         & ~condition.in_progress(),
-        extra_metadata={"dagster/uri": str(Settings().home.absolute() / "feast" / "online.db")},
+        extra_metadata={
+            "dagster/uri": str(Settings().home.absolute() / "feast" / "online.db"),
+            READS: {},
+            RECEIPT: place,
+        },
         checks=[check for check in check_specs(spec) if check.name == NEWEST],
     )
-    def online(features: FeatureStoreResource) -> Iterator[Yielded]:
+    def online(context: dg.AssetExecutionContext, features: FeatureStoreResource) -> Iterator[Yielded]:
         with clear_failures():
             with features.open() as store:
+                reads = opened(context, store.lake)
                 latest = fill(store, views)
+                receipt(context, store.lake, reads, place)
                 versions = {v.table: store.lake.version(v.stage, v.source) for v in views.values()}
         key = dg.AssetKey(spec.asset_key)
         yield dg.AssetCheckResult(

@@ -10,10 +10,19 @@ from pydantic import BaseModel
 from asgard_assets.components.authoring.table_scaffolds import TrainedModelScaffolder
 from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.failures import clear_failures
+from asgard_assets.components.following.reads import (
+    CORRECTIONS,
+    NEVER_BUILT,
+    READS,
+    RECEIPT,
+    opened,
+    receipt,
+    receipt_of,
+)
 from asgard_assets.components.partitions import daily, weekly
 from asgard_assets.components.tables import Yielded, days_of, publish, refuse_open, table_asset
 from asgard_assets.ml import contracts
-from asgard_assets.ml.candidate import Candidate, propose
+from asgard_assets.ml.candidate import Candidate, code_version, propose
 from asgard_assets.ml.judging import plots
 from asgard_assets.ml.predict import predict, top
 from asgard_assets.ml.project import with_fit
@@ -71,24 +80,27 @@ def _training_set(definition: ModelDefinition) -> dg.AssetsDefinition:
         partitions_def=weekly(),
         # Once a week, when its days are complete. A correction to an old day does not retrain: the next week sees it.
         automation=dg.AutomationCondition.on_missing(),
+        extra_metadata={READS: {}, CORRECTIONS: 0, NEVER_BUILT: 2},
     )
     def training_set(context: dg.AssetExecutionContext, features: FeatureStoreResource) -> Iterator[Yielded]:
         with clear_failures():
             weeks = days_of(context)
             with features.open() as store:
+                reads = opened(context, store.lake)
                 seen = store.lake.epochs(spec.stage, spec.name, weeks)
                 rows = build(definition, store, weeks, Settings().first_day.isoformat())
                 staging = store.lake.stage(spec.stage, spec.name, contracts.schema(spec), weeks, seen)
                 store.lake.write(staging, rows)
                 table = dg.MetadataValue.md(summary(definition, rows))
-                yield from publish(context, store.lake, spec, staging, metadata={"snapshots": table})
+                shown = {"snapshots": table}
+                yield from publish(context, store.lake, spec, staging, metadata=shown, reads=reads)
 
     return training_set
 
 
 def _model(definition: ModelDefinition) -> dg.AssetsDefinition:
     spec = contracts.versions(definition.spec)
-    key = dg.AssetKey(spec.asset_key)
+    key, place = dg.AssetKey(spec.asset_key), receipt_of(spec.stage, spec.name)
 
     @table_asset(
         spec,
@@ -96,7 +108,14 @@ def _model(definition: ModelDefinition) -> dg.AssetsDefinition:
         deps=[dg.AssetKey(definition.spec.table_name("training_set"))],
         partitions_def=weekly(),
         automation=dg.AutomationCondition.on_missing(),
-        extra_metadata={"dagster/uri": f"models:/{definition.spec.name}"},
+        code_version=code_version(definition),
+        extra_metadata={
+            "dagster/uri": f"models:/{definition.spec.name}",
+            READS: {},
+            RECEIPT: place,
+            CORRECTIONS: 0,
+            NEVER_BUILT: 2,
+        },
         checks=[
             dg.AssetCheckSpec(c.name, asset=key, description=c.description, blocking=c.severity == "error")
             for c in spec.checks
@@ -106,7 +125,7 @@ def _model(definition: ModelDefinition) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, lake: LakeResource, mlflow: ModelRegistryResource
     ) -> Iterator[Yielded]:
         with clear_failures():
-            registry = mlflow.registry(definition.spec.name)
+            registry, reads = mlflow.registry(definition.spec.name), opened(context, lake.lake)
             candidates = []
             for week in days_of(context):
                 candidate = propose(definition, lake.lake, registry, week)
@@ -114,6 +133,7 @@ def _model(definition: ModelDefinition) -> dg.AssetsDefinition:
                     registry.promote(candidate.version)
                 candidates.append(candidate)
                 context.add_asset_metadata(_metadata(candidate), asset_key=key, partition_key=week)
+            receipt(context, lake.lake, reads, place, days_of(context))
         yield from _told(key, candidates, registry)
 
     return model
@@ -174,6 +194,7 @@ def _predictions(definition: ModelDefinition) -> dg.AssetsDefinition:
         deps=deps,
         partitions_def=daily(),
         automation=on_upstream_change().ignore(dg.AssetSelection.assets(model)),  # type: ignore[attr-defined]
+        extra_metadata={READS: {}},
     )
     def predictions(
         context: dg.AssetExecutionContext, features: FeatureStoreResource, mlflow: ModelRegistryResource
@@ -185,6 +206,7 @@ def _predictions(definition: ModelDefinition) -> dg.AssetsDefinition:
             champion = registry.champion()
             fitted = registry.load(champion)
             with features.open() as store:
+                reads = opened(context, store.lake)
                 seen = store.lake.epochs(spec.stage, spec.name, days)
                 rows = predict(definition, store, fitted, champion.number, days)
                 staging = store.lake.stage(spec.stage, spec.name, contracts.schema(spec), days, seen)
@@ -194,6 +216,6 @@ def _predictions(definition: ModelDefinition) -> dg.AssetsDefinition:
                     "cut_off": champion.cut_off,
                     "top": dg.MetadataValue.md(top(definition, rows)),
                 }
-                yield from publish(context, store.lake, spec, staging, metadata=shown)
+                yield from publish(context, store.lake, spec, staging, metadata=shown, reads=reads)
 
     return predictions

@@ -10,6 +10,7 @@ from asgard_assets.components.authoring.code_references import defined_by
 from asgard_assets.components.authoring.table_scaffolds import TableScaffolder
 from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.failures import clear_failures
+from asgard_assets.components.following.reads import READS, code_of, opened
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import Yielded, days_of, publish, refuse_open, table_asset
 from asgard_assets.errors import ConfigError
@@ -56,6 +57,8 @@ def table(
         retries=retries,
     )
 
+    into_open = stage != "model" if open_windows is None else open_windows
+
     def make(function: Callable[[Lake, list[str]], "pa.Table"]) -> dg.AssetsDefinition:
         @table_asset(
             spec,
@@ -63,18 +66,21 @@ def table(
             deps=[dg.AssetKey(dep.split("/")) for dep in deps],
             partitions_def=daily(),
             automation=on_upstream_change(),
-            extra_metadata=defined_by(function),
+            code_version=code_of(function, spec),
+            into_open=into_open,
+            extra_metadata={**defined_by(function), READS: {}},
         )
         def asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Yielded]:
             with clear_failures():
                 days = days_of(context)
-                if not (stage != "model" if open_windows is None else open_windows):
+                if not into_open:
                     refuse_open(spec, days)
                 seen = lake.lake.epochs(stage, name, days)
+                reads = opened(context, lake.lake)
                 rows = conforming(spec, function(lake.lake, days))
                 staging = lake.lake.stage(stage, name, rows.schema, days, seen)
                 lake.lake.write(staging, rows)
-                yield from publish(context, lake.lake, spec, staging)
+                yield from publish(context, lake.lake, spec, staging, reads=reads)
 
         return asset
 

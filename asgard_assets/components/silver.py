@@ -12,6 +12,14 @@ from asgard_assets.components.authoring.code_references import defined_by
 from asgard_assets.components.authoring.table_scaffolds import SilverScaffolder
 from asgard_assets.components.automation import days_before, on_upstream_change
 from asgard_assets.components.failures import clear_failures
+from asgard_assets.components.following.reads import (
+    BEFORE,
+    READS,
+    SAME,
+    UNTIL,
+    code_of,
+    opened,
+)
 from asgard_assets.components.partitions import calendar_of, windows
 from asgard_assets.components.tables import (
     Yielded,
@@ -126,7 +134,10 @@ def silver_asset(table: SilverTable) -> dg.AssetsDefinition:
         extra_metadata={
             "rejected": dg.MetadataValue.asset(dg.AssetKey(["rejected", spec.name])),
             **defined_by(table.function),
+            READS: _reads(table),
         },
+        code_version=code_of(table.function, spec),
+        into_open=True,
         checks=[*check_specs(spec), rate],
         required_resource_keys={"spark", "lake", "step_launcher"},
     )
@@ -135,7 +146,8 @@ def silver_asset(table: SilverTable) -> dg.AssetsDefinition:
             lake, days = context.resources.lake.lake, days_of(context)
             read = _windows_read(context, table)
             require(lake, table, days, read)
-            staged = stage(context.resources.spark.session, lake, table, days, read)
+            reads = opened(context, lake)
+            staged = stage(context.resources.spark.session, lake, table, days, read, reads.versions)
             yield _rate_result(key, table, staged.rejected)
 
             def rejects_first(good: list[str]) -> None:
@@ -145,7 +157,7 @@ def silver_asset(table: SilverTable) -> dg.AssetsDefinition:
                     context.log_event(event)
 
             yield from publish(
-                context, lake, spec, staged.good, first=rejects_first, **_shown(staged.rejected)
+                context, lake, spec, staged.good, first=rejects_first, reads=reads, **_shown(staged.rejected)
             )
 
     return build
@@ -160,6 +172,12 @@ def _windows_read(context: dg.AssetExecutionContext, table: SilverTable) -> dict
         source = calendar_of(graph.get(key).partitions_def) if graph.has(key) else None
         read[entry.name] = WindowsRead(f"silver/{table.spec.name}", own, source or own)
     return read
+
+
+def _reads(table: SilverTable) -> dict[str, str]:
+    """What the edges of the graph do not say: lookups are read up to the day, and history its own day before."""
+    read = {entry.table: UNTIL if entry.until else SAME for entry in table.inputs}
+    return read | ({f"silver/{table.spec.name}": BEFORE} if table.history else {})
 
 
 @dataclass(frozen=True)
@@ -214,15 +232,19 @@ def stage(
     table: SilverTable,
     days: Sequence[str],
     read: Mapping[str, WindowsRead] | None = None,
+    versions: Mapping[str, int] | None = None,
 ) -> Staged:
-    """Run the function over `days` and stage both of its frames: two Spark writes, a file or so a day."""
+    """Run the function over `days` and stage both of its frames: two Spark writes, a file or so a day.
+
+    Inputs are read at `versions`, by stage/table; others as they are now.
+    """
     from asgard_assets.spark import tables
     from asgard_assets.transforms.rows import Split
 
     name = table.spec.name
     # Before the inputs are read: a run that reads newer ones and is done first must not be overwritten.
     seen = {target: lake.epochs(target, name, days) for target in ("silver", "rejected")}
-    result = table(**frames(spark, lake, table, days, read))
+    result = table(**frames(spark, lake, table, days, read, versions))
     if not isinstance(result, Split):
         result = Split(result, spark.createDataFrame([], "record string, reason string, ds string"))
     valid = conforms(table, result.valid)
@@ -246,6 +268,7 @@ def frames(
     table: SilverTable,
     days: Sequence[str],
     read: Mapping[str, WindowsRead] | None = None,
+    versions: Mapping[str, int] | None = None,
 ) -> dict[str, "DataFrame"]:
     """The function's arguments: each input's days of this run, and the table's own days before it."""
     from pyspark.sql.types import StructType
@@ -256,10 +279,10 @@ def frames(
     for entry in table.inputs:
         windows_read = read[entry.name] if read else None
         keys = windows_read.keys(days) if windows_read else list(days)
+        chosen, version = None if entry.until else keys, (versions or {}).get(entry.table)
+        frame = tables.read(spark, lake, entry.stage, entry.name, chosen, version=version)
         if entry.until:
-            frame = tables.read(spark, lake, entry.stage, entry.name).where(f"ds <= '{max(keys)}'")
-        else:
-            frame = tables.read(spark, lake, entry.stage, entry.name, keys)
+            frame = frame.where(f"ds <= '{max(keys)}'")
         found[entry.name] = windows_read.renamed(frame) if windows_read else frame
     if table.history:
         own = tables.read(

@@ -11,8 +11,10 @@ import dagster as dg
 
 from asgard_assets.components.automation import once_ended
 from asgard_assets.components.failures import retry_policy
+from asgard_assets.components.following.reads import OPEN_WINDOWS
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake, Published, Staging
+from asgard_assets.lake.reads import Reads
 from asgard_assets.quality.audit import Audit, audit
 from asgard_assets.quality.tables import TableSpec
 from asgard_assets.settings import Settings
@@ -28,8 +30,12 @@ def asset_spec(
     partitions_def: dg.PartitionsDefinition | None = None,
     automation: dg.AutomationCondition | None = None,
     extra_metadata: Mapping[str, Any] | None = None,
+    into_open: bool = False,
 ) -> dg.AssetSpec:
-    """The Dagster face of a table: everything that the catalog shows of it."""
+    """The Dagster face of a table: everything that the catalog shows of it.
+
+    `into_open`: automation builds it for a window that has not ended, too.
+    """
     columns = [dg.TableColumn(n, c.type, c.description or None) for n, c in spec.columns.items()]
     metadata: dict[str, Any] = {
         "dagster/column_schema": dg.TableSchema(columns),
@@ -47,7 +53,7 @@ def asset_spec(
         tags={"stage": spec.stage, **spec.tags},
         kinds=set(spec.kinds),
         partitions_def=partitions_def,
-        automation_condition=once_ended(automation, partitions_def),
+        automation_condition=once_ended(automation, partitions_def, into_open),
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=2 * fresh, warn_window=fresh),
         metadata=metadata | dict(extra_metadata or {}),
     )
@@ -74,6 +80,8 @@ def table_asset(
     partitions_def: dg.PartitionsDefinition | None = None,
     automation: dg.AutomationCondition | None = None,
     extra_metadata: Mapping[str, Any] | None = None,
+    code_version: str | None = None,
+    into_open: bool = False,
     checks: Sequence[dg.AssetCheckSpec] | None = None,
     also: Sequence[TableSpec] = (),
     **options: Any,
@@ -88,8 +96,9 @@ def table_asset(
         deps=deps,
         partitions_def=partitions_def,
         automation=automation,
-        extra_metadata=extra_metadata,
-    )
+        extra_metadata={**(extra_metadata or {}), **({OPEN_WINDOWS: True} if into_open else {})},
+        into_open=into_open,
+    ).replace_attributes(code_version=code_version)
     options = {"retry_policy": retry_policy(spec.retries)} | options
     if partitions_def is not None:
         options = {"backfill_policy": dg.BackfillPolicy.single_run()} | options
@@ -213,12 +222,14 @@ def publish(
     first: Callable[[list[str]], None] | None = None,
     failed: Mapping[str, str] | None = None,
     beside: Callable[[Release], Iterator[Yielded]] | None = None,
+    reads: Reads | None = None,
 ) -> Iterator[Yielded]:
     """Audit what is staged, publish the good days in one commit, and tell Dagster about each day.
 
     A day that breaks a blocking check stays unpublished, and dg.Failure names it. `plans` (`source/ds` to number) of
     bad days are not committed. `first` is called with the good days right before they become visible, to publish
     what belongs to them; `beside` tells of that afterwards. `failed` are days that must not be published, with why.
+    `reads` is what the rows were made from.
     """
 
     def commit(good: list[str]) -> Published | None:
@@ -229,7 +240,7 @@ def publish(
         wanted = {app: n for app, n in (plans or {}).items() if app.rsplit("/", 1)[-1] in good}
         run = {"dagster_run_id": context.run.run_id}
         chosen = good if staging.partitioned else None
-        return lake.publish(staging, chosen, wanted, run, volatile=spec.volatile)
+        return lake.publish(staging, chosen, wanted, run, reads=reads, volatile=spec.volatile)
 
     done = release(lake, staging, audit(lake, staging, spec), commit, failed)
     published, rows = done.published, done.found.rows

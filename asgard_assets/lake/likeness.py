@@ -116,15 +116,16 @@ def built_from(
     found = {app: n for app, n in found.items() if present.get(app) != n}
     if reads is None:
         return found
+    made = [day for day in days if reads.only is None or day in reads.only]
     if reads.edges or reads.outside:
         # Of its own other days, as they were read; of these, as this commit leaves them.
         before = reads.stands[table].rows if table in reads.stands else rows_of(present)
         after = {day: rows_number({**present, **found}, day) for day in days}
         own = Stand(table_id, {**before, **after})
-        read = {read_id(day): n for day, n in reads.hashes(table, own, days).items()}
+        read = {read_id(day): n for day, n in reads.hashes(table, own, made).items()}
         if reads.outside:
-            found = {rows_id(d): rows.get(d, 0) + (present.get(read_id(d)) != read[read_id(d)]) for d in days}
+            found = {rows_id(d): rows.get(d, 0) + (present.get(read_id(d)) != read[read_id(d)]) for d in made}
         found |= read
     if reads.code:
-        found |= {code_id(day): reads.code for day in days}
+        found |= {code_id(day): reads.code for day in made}
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -132,11 +132,18 @@ class LakeReader(Store):
         """How often each day was published; 0 where never."""
         return self.snapshot(stage, name).published(days)
 
-    def snapshot(self, stage: str, name: str) -> Snapshot:
-        """The table as it is now, with its transaction numbers."""
+    def snapshot(self, stage: str, name: str, known: Snapshot | None = None) -> Snapshot:
+        """The table as it is now, with its transaction numbers.
+
+        Where it is still as in `known`, that is returned after one request. A table that was made anew meanwhile, with
+        fewer versions, is then not noticed.
+        """
+        if known and known.delta and known.log.entry(known.version + 1) is None:
+            return known
         table = self.table(stage, name)
         version = -1 if table is None else table.version()
-        return Snapshot(f"{stage}/{name}", version, table, TableLog(self, f"{stage}/{name}"))
+        found = Snapshot(f"{stage}/{name}", version, table, TableLog(self, f"{stage}/{name}"))
+        return replace(found, log=known.log) if known and known.table_id == found.table_id else found
 
     def files(self, stage: str, name: str, days: Iterable[str] | None = None) -> list[str]:
         """Addresses of the Parquet files that readers see now, of all days or of some."""

@@ -7,29 +7,76 @@ A table that was made anew has another id, so that its numbers, which begin at 1
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property, lru_cache
 from typing import Any, Self
 
 from asgard_assets.lake.numbers import publish_id, rows_of, with_foreign
-from asgard_assets.windows import days_after
+from asgard_assets.windows import Calendar, Every, Window
+
+_INSTANT = timedelta(microseconds=1)
+FIRST, LAST = "", "~"
+"""Before and after every key."""
 
 
 @dataclass(frozen=True)
 class Edge:
-    """A partition reads those of `table` from `back` days before its own key up to `ahead` days after it.
+    """A partition reads what of `table` lies between `back` windows before its own and `ahead` windows after it.
 
-    None: without a limit. An unpartitioned input is read whole, and an unpartitioned reader reads all there is.
+    None: without a limit. Windows are the reader's (`every`, in `zone`); the input may have others (`source_every`,
+    `source_zone`): those that share time with them are read. An unpartitioned input is read whole, and an
+    unpartitioned reader reads all there is.
     """
 
     table: str
     back: int | None = 0
     ahead: int | None = 0
+    every: Every = "day"
+    zone: str = "UTC"
+    source_every: Every = "day"
+    source_zone: str = "UTC"
+
+    @property
+    def same(self) -> bool:
+        """Whether both have the same windows."""
+        return (self.every, self.zone) == (self.source_every, self.source_zone)
 
     def bounds(self, key: str) -> tuple[str, str]:
-        first = "" if self.back is None or not key else days_after(key, -self.back)
-        last = "~" if self.ahead is None or not key else days_after(key, self.ahead)
-        return first, last
+        """The first and the last partition of the input that may be read."""
+        return _bounds(self, key)
+
+    def within(self, key: str, ended_by: datetime) -> list[str]:
+        """The input's windows within the reader's own (`key`) that have ended by then."""
+        span = Calendar.named(self.zone, self.every).window(key)
+        found = self._source.overlapping(span.start, span.end)
+        return [each.key for each in found if each.end <= ended_by]
+
+    @property
+    def _source(self) -> Calendar:
+        return Calendar.named(self.source_zone, self.source_every)
+
+
+@lru_cache(maxsize=1 << 18)
+def _bounds(edge: Edge, key: str) -> tuple[str, str]:
+    if not key:
+        return FIRST, LAST
+    if edge.same and not edge.back and not edge.ahead and edge.back is not None and edge.ahead is not None:
+        return key, key
+    own = Calendar.named(edge.zone, edge.every)
+    first = FIRST if edge.back is None else _edge_key(edge, own.window(own.after(key, -edge.back)), True)
+    last = LAST if edge.ahead is None else _edge_key(edge, own.window(own.after(key, edge.ahead)), False)
+    return first, last
+
+
+def _edge_key(edge: Edge, window: Window, first: bool) -> str:
+    """The first or the last of the input's windows that share time with a window of the reader."""
+    if edge.same:
+        return window.key
+    source = Calendar.named(edge.source_zone, edge.source_every)
+    return source.key_at(window.start if first else window.end - _INSTANT)
 
 
 @dataclass(frozen=True)
@@ -46,7 +93,15 @@ class Stand:
 
     def between(self, first: str, last: str) -> list[tuple[str, int]]:
         """Keys and numbers, in order; that of an unpartitioned table always counts."""
-        return sorted((key, n) for key, n in self.rows.items() if not key or first <= key <= last)
+        begin, end = bisect_left(self._keys, first), bisect_right(self._keys, last)
+        keys = self._keys[begin:end]
+        if begin > 0 and self._keys[0] == "":
+            keys = ["", *keys]
+        return [(key, self.rows[key]) for key in keys]
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        return sorted(self.rows)
 
 
 def number(text: str | bytes) -> int:
@@ -71,7 +126,7 @@ def _digests(edge: Edge, stand: Stand, keys: Sequence[str]) -> dict[str, str]:
         return {key: _digest(stand.between(*edge.bounds(key))) for key in keys}
     # Everything up to a key: one pass over the input for all keys.
     found, running, at = dict[str, str](), hashlib.sha256(), 0
-    everything = stand.between("", "~")
+    everything = stand.between(FIRST, LAST)
     for key in keys:
         last = edge.bounds(key)[1]
         while at < len(everything) and everything[at][0] <= last:
@@ -101,6 +156,8 @@ class Reads:
     code: int = 0
     outside: bool = False
     """The rows lie outside the lake: they count as changed where what they are made from did."""
+    only: frozenset[str] | None = None
+    """The partitions that were made from them; None: all of the commit. Others are only written again."""
 
     @classmethod
     def open(cls, lake: Any, edges: Iterable[Edge], code: int = 0, outside: bool = False) -> Self:

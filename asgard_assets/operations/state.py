@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from asgard_assets.components.following.outlook import Outlook, outlooks
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.api.plan.checkpoint import CursorState, cursor_state
 from asgard_assets.ingest.files.plan.control import read_control
@@ -79,6 +80,15 @@ def table_states(finder: Finder, target: Target) -> Iterator[TableState]:
     for asset in target.assets:
         if asset not in own:
             yield _table_state(finder, asset)
+
+
+def lake_states(finder: Finder, target: Target) -> list[Outlook]:
+    """What of the target's tables is missing, stale, failing or held; of those that are built from other tables."""
+    import dagster as dg
+
+    repository = finder.catalog.definitions.get_repository_def()
+    keys = [dg.AssetKey.from_user_string(asset) for asset in target.assets]
+    return outlooks(finder.lake, repository, finder.instance, keys)
 
 
 def list_files(

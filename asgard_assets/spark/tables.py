@@ -22,10 +22,11 @@ def read(
     name: str,
     days: Sequence[str] | None = None,
     schema: StructType | None = None,
+    version: int | None = None,
 ) -> DataFrame:
     """The table as a frame, of all days or of some. Days never published are simply empty.
 
-    The frame stays at the version of now, however often it is evaluated and whoever publishes meanwhile.
+    The frame stays at `version`, or at that of now, however often it is evaluated and whoever publishes meanwhile.
     Where the table does not exist yet: an empty frame of `schema` if given, else SourceError.
     """
     table = lake.table(stage, name)
@@ -37,7 +38,8 @@ def read(
             f"(dagster asset materialize --select {stage}/{name} --partition …)",
             source=f"{stage}/{name}",
         )
-    reader = spark.read.format("delta").option("versionAsOf", table.version())
+    pinned = table.version() if version is None else version
+    reader = spark.read.format("delta").option("versionAsOf", pinned)
     frame = reader.load(lake.spark_path(stage, name))
     if days is None:
         return frame

@@ -61,7 +61,7 @@ PARTS = (
         "landing/test_s3.py::test_files_on_s3*", "test_vault.py::test_what_a_killed_run_held*",
     ), (*API, *FILES)),
     Part("dbt-models", 0, 7, (
-        "test_drop_in.py", "test_delta.py::test_eight_*", "dbt/test_gold.py", "dbt/test_calendars.py", "dbt/test_daily.py",
+        "test_drop_in.py", "test_delta.py::test_eight_*", "dbt/test_gold.py", "dbt/test_calendars.py", "dbt/test_state.py", "dbt/test_daily.py",
         "dbt/test_checks_alone.py",
     ), DBT),
     Part("page-on-files", 1, 5, ("test_ci_materialize.py", "test_pages.py::test_the_page_on_files*", "test_docs.py::test_the_notebook*"), (*PAGES, *FILES)),

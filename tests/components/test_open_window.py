@@ -62,8 +62,9 @@ class World:
             self.defs, self.instance, cursor=self.cursor, evaluation_time=now
         )
         self.cursor, asked = found.cursor, {}
+        known = self.defs.resolve_asset_graph().get_all_asset_keys()
         for key in (BRONZE, SILVER, WHOLE):
-            if days := sorted(found.get_requested_partitions(key), key=str):
+            if key in known and (days := sorted(found.get_requested_partitions(key), key=str)):
                 asked[key.to_user_string()] = days
                 for day in days:
                     self.put(key, day)
@@ -142,3 +143,31 @@ def test_a_run_says_of_an_open_window_that_it_is_open():
         }
     assert "window" not in events[before]
     assert str(events[today]["window"].value).startswith("open until ")
+
+
+def test_silver_begins_an_open_window_once_its_inputs_are_there_and_then_keeps_a_pace():
+    @table_asset(contract("bronze"), name="bronze", partitions_def=daily())
+    def bronze(context): ...
+
+    @table_asset(
+        contract("silver"),
+        name="silver",
+        deps=[BRONZE],
+        partitions_def=daily(),
+        automation=on_upstream_change(),
+        into_open=True,
+    )
+    def silver(context): ...
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        world, noon = World(instance), datetime(2026, 11, 10, 12)
+        world.defs = dg.Definitions(assets=[bronze, silver])
+        for day in Calendar().between("2026-10-05", "2026-11-09"):
+            world.put(BRONZE, day)
+            world.put(SILVER, day)
+        assert world.tick(noon) == {}, "today has no input"
+        world.put(BRONZE, "2026-11-10")
+        assert world.tick(noon) == {"silver/orders": ["2026-11-10"]}
+        world.put(BRONZE, "2026-11-10")
+        assert world.settled(noon) == {}, "the sensor `following` goes on with it"
+        assert world.settled(noon + timedelta(hours=13)) == {"silver/orders": ["2026-11-10"]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 
@@ -56,6 +58,19 @@ def test_a_day_carries_what_it_was_built_from(lake: Lake):
     now = Reads.open(lake, edges).hashes("bronze/y", Stand(), DAYS[:2])
     assert found[read_id(DAYS[1])] == now[DAYS[1]]
     assert found[read_id(DAYS[0])] != now[DAYS[0]], "the update came after it was read"
+
+
+def test_a_day_that_is_only_written_again_keeps_what_it_was_built_from(lake: Lake):
+    edges = (Edge("bronze/x"),)
+    publish(lake, "x", {DAYS[0]: [1], DAYS[1]: [2]})
+    publish(lake, "y", {DAYS[0]: [1], DAYS[1]: [2]}, reads=Reads.open(lake, edges, code=7))
+    publish(lake, "x", {DAYS[0]: [3], DAYS[1]: [4]})
+    before = lake.snapshot("bronze", "y").numbers
+    reads = replace(Reads.open(lake, edges, code=8), only=frozenset(DAYS[1:2]))
+    publish(lake, "y", {DAYS[0]: [1], DAYS[1]: [2]}, reads=reads)
+    after = lake.snapshot("bronze", "y").numbers
+    assert [after[each(DAYS[0])] == before[each(DAYS[0])] for each in (read_id, code_id)] == [True, True]
+    assert [after[each(DAYS[1])] == before[each(DAYS[1])] for each in (read_id, code_id)] == [False, False]
 
 
 def test_an_unchanged_rebuild_ends_the_cascade(lake: Lake):

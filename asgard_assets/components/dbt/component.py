@@ -36,6 +36,7 @@ from asgard_assets.components.dbt.manifest import PARSE, executable, manifest, p
 from asgard_assets.components.dbt.run import DbtRun, test
 from asgard_assets.components.dbt.sources import source_freshness
 from asgard_assets.components.failures import clear_failures, retry_policy
+from asgard_assets.components.following.reads import OPEN_WINDOWS, READS
 from asgard_assets.components.partitions import calendar_of, windows
 from asgard_assets.components.tables import days_of
 from asgard_assets.errors import ConfigError
@@ -47,6 +48,15 @@ _DESCRIPTIONS = {
     "translation": "Changes to the asset of each model, such as `group_name: sales`; `{{ node }}` is dbt's model."
 }
 RETRIES = "retries"
+_BUILDING = (
+    "materialized",
+    "partition_by",
+    "unique_key",
+    "incremental_strategy",
+    "on_schema_change",
+    "pre-hook",
+    "post-hook",
+)
 _OPS: Mapping[Every, str] = {"hour": "hourly", "day": "daily", "week": "weekly", "month": "monthly"}
 _ASSETS = ("model", "seed", "snapshot")
 
@@ -266,9 +276,10 @@ class DbtModels(DbtProjectComponent):
                 config["materialized"],
                 *own.get("kinds", ()),
             },
-            automation_condition=once_ended(on_upstream_change(), partitions),
+            automation_condition=once_ended(on_upstream_change(), partitions, into_open=True),
             freshness_policy=dg.FreshnessPolicy.time_window(fail_window=2 * fresh, warn_window=fresh),
             partitions_def=partitions,
+            code_version=code_of(manifest, unique_id),
         )
         return spec.merge_attributes(
             metadata={
@@ -276,6 +287,7 @@ class DbtModels(DbtProjectComponent):
                 "dagster/table_name": f"{schema}.{table}",
                 "key": key if isinstance(key, str) else ", ".join(key),
                 LOOKBACK: own.get(LOOKBACK, 0),
+                **({READS: {}, OPEN_WINDOWS: True} if _says_what_it_read(node, engine) else {}),
                 **({RETRIES: int(own[RETRIES])} if RETRIES in own else {}),
             }
         )
@@ -370,6 +382,42 @@ def refuse_longer_parents(found: Mapping[str, Any]) -> None:
                     f"{nodes[parent]['name']}, every {other}: hours feed days, days feed weeks and months. Choose "
                     "another `every` for one of the two"
                 )
+
+
+def code_of(found: Mapping[str, Any], unique_id: str) -> str:
+    """The version of a model's code: its SQL, the macros of the project that it calls, and its ephemeral parents.
+
+    dbt's own macros are part of dbt's version, and left out.
+    """
+    nodes, macros = found["nodes"], found.get("macros", {})
+    texts, seen, todo = list[str](), set[str](), [unique_id]
+    while todo:
+        name = todo.pop()
+        if name in seen or name.startswith(("macro.dbt.", "macro.dbt_duckdb.", "macro.delta.")):
+            continue
+        seen.add(name)
+        one = nodes.get(name) or macros.get(name) or {}
+        config = one.get("config") or {}
+        chosen = {each: config.get(each) for each in _BUILDING if config.get(each)}
+        code = (
+            one.get("raw_code") or one.get("macro_sql") or (one.get("checksum") or {}).get("checksum") or ""
+        )
+        texts.append(json.dumps([name, code, chosen], sort_keys=True, default=str))
+        read = one.get("depends_on") or {}
+        todo += read.get("macros", ())
+        todo += [each for each in read.get("nodes", ()) if _is_ephemeral(nodes.get(each))]
+    return hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()[:16]
+
+
+def _is_ephemeral(node: Mapping[str, Any] | None) -> bool:
+    return bool(node) and (node or {})["config"].get("materialized") == "ephemeral"
+
+
+def _says_what_it_read(node: Mapping[str, Any], engine: str) -> bool:
+    """Whether the adapter publishes the model to the lake: only then is it known what it was built from."""
+    config = node["config"]
+    elsewhere = ("view", "table_function", "external", "ephemeral")
+    return engine == "delta" and config["materialized"] not in elsewhere and not config.get("database")
 
 
 def _word(text: str) -> str:

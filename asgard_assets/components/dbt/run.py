@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject
 from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY
 
 from asgard_assets.components.dbt.columns import column_metadata
+from asgard_assets.components.following.reads import all_specs, code_number, inputs_of
 from asgard_assets.components.tables import days_of
 from asgard_assets.lake import DS, Lake
+from asgard_assets.lake.reads import Edge, Reads
 from asgard_assets.settings import Settings
 
-REPORT = "delta_publish.json"
+REPORT, READS = "delta_publish.json", "asgard_reads.json"
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -57,6 +60,7 @@ class DbtRun:
         for chosen_words in self._phases(selected):
             target = self._target()
             targets.append(target)
+            (target / READS).write_text(json.dumps(self._reads(selected)))
             run = self.dbt.cli(
                 [*args, *chosen_words],
                 manifest=self.manifest,
@@ -81,6 +85,16 @@ class DbtRun:
         self._raise(unpublished, errors, targets)
         for target in targets:
             shutil.rmtree(target)
+
+    def _reads(self, selected: Sequence[str]) -> dict[str, Any]:
+        """The inputs as they stand before dbt reads the first of them, for the publish at its end."""
+        specs = all_specs(self.context) | {spec.key: spec for spec in self.specs.values()}
+        models, edges = dict[str, Any](), list[Edge]()
+        for spec in (self.specs[unique_id] for unique_id in selected):
+            found = [each.edge for each in inputs_of(spec, specs) if each.counts]
+            models["/".join(spec.key.path)] = {"edges": [asdict(e) for e in found], "code": code_number(spec)}
+            edges += found
+        return {"stands": Reads.open(self.lake, edges).listed(), "models": models}
 
     def _phases(self, selected: list[str]) -> list[list[str]]:
         """What to tell dbt, command by command.

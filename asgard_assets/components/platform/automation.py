@@ -1,4 +1,4 @@
-"""What runs without being asked: the automation sensor, and the alert on failure. Sources have their own schedules."""
+"""What runs without being asked: the automation sensors, and the alert on failure. Sources have their own schedules."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from asgard_assets.components.following.sensor import ASK, following
 from asgard_assets.components.platform.alerts import alert
 
 _REASON = 2_000
@@ -14,7 +15,8 @@ _REASON = 2_000
 
 @dg.definitions
 def automation() -> dg.Definitions:
-    """Automation conditions are evaluated every 30 s; failures reach the owner."""
+    """Automation conditions are evaluated every 30 s; what they miss, and what failed, the lake tells; failures reach the
+    owner."""
     everything = dg.AutomationConditionSensorDefinition(
         "automation",
         target=dg.AssetSelection.all(),
@@ -22,7 +24,7 @@ def automation() -> dg.Definitions:
         minimum_interval_seconds=30,
         description="Carries new Bronze data through Silver, Gold and features to predictions.",
     )
-    return dg.Definitions(sensors=[everything, alert_owner])
+    return dg.Definitions(sensors=[everything, following(), alert_owner])
 
 
 @dg.run_failure_sensor(
@@ -31,8 +33,13 @@ def automation() -> dg.Definitions:
     description="Post failed runs to their owners' webhooks (Slack's and Teams' incoming format: a `text` field).",
 )
 def alert_owner(context: dg.RunFailureSensorContext) -> None:
-    """Tell the owners which assets failed and why; does nothing where no webhook is set."""
+    """Tell the owners which assets failed and why; does nothing where no webhook is set.
+
+    A run that `following` asked for is told by that sensor, once it gives up.
+    """
     run = context.dagster_run
+    if ASK in run.tags:
+        return
     keys = sorted(run.asset_selection or _planned(context))
     named = ", ".join(key.to_user_string() for key in keys) or run.job_name
     partition = run.tags.get("dagster/partition") or run.tags.get("dagster/asset_partition_range_start", "")

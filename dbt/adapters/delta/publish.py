@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from dbt_common.exceptions import DbtRuntimeError
 
 from asgard_assets.errors import AsgardError, UnknownCommitError
 from asgard_assets.lake import Lake
+from asgard_assets.lake.reads import Edge, Reads, Stand
 from dbt.adapters.delta.show import BUILDS, Shown, _parents_first, address
 from dbt.adapters.delta.stage import Staged, _select, _types, arrow_schema, columns_of, copy
 from dbt.adapters.delta.types import quoted
 
-REPORT = "delta_publish.json"
+REPORT, READS = "delta_publish.json", "asgard_reads.json"
 _BUILT = ("model", "seed", "snapshot")
 _PASSED = ("pass", "warn", "success")
 # A microbatch model of which some batches failed keeps the others, as in any warehouse.
@@ -40,6 +42,7 @@ def publish(
     nodes = graph["nodes"]
     report: dict[str, Any] = {"invocation_id": invocation_id, "published": {}, "unpublished": {}}
     messages, errors, refused = list[str](), list[str](), set[str]()
+    inputs = Inputs.read(shown.lake, target / READS)
     columns = dict(shown.columns)
     for unique_id in _parents_first(nodes, [n for n in nodes if nodes[n]["resource_type"] in _BUILT]):
         node = nodes[unique_id]
@@ -60,7 +63,9 @@ def publish(
         reason = _reason(status[unique_id], failed, missing if kind == "delta" else [], upstream)
         if not reason:
             try:
-                done, types = _commit(cursor, shown, node, ready, invocation_id)
+                # What keeps rows of failed batches was not built from what there is now.
+                known = inputs if status[unique_id] == "success" else None
+                done, types = _commit(cursor, shown, node, ready, invocation_id, known)
             except (AsgardError, DbtRuntimeError, duckdb.Error) as error:
                 reason = _said(error, table)
                 errors.append(reason)
@@ -125,7 +130,12 @@ def _said(error: Exception, table: str) -> str:
 
 
 def _commit(
-    cursor: Any, shown: Shown, node: Mapping[str, Any], ready: Staged | None, invocation_id: str
+    cursor: Any,
+    shown: Shown,
+    node: Mapping[str, Any],
+    ready: Staged | None,
+    invocation_id: str,
+    inputs: Inputs | None = None,
 ) -> tuple[dict[str, Any] | None, dict[str, str] | None]:
     """Publish one table, or keep one view's SQL. Returns the figures (a table's) and the columns.
 
@@ -169,9 +179,16 @@ def _commit(
         except BaseException:
             lake.discard(staging)
             raise
+    said = (node["config"].get("meta") or {}).get("dagster") or {}
     done = lake.publish(
-        ready.staging, metadata={"dbt_invocation_id": invocation_id}, replace_schema=ready.replace_schema
+        ready.staging,
+        metadata={"dbt_invocation_id": invocation_id},
+        replace_schema=ready.replace_schema,
+        reads=inputs.of(ready.staging.table, ready.made) if inputs else None,
+        volatile=said.get("volatile", ()),
     )
+    if inputs:
+        inputs.follow(done.table, done.version)
     figures = {
         "table": done.table,
         "version": done.version,
@@ -191,6 +208,40 @@ def _changed(cursor: Any, shown: Shown, node: Mapping[str, Any]) -> bool:
         return bool(cursor.execute(f"select 1 from ({differ}) limit 1").fetchall())
     except duckdb.Error:
         return True  # other columns, or a type that cannot be compared
+
+
+@dataclass
+class Inputs:
+    """What the models of a run were built from: written down before dbt began, and followed as their parents are
+    published."""
+
+    lake: Lake
+    stands: dict[str, Stand]
+    models: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, lake: Lake, path: Path) -> Inputs:
+        """Nothing is known of a run that nobody prepared, such as `dbt build` in a terminal."""
+        told = json.loads(path.read_bytes()) if path.is_file() else {"stands": {}, "models": {}}
+        stands = {table: Stand(each["id"], each["rows"]) for table, each in told["stands"].items()}
+        return cls(lake, stands, told["models"])
+
+    def of(self, table: str, made: Sequence[str] | None = None) -> Reads | None:
+        """What a model was built from, for the days whose rows are new."""
+        model = self.models.get(table)
+        return model and Reads(
+            tuple(Edge(**edge) for edge in model["edges"]),
+            self.stands,
+            code=model["code"],
+            only=None if made is None else frozenset(made),
+        )
+
+    def follow(self, table: str, version: int) -> None:
+        """A model further down read the table as this commit made it."""
+        if table in self.stands:
+            stage, _, name = table.partition("/")
+            snapshot = self.lake.snapshot(stage, name)
+            self.stands[table] = Stand.of(snapshot.table_id, snapshot.log.numbers(version))
 
 
 def _failures(

@@ -47,6 +47,8 @@ class Staged:
     staging: Staging
     replace_schema: bool
     columns: dict[str, str]
+    made: tuple[str, ...] | None = None
+    """The days whose rows are new; None: all. The others are written again because the columns changed."""
 
 
 def stage(
@@ -99,7 +101,9 @@ def stage(
         _matches(cursor, table, fresh, asked["unique_key"], days)
 
     staging = lake.stage(schema, name, arrow_schema(cursor, final, source), days, seen)
-    staged[model["unique_id"]] = Staged(staging, whole or rewrite, _types(final))
+    staged[model["unique_id"]] = Staged(
+        staging, whole or rewrite, _types(final), tuple(asked_days) if days else None
+    )
     copy(cursor, staging, f"{source} union all by name {kept}" if kept else source)
     if fresh:
         cursor.execute(f"drop table if exists temp.{quoted(fresh)}")

@@ -28,12 +28,12 @@ MODELS = {
 SOURCE = "version: 2\nsources:\n  - name: silver\n    tables: [{name: beats}]\n"
 
 
-def put_hours(lake: Lake, keys: list[str]) -> None:
+def put_hours(lake: Lake, keys: list[str], n: int = 1) -> None:
     import pyarrow as pa
 
     schema = pa.schema([("n", pa.int64()), ("ds", pa.string())])
     staging = lake.stage("silver", "beats", schema, keys)
-    lake.write(staging, pa.table({"n": [1] * len(keys), "ds": keys}, schema))
+    lake.write(staging, pa.table({"n": [n] * len(keys), "ds": keys}, schema))
     lake.publish(staging)
 
 

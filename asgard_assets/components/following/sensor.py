@@ -1,0 +1,189 @@
+"""The sensor that asks for what is missing or stale. What it remembers is a help: without it a few runs are tried again."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import math
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import astuple
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from dagster import RunsFilter
+
+from asgard_assets.components.following.asking import (
+    LONGEST,
+    MOST,
+    TRIES,
+    Ask,
+    Attempt,
+    Followed,
+    Memory,
+    Plan,
+    plan,
+)
+from asgard_assets.components.following.reads import (
+    CORRECTIONS,
+    NEVER_BUILT,
+    OPEN_WINDOWS,
+    inputs_of,
+    table_of,
+)
+from asgard_assets.components.following.runs import FIRST, LAST, OPEN, busy, cancelled, with_history
+from asgard_assets.components.following.staleness import Watch, follows, own_predecessor, states
+from asgard_assets.components.partitions import calendar_of
+from asgard_assets.components.platform.alerts import alert
+from asgard_assets.errors import ConfigError
+from asgard_assets.lake import Lake
+from asgard_assets.settings import Settings
+from asgard_assets.windows import Every
+
+log = logging.getLogger(__name__)
+
+NAME = "following"
+ASK = "asgard/ask"
+"""Tag of the runs that the sensor asks for: which try it is."""
+
+_A_DAY: Mapping[Every, float] = {"hour": 24, "day": 1, "week": 1 / 7, "month": 1 / 31}
+"""Windows of a day."""
+
+
+def following(
+    pace_seconds: float = 600.0, clock: Callable[[], float] = time.time, every_seconds: int = 60
+) -> dg.SensorDefinition:
+    """Asks for partitions that were never built and whose inputs exist, and for those whose inputs changed.
+
+    It compares the lake with itself: what it asks for depends on no event, no earlier run and no cursor. What was seen
+    for the first time gets `pace_seconds`, in which others may ask for it.
+    """
+
+    watch = Watch()
+
+    @dg.sensor(
+        name=NAME,
+        asset_selection=dg.AssetSelection.all(),  # a `target` would want one calendar for all
+        minimum_interval_seconds=every_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Asks for what is missing or stale, as the lake itself says. Tries what fails again for hours, then "
+        "tells the owner.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        assert context.repository_def is not None
+        repository, now = context.repository_def, clock()
+        runs = context.instance.get_runs(RunsFilter(statuses=OPEN))
+        found = plan(
+            followed(Lake.from_settings(), repository, context.instance, now, watch),
+            remembered(context.cursor),
+            busy(runs, repository),
+            now,
+            pace_seconds,
+            MOST - sum(ASK in run.tags for run in runs),
+        )
+        tell(found, specs_of(repository))
+        if not found.asks:
+            context.update_cursor(written(found.memory))
+            return dg.SkipReason("nothing is missing or stale" if not found.memory else _waiting(found))
+        return dg.SensorResult(
+            run_requests=[request(ask) for ask in found.asks], cursor=written(found.memory)
+        )
+
+    return sensor
+
+
+def specs_of(repository: dg.RepositoryDefinition) -> dict[dg.AssetKey, dg.AssetSpec]:
+    return {key: made.specs_by_key[key] for key, made in repository.assets_defs_by_key.items()}
+
+
+def followed(
+    lake: Lake,
+    repository: dg.RepositoryDefinition,
+    instance: dg.DagsterInstance,
+    now: float,
+    watch: Watch | None = None,
+) -> list[Followed]:
+    """The assets that follow their inputs with their state, inputs first."""
+    graph, specs = repository.asset_graph, specs_of(repository)
+    chosen = [key for key in graph.toposorted_asset_keys if key in specs and follows(specs[key])]
+    chosen = [key for key in chosen if graph.get(key).is_executable]
+    makers = {table_of(spec): "/".join(key.path) for key, spec in specs.items()}
+    found, ended = list[Followed](), cancelled(instance, repository)
+    at = datetime.fromtimestamp(now, UTC)
+    for state in states(lake, specs, chosen, at, causes=False, watched=ended, watch=watch):
+        key = dg.AssetKey(state.asset.split("/"))
+        spec, policy = specs[key], graph.get(key).backfill_policy
+        inputs, times = inputs_of(spec, specs), ended.get(state.asset, {})
+        most = policy.max_partitions_per_run if policy else 1
+        found.append(
+            Followed(
+                with_history(state, spec, instance),
+                tuple(each.edge for each in inputs),
+                makers,
+                corrections=_corrections(spec),
+                never_built=_said(spec, NEVER_BUILT, None),
+                in_order=own_predecessor(spec, inputs),
+                longest=LONGEST if most is None else min(most, LONGEST),
+                whole=spec.partitions_def is None,
+                held={key for key, changed in state.changed.items() if changed < times[key]},
+                open_pace=Settings().open_window_minutes * 60.0 if _said(spec, OPEN_WINDOWS, False) else None,
+            )
+        )
+    return found
+
+
+def _corrections(spec: dg.AssetSpec) -> int:
+    """How many of the newest partitions follow a correction."""
+    calendar = calendar_of(spec.partitions_def)
+    days = int(_said(spec, CORRECTIONS, Settings().lookback_days))
+    return math.ceil(days * _A_DAY[calendar.every]) if calendar else days
+
+
+def _said(spec: dg.AssetSpec, name: str, default: Any) -> Any:
+    said = spec.metadata.get(name, default)
+    return said.value if isinstance(said, dg.MetadataValue) else said
+
+
+def request(ask: Ask) -> dg.RunRequest:
+    """One run, without a run key: what failed may be asked for again."""
+    tags = {ASK: str(ask.tries), "dagster/priority": "0" if ask.new else "-1"}
+    asset = [dg.AssetKey(ask.asset.split("/"))]
+    if len(ask.keys) > 1:
+        ends = {FIRST: ask.keys[0], LAST: ask.keys[-1]}
+        return dg.RunRequest(asset_selection=asset, tags=tags | ends)
+    return dg.RunRequest(asset_selection=asset, tags=tags, partition_key=ask.keys[0] if ask.keys else None)
+
+
+def tell(found: Plan, specs: Mapping[dg.AssetKey, dg.AssetSpec]) -> None:
+    """Tell each owner once what was tried in vain."""
+    for asset, keys in found.failed.items():
+        shown = ", ".join(filter(None, keys[:5])) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+        text = f"Asgard: {asset} {shown} failed {TRIES} times. It is tried again when an input changes."
+        owners = list(specs[dg.AssetKey(asset.split("/"))].owners)
+        log.error(text)
+        try:
+            alert(text, owners, {"assets": asset, "partition": shown})
+        except (ConfigError, OSError) as error:
+            log.error("nobody could be told: %s", error)
+
+
+def remembered(cursor: str | None) -> Memory:
+    """What the last tick wrote; nothing where it is lost or of another version."""
+    try:
+        told = json.loads(zlib.decompress(base64.b64decode(cursor or "")))
+        return {a: {key: Attempt(*each) for key, each in found.items()} for a, found in told.items()}
+    except (ValueError, TypeError, AttributeError, zlib.error):
+        return {}
+
+
+def written(memory: Memory) -> str:
+    told = {a: {key: astuple(each) for key, each in found.items()} for a, found in memory.items()}
+    return base64.b64encode(zlib.compress(json.dumps(told, separators=(",", ":")).encode())).decode()
+
+
+def _waiting(found: Plan) -> str:
+    counted = {asset: len(keys) for asset, keys in found.memory.items()}
+    return "asked for, or to be tried again later: " + ", ".join(f"{a} ({n})" for a, n in counted.items())
