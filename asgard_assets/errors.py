@@ -2,6 +2,9 @@
 
 AsgardError
 ├── ConfigError        a setting, YAML file or specification is wrong: fix it and start again
+│   ├── NotFoundError  what was named does not exist
+│   ├── ConflictError  it stands against what is there already
+│   └── NotBuiltError  Asgard cannot do this yet, or not with what is installed
 ├── SourceError        a source cannot be read: unreachable, refused, malformed
 ├── LakeError          a table cannot be read or written as asked
 │   ├── FencedError    another writer published the same partition first; this commit changed nothing
@@ -51,6 +54,18 @@ class Terminal:
 
 class ConfigError(Terminal, AsgardError):
     """A setting, YAML file or specification is wrong. Carries `file` and `line` where known."""
+
+
+class NotFoundError(ConfigError):
+    """What was named does not exist."""
+
+
+class ConflictError(ConfigError):
+    """It stands against what is there already."""
+
+
+class NotBuiltError(ConfigError):
+    """Asgard cannot do this yet, or not with what is installed."""
 
 
 class SourceError(AsgardError):

@@ -74,7 +74,11 @@ class Settings(BaseSettings):
     owner: str = Field(default="team:data-platform", description="Owner of tables that name no owner.")
     spark_memory: str = Field(default="1g", description="Memory of the local Spark driver (JVM heap).")
     spark_cores: int = Field(default=2, ge=1, description="How many tasks local Spark runs at once.")
-    airbyte_url: str = Field(default="http://127.0.0.1:8001", description="Address of the Airbyte server.")
+    airbyte_url: str = Field(
+        default="http://127.0.0.1:8001",
+        validation_alias=AliasChoices("ASGARD_AIRBYTE_URL", "AIRBYTE_BASE_URL"),
+        description="Address of the Airbyte server, with or without /api/public/v1.",
+    )
     mlflow_uri: str = Field(
         default="", description="Address of MLflow's tracking store. Default: SQLite in ASGARD_HOME."
     )
@@ -112,6 +116,18 @@ class Settings(BaseSettings):
         description="Options of the Kafka client, as JSON in the names of librdkafka; secrets as references: "
         '{"security.protocol": "SASL_SSL", "sasl.password": "env:KAFKA_PASSWORD"}.',
     )
+    database_url: str = Field(
+        default="",
+        validation_alias=AliasChoices("ASGARD_DATABASE_URL", "DATABASE_URL"),
+        description="Database of the gateway's accounts and audit log. Empty: SQLite in ASGARD_HOME.",
+    )
+    gateway_requests_per_second: float = Field(
+        default=500, ge=1, description="Most requests a second that the gateway answers one account."
+    )
+    gateway_masked_columns: tuple[str, ...] = Field(
+        default=("email", "phone", "iban"),
+        description='Columns that viewers and operators of the gateway see as ***, as JSON: ["email"].',
+    )
     s3_endpoint: str | None = Field(default=None, description="Address of the S3 server. Empty: AWS.")
     s3_region: str = Field(default="us-east-1", description="S3 region of lake and landing files.")
 
@@ -132,6 +148,11 @@ class Settings(BaseSettings):
     @classmethod
     def _home_of_the_project(cls, home: Path) -> Path:
         return project.folder() / home.expanduser()
+
+    @field_validator("airbyte_url")
+    @classmethod
+    def _address_of_the_server(cls, url: str) -> str:
+        return url.rstrip("/").removesuffix("/api/public/v1")
 
     @model_validator(mode="after")
     def _history_can_be_kept(self) -> Settings:

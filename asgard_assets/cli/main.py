@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from asgard_assets import project
-from asgard_assets.cli import act, look, stream, upkeep
+from asgard_assets.cli import accounts, act, look, stream, upkeep
 from asgard_assets.cli import new as cli_new
 from asgard_assets.cli import start as cli_start
 from asgard_assets.cli.options import LOOK, START, Output, OutputOption, Rows
@@ -183,6 +183,7 @@ def sql(
 for group in (look, act, stream, upkeep):
     group.register(app)
 app.add_typer(cli_new.new, name="new", rich_help_panel=START)
+app.add_typer(accounts.account, name="account", rich_help_panel=START)
 
 
 def _show(error: AsgardError) -> None:

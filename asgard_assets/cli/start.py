@@ -94,7 +94,22 @@ def chart() -> None:
     typer.echo(shipped("helm/asgard"))
 
 
+def serve(
+    port: Annotated[int, typer.Option(help="Port of the API.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address that the API listens on.")] = "127.0.0.1",
+) -> None:
+    """Serve the REST API: sources, sinks, ingestions and transforms. Its pages are at /docs.
+
+    Example: asgard serve --port 8000
+    """
+    from asgard_assets.cli.terminal import share_history
+    from asgard_assets.gateway.serve import serve as run
+
+    share_history()
+    run(host, port)
+
+
 def register(app: typer.Typer, panel: str) -> None:
     """Add the commands to `asgard`."""
-    for command in (init, setup, image, chart):
+    for command in (init, setup, image, chart, serve):
         app.command(rich_help_panel=panel)(command)

@@ -65,9 +65,10 @@ def audit(lake: Lake, staging: Staging, spec: TableSpec) -> Audit:
         connection.execute(f"create view no_rows as from read_parquet({quoted(literally(empty))})")
         source = "no_rows"
         if listed:
+            hive = f"true, hive_types={{'{DS}': VARCHAR}}" if staging.partitioned else "false"
             source = (
                 f"read_parquet([{', '.join(quoted(literally(uri)) for uri in listed)}], union_by_name=true, "
-                f"hive_partitioning=true, hive_types={{'{DS}': VARCHAR}})"
+                f"hive_partitioning={hive})"
             )
         present = {
             row[0].lower() for row in connection.execute(f"describe select * from {source}").fetchall()

@@ -68,6 +68,14 @@ class Client(AirbyteClient):
         events = [str(event.get("message", "")) for event in logs.get("events") or []]
         return {**(last.get("attempt") or {}), "logLines": logs.get("logLines") or events}
 
+    def ask(self, method: str, path: str, data: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        """What the public API answers. Raises Refused or Unreachable."""
+        return self._single_request(method, f"{self.rest_api_base_url}{path}", data)
+
+    def pages(self, path: str, **params: str) -> list[Mapping[str, Any]]:
+        """All items of a list of the public API."""
+        return list(self._paginated_request("GET", f"{self.rest_api_base_url}{path}", params))
+
     def job_url(self, connection_id: str, job_id: int) -> str:
         """The page of a job in Airbyte's own UI."""
         place = f"{self.ui_url}/workspaces/{self.workspace_id}/connections/{connection_id}"

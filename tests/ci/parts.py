@@ -42,6 +42,12 @@ def part_of(path: str, test: str, marks: Collection[str]) -> Part | None:
 API = ("asgard_assets/ingest/api/", "asgard_assets/spark/", "tests/ingest/api/")
 FILES = ("asgard_assets/ingest/files/", "asgard_assets/lake/", "tests/ingest/files/")
 AIRBYTE = ("deployments/local/airbyte/", "asgard_assets/components/airbyte", "tests/fakes/airbyte")
+GATEWAY = (
+    "asgard_assets/gateway/",
+    "asgard_assets/operations/",
+    "asgard_assets/components/platform/",
+    "tests/gateway/",
+)
 DBT = ("dbt/", "asgard_assets/components/dbt", "asgard_assets/lake/", "tests/dbt/")
 STEPS = ("asgard_assets/resources/", "asgard_assets/spark/", "tests/resources/")
 PODS = ("deployments/cluster/", "deployments/helm/", "deployments/images/", "tests/cluster/", *STEPS)
@@ -89,6 +95,7 @@ PARTS = (
         "asgard_assets/ingest/stream/", "asgard_assets/sinks/", "asgard_assets/components/stream/", "asgard_assets/lake/",
         "deployments/local/streaming/", "tests/ingest/stream/",
     )),
+    Part("gateway", 2, 2.4, ("gateway/test_walkthrough.py", "gateway/test_app.py::*", "gateway/test_accounts.py::*", "gateway/test_contract.py::*", "gateway/test_serving.py::*", "gateway/test_runs.py::*", "gateway/test_sinks.py::*"), GATEWAY),
     Part("cluster-chart", 0, 3, ("cluster/test_chart.py::*", "cluster/test_gold.py::*", "cluster/test_pipes.py::*"), PODS, cluster=True),
     Part("cluster-ends", 0, 8, (
         "cluster/test_stories.py::*killed_host*", "cluster/test_stories.py::*deleted*", "cluster/test_stories.py::*evicted*",

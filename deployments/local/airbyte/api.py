@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from pydantic import ValidationError
 
+from asgard_assets.errors import ConfigError
 from deployments.local.airbyte import shapes
 from deployments.local.airbyte.door import Refused
 from deployments.local.airbyte.jobs import Job
@@ -136,7 +137,10 @@ class Api:
         full = {**config, INJECTED: self._registry.definitions[definition].manifest} if (
             definition in self._registry.definitions
         ) else config  # fmt: skip
-        schema = self._syncs.specification(command).get("connectionSpecification") or {}
+        try:
+            schema = self._syncs.specification(command).get("connectionSpecification") or {}
+        except ConfigError as error:  # no such connector here
+            raise Refused(HTTPStatus.NOT_IMPLEMENTED, str(error)) from error
         if problem := shapes.misfit(schema, full):
             raise Refused(
                 HTTPStatus.UNPROCESSABLE_ENTITY, f"the configuration does not fit {command}: {problem}"

@@ -6,6 +6,7 @@ declares keeps its id on every machine and can be paused and resumed here, but o
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import uuid
@@ -48,6 +49,18 @@ class Destination:
     @property
     def format(self) -> Format:
         return Format.of(self.config)
+
+    def folder(self, landing: Path) -> Path:
+        """Where its streams land: in `landing`, or for another path than `airbyte` in a folder beside it.
+
+        Raises ValueError where bucket and path would lead elsewhere.
+        """
+        bucket = str(self.config.get("s3_bucket_name") or LANDING["s3_bucket_name"])
+        place = str(self.config.get("s3_bucket_path") or "").strip("/")
+        below = _below(bucket, place or LANDING["s3_bucket_path"])
+        if place in ("", LANDING["s3_bucket_path"]):
+            return landing
+        return landing.parent / (_below(place) if bucket == LANDING["s3_bucket_name"] else below)
 
 
 @dataclass(frozen=True)
@@ -111,9 +124,9 @@ class Registry:
         return self._add("sources", self.sources, source)
 
     def add_destination(self, name: str, config: Mapping[str, Any]) -> Destination:
-        """Raises ValueError where its format is not landed here."""
+        """Raises ValueError where its format, bucket or path cannot be landed here."""
         made = Destination(_new(), name, {**LANDING, **config}, int(time.time()))
-        assert made.format
+        _ = made.format, made.folder(Path("landing"))
         return self._add("destinations", self.destinations, made)
 
     def add_definition(self, name: str, manifest: Mapping[str, Any]) -> Definition:
@@ -200,6 +213,16 @@ def _declared(
             connection_id, one.name, source.id, destination, one.streams, one.prefix, one.status, one.tags
         )
     return sources, destinations, links, {}
+
+
+def _below(*parts: str) -> Path:
+    names = [name for part in parts for name in part.split("/")]
+    if not all(re.fullmatch(r"[A-Za-z0-9_=][A-Za-z0-9._=-]*", name) for name in names):
+        raise ValueError(
+            f"{'/'.join(parts)} is no bucket and path: each part begins with a letter or digit, and has only "
+            "letters, digits and . _ = -"
+        )
+    return Path(*names)
 
 
 def _plain(made: Any) -> dict[str, Any]:

@@ -248,7 +248,8 @@ class Syncs:
                 folder, generations[folder], destination.format, schemas.get(stream.name, {})
             )
         day = self._day or datetime.now(UTC).date()
-        landing = Landing(self._landing, job.id, day, int(time.time() * 1000), targets)
+        root = destination.folder(self._landing)
+        landing = Landing(root, job.id, day, int(time.time() * 1000), targets)
         states, saved = States(checkpoint.states), States(checkpoint.states)
         for stream in connection.streams:
             if not stream.incremental:  # a full refresh starts from nothing

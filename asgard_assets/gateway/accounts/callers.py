@@ -1,0 +1,29 @@
+"""The account of a request, for routes: each names what its caller must be allowed to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from asgard_assets.gateway.accounts.roles import Caller, May
+
+
+def needs(action: May) -> Callable[[Request], Caller]:
+    """A dependency that gives the caller, or refuses."""
+
+    def caller(request: Request) -> Caller:
+        found: Caller = request.state.caller
+        found.must(action)
+        return found
+
+    caller.__dict__["action"] = action
+    return caller
+
+
+Reader = Annotated[Caller, Depends(needs(May.read))]
+Operator = Annotated[Caller, Depends(needs(May.run))]
+Editor = Annotated[Caller, Depends(needs(May.edit))]
+Trainer = Annotated[Caller, Depends(needs(May.train))]
+Admin = Annotated[Caller, Depends(needs(May.admin))]

@@ -1,0 +1,93 @@
+"""`/datasource`, `/sink` and `/ingestion`, over Airbyte."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from asgard_assets.gateway.accounts.callers import Editor, Reader
+from asgard_assets.gateway.bodies import NewIngestion, NewSink, NewSource
+from asgard_assets.gateway.platform import Here
+from asgard_assets.operations.ingestion.airbyte import (
+    DEFAULT_WORKSPACE,
+    DataSource,
+    Ingestion,
+    IngestionStatus,
+    Sink,
+)
+
+router = APIRouter(tags=["Ingestion"])
+Workspace = Query(
+    default=DEFAULT_WORKSPACE, max_length=200, description="Airbyte's workspace; default: its first one."
+)
+
+
+class Sources(BaseModel):
+    datasources: list[DataSource] = Field(description="The sources of the workspace, without their secrets.")
+    total: int = Field(description="How many there are.")
+
+
+class Sinks(BaseModel):
+    sinks: list[Sink] = Field(
+        description="The S3 sinks of the workspace, the oldest first, without their keys."
+    )
+    total: int = Field(description="How many there are.")
+
+
+class Ingestions(BaseModel):
+    ingestions: list[Ingestion] = Field(description="The connections of the workspace, the oldest first.")
+    total: int = Field(description="How many there are.")
+
+
+@router.get("/datasource")
+def list_sources(here: Here, caller: Reader, workspace_name: str = Workspace) -> Sources:
+    """The data sources."""
+    found = here.airbyte().sources(caller.enter(workspace_name))
+    return Sources(datasources=found, total=len(found))
+
+
+@router.post("/datasource", status_code=201)
+def create_source(body: NewSource, here: Here, caller: Editor) -> DataSource:
+    """Make a data source."""
+    return here.airbyte().add_source(
+        body.source_type, caller.enter(body.workspace_name), body.source_config, body.name
+    )
+
+
+@router.get("/sink")
+def list_sinks(here: Here, caller: Reader, workspace_name: str = Workspace) -> Sinks:
+    """The sinks."""
+    found = here.airbyte().sinks(caller.enter(workspace_name))
+    return Sinks(sinks=found, total=len(found))
+
+
+@router.post("/sink", status_code=201)
+def create_sink(body: NewSink, here: Here, caller: Editor) -> Sink:
+    """Make an S3 sink."""
+    config = body.destination_config.model_dump(exclude_none=True)
+    return here.airbyte().add_sink(caller.enter(body.workspace_name), config, body.name)
+
+
+@router.get("/ingestion")
+def list_ingestions(here: Here, caller: Reader, workspace_name: str = Workspace) -> Ingestions:
+    """The connections between sources and sinks."""
+    found = here.airbyte().ingestions(caller.enter(workspace_name))
+    return Ingestions(ingestions=found, total=len(found))
+
+
+@router.post("/ingestion", status_code=201)
+def start_ingestion(body: NewIngestion, here: Here, caller: Editor) -> Ingestion:
+    """Connect a source to a sink, and start its first sync."""
+    return here.airbyte().ingest(
+        body.source_id,
+        body.destination_id,
+        caller.enter(body.workspace_name),
+        body.connection_name,
+        body.schedule,
+    )
+
+
+@router.get("/ingestion/{ingestion_id}/status")
+def ingestion_status(ingestion_id: str, here: Here, caller: Reader) -> IngestionStatus:
+    """How an ingestion stands: its last sync, and the next one."""
+    return here.airbyte().status(ingestion_id, caller.sees)

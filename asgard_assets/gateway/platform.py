@@ -1,0 +1,58 @@
+"""What the routes work with: the lake, Airbyte, the runs. Made once for an app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Request
+
+from asgard_assets.lake import Lake
+from asgard_assets.ml.views import FeatureViewSpec, feature_views
+from asgard_assets.operations.ingestion.airbyte import Airbyte
+from asgard_assets.operations.serving.predictions import Models
+from asgard_assets.operations.serving.products import Products
+from asgard_assets.operations.transforms.follow import Runs
+from asgard_assets.operations.transforms.queue import Queue
+from asgard_assets.operations.transforms.submissions import Submissions
+from asgard_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+@dataclass(frozen=True)
+class Platform:
+    """`airbyte` is asked for with each request: its token changes when the server starts again."""
+
+    settings: Settings
+    lake: Lake
+    airbyte: Callable[[], Airbyte]
+    submissions: Submissions
+    runs: Runs
+    queue: Queue
+    products: Products
+    models: Models
+    views: Callable[[], Mapping[str, FeatureViewSpec]] = feature_views
+
+    @classmethod
+    def from_settings(cls, settings: Settings, instance: dg.DagsterInstance) -> Platform:
+        submissions = Submissions.from_settings(settings)
+        return cls(
+            settings,
+            Lake.from_settings(settings),
+            Airbyte.from_settings,
+            submissions,
+            Runs(submissions, instance),
+            Queue(submissions),
+            Products(Lake.from_settings(settings), settings.owner, settings.gateway_masked_columns),
+            Models(settings),
+        )
+
+
+def platform_of(request: Request) -> Platform:
+    return request.app.state.platform
+
+
+Here = Annotated[Platform, Depends(platform_of)]

@@ -1,0 +1,123 @@
+"""`/data-products`, `/mlops` and `/feast`: what other programs read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from asgard_assets.gateway.accounts.callers import Reader
+from asgard_assets.gateway.accounts.roles import ROLES, May
+from asgard_assets.gateway.bodies import NewInference
+from asgard_assets.gateway.platform import Here
+from asgard_assets.operations.serving.predictions import ModelStatus, Prediction
+from asgard_assets.operations.serving.products import Product, contract
+
+router = APIRouter()
+PRODUCTS, MODELS, FEATURES = "Data products", "Models", "Features"
+
+
+class ProductList(BaseModel):
+    data_products: list[Product] = Field(description="The Gold tables, by name.")
+    total: int = Field(description="How many there are.")
+
+
+class ProductRows(BaseModel):
+    columns: list[str] = Field(description="Names of the columns.")
+    rows: list[list[Any]] = Field(description="The rows, each with a value a column.")
+    next_offset: int | None = Field(description="Send it as ?offset= to go on; null: these were the last.")
+
+
+class MlopsStatus(BaseModel):
+    status: Literal["healthy"] = Field(description="The registry of models answers.")
+    models: list[ModelStatus] = Field(description="The models with their versions.")
+
+
+class FeatureViewOut(BaseModel):
+    name: str = Field(description="Name of the view.")
+    entities: list[str] = Field(description="Columns that name what the features are about.")
+    source: dict[str, str] = Field(description="The table that it reads: table_name and schema.")
+    features: dict[str, str] = Field(description="The features with their types.")
+    description: str = Field(description="What the features say.")
+
+
+class FeatureViews(BaseModel):
+    features: list[FeatureViewOut] = Field(description="The feature views, by name.")
+    total: int = Field(description="How many there are.")
+
+
+@router.get("/data-products", tags=[PRODUCTS])
+def list_products(here: Here, caller: Reader) -> ProductList:
+    """The data products: Gold tables with their columns, owner and version."""
+    found = here.products.list(caller.sees)
+    return ProductList(data_products=found, total=len(found))
+
+
+@router.get("/data-products/{name}", tags=[PRODUCTS])
+def get_product(name: str, here: Here, caller: Reader) -> Product:
+    """One data product."""
+    return here.products.get(name, caller.sees)
+
+
+@router.get("/data-products/{name}/contract", tags=[PRODUCTS])
+def product_contract(name: str, here: Here, caller: Reader) -> dict[str, Any]:
+    """What it promises, as an Open Data Contract (ODCS)."""
+    return contract(here.products.get(name, caller.sees))
+
+
+@router.get("/data-products/{name}/rows", tags=[PRODUCTS])
+def product_rows(
+    name: str, here: Here, caller: Reader,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="At most so many rows.")] = 100,
+    offset: Annotated[int, Query(ge=0, le=10**12, description="How many rows to pass over.")] = 0,
+    columns: Annotated[str, Query(max_length=5000, description="Names of columns by comma; default: all.")] = "",
+    filter: Annotated[list[str] | None, Query(max_length=20, description="column:eq:value; also ne, lt, le, gt, ge.")] = None,
+) -> ProductRows:  # fmt: skip
+    """Its rows: filtered, page by page. Masked columns are clear for editors, trainers and admins."""
+    product = here.products.get(name, caller.sees)
+    clear = bool({May.edit, May.train} & ROLES[caller.role])
+    chosen = [part for part in columns.split(",") if part]
+    found = here.products.rows(product, limit, offset, filter or (), chosen, clear)
+    after = offset + limit if found.more else None
+    return ProductRows(columns=list(found.columns), rows=[list(row) for row in found.rows], next_offset=after)
+
+
+@router.get("/mlops/status", tags=[MODELS])
+def mlops_status(here: Here, caller: Reader) -> MlopsStatus:
+    """The registered models, their versions and champions."""
+    return MlopsStatus(status="healthy", models=here.models.status())
+
+
+@router.post("/mlops/inference", tags=[MODELS])
+def infer(body: NewInference, here: Here, caller: Reader) -> Prediction:
+    """What a model predicts for the rows that are sent: its champion, or the version that is named."""
+    return here.models.predict(body.model_name, body.inputs, body.version)
+
+
+@router.get("/feast/features", tags=[FEATURES])
+def list_features(here: Here, caller: Reader) -> FeatureViews:
+    """The feature views of the project."""
+    found = [_view(one) for _, one in sorted(here.views().items())]
+    return FeatureViews(features=found, total=len(found))
+
+
+@router.get("/feast/features/{name}", tags=[FEATURES])
+def get_features(name: str, here: Here, caller: Reader) -> FeatureViewOut:
+    """One feature view."""
+    from asgard_assets.errors import NotFoundError
+
+    found = here.views().get(name)
+    if found is None:
+        raise NotFoundError(f"there is no feature view {name[:100]!r}; see GET /feast/features")
+    return _view(found)
+
+
+def _view(found: Any) -> FeatureViewOut:
+    return FeatureViewOut(
+        name=found.name,
+        entities=list(found.keys),
+        source={"table_name": found.source, "schema": found.stage},
+        features={name: one.type for name, one in found.features.items()},
+        description=found.description,
+    )

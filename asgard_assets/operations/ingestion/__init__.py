@@ -1,0 +1,1 @@
+"""Sources, sinks and their syncs, as Airbyte keeps them."""

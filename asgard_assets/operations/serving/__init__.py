@@ -1,0 +1,1 @@
+"""Data, models and features as other programs read them."""

@@ -1,0 +1,1 @@
+"""Tables that are made by SQL through the API: submit, follow, list."""

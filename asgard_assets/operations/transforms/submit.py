@@ -1,0 +1,209 @@
+"""From SQL that somebody sends to a submission: what it reads is found, the definition is kept, the run is queued."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from asgard_assets.errors import ConfigError, ConflictError, NotFoundError
+from asgard_assets.lake import Lake
+from asgard_assets.operations.ingestion.airbyte import Airbyte, Ingestion, Sink
+from asgard_assets.operations.transforms.submissions import Submission, Submissions, new_run_id
+from asgard_assets.settings import Settings
+from asgard_assets.transforms import managed
+from asgard_assets.transforms.managed import Size, Step, Transform, View
+from asgard_assets.transforms.statements import parse, view_of
+
+SOURCE_DATA = "source_data"
+_TABLE = re.compile(r"(?:iceberg\.)?(silver|gold)[./]([a-z][a-z0-9_]{0,62})")
+_PATH = re.compile(r"(?:s3a?://)?[A-Za-z0-9_][A-Za-z0-9._=/-]*")
+_DEFAULT_EXECUTORS = 2
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A transform as it was asked for."""
+
+    sql: str
+    write_mode: Literal["overwrite", "append"] = "overwrite"
+    output_table: str = ""
+    workspace: str = "default"
+    source_path: str = ""
+    size: Size = field(default_factory=Size)
+    account: str = ""
+    idempotency_key: str = ""
+    engine: Literal["spark", "dbt"] = "spark"
+    key: tuple[str, ...] = ()
+
+
+def submit(
+    wanted: Wanted,
+    lake: Lake,
+    airbyte: Callable[[], Airbyte],
+    submissions: Submissions,
+    clock: float | None = None,
+) -> Submission:
+    """Queue a run of it. Raises ConfigError, NotFoundError or ConflictError; then nothing was kept."""
+    script = parse(wanted.sql, "duckdb" if wanted.engine == "dbt" else "spark")
+    if wanted.engine == "dbt" and (script.names or len(script.statements) > 1):
+        raise ConfigError("a dbt model is one query over tables of the lake, named as stage.table")
+    tables = _known_tables(lake, script.tables, wanted.workspace)
+    reads = [View(name=view_of(table), table=table) for table in tables]
+    if script.names:
+        reads += _views(script.names, _landed(airbyte(), wanted.workspace, wanted.source_path))
+    stage, name = _target(wanted)
+    transform = Transform(
+        stage=stage,
+        name=name,
+        sql=wanted.sql,
+        steps=tuple(Step(sql=one.sql, view=one.view) for one in script.statements),
+        reads=tuple(reads),
+        engine=wanted.engine,
+        key=wanted.key,
+        write_mode=wanted.write_mode,
+        size=wanted.size,
+        workspace=wanted.workspace,
+        owner=wanted.account,
+    )
+    _refuse_foreign(lake, transform)
+    revision = managed.save(lake, transform)
+    made = Submission(
+        _run_id(wanted),
+        transform.table,
+        revision.number,
+        clock or time.time(),
+        wanted.workspace,
+        wanted.account,
+        wanted.size.executor_instances or _DEFAULT_EXECUTORS,
+    )
+    if submissions.add(made):
+        return made
+    return _same(submissions, made)
+
+
+def _run_id(wanted: Wanted) -> str:
+    """A new one; always the same for one idempotency key of an account."""
+    if not wanted.idempotency_key:
+        return new_run_id()
+    return hashlib.sha256(f"{wanted.account}\0{wanted.idempotency_key}".encode()).hexdigest()[:24]
+
+
+def _same(submissions: Submissions, made: Submission) -> Submission:
+    """The earlier submission of this idempotency key. Raises ConflictError where it asked for something else."""
+    known = submissions.get(made.run_id)
+    if known is None or (known.table, known.revision) != (made.table, made.revision):
+        raise ConflictError("this Idempotency-Key was sent before with another request; send a new key")
+    return known
+
+
+def _known_tables(lake: Lake, tables: Sequence[str], workspace: str) -> Sequence[str]:
+    """The tables; raises ConfigError where one is not there, or belongs to another workspace."""
+    if not tables:
+        return tables
+    known = {f"{stage}/{name}" for stage, name in lake.tables()}
+    for table in tables:
+        if table not in known or _workspace_of(lake, table) not in ("", workspace):
+            raise ConfigError(f"{table.replace('/', '.')} is no table that this workspace may read")
+    return tables
+
+
+def _workspace_of(lake: Lake, table: str) -> str:
+    """Whose table it is; empty for one that the project's own files make: all may read it."""
+    try:
+        found = managed.load(lake, table.partition("/")[2]).transform
+    except ConfigError:
+        return ""
+    return found.workspace if found.table == table else ""
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A stream's folder below the landing root, under the name that SQL may give it."""
+
+    name: str
+    folder: str
+
+
+def _landed(airbyte: Airbyte, workspace: str, path: str = "") -> list[Landed]:
+    """The streams of every S3 sink, those of the first sink first; or the one folder that was named.
+
+    Raises NotFoundError where there is no sink.
+    """
+    sinks = airbyte.sinks(workspace)
+    if not sinks:
+        raise NotFoundError(f"there is no S3 sink in the workspace {workspace}; make one with POST /sink")
+    landing = Settings().landing_root
+    return (
+        [_given(path, sinks, landing)] if path else streams_of(sinks, airbyte.ingestions(workspace), landing)
+    )
+
+
+def streams_of(sinks: Sequence[Sink], ingestions: Sequence[Ingestion], landing: str = "") -> list[Landed]:
+    """In the order of the sinks, then of the ingestions into each."""
+    return [
+        Landed(re.sub(r"[^a-z0-9_]", "_", stream.lower()), sink.folder(stream, landing))
+        for sink in sinks
+        for one in ingestions
+        if one.destination_id == sink.destination_id
+        for stream in one.streams
+    ]
+
+
+def _given(path: str, sinks: Sequence[Sink], landing: str) -> Landed:
+    """A folder that the request names itself. Raises ConfigError where it lies in no sink of the workspace."""
+    folder = re.sub(r"^s3a?://", "", path).strip("/")
+    known = [sink.folder("", landing) for sink in sinks]
+    inside = any(f"{folder}/".startswith(f"{one}/") for one in known if one)
+    if not _PATH.fullmatch(path) or {"..", ".", ""} & set(folder.split("/")) or not inside:
+        raise ConfigError(
+            f"source_path: {path[:100]!r} is no folder in a sink of this workspace; they are {', '.join(known)}"
+        )
+    return Landed(re.sub(r"[^a-z0-9_]", "_", folder.rsplit("/", 1)[-1].lower()), folder)
+
+
+def _views(names: Sequence[str], streams: Sequence[Landed]) -> list[View]:
+    folders: dict[str, str] = {}
+    for stream in streams:
+        folders.setdefault(stream.name, stream.folder)
+    if streams:
+        folders.setdefault(SOURCE_DATA, streams[0].folder)
+    for name in names:
+        if name not in folders:
+            shown = ", ".join(folders) or "none: start an ingestion with POST /ingestion"
+            raise ConfigError(
+                f"{name} is no stream of the sinks; they have: {shown}. Tables are named stage.table"
+            )
+    return [View(name=name, folder=folders[name]) for name in names]
+
+
+def _target(wanted: Wanted) -> tuple[Literal["silver", "gold"], str]:
+    if wanted.output_table:
+        match = _TABLE.fullmatch(wanted.output_table.lower())
+        if match is None:
+            raise ConfigError(
+                f"output_table: {wanted.output_table[:100]!r} is not possible; write silver.name or iceberg.silver.name, "
+                "the name in lower case with letters, digits and _"
+            )
+        return ("gold" if match[1] == "gold" else "silver"), match[2]
+    digest = hashlib.sha256(f"{wanted.workspace}\0{wanted.sql}".encode()).hexdigest()[:8]
+    return ("gold", f"model_{digest}") if wanted.engine == "dbt" else ("silver", f"transform_{digest}")
+
+
+def _refuse_foreign(lake: Lake, transform: Transform) -> None:
+    """A table that the project's own files make is not overwritten, nor one of another workspace."""
+    try:
+        known = managed.load(lake, transform.name).transform
+    except ConfigError:
+        known = None
+    if known is None and lake.version(transform.stage, transform.name) >= 0:
+        raise ConflictError(
+            f"{transform.table} is made by the project's own files; choose another output_table"
+        )
+    if known and (known.stage, known.workspace) != (transform.stage, transform.workspace):
+        raise ConflictError(
+            f"{known.table} belongs to the workspace {known.workspace}; choose another output_table"
+        )

@@ -1,0 +1,67 @@
+"""`python -m asgard_assets.operations.transforms.worker RUN_ID`: the run of one submission, in a process of its own."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+import time
+
+from asgard_assets import project
+from asgard_assets.errors import AsgardError
+from asgard_assets.operations.runs import TAG, Launch, Ran, execute
+from asgard_assets.operations.transforms.submissions import Outcome, Submission, Submissions
+
+log = logging.getLogger(__name__)
+
+
+def work(submissions: Submissions, run_id: str) -> bool:
+    """Run it unless another process does, or it has a run already. Returns whether it succeeded."""
+    with submissions.claimed(run_id) as mine:
+        found = submissions.get(run_id)
+        if not mine or found is None or submissions.outcome(run_id) is not None:
+            return False
+        began = time.monotonic()
+        try:
+            ran = _run(found)
+        except (AsgardError, OSError) as error:
+            ran = Ran((found.table,), (), ok=False, reasons=(str(error),))
+        submissions.finish(run_id, _outcome(ran, time.monotonic() - began))
+        return ran.ok
+
+
+def _run(found: Submission) -> Ran:
+    import dagster as dg
+
+    stage, _, name = found.table.partition("/")
+    with dg.DagsterInstance.get() as instance:
+        if earlier := instance.get_run_records(dg.RunsFilter(tags={TAG: found.run_id}), limit=1):
+            run = earlier[0].dagster_run  # its process was killed
+            if not run.is_finished:
+                instance.report_run_failed(run, "the process of this run was ended from outside")
+            return Ran(
+                (found.table,),
+                (),
+                ok=run.is_success,
+                run_id=run.run_id,
+                reasons=("its process was ended from outside",),
+            )
+        config = {"ops": {f"{stage}_{name}": {"config": {"revision": found.revision}}}}
+        return execute(Launch((found.table,), config=config, id=found.run_id), instance)
+
+
+def _outcome(ran: Ran, seconds: float) -> Outcome:
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    memory = max(own.ru_maxrss, children.ru_maxrss) * 1024
+    return Outcome(ran.ok, time.time(), seconds, cpu, memory, tuple(reason[:2000] for reason in ran.reasons))
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout)
+    project.read_env()
+    sys.exit(not work(Submissions.from_settings(), sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()
