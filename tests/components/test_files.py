@@ -236,7 +236,7 @@ def written(tmp_path: Path, **changes: Any) -> Path:
         ({"format": {"type": "text", "whole": "perhaps"}}, "whole"),
         ({"format": {"type": "binary", "whole": True}}, "whole"),
         ({"format": {"type": "xml"}}, "row_tag"),
-        ({"format": {"type": "excel"}}, "excel"),
+        ({"format": {"type": "pdf"}}, "pdf"),
         ({"compression": "snappy"}, "compression"),
         ({"sql": "select count(*) from files"}, "an aggregate"),
         ({"sql": "select * from read_csv('x')"}, "must read from `files`"),
