@@ -7,6 +7,7 @@ final and says why, an outage is waited out, and a sync that somebody else has s
 from __future__ import annotations
 
 import os
+import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +34,11 @@ CLOUD_UI = "https://cloud.airbyte.com"
 ACTIVE = ("pending", "queued", "running", "incomplete")
 """Of a job that has not ended."""
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
+
+
+def without_login(text: str) -> str:
+    """The text without the logins that addresses in it carry."""
+    return re.sub(r"://[^/@\s]*@", "://", text)
 
 
 class Refused(dg.Failure):
@@ -78,7 +84,7 @@ class Client(AirbyteClient):
 
     def job_url(self, connection_id: str, job_id: int) -> str:
         """The page of a job in Airbyte's own UI."""
-        place = f"{self.ui_url}/workspaces/{self.workspace_id}/connections/{connection_id}"
+        place = f"{without_login(self.ui_url)}/workspaces/{self.workspace_id}/connections/{connection_id}"
         return f"{place}/timeline?jobId={job_id}&openLogs=true"
 
     def active_jobs(self, connection_id: str) -> list[Mapping[str, Any]]:
@@ -219,13 +225,17 @@ class Client(AirbyteClient):
                 continue
             if not response.ok:
                 raise Refused(
-                    f"Airbyte refused {method} {url} ({response.status_code}): {_said(response)}",
+                    without_login(
+                        f"Airbyte refused {method} {url} ({response.status_code}): {_said(response)}"
+                    ),
                     response.status_code,
                 )
             return response.json() if response.content else {}
         raise Unreachable(
-            f"Airbyte at {self.rest_api_base_url} does not answer {method} {url} ({problem}): is it running, and does "
-            "ASGARD_AIRBYTE_URL name it?"
+            without_login(
+                f"Airbyte at {self.rest_api_base_url} does not answer {method} {url} ({problem}): is it running, and "
+                "does ASGARD_AIRBYTE_URL name it?"
+            )
         )
 
 

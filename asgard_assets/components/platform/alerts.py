@@ -25,7 +25,7 @@ def alert(text: str, owners: Iterable[str] = (), details: dict[str, str] | None 
     body = json.dumps({"text": text, "owners": named, "details": details or {}}).encode()
     for url in told:
         if not url.startswith(("http://", "https://")):
-            raise ConfigError(f"ASGARD_ALERT_WEBHOOK: {url!r} is no http address")
+            raise ConfigError("ASGARD_ALERT_WEBHOOK is no http address (it is a secret, so it is not shown)")
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310
         try:
             urllib.request.urlopen(request, timeout=_SECONDS).close()  # noqa: S310

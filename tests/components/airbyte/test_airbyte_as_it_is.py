@@ -14,7 +14,7 @@ import pytest
 from asgard_assets.components.airbyte.bronze import landed_name
 from asgard_assets.components.airbyte.snapshot import SNAPSHOT, namesakes_of, refuse_namesakes
 from asgard_assets.errors import ConfigError
-from asgard_assets.resources.airbyte import Client, Workspace, beta_accepted
+from asgard_assets.resources.airbyte import Client, Unreachable, Workspace, beta_accepted, without_login
 from tests.checkout import ROOT
 from tests.fakes.airbyte import load, write_instance
 from tests.fakes.airbyte_instance import reason
@@ -151,3 +151,15 @@ def test_a_snapshot_with_namesakes_does_not_load(tmp_path: Any) -> None:
 )  # fmt: skip
 def test_a_stream_s_folder_is_the_one_that_airbyte_writes(stream_name: str, folder: str) -> None:
     assert landed_name(stream_name) == folder
+
+
+def test_a_login_in_the_address_is_in_no_message() -> None:
+    url = "http://svc:pass-1@127.0.0.1:1/api/public/v1"
+    with beta_accepted():
+        client = Workspace(
+            workspace_id="w", rest_api_base_url=url, configuration_api_base_url=url, request_max_retries=0
+        ).get_client()
+    with pytest.raises(Unreachable) as error:
+        client.active_jobs("c")
+    assert "pass-1" not in str(error.value.description) + client.job_url("c", 1)
+    assert without_login("at http://u:p@h/x and https://k@h2") == "at http://h/x and https://h2"

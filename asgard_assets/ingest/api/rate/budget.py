@@ -103,9 +103,9 @@ class Budget:
                 rate = min(rate, spread) if spread else rate
             if self._owed >= 1:
                 rate *= _CATCH_UP
-            count = min(want, max(1, int(_BLOCK * rate)))
+            count = min(want, max(1, int(min(want, _BLOCK * rate))))
             if allowed is not None:
-                count = max(1, min(count, int(allowed)))
+                count = max(1, int(min(count, allowed)))
             self._next = start + count / rate
             self._owed = max(0.0, self._owed - count * (1 - 1 / _CATCH_UP))
             self._count.granted(start, count)

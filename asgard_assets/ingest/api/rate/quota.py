@@ -113,13 +113,21 @@ def _until(text: str, headers: Headers, now: Callable[[], float]) -> float | Non
     return max(0.0, told - (now() if served is None else served))
 
 
+_MANY = 1e12
+
+
 def _parameters(text: str) -> dict[str, float]:
-    return {name: float(value) for name, value in _PARAMETER.findall(text)}
+    return {name: _figure(value) for name, value in _PARAMETER.findall(text)}
 
 
 def _leading(text: str | None) -> float | None:
     found = _LEADING.match(text or "")
-    return float(found.group(1)) if found else None
+    return _figure(found.group(1)) if found else None
+
+
+def _figure(text: str) -> float:
+    """A number that an API says; hundreds of digits are many."""
+    return min(float(text), _MANY)
 
 
 def _bounded(seconds: float | None) -> float | None:

@@ -8,6 +8,7 @@ import pytest
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.lists.pagination import link_relations, next_link
+from asgard_assets.ingest.api.rate.quota import quota
 from asgard_assets.ingest.api.source.config import load, refuse_bombs
 
 SIZE = 200_000
@@ -39,3 +40,18 @@ def test_yaml_that_grows_or_goes_deep_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=f"a.yaml:[0-9]+: .*{why}"):
             load(tmp_path / "a.yaml")
     refuse_bombs("base: &b {x: 1}\nmany: [*b, *b, *b]\n", "a.yaml")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"ratelimit": f"limit={'9' * 400}, remaining={'9' * 400}, reset={'9' * 400}"},
+        {"ratelimit-policy": f'"a";q={"9" * 400};w=1'},
+        {"x-ratelimit-limit": "9" * 400, "x-ratelimit-remaining": "9" * 400, "x-ratelimit-reset": "1"},
+    ],
+)
+def test_figures_of_hundreds_of_digits_are_finite(headers: dict[str, str]) -> None:
+    found = quota(headers, lambda: 0.0)
+    assert found is not None
+    figures = (found.remaining, found.limit, found.window, found.reset)
+    assert all(figure is None or figure < 1e13 for figure in figures)
