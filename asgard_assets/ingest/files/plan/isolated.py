@@ -29,7 +29,7 @@ class Limits:
     which a busy machine may stretch."""
 
     memory_bytes: int = 4 << 30
-    cpu_seconds: float = 30
+    cpu_seconds: float = 10
     seconds: float = 600
     bytes_per_second: float = 100_000
 

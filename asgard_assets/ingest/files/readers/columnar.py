@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from asgard_assets.ingest.files.readers.records import Values
 
 _BATCH_ROWS = 50_000
-_ROWS_AT_LEAST, _ROWS_A_BYTE = 1_000_000, 100
+_ROWS_AT_LEAST, _ROWS_A_BYTE = 100_000, 100
 
 
 def parquet(file: IO[bytes], options: Parquet, part: Range | None) -> Iterator[Records]:
