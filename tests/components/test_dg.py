@@ -25,6 +25,8 @@ COMPONENTS = {
     "files.FileIngest",
     "model.TrainedModel",
     "silver.SilverTables",
+    "stream.KafkaIngest",
+    "stream.PostgresSink",
 }
 PYPROJECT = """\
 [project]

@@ -44,7 +44,8 @@ class StreamSource(Model):
     topic: str = Field(pattern=TOPIC, description="Topic that is read, such as events.orders.")
     every: Every = Field(default="day", description="The table's windows: hour, day, week or month.")
     window: StreamWindow = Field(
-        default=StreamWindow(), description="Which time of a record says in which partition it is."
+        default=StreamWindow(),
+        description="How a record finds its partition: by when it arrived, or by a time in it.",
     )
     starting: Literal["earliest", "latest"] = Field(
         default="earliest", description="Where a table begins that has nothing of the topic yet."
