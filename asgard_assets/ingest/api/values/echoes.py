@@ -33,7 +33,7 @@ def any_form(secret: str) -> Written:
     code = ord(secret[0])
     encoded = (f"u{code:04x}", f"%{code:02x}", f"&#{code}", f"&#x{code:x}", "\x00")
     longest = max(runs, key=len, default="")
-    return Written(pattern, longest if len(longest) > 2 else secret[:2].lower(), encoded, _cores(secret))
+    return Written(pattern, longest or secret[0].lower(), encoded, _cores(secret))
 
 
 def _letter(char: str) -> str:
