@@ -30,7 +30,7 @@ from asgard_assets.ingest.files.shape.schema import Change, differences, record
 from asgard_assets.ingest.files.source.models import TECHNICAL, VOLATILE, ByColumn, FileSource, Upsert
 from asgard_assets.ingest.files.source.types import normal, unify
 from asgard_assets.ingest.files.table.merge import Merged, merge, seen_days
-from asgard_assets.ingest.files.table.upsert import Upserted, replace_older
+from asgard_assets.ingest.files.table.upsert import Upserted, refuse_unknown, replace_older
 from asgard_assets.lake import DS, Lake, Published, Staging
 from asgard_assets.lake.numbers import plan_id
 from asgard_assets.lake.sql import arrow_type, type_name
@@ -206,6 +206,9 @@ def _read(spark: Callable[[], SparkSession], begun: _Begun) -> _Read:
 def _settle(begun: _Begun, plan: LoadPlan, read: _Read) -> Loaded:
     """Decide what of the read files may be published; the rest leaves staging, or goes to quarantine."""
     run, source, batch = begun.run, begun.run.source, begun.batch
+    if isinstance(source.write, Upsert):
+        found = _columns_of(begun, [o for o in read.outcomes if not o.error], read.fields).fields
+        refuse_unknown(begun.staging.table, source.write, found)
     failed, bad_files = judged(source, read.outcomes, read.pieces, begun.open_days)
     count(begun.figures, read.outcomes, bad_files)
     lost = {bad.file.path for bad in bad_files}

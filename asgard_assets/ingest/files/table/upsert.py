@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,18 @@ class Upserted:
         return self.instead
 
 
+def refuse_unknown(table: str, write: Upsert, columns: Iterable[str]) -> None:
+    """Raise SourceError where `write` names a column that is not among `columns`; nothing where there is none."""
+    known = [name for name in columns if name not in TECHNICAL]
+    spelled = {name.lower() for name in known}
+    if known and (unknown := [n for n in (*write.key, *write.newest_by) if n.lower() not in spelled]):
+        raise SourceError(
+            f"{table}: `write` names {', '.join(unknown)}, which neither the table nor these files have; "
+            f"there are {', '.join(known)}; correct it in the source's defs.yaml",
+            source=table.partition("/")[2],
+        )
+
+
 def replace_older(lake: Lake, staging: Staging, write: Upsert, replaced: Set[str]) -> Upserted:
     """Leave one staged row for each key, none where the table has a newer one; and say what the commit must rewrite.
 
@@ -50,14 +62,7 @@ def replace_older(lake: Lake, staging: Staging, write: Upsert, replaced: Set[str
     live = lake.live(staging.stage, staging.name)
     staged = [uri for uris in lake.staged_files(staging).values() for uri in uris]
     instead: dict[str, list[str]] = {}
-    known = [name for name in staging.schema.names if name not in TECHNICAL]
-    spelled = {name.lower() for name in known}
-    if known and (unknown := [n for n in (*write.key, *write.newest_by) if n.lower() not in spelled]):
-        raise SourceError(
-            f"{staging.table}: `write` names {', '.join(unknown)}, which neither the table nor these files have; "
-            f"there are {', '.join(known)}; correct it in the source's defs.yaml",
-            source=staging.name,
-        )
+    refuse_unknown(staging.table, write, staging.schema.names)
     texts = {field.name.lower() for field in staging.schema if str(field.type) == "string"}
     if staged or (live and replaced):
         with duck.connect(Reach((lake,))) as db:
