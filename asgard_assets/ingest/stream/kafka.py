@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -84,8 +85,27 @@ class Kafka:
             )
         )
 
-    def topic(self, name: str) -> Topic | None:
-        """The topic as it is now; None where there is none. Raises KafkaAway."""
+    def settled(
+        self, name: str, seconds: float = 3, sleep: Callable[[float], None] = time.sleep
+    ) -> Topic | None:
+        """The topic once what was written before is committed, or after so many seconds; None where there is none.
+
+        A producer's commit returns before its last records can be read (the broker still writes the markers).
+        """
+        written, until = self.topic(name, committed=False), time.monotonic() + seconds
+        while True:
+            found = self.topic(name)
+            if found is None or written is None or time.monotonic() >= until:
+                return found
+            if all(found.end.get(partition, 0) >= end for partition, end in written.end.items()):
+                return found
+            sleep(0.05)
+
+    def topic(self, name: str, committed: bool = True) -> Topic | None:
+        """The topic as it is now; None where there is none. Raises KafkaAway.
+
+        `committed`: its ends are those of committed records; else of all that was written.
+        """
         from confluent_kafka import (
             IsolationLevel,
             KafkaError,
@@ -103,7 +123,9 @@ class Kafka:
             ends = [
                 admin.list_offsets(
                     dict.fromkeys(partitions, spec),  # pyright: ignore[reportArgumentType]
-                    isolation_level=IsolationLevel.READ_COMMITTED,
+                    isolation_level=IsolationLevel.READ_COMMITTED
+                    if committed
+                    else IsolationLevel.READ_UNCOMMITTED,
                     request_timeout=self.wait_seconds,
                 )
                 for spec in (OffsetSpec.earliest(), OffsetSpec.latest())

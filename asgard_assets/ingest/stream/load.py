@@ -61,7 +61,7 @@ def catch_up(
     Raises KafkaAway, SourceError where there is no such topic or records are lost, QualityError where a check blocks.
     """
     spec, told = table_spec(source), CaughtUp()
-    target = topic_of(kafka, source)
+    target = topic_of(kafka, source, settled=True)
     while True:
         seen = positions(lake, spec.stage, spec.name, target)
         begins = first_offsets(source, target, seen)
@@ -98,9 +98,9 @@ def catch_up(
     return told
 
 
-def topic_of(kafka: Kafka, source: StreamSource) -> Topic:
-    """The topic as it is now. Raises NoTopicError where there is none."""
-    found = kafka.topic(source.topic)
+def topic_of(kafka: Kafka, source: StreamSource, settled: bool = False) -> Topic:
+    """The topic as it is now, or once what was just written can be read. Raises NoTopicError where there is none."""
+    found = kafka.settled(source.topic) if settled else kafka.topic(source.topic)
     if found is None:
         raise NoTopicError(
             f"{source.name}: Kafka at {kafka.servers} has no topic {source.topic}. `asgard fetch` makes it with its first "
