@@ -77,7 +77,10 @@ class LakeReader(Store):
         from deltalake.exceptions import DeltaError
 
         path, address = self.path(stage, name), f"{stage}/{name}"
-        newest = self.version(stage, name)
+        now = self.table(stage, name)
+        newest = -1 if now is None else now.version()
+        if now is not None and version == newest:
+            return now  # no file of it can be gone, and none is looked for
         if not 0 <= version <= newest:
             known = f"its newest version is {newest}" if newest >= 0 else "it was never published"
             raise LakeError(f"{address} has no version {version}; {known}", table=address)

@@ -27,6 +27,13 @@ def sales(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return new_project("sales", tmp_path)
 
 
+def test_a_new_project_has_the_macros_of_the_demo():
+    macros = [
+        ROOT / place / "macros" / "window.sql" for place in ("dbt_project", "deployments/project/dbt_project")
+    ]
+    assert len({path.read_text() for path in macros}) == 1, "change both"
+
+
 def test_a_project_is_found_from_any_folder_below_it(sales: Path, monkeypatch):
     monkeypatch.chdir(sales / "sales" / "defs" / "silver")
     found = project.current()
