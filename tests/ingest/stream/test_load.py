@@ -21,8 +21,9 @@ from tests.patience import patience
 class MockKafka(Kafka):
     """The mock brokers answer readers and writers, and no questions about topics: those are asked by a reader."""
 
-    def topic(self, name: str) -> Topic | None:
-        reader = Consumer(self.config(**{"group.id": "watermarks"}))
+    def topic(self, name: str, committed: bool = True) -> Topic | None:
+        level = "read_committed" if committed else "read_uncommitted"
+        reader = Consumer(self.config(**{"group.id": "watermarks", "isolation.level": level}))
         try:
             parts = reader.list_topics(name, timeout=patience(10)).topics[name].partitions
             marks = {
