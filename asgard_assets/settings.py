@@ -28,8 +28,9 @@ LOCAL_AIRBYTE_USER = "asgard"
 class Settings(BaseSettings):
     """Where Asgard runs and keeps its data. The defaults need no server, cloud or key."""
 
+    # Some values are secrets: webhooks, and addresses that carry a login. Neither repr nor an error shows them.
     model_config = SettingsConfigDict(
-        env_prefix="ASGARD_", env_ignore_empty=True, extra="ignore", frozen=True
+        env_prefix="ASGARD_", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
     env: Literal["local", "production"] = Field(
@@ -75,21 +76,25 @@ class Settings(BaseSettings):
     spark_memory: str = Field(default="1g", description="Memory of the local Spark driver (JVM heap).")
     spark_cores: int = Field(default=2, ge=1, description="How many tasks local Spark runs at once.")
     airbyte_url: str = Field(
+        repr=False,
         default="http://127.0.0.1:8001",
         validation_alias=AliasChoices("ASGARD_AIRBYTE_URL", "AIRBYTE_BASE_URL"),
         description="Address of the Airbyte server, with or without /api/public/v1.",
     )
     mlflow_uri: str = Field(
-        default="", description="Address of MLflow's tracking store. Default: SQLite in ASGARD_HOME."
+        repr=False,
+        default="",
+        description="Address of MLflow's tracking store. Default: SQLite in ASGARD_HOME.",
     )
     launcher: Literal["none", "spark-submit", "kubernetes"] = Field(
         default="none",
         description="Where Spark assets run: in this process, in a spark-submit driver, or on Kubernetes.",
     )
     alert_webhook: str = Field(
-        default="", description="Address to which failed runs are posted. Empty: nowhere."
+        repr=False, default="", description="Address to which failed runs are posted. Empty: nowhere."
     )
     alert_webhooks: dict[str, str] = Field(
+        repr=False,
         default_factory=dict[str, str],
         description='Webhooks of single owners, as JSON: {"team:billing": "https://…"}; others use the common one.',
     )
@@ -112,11 +117,13 @@ class Settings(BaseSettings):
         default="127.0.0.1:9092", description="Kafka's brokers, as host:port with commas between them."
     )
     kafka_options: dict[str, str] = Field(
+        repr=False,
         default_factory=dict[str, str],
         description="Options of the Kafka client, as JSON in the names of librdkafka; secrets as references: "
         '{"security.protocol": "SASL_SSL", "sasl.password": "env:KAFKA_PASSWORD"}.',
     )
     database_url: str = Field(
+        repr=False,
         default="",
         validation_alias=AliasChoices("ASGARD_DATABASE_URL", "DATABASE_URL"),
         description="Database of the gateway's accounts and audit log. Empty: SQLite in ASGARD_HOME.",
@@ -128,7 +135,9 @@ class Settings(BaseSettings):
         default=("email", "phone", "iban"),
         description='Columns that viewers and operators of the gateway see as ***, as JSON: ["email"].',
     )
-    s3_endpoint: str | None = Field(default=None, description="Address of the S3 server. Empty: AWS.")
+    s3_endpoint: str | None = Field(
+        repr=False, default=None, description="Address of the S3 server. Empty: AWS."
+    )
     s3_region: str = Field(default="us-east-1", description="S3 region of lake and landing files.")
 
     @classmethod

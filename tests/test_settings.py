@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from asgard_assets.components.partitions import daily, weekly
 from asgard_assets.demo import use_demo_calendar
 from asgard_assets.errors import ConfigError
+from asgard_assets.resources.environment import resources
 from asgard_assets.settings import Settings
 from tests.checkout import ROOT
 
@@ -79,3 +80,38 @@ def test_the_demo_leaves_a_calendar_that_the_user_has_set(no_calendar: None, mon
     monkeypatch.setenv(name, "2027-01-04")
     use_demo_calendar()
     assert [os.environ.get(each) for each in NAMES if each != name] == [None]
+
+
+LOGINS = {
+    "ASGARD_ALERT_WEBHOOK": "https://hooks.example/services/hidden-1",
+    "ASGARD_ALERT_WEBHOOKS": '{"team:billing": "https://hooks.example/hidden-1"}',
+    "ASGARD_MLFLOW_URI": "https://u:hidden-1@mlflow.example",
+    "ASGARD_DATABASE_URL": "postgresql://u:hidden-1@h/db",
+    "ASGARD_AIRBYTE_URL": "http://u:hidden-1@127.0.0.1:8001",
+    "ASGARD_KAFKA_OPTIONS": '{"sasl.password": "hidden-1"}',
+    "ASGARD_S3_ENDPOINT": "https://u:hidden-1@s3.example",
+}
+
+
+@pytest.mark.parametrize("name", LOGINS)
+def test_what_may_carry_a_login_is_not_shown(settings: Settings, monkeypatch, name):
+    monkeypatch.setenv(name, LOGINS[name])
+    found = Settings()
+    assert "hidden-1" in str(found.model_dump())
+    assert "hidden-1" not in f"{found} {found!r}"
+
+
+def test_the_resources_that_the_ui_shows_carry_no_login(settings: Settings, monkeypatch):
+    monkeypatch.setenv("ASGARD_MLFLOW_URI", LOGINS["ASGARD_MLFLOW_URI"])
+    found = resources()["mlflow"]
+    assert "hidden-1" not in str(found.model_dump()) + repr(found)
+    assert found.registry("churn").uri == LOGINS["ASGARD_MLFLOW_URI"]
+
+
+@pytest.mark.parametrize("value", ['{"a": ["hidden-1"]}', '{"a": "hidden-1"', '["hidden-1"]', "hidden-1"])
+@pytest.mark.parametrize("name", ["ASGARD_ALERT_WEBHOOKS", "ASGARD_KAFKA_OPTIONS", "ASGARD_SPARK_CORES"])
+def test_an_error_of_the_settings_shows_no_value(settings: Settings, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=name.lower().removeprefix("asgard_")) as told:
+        Settings()
+    assert "hidden-1" not in str(told.value)

@@ -11,11 +11,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class DemoSettings(BaseSettings):
     """Where the demo's REST API is, and how to log in there."""
 
-    model_config = SettingsConfigDict(env_prefix="ASGARD_DEMO_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="ASGARD_DEMO_", frozen=True, hide_input_in_errors=True)
 
     api_url: str = Field(default="http://127.0.0.1:8765", description="Address of the demo's REST API.")
     token: str = Field(
-        default="demo-token", description="Bearer token of the demo's REST API; it guards nothing."
+        default="demo-token",
+        repr=False,
+        description="Bearer token of the demo's REST API; it guards nothing.",
     )
 
 

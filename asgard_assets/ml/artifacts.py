@@ -1,12 +1,20 @@
-"""MLflow's files on S3, by the lake's client: its endpoint, and keys that are always those of now."""
+"""MLflow's files: on S3 by the lake's client, with keys that are always those of now; read without running their code."""
 
 from __future__ import annotations
 
+import importlib
 import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
+from asgard_assets import project
+from asgard_assets.errors import ModelError
 from asgard_assets.lake.s3.client import s3_client
 from asgard_assets.settings import Settings
+
+# Packages whose models may be read: what they are made of is data to these classes.
+_LEARNERS = frozenset({"sklearn", "xgboost", "lightgbm", "catboost"})
 
 
 def use_lake_keys() -> None:
@@ -22,3 +30,52 @@ def use_lake_keys() -> None:
 
     registry: Any = vars(known)["_artifact_repository_registry"]
     registry.register("s3", LakeArtifacts)
+
+
+def fitted_model(mlflow: Any, name: str, number: int) -> Any:
+    """A version's fitted model. Raises ModelError for files whose reading could run code.
+
+    MLflow's own loader runs pickles, puts a model's folder on Python's path and trusts the types that the model itself
+    names. Whoever may write to MLflow's store could so run code here.
+    """
+    import yaml
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(
+            mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}/{number}", dst_path=folder)
+        )
+        said = yaml.safe_load((root / "MLmodel").read_text())
+        flavor = (said.get("flavors") or {}).get("sklearn") or {}
+        written = flavor.get("serialization_format", "no scikit-learn model")
+        file = (root / str(flavor.get("pickled_model", ""))).resolve()
+        if written != "skops" or not file.is_file() or not file.is_relative_to(root.resolve()):
+            raise ModelError(
+                f"version {number} of {name} is not read: its format is {written}, and only skops runs no code when it "
+                "is read. Train the model again with the asset of the model"
+            )
+        return _read(file, name, number)
+
+
+def _read(file: Path, name: str, number: int) -> Any:
+    import skops.io
+
+    types = skops.io.get_untrusted_types(file=file)
+    if strange := [one for one in types if not _is_known(one, name)]:
+        raise ModelError(
+            f"version {number} of {name} is not read: it holds {', '.join(strange[:3])}, which is no class of "
+            f"{', '.join(sorted(_LEARNERS))} or of this project. Train the model again with the asset of the model"
+        )
+    return skops.io.load(file, trusted=types)
+
+
+def _is_known(path: str, name: str) -> bool:
+    """Whether this is a class of a library of models or of the project. Functions of theirs are refused."""
+    found = project.find()
+    own = {f"asgard_model_{name}", *([found.package.partition(".")[0]] if found else [])}
+    module, _, attribute = path.rpartition(".")
+    if module.partition(".")[0] not in _LEARNERS | own:
+        return False
+    try:
+        return isinstance(getattr(importlib.import_module(module), attribute, None), type)
+    except ImportError:
+        return False

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from asgard_assets.errors import ModelError
-from asgard_assets.ml.artifacts import use_lake_keys
+from asgard_assets.ml.artifacts import fitted_model, use_lake_keys
 from asgard_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Provenance:
 class Registry:
     """Versions of the model `name` in MLflow's registry at `uri`; artifacts under `artifacts`."""
 
-    uri: str
+    uri: str = field(repr=False)
     artifacts: str
     name: str
 
@@ -72,8 +73,8 @@ class Registry:
 
     @property
     def client(self) -> MlflowClient:
-        mlflow = _mlflow(self.uri)
-        return mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        uri = _without_login(self.uri)
+        return _mlflow(self.uri).MlflowClient(tracking_uri=uri, registry_uri=uri)
 
     def versions(self) -> list[Version]:
         """Every registered version, oldest first."""
@@ -116,8 +117,8 @@ class Registry:
         return next((v for v in self.versions() if str(v.number) == str(number)), None)
 
     def load(self, version: Version) -> Any:
-        """The fitted scikit-learn model."""
-        return _mlflow(self.uri).sklearn.load_model(f"models:/{self.name}/{version.number}")
+        """The fitted scikit-learn model. Raises ModelError where reading its files could run code."""
+        return fitted_model(_mlflow(self.uri), self.name, version.number)
 
     def register(
         self,
@@ -216,14 +217,24 @@ def _mlflow(uri: str) -> Any:
         logging.getLogger(name).setLevel(logging.WARNING)
     # An environment made by uv has no pip; MLflow would say so for every model.
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
+    mlflow.set_tracking_uri(_without_login(uri))
+    mlflow.set_registry_uri(_without_login(uri))
     use_lake_keys()
     return mlflow
 
 
+def _without_login(uri: str) -> str:
+    """An http address whose login MLflow has from its own variables: its messages show addresses whole."""
+    place = urlsplit(uri)
+    if place.scheme not in ("http", "https") or place.username is None:
+        return uri
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(place.username)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(place.password or "")
+    return place._replace(netloc=place.netloc.rpartition("@")[2]).geturl()
+
+
 def _types(model: Any) -> list[str]:
-    """Types that the format has to be told of. It runs no code at loading, and these come from our own training."""
+    """Types that the format has to be told of, for MLflow to write it. `fitted_model` judges them by itself."""
     import skops.io
 
     return skops.io.get_untrusted_types(data=skops.io.dumps(model))

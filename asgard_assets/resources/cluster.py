@@ -24,7 +24,7 @@ _SECRET = re.compile(r"(SECRET|PASSWORD|TOKEN|ACCESS_KEY|API_?KEY)$", re.IGNOREC
 class Cluster(BaseSettings):
     """Where pods run; the names are those of the deployment's environment."""
 
-    model_config = SettingsConfigDict(frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(frozen=True, populate_by_name=True, hide_input_in_errors=True)
 
     namespace: str = Field(
         default="asgard",

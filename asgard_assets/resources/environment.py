@@ -27,7 +27,8 @@ def resources(settings: Settings | None = None) -> dict[str, Any]:
         "secrets": SecretsResource(region=settings.s3_region),
         "features": FeatureStoreResource(),
         "mlflow": ModelRegistryResource(
-            uri=settings.mlflow_tracking_uri, artifacts=str(settings.home.absolute() / "mlflow")
+            uri="" if "@" in settings.mlflow_uri else settings.mlflow_tracking_uri,  # the UI shows it
+            artifacts=str(settings.home.absolute() / "mlflow"),
         ),
     }
     if settings.env == "production":

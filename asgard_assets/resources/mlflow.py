@@ -6,14 +6,19 @@ import dagster as dg
 from pydantic import Field
 
 from asgard_assets.ml.registry import Registry
+from asgard_assets.settings import Settings
 
 
 class ModelRegistryResource(dg.ConfigurableResource):
     """Where runs and models are kept; `artifacts` is a folder or an object store's address."""
 
-    uri: str = Field(description="Address of MLflow's tracking store.")
+    uri: str = Field(
+        default="",
+        repr=False,
+        description="Address of MLflow's tracking store, without a login: the UI shows it. Default: ASGARD_MLFLOW_URI.",
+    )
     artifacts: str = Field(description="Folder or address of a bucket for files of runs and models.")
 
     def registry(self, name: str) -> Registry:
         """The versions of one model."""
-        return Registry(self.uri, self.artifacts, name)
+        return Registry(self.uri or Settings().mlflow_tracking_uri, self.artifacts, name)
