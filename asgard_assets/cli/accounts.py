@@ -9,17 +9,15 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from asgard_assets.cli.options import Output, OutputOption
-from asgard_assets.cli.terminal import print_json
+from asgard_assets.cli.terminal import console, echo, print_json
 from asgard_assets.settings import Settings
 
 if TYPE_CHECKING:
     from asgard_assets.gateway.accounts.store import Accounts
 
 account = typer.Typer(help="Who may use the API: accounts, keys, the audit log.", no_args_is_help=True)
-console = Console(highlight=False, markup=False, soft_wrap=True)
 Name = Annotated[str, typer.Argument(help="Name of the account.")]
 
 
@@ -78,7 +76,7 @@ def key(
     Example: asgard account key ann --days 30
     """
     with _accounts() as found:
-        typer.echo(found.new_key(name, days))
+        echo(found.new_key(name, days))
 
 
 @account.command(name="list")

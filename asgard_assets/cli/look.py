@@ -21,7 +21,7 @@ from asgard_assets.cli.options import (
     RowsFile,
     TargetOrFile,
 )
-from asgard_assets.cli.terminal import console, looking, print_json, share_history
+from asgard_assets.cli.terminal import console, echo, looking, print_json, share_history
 from asgard_assets.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def plan(
         Report.json: plan_report.as_json,
         Report.markdown: plan_report.as_markdown,
     }
-    typer.echo(report[output](made, broken))
+    echo(report[output](made, broken))
     if broken:
         raise typer.Exit(2)
 

@@ -12,7 +12,6 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from asgard_assets import project
@@ -20,11 +19,12 @@ from asgard_assets.cli import accounts, act, look, stream, upkeep
 from asgard_assets.cli import new as cli_new
 from asgard_assets.cli import start as cli_start
 from asgard_assets.cli.options import LOOK, START, Output, OutputOption, Rows
-from asgard_assets.cli.terminal import looking, print_json, share_history
+from asgard_assets.cli.terminal import Terminal, echo, looking, print_json, share_history
 from asgard_assets.errors import AsgardError, ConfigError
 from asgard_assets.ingest.api.source.secrets import aws_secrets
 from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
+from asgard_assets.strangers import visible
 
 if TYPE_CHECKING:
     import psutil
@@ -35,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
+console = Terminal()
 cli_start.register(app, START)
 
 
@@ -169,12 +169,12 @@ def sql(
         if output is Rows.json:
             print_json(objects)
         for one in objects if output is Rows.jsonl else ():
-            typer.echo(json.dumps(one, default=str))
+            echo(json.dumps(one, default=str))
         return
-    table = Table(*columns, box=None, pad_edge=False)
+    table = Table(*map(visible, columns), box=None, pad_edge=False)
     for row in found[:limit]:
-        table.add_row(*("" if value is None else escape(str(value)) for value in row))
-    wide = Console(width=None if console.is_terminal else 10_000, highlight=False)
+        table.add_row(*("" if value is None else escape(visible(str(value))) for value in row))
+    wide = Terminal(width=None if console.is_terminal else 10_000, highlight=False)
     wide.print(table if found else "no rows")
     if len(found) > limit:
         wide.print(f"… and more: --limit {10 * limit}")
@@ -187,7 +187,9 @@ app.add_typer(accounts.account, name="account", rich_help_panel=START)
 
 
 def _show(error: AsgardError) -> None:
-    Console(stderr=True).print(f"asgard: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+    Terminal(stderr=True).print(
+        f"asgard: {error}", style="red", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def _add_own_commands() -> None:

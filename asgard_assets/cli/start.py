@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-console = Console(highlight=False, markup=False, soft_wrap=True)
+from asgard_assets.cli.terminal import console, echo
 
 
 def init(
@@ -91,7 +90,7 @@ def chart() -> None:
     """
     from asgard_assets.project import shipped
 
-    typer.echo(shipped("helm/asgard"))
+    echo(shipped("helm/asgard"))
 
 
 def serve(

@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from asgard_assets.settings import Settings
+from asgard_assets.strangers import visible
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -24,7 +25,20 @@ if TYPE_CHECKING:
     from asgard_assets.ingest.api.table.progress import Progress
     from asgard_assets.operations.runs import Launch
 
-console = Console(highlight=False, markup=False, soft_wrap=True)
+
+class Terminal(Console):
+    """Rich's console, for which a string is only text: no escape in it reaches the terminal."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(visible(each) if isinstance(each, str) else each for each in objects), **options)
+
+
+console = Terminal(highlight=False, markup=False, soft_wrap=True)
+
+
+def echo(text: str) -> None:
+    """Print text as it is; no escape in it reaches the terminal."""
+    typer.echo(visible(text))
 
 
 def print_json(value: Any) -> None:
@@ -33,7 +47,7 @@ def print_json(value: Any) -> None:
     def plain(other: Any) -> Any:
         return asdict(other) if is_dataclass(other) and not isinstance(other, type) else str(other)
 
-    typer.echo(json.dumps(value, indent=1, default=plain))
+    echo(json.dumps(value, indent=1, default=plain))
 
 
 def share_history(settings: Settings | None = None) -> None:
@@ -48,7 +62,7 @@ def share_history(settings: Settings | None = None) -> None:
 def looking(what: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[str, int], None]]:
     """A line that says what is being done and for how long, on a terminal. What it yields is told what is done now, and
     how many files it has done."""
-    err = Console(stderr=True, highlight=False, markup=False)
+    err = Terminal(stderr=True, highlight=False, markup=False)
     if not err.is_terminal:
         yield lambda *_: None
         return
@@ -58,7 +72,7 @@ def looking(what: str, clock: Callable[[], float] = time.monotonic) -> Iterator[
         nonlocal said
         said = (now, files)
 
-    with err.status(what) as status:
+    with err.status(visible(what)) as status:
 
         def loop() -> None:
             while not ended.wait(0.5):
@@ -76,18 +90,18 @@ def looking(what: str, clock: Callable[[], float] = time.monotonic) -> Iterator[
 def look_line(what: str, files: int, seconds: float) -> str:
     """One line of progress of a listing."""
     counted = f" · {files:,} files · {files / max(seconds, 1e-9):,.0f}/s" if files else ""
-    return f"{what}{counted} · {clock_time(seconds)}"
+    return visible(f"{what}{counted} · {clock_time(seconds)}")
 
 
 @contextmanager
 def requests_shown() -> Iterator[Callable[[Progress], None]]:
     """How far a job of an API source is: a live line on a terminal, nothing elsewhere."""
-    err = Console(stderr=True, highlight=False, markup=False)
+    err = Terminal(stderr=True, highlight=False, markup=False)
     if not err.is_terminal:
         yield lambda _: None
         return
     with err.status("starting") as status:
-        yield lambda progress: status.update(progress.line())
+        yield lambda progress: status.update(visible(progress.line()))
 
 
 @contextmanager
@@ -134,7 +148,7 @@ def run_line(
         left = expected - seconds
     if left is not None and left > 0:
         parts.append(f"done in about {clock_time(left)}")
-    return " · ".join(parts)
+    return visible(" · ".join(parts))
 
 
 def clock_time(seconds: float) -> str:
@@ -194,7 +208,7 @@ def _others_to_log(path: Path) -> Iterator[Console]:
             for stream in (1, 2):
                 os.dup2(log_file.fileno(), stream)
             with redirect_stdout(log_file), redirect_stderr(log_file):
-                yield Console(file=terminal, highlight=False, markup=False, soft_wrap=True)
+                yield Terminal(file=terminal, highlight=False, markup=False, soft_wrap=True)
         finally:
             for stream, original in zip((1, 2), kept, strict=True):
                 os.dup2(original, stream)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from asgard_assets import strangers
+
 if TYPE_CHECKING:
     from asgard_assets.ingest.api.table.figures import Summary
 
@@ -30,7 +32,9 @@ def metadata(summary: Summary) -> dict[str, Any]:
         "spark_tasks": 0 if summary.ran_in == "process" else len(summary.workers),
     }
     if summary.notes:
-        shown["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in summary.notes))
+        shown["notes"] = dg.MetadataValue.md(
+            "\n".join(f"- {strangers.inline(note)}" for note in summary.notes)
+        )
     if summary.waits:
         shown["waits_the_api_asked_for"] = dg.MetadataValue.md(table(summary.waits))
     if summary.pagination:
@@ -84,8 +88,4 @@ def day_metadata(summary: Summary) -> dict[str, dict[str, Any]]:
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as a Markdown table; all have the keys of the first."""
     names = list(rows[0])
-    lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
-    for row in rows:
-        cells = (str(row.get(name, "")).replace("|", "\\|").replace("\n", " ") for name in names)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return strangers.table(names, ([row.get(name, "") for name in names] for row in rows))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from asgard_assets import strangers
 from asgard_assets.ml.contracts import predictions, schema
 from asgard_assets.ml.inputs import inputs
 from asgard_assets.ml.judging.outcomes import kind_of
@@ -63,10 +64,7 @@ def top(definition: ModelDefinition, rows: pa.Table, count: int = 10) -> str:
     keys, value = definition.keys, definition.spec.prediction
     frame = rows.to_pandas()
     frame = frame[(frame["ds"] == frame["ds"].max()) & (frame["rank"] <= count)]
-    lines = [
-        f"| rank | {' | '.join(keys)} | {value} | ({frame['ds'].iloc[0]}) |",
-        "|---" * (len(keys) + 3) + "|",
-    ]
-    for _, row in frame.iterrows():
-        lines.append(f"| {row['rank']} | {' | '.join(str(row[key]) for key in keys)} | {row[value]:.3f} | |")
-    return "\n".join(lines)
+    return strangers.table(
+        ["rank", *keys, value, f"({frame['ds'].iloc[0]})"],
+        ([row["rank"], *(row[key] for key in keys), f"{row[value]:.3f}", ""] for _, row in frame.iterrows()),
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from asgard_assets import strangers
 from asgard_assets.errors import SourceError
 from asgard_assets.lake import Lake, duck
 from asgard_assets.ml.store import OpenStore
@@ -153,7 +154,5 @@ def _published_rows(lake: Lake, view: FeatureViewSpec, days: Sequence[str]) -> d
 def _sample(pulled: Any, view: FeatureViewSpec) -> str:
     """A few rows as a Markdown table."""
     columns = [*view.keys, *list(view.features)[:7], EVENT_TIME]
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for row in pulled.select(columns).slice(0, 5).to_pylist():
-        lines.append("| " + " | ".join(str(row[c]) for c in columns) + " |")
-    return "\n".join(lines)
+    rows = pulled.select(columns).slice(0, 5).to_pylist()
+    return strangers.table(columns, ([row[c] for c in columns] for row in rows))

@@ -23,6 +23,7 @@ from typing import Any, ClassVar, NoReturn
 import dagster as dg
 from pydantic import Field
 
+from asgard_assets import strangers
 from asgard_assets.errors import SparkJobError, Transient
 from asgard_assets.resources import steps
 from asgard_assets.resources.step_main import (
@@ -344,7 +345,7 @@ class _Attempt:
                 **self.state.details,
                 **self._place(),
                 "last_lines": dg.MetadataValue.md(
-                    "```\n" + "\n".join(self._tail.splitlines()[-_LAST_LINES:]) + "\n```"
+                    strangers.block("\n".join(self._tail.splitlines()[-_LAST_LINES:]))
                 ),
             },
             allow_retries=retry,

@@ -19,6 +19,7 @@ from typing import Any
 
 import dagster as dg
 
+from asgard_assets import strangers
 from asgard_assets.errors import SparkJobError
 from asgard_assets.resources.kubernetes import TAG, KubernetesStepLauncher
 from asgard_assets.settings import Settings
@@ -136,7 +137,7 @@ class _End:
             metadata={
                 "exit_code": str(self.state.exit_code),
                 "events": "\n".join(self.events),
-                "last_lines": dg.MetadataValue.md(f"```\n{last}\n```"),
+                "last_lines": dg.MetadataValue.md(strangers.block(last)),
             },
             allow_retries=self.state.retry,
         )

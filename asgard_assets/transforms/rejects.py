@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from asgard_assets import strangers
 from asgard_assets.lake import DS, Lake, Staging
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def rejects(
     import pyarrow.parquet as pq
 
     by_day: dict[str, dict[str, int]] = {}
-    shown: list[str] = []
+    shown: list[tuple[str, str, str]] = []
     for day, uris in sorted(lake.staged_files(staged).items()):
         counted: Counter[str] = Counter()
         for uri in uris:
@@ -67,7 +68,7 @@ def rejects(
             day = name_of(key)
             if day in read:
                 read[day] += rows
-    table = "\n".join(["| ds | reason | record |", "|---|---|---|", *shown])
+    table = strangers.table(("ds", "reason", "record"), shown)
     return Rejects(read, by_day, table if shown else "No row was rejected.")
 
 
@@ -87,12 +88,11 @@ def _row_counts(lake: Lake, stage: str, name: str) -> dict[str, int]:
     return counts
 
 
-def _lines(day: str, rows: pa.Table) -> list[str]:
+def _lines(day: str, rows: pa.Table) -> list[tuple[str, str, str]]:
     def cell(text: str) -> str:
-        short = text if len(text) <= _SAMPLE_WIDTH else text[: _SAMPLE_WIDTH - 1] + "…"
-        return short.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("`", "'")
+        return text if len(text) <= _SAMPLE_WIDTH else text[: _SAMPLE_WIDTH - 1] + "…"
 
     return [
-        f"| {day} | {cell(reason)} | `{cell(record)}` |"
+        (day, cell(reason), cell(record))
         for reason, record in zip(rows["reason"].to_pylist(), rows["record"].to_pylist(), strict=True)
     ]

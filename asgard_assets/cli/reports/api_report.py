@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from asgard_assets import strangers
 from asgard_assets.cli.options import Output, Report
-from asgard_assets.cli.terminal import console, print_json
+from asgard_assets.cli.terminal import console, echo, print_json
 
 if TYPE_CHECKING:
     from asgard_assets.ingest.api.http.messages import Request
@@ -146,12 +145,10 @@ def _print_markdown(source: ApiSource, told: dict[str, Any]) -> None:
     lines = [
         f"## Preview: {source.sink.table}",
         "",
-        "| method | url | status | outcome |",
-        "| --- | --- | --- | --- |",
-    ]
-    lines += [
-        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in dict.fromkeys(rows)
+        strangers.table(("method", "url", "status", "outcome"), dict.fromkeys(rows)),
     ]
     lines += ["", f"- {told['requests']} requests sent; nothing was written"]
-    lines += [f"- schema: `{json.dumps(told['schema'])}`"] if told["schema"] is not None else []
-    typer.echo("\n".join(lines))
+    lines += (
+        [f"- schema: {strangers.inline(json.dumps(told['schema']))}"] if told["schema"] is not None else []
+    )
+    echo("\n".join(lines))

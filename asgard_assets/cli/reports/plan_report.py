@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from asgard_assets import strangers
 from asgard_assets.operations.partitions import shown
 from asgard_assets.operations.plan import AssetPlan, RunPlan
 
@@ -42,9 +43,9 @@ def as_text(plan: RunPlan, broken: Sequence[str]) -> str:
 def as_markdown(plan: RunPlan, broken: Sequence[str]) -> str:
     """The same as a comment for a pull request."""
     head = "## Plan: " + ("over budget" if broken else "within budget")
-    rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(_cells(asset) for asset in plan.assets), _total(plan)]
-    table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join([head, "", *table, "", *_remarks(plan, broken, "- ")])
+    rows = [*(_cells(asset) for asset in plan.assets), _total(plan)]
+    remarks = [f"- {strangers.inline(line)}" for line in _remarks(plan, broken, "")]
+    return "\n".join([head, "", strangers.table(_COLUMNS, rows), "", *remarks])
 
 
 def _remarks(plan: RunPlan, broken: Sequence[str], bullet: str) -> list[str]:

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import typer
-
+from asgard_assets import strangers
 from asgard_assets.cli.options import Report
 from asgard_assets.cli.reports.api_report import preview_data, show_preview
+from asgard_assets.cli.terminal import echo
 from asgard_assets.operations.preview import ApiPreview, Preview, Shown, TablePreview
 
 _CELL = 80
@@ -21,16 +21,16 @@ def show(found: Sequence[Shown], output: Report) -> None:
     """Print every preview; JSON is one object for one source, a list for several."""
     if output is Report.json:
         told = [_as_data(one) for one in found]
-        typer.echo(json.dumps(told[0] if len(told) == 1 else told, indent=1, default=str, allow_nan=False))
+        echo(json.dumps(told[0] if len(told) == 1 else told, indent=1, default=str, allow_nan=False))
         return
     for one in found:
         if isinstance(one, ApiPreview):
             show_preview(one.source, one.answers, output)
         elif isinstance(one, TablePreview):
-            typer.echo(_table_markdown(one) if output is Report.markdown else _table_text(one))
+            echo(_table_markdown(one) if output is Report.markdown else _table_text(one))
         else:
             as_words = as_markdown if output is Report.markdown else as_text
-            typer.echo(as_words(one.preview, one.source, one.waiting))
+            echo(as_words(one.preview, one.source, one.waiting))
 
 
 def _as_data(one: Shown) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _table_markdown(one: TablePreview) -> str:
     if not one.columns:
         return "\n".join([*head, "Nothing is published yet."])
     rows = _table(tuple(one.columns), (tuple(row.values()) for row in one.rows))
-    return "\n".join([*head, *_table(("column", "type"), one.columns.items()), "", *rows])
+    return "\n".join([*head, _table(("column", "type"), one.columns.items()), "", rows])
 
 
 def as_data(shown: Preview, name: str, waiting: bool) -> dict[str, Any]:
@@ -93,8 +93,8 @@ def as_markdown(shown: Preview, name: str, waiting: bool) -> str:
     types = _table(("column", "type"), shown.columns.items())
     rows = _table(tuple(shown.columns), (tuple(row.get(c) for c in shown.columns) for row in _rows(shown)))
     unread = [f"cannot be read: {reason}" for reason in shown.unreadable.values()]
-    remarks = [f"- {_escaped(line)}" for line in (*unread, *_remarks(shown, name))]
-    return "\n".join([*head, "", *types, "", *(rows if shown.columns else ()), "", *remarks]).rstrip()
+    remarks = [f"- {strangers.inline(line)}" for line in (*unread, *_remarks(shown, name))]
+    return "\n".join([*head, "", types, "", rows if shown.columns else "", "", *remarks]).rstrip()
 
 
 def _remarks(shown: Preview, name: str) -> Iterator[str]:
@@ -111,21 +111,14 @@ def _rows(shown: Preview) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k in shown.columns} for row in shown.rows.to_pylist()]
 
 
-def _table(head: tuple[str, ...], rows: Any) -> list[str]:
-    listed = [head, ("---",) * len(head), *rows]
-    return ["| " + " | ".join(map(_cell, row)) + " |" for row in listed]
+def _table(head: tuple[str, ...], rows: Any) -> str:
+    return strangers.table([_cell(name) for name in head], (map(_cell, row) for row in rows))
 
 
 def _cell(value: Any) -> str:
     """Not longer than a reader looks at."""
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
-    return _escaped(text if len(text) <= _CELL else f"{text[:_CELL]}…")
-
-
-def _escaped(text: str) -> str:
-    """On one line, and without what Markdown takes for its own."""
-    text = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`")
-    return text.replace("<", "&lt;")
+    return text if len(text) <= _CELL else f"{text[:_CELL]}…"
 
 
 def _plain(value: Any) -> Any:

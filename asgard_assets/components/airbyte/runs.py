@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 from dagster_airbyte.translator import AirbyteConnection
 
+from asgard_assets import strangers
 from asgard_assets.components.airbyte.bronze import say_empty
 from asgard_assets.components.airbyte.snapshot import REFRESH, namesakes_of, refuse_namesakes
 from asgard_assets.resources.airbyte import Client, JobEnded, Refused
@@ -133,7 +134,7 @@ def _explained(client: Client, connection_id: str, job: Mapping[str, Any]) -> dg
             "job_id": job["jobId"],
             "job": dg.MetadataValue.url(client.job_url(connection_id, job["jobId"])),
             "records": job.get("rowsSynced") or 0,
-            "log": dg.MetadataValue.md("```\n" + "\n".join(attempt["logLines"][-LOG_LINES_SHOWN:]) + "\n```"),
+            "log": dg.MetadataValue.md(strangers.block("\n".join(attempt["logLines"][-LOG_LINES_SHOWN:]))),
         },
     )
 

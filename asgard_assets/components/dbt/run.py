@@ -15,6 +15,7 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject
 from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY
 
+from asgard_assets import strangers
 from asgard_assets.components.dbt.columns import column_metadata
 from asgard_assets.components.following.reads import all_specs, code_number, inputs_of
 from asgard_assets.components.tables import days_of
@@ -251,7 +252,7 @@ class DbtRun:
         if errors:
             raise dg.Failure(
                 f"dbt failed: {_reason(errors[0])}",
-                metadata={"dbt": work, "log": dg.MetadataValue.md(f"```\n{errors[0]}\n```")},
+                metadata={"dbt": work, "log": dg.MetadataValue.md(strangers.block(errors[0]))},
                 allow_retries=False,
             )
 

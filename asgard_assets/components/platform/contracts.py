@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from asgard_assets import strangers
 from asgard_assets.quality.tables import Check, TableSpec
 from asgard_assets.transforms.managed import Revision, Transform
 
@@ -59,7 +60,7 @@ def shown(revision: Revision) -> dict[str, Any]:
     """What the catalog shows of a definition."""
     return {
         "revision": revision.number,
-        "sql": dg.MetadataValue.md(f"```sql\n{revision.transform.sql}\n```"),
+        "sql": dg.MetadataValue.md(strangers.block(revision.transform.sql, "sql")),
     }
 
 
