@@ -1,7 +1,8 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 # Two workers; what shares a demo, a Spark session or a server stays in one (tests/conftest.py).
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 40
+# (Where .venv is a link, its own name is not used: deployments/local/setup.sh says why.)
+PYTEST := "$$(realpath .venv)/bin/python" -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 40
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'

@@ -11,10 +11,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.lake import Lake, duck
 from asgard_assets.lake.duck import Reach
+from asgard_assets.lake.sql import quoted
 from asgard_assets.ml.repository import Repository
 from asgard_assets.settings import Settings
 
@@ -68,6 +70,12 @@ def _connect(lake: Lake) -> Any:
     class Loaded(Backend):
         def _load_extensions(self, extensions: list[str], force_install: bool = False) -> None:
             """Nothing: they are loaded. ibis would look in folders that are closed, and download what it misses."""
+
+        def read_delta(self, path: str | Path, /, **given: Any) -> Any:
+            """As ibis does, but an address of a file stays one: ibis makes a path of it, with its %20 in it."""
+            if str(path).startswith("file://"):
+                return self.sql(f"select * from delta_scan({quoted(str(path))})")
+            return super().read_delta(path, **given)
 
     backend: Any = Loaded().connect(memory_limit="1GB", threads=2)
     duck.teach(backend.con, [lake])

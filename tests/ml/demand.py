@@ -71,6 +71,7 @@ def demand(stores: tuple[str, ...] = ("north",), seed: int = 7) -> list[dict[str
     Sales scatter around a level of the product, so that last week alone says less than the last weeks together.
     """
     draw, rows = random.Random(seed), []
+    ends = {day: midnight(day) + timedelta(days=1) for day in DAYS}
     for product in range(1, PRODUCTS + 1):
         for store in stores:
             level, swing, sold = draw.uniform(2, 30), 0.0, []
@@ -80,7 +81,7 @@ def demand(stores: tuple[str, ...] = ("north",), seed: int = 7) -> list[dict[str
                 sold.append(units)
                 if (product + number) % 23 == 0:
                     continue
-                end = midnight(day) + timedelta(days=1)
+                end = ends[day]
                 late = timedelta(days=2 if (product * 3 + number) % 7 == 0 else 0)
                 rows.append(
                     {

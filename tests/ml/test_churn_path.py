@@ -59,7 +59,7 @@ def world_rows() -> list[dict]:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, world_rows: list[dict]) -> Iterator[Home]:
     """A home with 28 days of Gold; tests that change a table use `fresh`."""
-    yield from _home(tmp_path_factory.mktemp("home"), world_rows)
+    yield from _home(tmp_path_factory.mktemp("home") / "pfad mit ü #1 100% x", world_rows)
 
 
 @pytest.fixture

@@ -60,6 +60,7 @@ def gold(users: int = 800, days: Iterable[str] = DAYS) -> list[dict[str, Any]]:
         plans |= {contact["user_id"]: contact["plan"] for contact in world.contacts(day)}
         if day < first:
             continue
+        end = midnight(str(day)) + timedelta(days=1)
         for user in range(1, users + 1):
             week = [
                 usage[day - timedelta(days=n)][user] for n in range(7) if day - timedelta(days=n) in usage
@@ -89,8 +90,8 @@ def gold(users: int = 800, days: Iterable[str] = DAYS) -> list[dict[str, Any]]:
                     "unpaid_amount": float(sum(i["amount"] for i in unpaid)),
                     "plan": plans.get(user),
                     "subscription": usage[day][user]["subscription"],
-                    "event_timestamp": midnight(str(day)) + timedelta(days=1),
-                    "created_at": midnight(str(day)) + timedelta(days=1),
+                    "event_timestamp": end,
+                    "created_at": end,
                     "ds": str(day),
                 }
             )
