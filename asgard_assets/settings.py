@@ -72,6 +72,14 @@ class Settings(BaseSettings):
     retry_delay_seconds: float = Field(
         default=10, ge=0, description="Seconds before the first retry of a step; they double each time."
     )
+    history_days: float = Field(
+        default=30,
+        gt=0,
+        description="Dagster's runs and events older than so many days are removed each night.",
+    )
+    history_runs: int = Field(
+        default=50_000, ge=1, description="So many of Dagster's runs are kept at most; the oldest go first."
+    )
     owner: str = Field(default="team:data-platform", description="Owner of tables that name no owner.")
     spark_memory: str = Field(default="1g", description="Memory of the local Spark driver (JVM heap).")
     spark_cores: int = Field(default=2, ge=1, description="How many tasks local Spark runs at once.")

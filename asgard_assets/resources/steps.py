@@ -1,7 +1,7 @@
 """One Dagster step in two processes: described on the host, rebuilt and run in a driver, recorded on the host.
 
-The only file that touches Dagster's private modules, so it is pinned to one Dagster version: a driver of
-another version refuses to start. Nothing is pickled: a step travels as Dagster's own JSON.
+With the purge of its history the only file that touches Dagster's private modules, so it is pinned to one Dagster
+version: a driver of another version refuses to start. Nothing is pickled: a step travels as Dagster's own JSON.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any
 
 from asgard_assets.cli.options import Output
 from asgard_assets.cli.terminal import console, print_json
-from asgard_assets.components.following.outlook import Outlook
+from asgard_assets.components.following.outlook import Outlook, told
 from asgard_assets.ingest.api.plan.checkpoint import CursorState
 from asgard_assets.operations.state import Backlog, Files, SourceState, TableState
 
@@ -27,15 +27,15 @@ def show(
     lake = lake or {}
     if output is Output.json:
         shown = [asdict(t) | ({"lake": _lake_data(lake[t.asset])} if t.asset in lake else {}) for t in tables]
-        told = [_data(state) for state in states] + shown
-        print_json(told[0] if one else told)
+        found = [_data(state) for state in states] + shown
+        print_json(found[0] if one else found)
         return
     for state in states:
         for line in _lines(state):
             console.print(line)
     for table in tables:
         console.print(_table(table))
-        for line in _of_lake(lake[table.asset]) if table.asset in lake else ():
+        for line in told(lake[table.asset]) if table.asset in lake else ():
             console.print(f"  {line}")
     if not states and not tables:
         console.print("the project has no sources")
@@ -102,45 +102,6 @@ _INSIDE = ("asset", "current", "reads", "changed", "built")
 def _lake_data(outlook: Outlook) -> dict[str, Any]:
     told = {name: value for name, value in asdict(outlook.state).items() if name not in _INSIDE}
     return {**told, "failed": {k: asdict(each) for k, each in outlook.failed.items()}, "held": outlook.held}
-
-
-def _of_lake(outlook: Outlook) -> Iterator[str]:
-    """A line for each stretch of partitions that is not up to date."""
-    state = outlook.state
-    order = sorted({*state.current, *state.missing, *state.stale, *state.waiting})
-    for each in _ranges(state.missing, order):
-        yield f"missing     {each}"
-    for cause in dict.fromkeys(state.stale.values()):
-        why = f"{cause.table} {cause.partition} changed at {cause.since}" if cause else "an input is gone"
-        for each in _ranges([key for key, found in state.stale.items() if found == cause], order):
-            yield f"stale       {each}: {why}"
-    for key, failing in outlook.failed.items():
-        again = f"again at {failing.next}" if failing.next else "again once an input changes"
-        yield f"failed      {key or 'the table'}: asked for {failing.tries} times, {again}"
-    for each in _ranges(outlook.held, order):
-        yield f"held        {each}: its run was cancelled; until an input changes, or you run it"
-    for each in _ranges(state.older_code, order):
-        yield f"older code  {each}"
-    for each in _ranges(state.open, order):
-        yield f"open        {each}"
-    if state.waiting:
-        key, absent = next(iter(state.waiting.items()))
-        shown = ", ".join(_ranges(list(state.waiting), order))
-        yield f"waiting     {shown}: {key or 'the table'} lacks {absent}"
-
-
-def _ranges(keys: Sequence[str], order: Sequence[str]) -> list[str]:
-    """The keys as ranges; in `order` are all that there are."""
-    if list(keys) == [""]:
-        return ["the table"]
-    found = list[list[str]]()
-    place = {key: number for number, key in enumerate(order)}
-    for key in sorted(keys):
-        if found and place[key] == place[found[-1][-1]] + 1:
-            found[-1].append(key)
-        else:
-            found.append([key])
-    return [each[0] if len(each) == 1 else f"{each[0]}...{each[-1]}" for each in found]
 
 
 def _table(table: TableState) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from asgard_assets.components.following.asking import TRIES, Memory
-from asgard_assets.components.following.runs import cancelled, with_history
-from asgard_assets.components.following.sensor import NAME, remembered, specs_of
+from asgard_assets.components.following.memory import NAME, remembered
+from asgard_assets.components.following.runs import cancelled, specs_of, with_history
 from asgard_assets.components.following.staleness import State, follows, states
 from asgard_assets.lake import Lake
 
@@ -38,16 +38,29 @@ def outlooks(
     instance: dg.DagsterInstance,
     chosen: Sequence[dg.AssetKey],
     memory: Memory | None = None,
+    now: float | None = None,
 ) -> list[Outlook]:
     """That of each chosen asset that follows its inputs. `memory` is the sensor's; default: as the instance has it."""
-    specs = specs_of(repository)
+    return outlooks_of(lake, specs_of(repository), instance, chosen, memory, now)
+
+
+def outlooks_of(
+    lake: Lake,
+    specs: Mapping[dg.AssetKey, dg.AssetSpec],
+    instance: dg.DagsterInstance,
+    chosen: Sequence[dg.AssetKey],
+    memory: Memory | None = None,
+    now: float | None = None,
+) -> list[Outlook]:
+    """The same, of these assets alone."""
+    at = datetime.fromtimestamp(now, UTC) if now else None
     keys = [key for key in chosen if key in specs and follows(specs[key])]
     if not keys:
         return []
-    ended = cancelled(instance, repository)
+    ended = cancelled(instance, specs)
     memory = _memory(instance) if memory is None else memory
     found = list[Outlook]()
-    for state in states(lake, specs, keys, watched=ended):
+    for state in states(lake, specs, keys, at, watched=ended):
         times = ended.get(state.asset, {})
         tried = {
             key: Failing(attempt.tries, "" if attempt.tries >= TRIES else _moment(attempt.at))
@@ -60,9 +73,48 @@ def outlooks(
     return found
 
 
+def told(outlook: Outlook) -> Iterator[str]:
+    """A line for each stretch of partitions that is not up to date."""
+    state = outlook.state
+    order = sorted({*state.current, *state.missing, *state.stale, *state.waiting})
+    for each in _ranges(state.missing, order):
+        yield f"missing     {each}"
+    for cause in dict.fromkeys(state.stale.values()):
+        why = f"{cause.table} {cause.partition} changed at {cause.since}" if cause else "an input is gone"
+        for each in _ranges([key for key, found in state.stale.items() if found == cause], order):
+            yield f"stale       {each}: {why}"
+    for key, failing in outlook.failed.items():
+        again = f"again at {failing.next}" if failing.next else "again once an input changes"
+        yield f"failed      {key or 'the table'}: asked for {failing.tries} times, {again}"
+    for each in _ranges(outlook.held, order):
+        yield f"held        {each}: its run was cancelled; until an input changes, or you run it"
+    for each in _ranges(state.older_code, order):
+        yield f"older code  {each}"
+    for each in _ranges(state.open, order):
+        yield f"open        {each}"
+    if state.waiting:
+        key, absent = next(iter(state.waiting.items()))
+        shown = ", ".join(_ranges(list(state.waiting), order))
+        yield f"waiting     {shown}: {key or 'the table'} lacks {absent}"
+
+
+def _ranges(keys: Sequence[str], order: Sequence[str]) -> list[str]:
+    """The keys as ranges; in `order` are all that there are."""
+    if list(keys) == [""]:
+        return ["the table"]
+    found = list[list[str]]()
+    place = {key: number for number, key in enumerate(order)}
+    for key in sorted(keys):
+        if found and place[key] == place[found[-1][-1]] + 1:
+            found[-1].append(key)
+        else:
+            found.append([key])
+    return [each[0] if len(each) == 1 else f"{each[0]}...{each[-1]}" for each in found]
+
+
 def _memory(instance: dg.DagsterInstance) -> Memory:
     """What the sensor remembers; nothing where it never ticked."""
-    for each in instance.all_instigator_state():
+    for each in instance.all_instigator_state() if instance.schedule_storage else ():
         cursor = getattr(each.instigator_data, "cursor", None)
         if each.instigator_name == NAME and cursor and (found := remembered(cursor)):
             return found

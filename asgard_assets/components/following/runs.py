@@ -23,21 +23,25 @@ OPEN = [
 ]
 
 
+def specs_of(repository: dg.RepositoryDefinition) -> dict[dg.AssetKey, dg.AssetSpec]:
+    return {key: made.specs_by_key[key] for key, made in repository.assets_defs_by_key.items()}
+
+
 def busy(
     runs: Collection[dg.DagsterRun], repository: dg.RepositoryDefinition
 ) -> dict[str, Collection[str] | None]:
     """Partitions of these runs, by asset; None where it may be any."""
-    found = dict[str, Collection[str] | None]()
+    found, specs = dict[str, Collection[str] | None](), specs_of(repository)
     for run in runs:
         for asset in run.asset_selection or _of_job(run.job_name, repository):
-            name, keys = "/".join(asset.path), _keys(run.tags, asset, repository)
+            name, keys = "/".join(asset.path), _keys(run.tags, asset, specs)
             before = found.get(name, ())
             found[name] = None if keys is None or before is None else {*before, *keys}
     return found
 
 
 def cancelled(
-    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, newest: int = 200
+    instance: dg.DagsterInstance, specs: Mapping[dg.AssetKey, dg.AssetSpec], newest: int = 200
 ) -> dict[str, dict[str, float]]:
     """When a person ended a run of a partition last (seconds since 1970), by asset."""
     found = dict[str, dict[str, float]]()
@@ -45,7 +49,7 @@ def cancelled(
         run = record.dagster_run
         for asset in run.asset_selection or ():
             times = found.setdefault("/".join(asset.path), {})
-            for key in _keys(run.tags, asset, repository) or ("",):
+            for key in _keys(run.tags, asset, specs) or ("",):
                 times[key] = max(times.get(key, 0.0), record.end_time or 0.0)
     return found
 
@@ -63,14 +67,13 @@ def with_history(state: State, spec: dg.AssetSpec, instance: dg.DagsterInstance)
 
 
 def _keys(
-    tags: Mapping[str, str], asset: dg.AssetKey, repository: dg.RepositoryDefinition
+    tags: Mapping[str, str], asset: dg.AssetKey, specs: Mapping[dg.AssetKey, dg.AssetSpec]
 ) -> Collection[str] | None:
     if partition := tags.get("dagster/partition"):
         return (partition,)
     if not (tags.get(FIRST) and tags.get(LAST)):
         return None
-    made = repository.assets_defs_by_key.get(asset)
-    calendar = calendar_of(made.specs_by_key[asset].partitions_def) if made else None
+    calendar = calendar_of(specs[asset].partitions_def) if asset in specs else None
     return calendar.between(tags[FIRST], tags[LAST]) if calendar else None
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import math
 import time
-import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import astuple
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,12 +17,12 @@ from asgard_assets.components.following.asking import (
     MOST,
     TRIES,
     Ask,
-    Attempt,
     Followed,
-    Memory,
     Plan,
     plan,
 )
+from asgard_assets.components.following.memory import NAME, remembered, remembered_answers, written
+from asgard_assets.components.following.outlook import outlooks
 from asgard_assets.components.following.reads import (
     CORRECTIONS,
     NEVER_BUILT,
@@ -34,8 +30,14 @@ from asgard_assets.components.following.reads import (
     inputs_of,
     table_of,
 )
-from asgard_assets.components.following.runs import FIRST, LAST, OPEN, busy, cancelled, with_history
+from asgard_assets.components.following.runs import FIRST, LAST, OPEN, busy, cancelled, specs_of, with_history
 from asgard_assets.components.following.staleness import Watch, follows, own_predecessor, states
+from asgard_assets.components.following.up_to_date import (
+    UP_TO_DATE,
+    evaluations,
+    other_checks,
+    to_tell,
+)
 from asgard_assets.components.partitions import calendar_of
 from asgard_assets.components.platform.alerts import alert
 from asgard_assets.errors import ConfigError
@@ -45,7 +47,6 @@ from asgard_assets.windows import Every
 
 log = logging.getLogger(__name__)
 
-NAME = "following"
 ASK = "asgard/ask"
 """Tag of the runs that the sensor asks for: which try it is."""
 
@@ -74,10 +75,11 @@ def following(
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         assert context.repository_def is not None
-        repository, now = context.repository_def, clock()
+        repository, now, lake = context.repository_def, clock(), Lake.from_settings()
         runs = context.instance.get_runs(RunsFilter(statuses=OPEN))
+        following = followed(lake, repository, context.instance, now, watch)
         found = plan(
-            followed(Lake.from_settings(), repository, context.instance, now, watch),
+            following,
             remembered(context.cursor),
             busy(runs, repository),
             now,
@@ -85,18 +87,18 @@ def following(
             MOST - sum(ASK in run.tags for run in runs),
         )
         tell(found, specs_of(repository))
-        if not found.asks:
-            context.update_cursor(written(found.memory))
-            return dg.SkipReason("nothing is missing or stale" if not found.memory else _waiting(found))
+        due, answers = to_tell([each.state for each in following], remembered_answers(context.cursor), now)
+        checks = _with_check(repository, due)
+        shown = outlooks(lake, repository, context.instance, checks, found.memory, now) if checks else []
+        waits = "nothing is missing or stale" if not found.memory else _waiting(found)
         return dg.SensorResult(
-            run_requests=[request(ask) for ask in found.asks], cursor=written(found.memory)
+            run_requests=[request(ask, repository.asset_graph) for ask in found.asks],
+            skip_reason=None if found.asks else waits,
+            cursor=written(found.memory, answers),
+            asset_events=evaluations(shown),
         )
 
     return sensor
-
-
-def specs_of(repository: dg.RepositoryDefinition) -> dict[dg.AssetKey, dg.AssetSpec]:
-    return {key: made.specs_by_key[key] for key, made in repository.assets_defs_by_key.items()}
 
 
 def followed(
@@ -111,7 +113,7 @@ def followed(
     chosen = [key for key in graph.toposorted_asset_keys if key in specs and follows(specs[key])]
     chosen = [key for key in chosen if graph.get(key).is_executable]
     makers = {table_of(spec): "/".join(key.path) for key, spec in specs.items()}
-    found, ended = list[Followed](), cancelled(instance, repository)
+    found, ended, settings = list[Followed](), cancelled(instance, specs), Settings()
     at = datetime.fromtimestamp(now, UTC)
     for state in states(lake, specs, chosen, at, causes=False, watched=ended, watch=watch):
         key = dg.AssetKey(state.asset.split("/"))
@@ -123,22 +125,22 @@ def followed(
                 with_history(state, spec, instance),
                 tuple(each.edge for each in inputs),
                 makers,
-                corrections=_corrections(spec),
+                corrections=_corrections(spec, settings.lookback_days),
                 never_built=_said(spec, NEVER_BUILT, None),
                 in_order=own_predecessor(spec, inputs),
                 longest=LONGEST if most is None else min(most, LONGEST),
                 whole=spec.partitions_def is None,
                 held={key for key, changed in state.changed.items() if changed < times[key]},
-                open_pace=Settings().open_window_minutes * 60.0 if _said(spec, OPEN_WINDOWS, False) else None,
+                open_pace=settings.open_window_minutes * 60.0 if _said(spec, OPEN_WINDOWS, False) else None,
             )
         )
     return found
 
 
-def _corrections(spec: dg.AssetSpec) -> int:
+def _corrections(spec: dg.AssetSpec, default: int) -> int:
     """How many of the newest partitions follow a correction."""
     calendar = calendar_of(spec.partitions_def)
-    days = int(_said(spec, CORRECTIONS, Settings().lookback_days))
+    days = int(_said(spec, CORRECTIONS, default))
     return math.ceil(days * _A_DAY[calendar.every]) if calendar else days
 
 
@@ -147,14 +149,22 @@ def _said(spec: dg.AssetSpec, name: str, default: Any) -> Any:
     return said.value if isinstance(said, dg.MetadataValue) else said
 
 
-def request(ask: Ask) -> dg.RunRequest:
+def _with_check(repository: dg.RepositoryDefinition, assets: Sequence[str]) -> list[dg.AssetKey]:
+    """Those of the assets that have the check `up_to_date`."""
+    keys = [dg.AssetKey(asset.split("/")) for asset in assets]
+    there = repository.asset_graph.asset_check_keys
+    return [key for key in keys if dg.AssetCheckKey(key, UP_TO_DATE) in there]
+
+
+def request(ask: Ask, graph: dg.AssetGraph) -> dg.RunRequest:
     """One run, without a run key: what failed may be asked for again."""
     tags = {ASK: str(ask.tries), "dagster/priority": "0" if ask.new else "-1"}
-    asset = [dg.AssetKey(ask.asset.split("/"))]
+    key, partition = dg.AssetKey(ask.asset.split("/")), ask.keys[0] if ask.keys else None
     if len(ask.keys) > 1:
-        ends = {FIRST: ask.keys[0], LAST: ask.keys[-1]}
-        return dg.RunRequest(asset_selection=asset, tags=tags | ends)
-    return dg.RunRequest(asset_selection=asset, tags=tags, partition_key=ask.keys[0] if ask.keys else None)
+        tags, partition = tags | {FIRST: ask.keys[0], LAST: ask.keys[-1]}, None
+    return dg.RunRequest(
+        asset_selection=[key], asset_check_keys=other_checks(graph, key), tags=tags, partition_key=partition
+    )
 
 
 def tell(found: Plan, specs: Mapping[dg.AssetKey, dg.AssetSpec]) -> None:
@@ -168,20 +178,6 @@ def tell(found: Plan, specs: Mapping[dg.AssetKey, dg.AssetSpec]) -> None:
             alert(text, owners, {"assets": asset, "partition": shown})
         except (ConfigError, OSError) as error:
             log.error("nobody could be told: %s", error)
-
-
-def remembered(cursor: str | None) -> Memory:
-    """What the last tick wrote; nothing where it is lost or of another version."""
-    try:
-        told = json.loads(zlib.decompress(base64.b64decode(cursor or "")))
-        return {a: {key: Attempt(*each) for key, each in found.items()} for a, found in told.items()}
-    except (ValueError, TypeError, AttributeError, zlib.error):
-        return {}
-
-
-def written(memory: Memory) -> str:
-    told = {a: {key: astuple(each) for key, each in found.items()} for a, found in memory.items()}
-    return base64.b64encode(zlib.compress(json.dumps(told, separators=(",", ":")).encode())).decode()
 
 
 def _waiting(found: Plan) -> str:

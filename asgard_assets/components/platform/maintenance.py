@@ -1,7 +1,8 @@
-"""The nightly maintenance of the lake, as an asset: small files compacted, old ones removed."""
+"""The nightly maintenance, as assets: of the lake small files compacted, old ones removed; of Dagster's history old runs."""
 
 # No `from __future__ import annotations`: Dagster wants the type of `context`, not its name.
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from pydantic import Field
@@ -60,3 +61,37 @@ def lake_maintenance(
             "by_table": dg.MetadataValue.json([asdict(each) for each in done]),
         }
     )
+
+
+class HistoryMaintenance(dg.Config):
+    """What a run may be told; the defaults are right for every night."""
+
+    days: float = Field(
+        default_factory=lambda: Settings().history_days,
+        description="Runs and events older than so many days are removed. Default: ASGARD_HISTORY_DAYS.",
+    )
+    most_runs: int = Field(
+        default_factory=lambda: Settings().history_runs,
+        description="So many runs are kept at most. Default: ASGARD_HISTORY_RUNS.",
+    )
+
+
+@dg.asset(
+    key=["platform", "history_maintenance"],
+    group_name="platform",
+    description="Dagster's history: old runs, their events and logs removed. The last state of each partition stays.",
+    owners=[Settings().owner],
+    tags={"stage": "platform"},
+    kinds={"dagster"},
+    automation_condition=dg.AutomationCondition.on_cron("50 3 * * *"),
+    retry_policy=retry_policy(),
+)
+def history_maintenance(
+    context: dg.AssetExecutionContext, config: HistoryMaintenance
+) -> dg.MaterializeResult:
+    from asgard_assets.components.platform.history import purge
+
+    with clear_failures():
+        before = datetime.now(UTC) - timedelta(days=config.days)
+        done = purge(context.instance, before, config.most_runs)
+    return dg.MaterializeResult(metadata=asdict(done))

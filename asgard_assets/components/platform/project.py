@@ -9,6 +9,7 @@ import dagster as dg
 from asgard_assets import project
 from asgard_assets.components.authoring.code_references import with_code_references
 from asgard_assets.components.dbt.sources import with_source_freshness
+from asgard_assets.components.following.up_to_date import with_up_to_date
 from asgard_assets.components.platform.transforms import managed_transforms
 from asgard_assets.resources.environment import executor, resources
 
@@ -21,6 +22,5 @@ def project_definitions(module: Path) -> dg.Definitions:
     project.use(module)
     loaded = dg.load_from_defs_folder(path_within_project=module.parent)
     own = dg.Definitions(resources=resources(), executor=executor())
-    return with_code_references(
-        with_source_freshness(dg.Definitions.merge(loaded, managed_transforms(loaded), own))
-    )
+    merged = dg.Definitions.merge(loaded, managed_transforms(loaded), own)
+    return with_code_references(with_up_to_date(with_source_freshness(merged)))

@@ -1,0 +1,195 @@
+"""Dagster's own history, bounded: old runs, their events and logs go; what is the last word on a partition stays.
+
+Dagster has no such command. Deleting a run with `delete_run` alone also deletes the materializations of its partitions:
+they would count as never built. So the tables of the event log are purged here row by row; this is the only place that
+knows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from dagster import DagsterRunStatus as Status
+from dagster import RunsFilter
+
+_ENDED = [Status.SUCCESS, Status.FAILURE, Status.CANCELED]
+_AT_ONCE = 500
+_LAST = (
+    "ASSET_MATERIALIZATION",
+    "ASSET_MATERIALIZATION_PLANNED",
+    "ASSET_OBSERVATION",
+    "ASSET_FAILED_TO_MATERIALIZE",
+)
+"""Of each of these events the last of each partition stays."""
+
+
+@dataclass(frozen=True)
+class Purged:
+    """What was removed."""
+
+    runs: int = 0
+    events: int = 0
+    checks: int = 0
+    snapshots: int = 0
+
+
+def purge(instance: dg.DagsterInstance, before: datetime, most_runs: int) -> Purged:
+    """Remove runs that ended before then, and the oldest ended ones beyond `most_runs`, with their events and logs.
+
+    Kept are: the last materialization, observation and failure of each partition; the last result of each check; runs
+    that have not ended, and those whose failure is the last that is known of a partition.
+    """
+    storage: Any = instance.event_log_storage
+    if not hasattr(storage, "index_connection"):  # a storage of somebody else's, such as Dagster+
+        return Purged()
+    kept = _last_words(storage)
+    gone = [run for run in _old_runs(instance, before, most_runs) if run not in kept.runs]
+    events = sum(_purge_events(storage, runs, kept.events) for runs in _pieces(gone))
+    for run in gone:
+        _forget(instance, run)
+    checks = _purge_checks(storage, before)
+    events += _purge_runless(storage, before, kept.events)
+    return Purged(len(gone), events, checks, _purge_snapshots(instance))
+
+
+@dataclass(frozen=True)
+class _Kept:
+    events: frozenset[int]
+    runs: frozenset[str]
+
+
+def _last_words(storage: Any) -> _Kept:
+    """The last event of each kind of each partition; and the runs whose plan for a partition came to nothing yet."""
+    import sqlalchemy as db
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
+
+    kind, at = Events.c.dagster_event_type, (Events.c.asset_key, Events.c.partition)
+    query = (
+        db.select(db.func.max(Events.c.id), kind, *at)
+        .where(kind.in_(_LAST), Events.c.asset_key.is_not(None))
+        .group_by(kind, *at)
+    )
+    with storage.index_connection() as connection:
+        found = connection.execute(query).fetchall()
+        built = {(key, part): id for id, name, key, part in found if name == _LAST[0]}
+        failed = [id for id, name, key, part in found if name != _LAST[0] and id > built.get((key, part), -1)]
+        runs = set[str]()
+        for ids in _pieces(failed):
+            rows = connection.execute(db.select(Events.c.run_id).where(Events.c.id.in_(ids)))
+            runs |= {row[0] for row in rows}
+    return _Kept(frozenset(row[0] for row in found), frozenset(runs))
+
+
+def _old_runs(instance: dg.DagsterInstance, before: datetime, most: int) -> list[str]:
+    ended = RunsFilter(statuses=_ENDED)
+    old = {
+        record.dagster_run.run_id
+        for record in instance.get_run_records(RunsFilter(statuses=_ENDED, updated_before=before))
+    }
+    if (beyond := instance.get_runs_count(ended) - most) > 0:
+        records = instance.get_run_records(ended, limit=beyond, ascending=True)
+        old |= {record.dagster_run.run_id for record in records}
+    return sorted(old)
+
+
+def _purge_events(storage: Any, runs: Sequence[str], kept: frozenset[int]) -> int:
+    """Remove the events of these runs from the index, but for the kept ones."""
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
+
+    return _purge_where(storage, Events.c.run_id.in_(list(runs)), kept)
+
+
+def _purge_runless(storage: Any, before: datetime, kept: frozenset[int]) -> int:
+    """What was reported outside of any run, such as rows of rejected records and backlogs of sensors."""
+    import sqlalchemy as db
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
+
+    return _purge_where(
+        storage,
+        db.and_(Events.c.run_id == "", Events.c.timestamp < before.astimezone(UTC).replace(tzinfo=None)),
+        kept,
+    )
+
+
+def _purge_where(storage: Any, chosen: Any, kept: frozenset[int]) -> int:
+    import sqlalchemy as db
+    from dagster._core.storage.event_log.schema import AssetEventTagsTable as Tags
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
+
+    with storage.index_connection() as connection:
+        rows = connection.execute(db.select(Events.c.id).where(chosen)).fetchall()
+        gone = [row[0] for row in rows if row[0] not in kept]
+        for ids in _pieces(gone):
+            connection.execute(Tags.delete().where(Tags.c.event_id.in_(ids)))
+            connection.execute(Events.delete().where(Events.c.id.in_(ids)))
+    return len(gone)
+
+
+def _forget(instance: dg.DagsterInstance, run_id: str) -> None:
+    """The run itself, its logs, and what SQLite keeps of it in a file of its own."""
+    from pathlib import Path
+
+    storage: Any = instance.event_log_storage
+    instance.run_storage.delete_run(run_id)
+    instance.compute_log_manager.delete_logs(prefix=[run_id])
+    if hasattr(storage, "path_for_shard"):
+        shard = Path(storage.path_for_shard(run_id))
+        for file in (shard, Path(f"{shard}-wal"), Path(f"{shard}-shm")):
+            file.unlink(missing_ok=True)
+    storage.free_concurrency_slots_for_run(run_id)
+
+
+def _purge_checks(storage: Any, before: datetime) -> int:
+    """Older results of checks, but for the last of each."""
+    import sqlalchemy as db
+    from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as Checks
+
+    last = db.select(db.func.max(Checks.c.id)).group_by(
+        Checks.c.asset_key, Checks.c.check_name, Checks.c.partition
+    )
+    told = db.func.coalesce(Checks.c.evaluation_event_timestamp, Checks.c.create_timestamp)
+    old = told < before.astimezone(UTC).replace(tzinfo=None)
+    with storage.index_connection() as connection:
+        kept = {row[0] for row in connection.execute(last)}
+        found = [
+            row[0] for row in connection.execute(db.select(Checks.c.id).where(old)) if row[0] not in kept
+        ]
+        for ids in _pieces(found):
+            connection.execute(Checks.delete().where(Checks.c.id.in_(ids)))
+    return len(found)
+
+
+def _purge_snapshots(instance: dg.DagsterInstance) -> int:
+    """Snapshots of jobs and of plans to which no run refers: each deployment of changed code makes new ones.
+
+    A run whose snapshot is taken away in the moment in which it is made is refused, and asked for again.
+    """
+    import sqlalchemy as db
+    from dagster._core.storage.runs.schema import SnapshotsTable as Snapshots
+
+    storage: Any = instance.run_storage
+    if not hasattr(storage, "connect"):
+        return 0
+    with storage.connect() as connection:  # before the runs are looked at: one that begins now keeps its own
+        rows = connection.execute(db.select(Snapshots.c.snapshot_id, Snapshots.c.snapshot_type))
+        there = {row[0]: row[1] for row in rows}
+    used = set[str]()
+    for run in instance.get_runs():
+        used |= {each for each in (run.job_snapshot_id, run.execution_plan_snapshot_id) if each}
+    for each in [*used & there.keys()]:
+        if there[each] == "PIPELINE" and (lineage := storage.get_job_snapshot(each).lineage_snapshot):
+            used.add(lineage.parent_snapshot_id)
+    gone = sorted(there.keys() - used)
+    with storage.connect() as connection:
+        for ids in _pieces(gone):
+            connection.execute(Snapshots.delete().where(Snapshots.c.snapshot_id.in_(ids)))
+    return len(gone)
+
+
+def _pieces(found: Sequence[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(found), _AT_ONCE):
+        yield list(found[start : start + _AT_ONCE])
