@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError
@@ -14,11 +13,10 @@ from asgard_assets import project
 from asgard_assets.errors import ConfigError
 from asgard_assets.roots import is_remote
 from asgard_assets.settings import Settings
+from asgard_assets.spark.application import names_a_secret
 
 if TYPE_CHECKING:
     from asgard_assets.resources.kubernetes import KubernetesStepLauncher
-
-_SECRET = re.compile(r"(SECRET|PASSWORD|TOKEN|ACCESS_KEY|API_?KEY)$", re.IGNORECASE)
 
 
 class Cluster(BaseSettings):
@@ -127,7 +125,7 @@ def kubernetes_launcher(settings: Settings, cluster: Cluster | None = None) -> K
         )
     found = project.find()
     wanted = [*_names(cluster.pod_variables), *(found.hooks.get("pod_variables", ()) if found else ())]
-    if secret := [name for name in wanted if _SECRET.search(name)]:
+    if secret := [name for name in wanted if names_a_secret(name)]:
         raise ConfigError(
             f"ASGARD_POD_VARIABLES: {secret[0]} looks like a secret, and anybody may read an application; put it into a "
             "Kubernetes Secret and name that in ASGARD_POD_SECRETS (secrets.sources of the Helm chart)"

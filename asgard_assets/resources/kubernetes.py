@@ -1,12 +1,12 @@
 """Steps as SparkApplications: the launcher of Kubernetes, over S3. The host polls; it opens neither Spark nor a JVM.
 
 What an asset needs is said in the operator's own fields, by deployment (`spec`), by asset (op tag `asgard/spark`,
-or `dagster-k8s/config` for the driver's pod) and by run (run tag `asgard/spark`, JSON): later ones win.
+or `dagster-k8s/config` for the driver's pod) and by run (run tag `asgard/spark`, JSON): later ones win. A run may set
+sizes only, and an asset nothing that gives its pods other rights.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -29,12 +29,13 @@ from asgard_assets.spark.application import (
 from asgard_assets.spark.diagnosis import Deadlines
 from asgard_assets.spark.kube import Api
 from asgard_assets.spark.kubernetes import RUN_LABEL, KubernetesSubmitter
+from asgard_assets.spark.rights import POD_TAG, TAG, check_step_tags, sizes_only, tag_value
 from asgard_assets.spark.s3 import S3Transport
 from asgard_assets.spark.session import lake_conf
 from asgard_assets.spark.submit import Submitter
 from asgard_assets.spark.transport import Transport
 
-SPEC, TAG, POD_TAG = "ASGARD_SPARK_SPEC", "asgard/spark", "dagster-k8s/config"
+SPEC = "ASGARD_SPARK_SPEC"
 CACHE_IN_IMAGE = "/opt/cache"
 # Settings that a driver must share with its host. No secret is among them; those come from Kubernetes secrets.
 SHARED = (
@@ -167,6 +168,13 @@ class KubernetesStepLauncher(SparkStepLauncher):
         source: str = "step",
     ) -> SparkApplicationSpec:
         """The application of a step with these tags."""
+        asset, run, pod = (
+            tag_value(op_tags, TAG, source),
+            tag_value(run_tags, TAG, "the run"),
+            tag_value(op_tags, POD_TAG, source),
+        )
+        check_step_tags(op_tags, source)
+        sizes_only(f"the run's tag {TAG}", run)
         parts = {
             "the deployment": {
                 "image": self.image,
@@ -174,8 +182,8 @@ class KubernetesStepLauncher(SparkStepLauncher):
                 "driver": {"serviceAccount": self.service_account},
             },
             SPEC: self.spec,
-            f"{source}, tag {TAG}": _json(op_tags, TAG, source),
-            f"the run's tag {TAG}": _json(run_tags, TAG, "the run"),
+            f"{source}, tag {TAG}": asset,
+            f"the run's tag {TAG}": run,
         }
         spec = merged({name: part for name, part in parts.items() if part})
         driver, executor = spec.driver, spec.executor
@@ -186,7 +194,6 @@ class KubernetesStepLauncher(SparkStepLauncher):
                 if (value := getattr(driver, name))
             }
             driver = driver.model_copy(update=larger)
-        pod = _json(op_tags, POD_TAG, source)
         for config in filter(None, (self.driver_k8s, pod)):
             driver = driver.model_copy(update={"template": pod_template(config, driver.template, DRIVER)})
         if self.executor_k8s:
@@ -229,14 +236,3 @@ def pod_template(config: Mapping[str, Any], template: Mapping[str, Any] | None, 
             made["spec"].setdefault(key, value) if key != "containers" else made["spec"][key].extend(value)
     body: Any = camel(k8s_model_from_dict(V1Container, k8s_snake_case_dict(V1Container, container)))
     return with_container(made, name, {k: v for k, v in body.items() if k != "name"})
-
-
-def _json(tags: Mapping[str, str], tag: str, source: str) -> Mapping[str, Any]:
-    try:
-        value = json.loads(tags.get(tag, "{}"))
-    except ValueError as error:
-        raise ConfigError(f"{source}: tag {tag} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{source}: tag {tag} must hold an object, for example "
-                          '{"executor": {"instances": 4}}')  # fmt: skip
-    return value

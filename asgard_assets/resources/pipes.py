@@ -21,11 +21,12 @@ import dagster as dg
 
 from asgard_assets import strangers
 from asgard_assets.errors import SparkJobError
-from asgard_assets.resources.kubernetes import TAG, KubernetesStepLauncher
+from asgard_assets.resources.kubernetes import KubernetesStepLauncher
 from asgard_assets.settings import Settings
 from asgard_assets.spark.diagnosis import Deadlines
 from asgard_assets.spark.kube import Api
 from asgard_assets.spark.kubernetes import RUN_LABEL, KubernetesSubmitter
+from asgard_assets.spark.rights import TAG
 from asgard_assets.spark.s3 import S3Transport
 from asgard_assets.spark.submit import Driver, Handle, State, explain
 

@@ -18,9 +18,21 @@ from asgard_assets.errors import ConfigError
 
 DRIVER, EXECUTOR = "spark-kubernetes-driver", "spark-kubernetes-executor"
 _MEMORY = re.compile(r"(\d+)([kmgt])b?", re.IGNORECASE)
-_SECRET = re.compile(
-    r"(secret|secret\.?key|access\.?key|password|oauthtoken|account\.key[\w.]*)$", re.IGNORECASE
+_SECRET_WORDS = frozenset(
+    "secret password passwd passphrase pwd token oauthtoken apikey sas credential".split()
 )
+_KEYS = frozenset("access account api private secret shared storage signing encryption master".split())
+# These name a Secret of Kubernetes or a class, and hold none themselves.
+_NAMES_ONE = re.compile(r"spark\.kubernetes\.(driver|executor)\.secretKeyRef\.|.*credentials\.provider$")
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether a setting or variable of this name holds a secret: `fs.s3a.session.token`, `DB_PASSWD`, `apiKey`."""
+    if _NAMES_ONE.match(name):
+        return False
+    words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower())
+    pairs = zip(words, words[1:], strict=False)
+    return not _SECRET_WORDS.isdisjoint(words) or any(b == "key" and a in _KEYS for a, b in pairs)
 
 
 class _Part(BaseModel):
@@ -86,6 +98,25 @@ class PodSpec(_Part):
                 f"{size!r} is no memory size of Spark's; write 512m or 2g (not 1.5g, not Mi or Gi)"
             )
         return size
+
+    @field_validator("env_vars")
+    @classmethod
+    def _no_secrets(cls, variables: dict[str, str] | None) -> dict[str, str] | None:
+        return _without_secrets(variables)
+
+    @field_validator("java_options")
+    @classmethod
+    def _no_secret_options(cls, options: str | None) -> str | None:
+        _without_secrets(dict.fromkeys(re.findall(r"-D([\w.-]+)=", options or ""), ""))
+        return options
+
+
+def _without_secrets(given: dict[str, str] | None) -> dict[str, str] | None:
+    if named := sorted(key for key in given or {} if names_a_secret(key)):
+        raise ValueError(
+            f"{named[0]}: anybody may read an application; name a Secret in S3_SECRET_NAME or ASGARD_POD_SECRETS"
+        )
+    return given
 
 
 class DriverSpec(PodSpec):
@@ -185,11 +216,7 @@ class SparkApplicationSpec(_Part):
     @field_validator("spark_conf", "hadoop_conf")
     @classmethod
     def _no_secrets(cls, conf: dict[str, str] | None) -> dict[str, str] | None:
-        if named := sorted(key for key in conf or {} if _SECRET.search(key)):
-            raise ValueError(
-                f"{named[0]}: anybody may read an application; name a Secret in S3_SECRET_NAME or ASGARD_POD_SECRETS"
-            )
-        return conf
+        return _without_secrets(conf)
 
 
 class Metadata(_Part):

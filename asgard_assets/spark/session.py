@@ -45,6 +45,12 @@ def lake_conf(settings: Settings, cache: str | None = None) -> dict[str, str]:
         "spark.sql.execution.arrow.maxRecordsPerBatch": "2000",
         # A speculative copy of a task would send its HTTP requests twice.
         "spark.speculation": "false",
+        # Other users of the machine and other pods reach its ports: nobody is answered without the application's own
+        # secret, which Spark makes, and what is sent is encrypted.
+        "spark.authenticate": "true",
+        "spark.network.crypto.enabled": "true",
+        "spark.network.crypto.authEngineVersion": "2",
+        "spark.network.crypto.cipher": "AES/GCM/NoPadding",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
     }

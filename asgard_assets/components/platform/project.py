@@ -12,6 +12,7 @@ from asgard_assets.components.dbt.sources import with_source_freshness
 from asgard_assets.components.following.up_to_date import with_up_to_date
 from asgard_assets.components.platform.transforms import managed_transforms
 from asgard_assets.resources.environment import executor, resources
+from asgard_assets.spark.rights import check_step_tags
 
 
 def project_definitions(module: Path) -> dg.Definitions:
@@ -22,5 +23,13 @@ def project_definitions(module: Path) -> dg.Definitions:
     project.use(module)
     loaded = dg.load_from_defs_folder(path_within_project=module.parent)
     own = dg.Definitions(resources=resources(), executor=executor())
-    merged = dg.Definitions.merge(loaded, managed_transforms(loaded), own)
-    return with_code_references(with_up_to_date(with_source_freshness(merged)))
+    whole = dg.Definitions.merge(loaded, managed_transforms(loaded), own)
+    check_tags_of_steps(whole)
+    return with_code_references(with_up_to_date(with_source_freshness(whole)))
+
+
+def check_tags_of_steps(definitions: dg.Definitions) -> None:
+    """Raises ConfigError where a step's tags ask for rights that are the deployment's: Dagster filters only a run's."""
+    for asset in definitions.assets or ():
+        if isinstance(asset, dg.AssetsDefinition) and asset.is_executable:
+            check_step_tags(asset.node_def.tags, f"{' '.join(key.to_user_string() for key in asset.keys)}")
