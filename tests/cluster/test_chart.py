@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import subprocess
+from types import SimpleNamespace
+from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 from dagster_k8s.container_context import K8sContainerContext
 
 from asgard_assets.spark.application import merged
 from tests.checkout import ROOT
-from tests.cluster.world import NAMESPACE, S3_SECRET, World
+from tests.cluster.world import NAMESPACE, S3_SECRET, World, built
 
+RUN_FIELDS = (
+    "image_pull_policy image_pull_secrets env_config_maps env_secrets env_vars volume_mounts volumes labels resources "
+    "scheduler_name security_context run_k8s_config only_allow_user_defined_k8s_config_fields only_allow_user_defined_env_vars"
+).split()
 CHART = str(ROOT / "deployments/helm/asgard")
 GIVEN = {
     "image.repository": "registry.example.com/asgard",
@@ -28,6 +35,7 @@ EVERYTHING = {
     "ingress.enabled": "true",
     "ingress.host": "asgard.example.com",
     "ingress.tlsSecret": "tls",
+    "ingress.login.url": "https://login.example.com/auth",
     "webserver.autoscaling.enabled": "true",
     "secrets.sources[0]": "crm-token",
     "imagePullSecrets[0].name": "registry",
@@ -37,7 +45,7 @@ EVERYTHING = {
 def template(*options: str, **values: str) -> subprocess.CompletedProcess[str]:
     flags = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
     command = [
-        "helm",
+        f"{built()}/bin/helm",
         "template",
         "asgard",
         CHART,
@@ -49,6 +57,19 @@ def template(*options: str, **values: str) -> subprocess.CompletedProcess[str]:
         *flags,
     ]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def runs_of(objects: list[dict[str, Any]], **tag: Any) -> K8sContainerContext:
+    """What the chart's run launcher gives the pod of a run whose tag asks for this."""
+    (found,) = [item for item in objects if item["metadata"]["name"] == "dagster-instance"]
+    launcher = yaml.safe_load(found["data"]["dagster.yaml"])["run_launcher"]
+    given = {k: launcher["config"].get(k) for k in RUN_FIELDS} | {
+        "job_namespace": "asgard",
+        "service_account_name": "asgard",
+    }
+    run = dg.DagsterRun(job_name="j", tags={"dagster-k8s/config": json.dumps(tag)})
+    fields: Any = SimpleNamespace(**given)
+    return K8sContainerContext.create_for_run(run, fields, include_run_tags=True)
 
 
 @pytest.mark.parametrize("values", ["values-staging.yaml", "values-production.yaml", None])
@@ -98,12 +119,10 @@ def test_runs_steps_and_spark_get_what_the_values_name(world: World) -> None:
         item for item in objects if item["metadata"]["name"] == "asgard-code" and item["kind"] == "Deployment"
     ]
     (container,) = code["spec"]["template"]["spec"]["containers"]
-    arguments = container["args"]
-    context = json.loads(arguments[arguments.index("--container-context") + 1])
-    runs = K8sContainerContext.create_from_config(context)
-    sources = [one["secret_ref"]["name"] for one in runs.run_k8s_config.container_config["env_from"]]
+    runs = runs_of(objects).run_k8s_config
+    sources = [one["secret_ref"]["name"] for one in runs.container_config["env_from"] if "secret_ref" in one]
     assert sources == ["bucket-keys", "history", "crm-token"]
-    pod = runs.run_k8s_config.pod_spec_config
+    pod = runs.pod_spec_config
     assert pod["image_pull_secrets"] == [{"name": "registry"}]
     assert pod["node_selector"] == {"disk": "fast"}
     assert {one["secretRef"]["name"] for one in container["envFrom"] if "secretRef" in one} == set(sources)

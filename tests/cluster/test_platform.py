@@ -68,9 +68,7 @@ def deployed(world: World, home: Home, port: int) -> Iterator[None]:
     objects = chart(home, port)
     maps = [item for item in objects if item["kind"] == "ConfigMap"]
     shape, container = container_of(objects)
-    given = container["args"][container["args"].index("--container-context") + 1]
     container["args"] = ["sh", "-c", LAUNCH]
-    container["env"].append({"name": "DAGSTER_CONTAINER_CONTEXT", "value": given})
     container["resources"]["requests"] = {"cpu": "100m", "memory": "512Mi"}
     pod = {
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": POD}, "spec": {**shape, "restartPolicy": "Never"},

@@ -270,7 +270,7 @@ def import_image(name: str = "test") -> None:
 def open_world(folder: Path) -> Iterator[World]:
     admin = cluster()
     import_image()
-    os.environ["PATH"] = f"{_built()}/bin:{os.environ['PATH']}"
+    os.environ["PATH"] = f"{built()}/bin:{os.environ['PATH']}"
     with ExitStack() as stack:
         os.environ.update({k: v for k, v in environment().items() if k.startswith("AWS_")})
         stack.callback(end, start_s3(folder))
@@ -339,7 +339,8 @@ def end(process: subprocess.Popen[bytes]) -> None:
         ended(process)
 
 
-def _built() -> str:
+def built() -> str:
+    """The folder of the cluster's programs, helm among them."""
     script = f". {ROOT}/deployments/cluster/env.sh; echo $built"
     return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.strip()
 

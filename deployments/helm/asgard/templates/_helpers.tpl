@@ -14,7 +14,7 @@ seccompProfile: {type: RuntimeDefault}
 
 {{- define "asgard.containerSecurity" -}}
 allowPrivilegeEscalation: false
-readOnlyRootFilesystem: false
+readOnlyRootFilesystem: {{ .readOnly }}
 capabilities: {drop: [ALL]}
 {{- end }}
 
@@ -28,23 +28,19 @@ capabilities: {drop: [ALL]}
 
 {{- define "asgard.environment" -}}
 - configMapRef: {name: asgard-environment}
-{{- range concat (compact (list .Values.secrets.s3 .Values.secrets.postgres)) .Values.secrets.sources }}
+{{- range concat (compact (list .root.Values.secrets.s3 .root.Values.secrets.postgres)) (ternary .root.Values.secrets.sources list .sources) }}
 - secretRef: {name: {{ . }}}
 {{- end }}
 {{- end }}
 
-{{- define "asgard.runs" -}}
-# What the pods of runs and steps get beside dagster.yaml; the code server hands it to the run launcher.
-k8s:
-  env_secrets: {{- toYaml (concat (compact (list .Values.secrets.s3 .Values.secrets.postgres)) .Values.secrets.sources) | nindent 2 }}
-  image_pull_policy: {{ .Values.image.pullPolicy }}
-  {{- with .Values.imagePullSecrets }}
-  image_pull_secrets: {{- toYaml . | nindent 2 }}
-  {{- end }}
-  run_k8s_config:
-    pod_spec_config:
-      node_selector: {{- toYaml .Values.nodeSelector | nindent 8 }}
-      tolerations: {{- toYaml .Values.tolerations | nindent 8 }}
+{{- define "asgard.instance" -}}
+{{- /* dagster.yaml, with what the pods of runs and steps get. It stands in the run launcher, which a run's tags cannot change. */ -}}
+{{- $instance := .Files.Get "dagster.yaml" | fromYaml -}}
+{{- $secrets := concat (compact (list .Values.secrets.s3 .Values.secrets.postgres)) .Values.secrets.sources -}}
+{{- $pod := dict "node_selector" .Values.nodeSelector "tolerations" .Values.tolerations -}}
+{{- $given := dict "env_secrets" $secrets "image_pull_policy" .Values.image.pullPolicy "run_k8s_config" (dict "pod_spec_config" $pod) -}}
+{{- with .Values.imagePullSecrets }}{{ $_ := set $given "image_pull_secrets" . }}{{ end -}}
+{{- mergeOverwrite $instance (dict "run_launcher" (dict "config" $given)) | toYaml -}}
 {{- end }}
 
 {{- define "asgard.sparkPod" -}}
