@@ -269,7 +269,12 @@ class Task:
                 Retrying(
                     source.retry, pause, judge=self._judge, longest_wait=source.limits.longest_wait_seconds
                 ),
-                Redirecting(source.endpoint.redirects, source.transport.tls.certificate is not None),
+                Redirecting(
+                    source.endpoint.redirects,
+                    source.transport.tls.certificate is not None,
+                    (*source.endpoint.hosts, *source.endpoint.leads_to),
+                    None if source.endpoint.by_row else job.base_url,
+                ),
                 *([auth.renew] if isinstance(source.auth, OAuth2) else []),
                 Limiting(pause, gate),
                 *(load_middleware(path, source) for path in source.middleware),

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from asgard_assets.errors import ConfigError, SourceError, Terminal
 from asgard_assets.ingest.api.http import messages
 from asgard_assets.ingest.api.http.messages import Request, Response, Send, TransportError
-from asgard_assets.ingest.api.source.secrets import MASK, SENSITIVE_HEADERS, Redactor
+from asgard_assets.ingest.api.source.secrets import MASK, Redactor, carries_a_login
 
 MANIFEST = "recording.json"
 _HOLDS = 64  # buckets that a replaying worker keeps in memory
@@ -77,7 +77,7 @@ class Recorder:
             )
             raise
         headers = {
-            name: MASK if name in SENSITIVE_HEADERS else self._redactor.text(value)
+            name: MASK if carries_a_login(name) else self._redactor.text(value)
             for name, value in response.headers.items()
         }
         try:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from asgard_assets.ingest.api.http.messages import Request
 from asgard_assets.ingest.api.lists.pagination import Page
@@ -17,6 +17,7 @@ from asgard_assets.ingest.api.source.templates import RenderError, Template, Val
 from asgard_assets.settings import Settings
 from asgard_assets.windows import Calendar
 
+_DOTS = frozenset({"", ".", ".."})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -88,9 +89,7 @@ class Renderer:
         params |= asked.query
         url = page.url if page else None
         if url is None:
-            url = (self._base if self._by_row is None else self._base_of(values)) + self._path.render(
-                values, _quoted
-            )
+            url = (self._base if self._by_row is None else self._base_of(values)) + self._path_of(values)
             if params:
                 url = f"{url}{'&' if '?' in url else '?'}{urlencode(params, doseq=True)}"
         body = None
@@ -122,6 +121,26 @@ class Renderer:
             else:
                 params[name] = text
         return params
+
+    def _path_of(self, values: Values) -> str:
+        """The path. Raises RenderError for a value that servers, or what stands before them, take for another place."""
+        odd: list[str] = []
+
+        def placed(text: str) -> str:
+            if text in _DOTS:
+                odd.append(text)
+            return _quoted(text)
+
+        path = self._path.render(values, placed)
+        if odd:
+            plain = self._path.render(values, lambda _: "x")
+            pairs = zip(path.partition("?")[0].split("/"), plain.partition("?")[0].split("/"), strict=True)
+            if any(unquote(now) in _DOTS and then not in _DOTS for now, then in pairs):
+                raise RenderError(
+                    f"endpoint.path: with a value {odd[0]!r} it would ask for another resource; no request is made of this row",
+                    field=next((p.root, p.name) for p in self._path.parts if not isinstance(p, str)),
+                )
+        return path
 
     def _base_of(self, values: Values) -> str:
         """The base address that a row names. Raises RenderError where it is none that is allowed."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import ipaddress
 import re
+import socket
 from urllib.parse import quote, urlsplit
 
 _PLAIN_PART = re.compile(r"[A-Za-z0-9._:-]+")
@@ -32,6 +34,39 @@ def allowed(url: str, hosts: tuple[str, ...]) -> bool:
     parts = urlsplit(url)
     names = {parts.netloc.lower(), (parts.hostname or "").lower()}
     return any(fnmatch.fnmatch(name, host.lower()) for name in names for host in hosts)
+
+
+def elsewhere(url: str, home: str, hosts: tuple[str, ...]) -> bool:
+    """Whether the URL lies where an API must not lead to: on another origin than `home` that `hosts` does not name.
+
+    The same host over TLS is home too. A machine of one's own network is named in full, by no pattern with `*`.
+    """
+    new, old = _origin(url), _origin(home)
+    if new == old or (old[0], new[0], old[2], new[2]) == ("http", "https", 80, 443) and new[1] == old[1]:
+        return False
+    if is_inside(new[1]):
+        hosts = tuple(host for host in hosts if not {"*", "?"} & {*host})
+    return not allowed(url, hosts)
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def is_inside(host: str) -> bool:
+    """Whether this names a machine of one's own network: loopback, link-local (the cloud's metadata), private."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith((".localhost", ".internal", ".local")):
+        return True
+    try:
+        found = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        try:
+            found = ipaddress.ip_address(socket.inet_aton(name))  # 127.1, 0x7f.0.0.1, 2130706433
+        except OSError:
+            return False
+    return not (getattr(found, "ipv4_mapped", None) or found).is_global
 
 
 def encoded(url: str) -> str:

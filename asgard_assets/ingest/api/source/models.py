@@ -35,6 +35,7 @@ Mode = Literal["auto", "resume", "refresh"]
 _NO_IDENTITY = {
     "conditional",
     "redirects",
+    "leads_to",
     "hosts",
     "cookies",
 }  # how a request travels is no part of what it asks
@@ -87,6 +88,12 @@ class Endpoint(Model):
         ge=0,
         le=20,
         description="How many redirects to follow. Credentials are sent to `base_url` alone.",
+    )
+
+    leads_to: tuple[str, ...] = Field(
+        default=(),
+        description="Hosts beside base_url's to which the API may lead by redirects and addresses of files, such as "
+        "`files.example.com` or `*.example.com`. No credentials go there. A machine of your own network is named in full.",
     )
 
     @model_validator(mode="after")

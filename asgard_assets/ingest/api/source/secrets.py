@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from asgard_assets.errors import ConfigError
@@ -181,3 +182,22 @@ class Redactor:
 SENSITIVE_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key", "x-auth-token"}
 )
+
+
+_LOGIN = frozenset(
+    "token secret password passwd authorization auth credential credentials apikey session cookie jwt".split()
+)
+_LOGIN_KEYS = frozenset("api access auth subscription private license account secret client".split())
+_OF_A_LIST = frozenset("page next previous continuation sync delta cursor etag idempotency".split())
+
+
+@lru_cache(maxsize=4096)
+def carries_a_login(header: str) -> bool:
+    """Whether a header of this name carries a secret: `X-Shopify-Access-Token`, `PRIVATE-TOKEN`, `X-Api-Key`."""
+    words = re.findall(r"[a-z0-9]+", header.lower())
+    if header.lower() in SENSITIVE_HEADERS:
+        return True
+    if not _OF_A_LIST.isdisjoint(words) or words[:1] == ["www"] or words[:2] == ["access", "control"]:
+        return False
+    pairs = zip(words, words[1:], strict=False)
+    return not _LOGIN.isdisjoint(words) or any(b == "key" and a in _LOGIN_KEYS for a, b in pairs)

@@ -8,7 +8,7 @@ from typing import Any
 
 from asgard_assets.ingest.api.http.messages import Request, Response, Verdict
 from asgard_assets.ingest.api.source.models import ApiSource
-from asgard_assets.ingest.api.source.secrets import MASK, SENSITIVE_HEADERS, Redactor
+from asgard_assets.ingest.api.source.secrets import MASK, Redactor, carries_a_login
 from asgard_assets.ingest.api.table.bronze import MORE_PAGES, PERMANENT, RETRYABLE, SUCCESS
 
 _KNOWN_HEADERS = 1024
@@ -127,4 +127,4 @@ def dumped(mapping: Mapping[str, Any]) -> str:
 
 def redacted_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
     """The same headers with stars in place of what is a secret by its name."""
-    return {k: MASK if k.lower() in SENSITIVE_HEADERS else v for k, v in headers.items()}
+    return {k: MASK if carries_a_login(k) else v for k, v in headers.items()}

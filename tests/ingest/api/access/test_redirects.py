@@ -11,7 +11,15 @@ KNOWN = Credentials("header", "X-Key", Secret("canary-key"), (Secret("canary-key
 QUERY = Credentials("query", "key", Secret("canary-key"), (Secret("canary-key"),))
 
 
-def follow(hops, request=None, most=5, alone=False, known=KNOWN):
+def follow(
+    hops,
+    request=None,
+    most=5,
+    alone=False,
+    known=KNOWN,
+    hosts=("other", "api:8443", "api.other"),
+    home="https://api",
+):
     """Send a request to https://api; `hops` maps addresses to (status, location). The requests on the wire."""
     sent = []
 
@@ -23,7 +31,9 @@ def follow(hops, request=None, most=5, alone=False, known=KNOWN):
     async def run():
         auth = Authenticator(Fixed(known), "https://api", Redactor())
         request_ = request or Request("id", "GET", "https://api/a", {"Accept": "x", "Cookie": "c=1"})
-        answer = await Redirecting(most, alone)(request_, lambda asked: auth.authorize(asked, wire))
+        answer = await Redirecting(most, alone, hosts, home)(
+            request_, lambda asked: auth.authorize(asked, wire)
+        )
         return answer
 
     return asyncio.run(run()), sent
@@ -104,3 +114,65 @@ def test_what_is_no_redirect_is_an_answer(hop):
     answer, sent = follow({"https://api/a": hop})
     assert (answer.status, len(sent)) == (hop[0], 1)
     assert follow({"https://api/a": (302, "/b")}, most=0)[0].status == 302
+
+
+INSIDE = ["169.254.169.254", "127.0.0.1:9", "127.1", "2130706433", "0x7f.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "[fe80::1]", "10.0.0.7", "localhost", "a.localhost", "metadata.google.internal", "192.168.1.1", "0.0.0.0"]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", [*INSIDE, "other", "api.other", "api:8443", "user@other"])
+@pytest.mark.parametrize("hosts", [(), ("third",), ("*.third",)])
+def test_another_origin_is_not_followed_unless_the_yaml_names_it(place, hosts):
+    with pytest.raises(BadRedirect, match="another origin .*endpoint.leads_to"):
+        follow(
+            {"http://api/a": (302, f"http://{place}/b")},
+            Request("id", "GET", "http://api/a"),
+            hosts=hosts,
+            home="http://api",
+        )
+
+
+@pytest.mark.parametrize("place", INSIDE)
+def test_a_pattern_names_no_machine_of_one_s_own_network(place):
+    with pytest.raises(BadRedirect, match="another origin"):
+        follow(
+            {"http://api/a": (302, f"http://{place}/b")},
+            Request("id", "GET", "http://api/a"),
+            hosts=("*",),
+            home="http://api",
+        )
+
+
+@pytest.mark.parametrize("place", ["other", "x.other", "127.0.0.1:9"])
+def test_a_host_that_the_yaml_names_is(place):
+    get = Request("id", "GET", "http://api/a")
+    _, sent = follow(
+        {"http://api/a": (302, f"http://{place}/b")},
+        get,
+        hosts=("other", "*.other", "127.0.0.1:9"),
+        home="http://api",
+    )
+    assert sent[1].url == f"http://{place}/b"
+
+
+def test_the_same_host_over_tls_is_followed():
+    _, sent = follow(
+        {"http://api/a": (301, "https://api/a")},
+        Request("id", "GET", "http://api/a"),
+        hosts=(),
+        home="http://api",
+    )
+    assert [request.url for request in sent] == ["http://api/a", "https://api/a"]
+
+
+def test_an_address_of_a_file_on_another_origin_is_asked_for_only_if_named():
+    file = Request("id", "GET", "https://files/x.csv")
+    assert follow({}, file, hosts=("files",))[1] == [file]
+    with pytest.raises(BadRedirect, match="an answer leads to another origin"):
+        follow({}, file, hosts=())
+
+
+@pytest.mark.parametrize("header", ["PRIVATE-TOKEN", "X-Shopify-Access-Token", "X-Whatever", "X-Vault-Token"])
+def test_no_header_of_ours_goes_to_another_origin(header):
+    get = Request("id", "GET", "https://api/a", {header: "canary", "Accept": "x"})
+    _, sent = follow({"https://api/a": (302, "https://other/b")}, get)
+    assert sent[0].headers[header] == "canary" and sent[1].headers == {"Accept": "x"}

@@ -2,6 +2,7 @@ import pytest
 
 from asgard_assets.ingest.api.lists.pagination import Page
 from asgard_assets.ingest.api.plan.rendering import Renderer, fingerprint, page_id, partition_values
+from asgard_assets.ingest.api.source.templates import RenderError
 from tests.ingest.api.sources import TICKETS, USAGE, source
 
 DAY = partition_values("2026-10-05")
@@ -23,6 +24,27 @@ def test_a_value_cannot_leave_its_place_in_the_path(value):
     path = request.url.removeprefix("http://api/v1/users/").removesuffix("/usage?date=2026-10-05")
     assert not set("/?# ") & set(path)
     assert ".." not in path
+
+
+@pytest.mark.parametrize("value", ["", ".", ".."])
+def test_a_value_that_servers_take_for_another_place_makes_no_request(value):
+    with pytest.raises(RenderError, match="would ask for another resource") as told:
+        Renderer(source(USAGE), "http://api").request("x", DAY, {"user_id": value})
+    assert told.value.field == ("row", "user_id")
+
+
+@pytest.mark.parametrize(
+    ("path", "row"), [("/x{row.user_id}", ""), ("/{row.user_id}.json", "."), ("/x?q={row.user_id}", "")]
+)
+def test_a_part_of_a_place_may_be_empty_or_a_dot(path, row):
+    request, _ = Renderer(endpoint(path=path), "http://api").request("x", DAY, {"user_id": row})
+    assert request.url.startswith("http://api/")
+
+
+@pytest.mark.parametrize("path", ["/{row.user_id}.", "/.{row.user_id}", "/a/{row.user_id}{row.user_id}/b"])
+def test_nor_does_one_that_makes_such_a_place_with_its_neighbours(path):
+    with pytest.raises(RenderError):
+        Renderer(endpoint(path=path), "http://api").request("x", DAY, {"user_id": "."})
 
 
 def test_only_what_changes_something_carries_an_idempotency_key():
