@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from asgard_assets.errors import ConfigError, LakeError
 from asgard_assets.ingest.api.access.auth import Fixed, Issuer
+from asgard_assets.ingest.api.access.destination import base_url
 from asgard_assets.ingest.api.access.oauth import issuer
 from asgard_assets.ingest.api.access.service import JobService
 from asgard_assets.ingest.api.execution import Execution
@@ -32,7 +32,6 @@ from asgard_assets.ingest.api.rate.lease import Wait, clock_time
 from asgard_assets.ingest.api.source.config import load, located
 from asgard_assets.ingest.api.source.models import ApiSource, Mode
 from asgard_assets.ingest.api.source.payload import Schema
-from asgard_assets.ingest.api.source.secrets import expand
 from asgard_assets.ingest.api.source.wire import Tls
 from asgard_assets.ingest.api.table.bronze import RETRYABLE, SUCCESS, arrow_schema, table_spec
 from asgard_assets.ingest.api.table.children import StagedChild, stage_children
@@ -321,26 +320,6 @@ def _less(summary: Summary, day: str, again: int) -> Summary:
     return replace(summary, outcomes=outcomes, notes=(*summary.notes, note))
 
 
-def _base_url(source: ApiSource) -> str:
-    url = expand(source.endpoint.base_url, source.name)
-    if source.endpoint.by_row:
-        return url  # looked at for each row
-    parts = urlsplit(url)
-    told = source.endpoint.base_url  # what a variable brings may be a secret
-    if "@" in parts.netloc:
-        raise ConfigError(
-            f"{source.name}: endpoint.base_url, {told!r}, carries a login; give it in `auth`, by reference",
-            field="endpoint.base_url",
-        )
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(
-            f"{source.name}: endpoint.base_url is {told!r}; with its variables filled in it must begin with http:// or "
-            "https://",
-            field="endpoint.base_url",
-        )
-    return url
-
-
 def connected(source: ApiSource, lake: Lake | None = None) -> tuple[Issuer, WireSecrets, ApiSource, str]:
     """Who issues credentials, the connection's own secrets, the source with its folders as workers find them,
     and its base URL. A replay needs no secret and knows the API's address by itself.
@@ -354,7 +333,7 @@ def connected(source: ApiSource, lake: Lake | None = None) -> tuple[Issuer, Wire
         plain = wire.model_copy(update=folders | {"tls": Tls(), "proxy": None})
         source = source.model_copy(update={"transport": plain})
         return Fixed(), WireSecrets(), source, recorded_base_url(Path(wire.replay), source.name)
-    return issuer(source, lake), wire_secrets(source), source, _base_url(source)
+    return issuer(source, lake), wire_secrets(source), source, base_url(source)
 
 
 def _check_rows(source: ApiSource, rows: DataFrame | str | None) -> None:

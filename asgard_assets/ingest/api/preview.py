@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from asgard_assets.ingest.api.source.forms import PullForm
 from asgard_assets.ingest.api.source.models import ApiSource, Mode
 from asgard_assets.ingest.api.source.paths import at
 from asgard_assets.ingest.api.source.payload import Schema, merge, settled, shape
+from asgard_assets.ingest.api.source.secrets import address_shown
 from asgard_assets.ingest.api.source.templates import RenderError
 from asgard_assets.ingest.api.table.bronze import arrow_schema
 from asgard_assets.ingest.api.table.figures import Figures
@@ -73,6 +74,7 @@ def dry_run(
         refuse_cut(run, plan.modes)
         requests: list[Request | str] = []
         values = {day: partition_values(day, calendar_of(source)) for day in days}
+        address = address_shown(source.endpoint.base_url, base_url)
         for day, request_id, _, row, _ in _first(staging, source, plan, 3):
             import orjson
 
@@ -84,7 +86,7 @@ def dry_run(
                 request, _ = renderer.request(
                     request_id, values[day], orjson.loads(row), page, {"value": start}
                 )
-                requests.append(request)
+                requests.append(replace(request, url=address(request.url)))
             except RenderError as error:
                 requests.append(f"{row}: {error.message}")
         return DryRun(plan, tuple(requests))

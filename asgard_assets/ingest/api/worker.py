@@ -224,7 +224,7 @@ class Task:
         self._renderer = Renderer(source, job.base_url)
         self._steps = {name: Renderer(source, job.base_url, source.step(name)) for name in source.steps}
         self._redactor = Redactor()
-        self._describing = Describing(source, self._redactor)
+        self._describing = Describing(source, self._redactor, job.base_url)
         self._service = ServiceClient(job.service) if isinstance(job.service, Address) else job.service
         self._days: dict[str, dict[str, str]] = {}
         self._files = files or ResultFiles(source, job.lake, job.staging_path, job.schema, label)

@@ -143,7 +143,7 @@ class TokenSource:
         asked, response = await self._post(self._grant())
         if response.status != 200:
             raise Refused(
-                f"{self._source}: the token endpoint {self._url} refused the client "
+                f"{self._source}: the token endpoint {self._auth.token_url} refused the client "
                 f"({response.status}{self._told(response)}); check {self._references or 'auth.client_id'}",
                 source=self._source,
                 status=response.status,
@@ -184,7 +184,7 @@ class TokenSource:
             asked, response = await self._post(form)
             if response.status != 200:
                 raise Refused(
-                    f"{self._source}: the token endpoint {self._url} refused the refresh token "
+                    f"{self._source}: the token endpoint {self._auth.token_url} refused the refresh token "
                     f"({response.status}{self._told(response)}); log in again, and put the new refresh token into "
                     f"{self._references}",
                     source=self._source,
@@ -245,7 +245,7 @@ class TokenSource:
                 return asked, response
             said = f"status {response.status}"
         raise Unreachable(
-            f"{self._source}: the token endpoint {self._url} gives no token ({said}); is it up?",
+            f"{self._source}: the token endpoint {self._auth.token_url} gives no token ({said}); is it up?",
             source=self._source,
         )
 
@@ -256,7 +256,7 @@ class TokenSource:
         proving = kind.lower() in _PROVING
         if not isinstance(value, str) or not value.isprintable() or not value or proving:
             raise Refused(
-                f"{self._source}: the token endpoint {self._url} answered without a bearer token; "
+                f"{self._source}: the token endpoint {self._auth.token_url} answered without a bearer token; "
                 "is auth.token_url right?",
                 source=self._source,
                 status=response.status,

@@ -54,6 +54,17 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether this names the machine itself."""
+    name = host.rstrip(".").lower()
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 def is_inside(host: str) -> bool:
     """Whether this names a machine of one's own network: loopback, link-local (the cloud's metadata), private."""
     name = host.rstrip(".").lower()

@@ -22,6 +22,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PREFIX = "ASGARD_"
 _LONGEST_WORD = 12
 _REMEMBERED = 16
+_SHORTEST = 6  # shorter ones would turn ordinary text into stars
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -93,6 +94,30 @@ def _aws_secret(reference: str, source: str) -> str:
 def expand(text: str, source: str) -> str:
     """`${NAME}` filled in. Raises ConfigError where a name is unknown."""
     return _VARIABLE.sub(lambda match: _variable(match.group(1), source), text)
+
+
+def address_shown(template: str, filled: str) -> Callable[[str], str]:
+    """How an address is shown: what variables bring into its path may be a secret, so it stays `${NAME}`."""
+    names = _VARIABLE.findall(template)
+    pattern = re.escape(_VARIABLE.sub("\0", template)).replace(re.escape("\0"), "(.*?)")
+    found = (
+        re.fullmatch(pattern, filled.rstrip("/") if not template.endswith("/") else filled) if names else None
+    )
+    if found is None:
+        return str
+    host_ends = re.match(r"\w+://[^/]*", filled)
+    hidden = [
+        (value, f"${{{name}}}")
+        for number, (name, value) in enumerate(zip(names, found.groups(), strict=True), 1)
+        if len(value) >= _SHORTEST and host_ends and found.start(number) > host_ends.end()
+    ]
+
+    def shown(url: str) -> str:
+        for value, name in hidden:
+            url = url.replace(value, name)
+        return url
+
+    return shown if hidden else str
 
 
 def variable(reference: str) -> str | None:

@@ -92,6 +92,10 @@ class Wire(Model):
     )
     tls: Tls = Field(default=Tls(), description="Certificates: which servers to trust, and your own.")
     proxy: Proxy | None = Field(default=None, description="The proxy to send through.")
+    plain_http: bool = Field(
+        default=False,
+        description="Send credentials to another machine over http:// too, where whoever is on the way reads them.",
+    )
 
     record: str | None = Field(
         default=None,

@@ -8,7 +8,7 @@ from typing import Any
 
 from asgard_assets.ingest.api.http.messages import Request, Response, Verdict
 from asgard_assets.ingest.api.source.models import ApiSource
-from asgard_assets.ingest.api.source.secrets import MASK, Redactor, carries_a_login
+from asgard_assets.ingest.api.source.secrets import MASK, Redactor, address_shown, carries_a_login
 from asgard_assets.ingest.api.table.bronze import MORE_PAGES, PERMANENT, RETRYABLE, SUCCESS
 
 _KNOWN_HEADERS = 1024
@@ -69,8 +69,9 @@ class Describing:
     Headers are much the same from one request to the next: their JSON is made once.
     """
 
-    def __init__(self, source: ApiSource, redactor: Redactor):
+    def __init__(self, source: ApiSource, redactor: Redactor, base_url: str = ""):
         self._dropped, self._redactor = source.sink.volatile_headers, redactor
+        self._address = address_shown(source.endpoint.base_url, base_url)
         self._known: dict[tuple[tuple[str, str], ...], str] = {}
 
     def columns(self, exchange: Exchange) -> dict[str, Any]:
@@ -80,7 +81,7 @@ class Describing:
         dropped = self._dropped
         return {
             "request_id": request.id,
-            "url": text(request.url),
+            "url": text(self._address(request.url)),
             "method": request.method,
             "request_headers": text(self._json(tuple(request.headers.items()))),
             "request_params": text(dumped(exchange.params)) if exchange.params else "{}",
@@ -92,7 +93,7 @@ class Describing:
             "success": exchange.outcome == SUCCESS,
             "outcome": exchange.outcome,
             "error_class": exchange.error_class,
-            "error_message": None if error is None else text(error),
+            "error_message": None if error is None else text(self._address(error)),
             "attempts": request.trace.attempts,
             "started_at": started,
             "finished_at": started + int(exchange.seconds * 1e6),
