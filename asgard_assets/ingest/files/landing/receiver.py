@@ -14,10 +14,12 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.ingest.files.landing import Landing
+from asgard_assets.ingest.files.landing.connections import guarded
 from asgard_assets.ingest.files.landing.notices import UNREADABLE, files_named
 from asgard_assets.ingest.files.source.models import FileSource, FromFolder
 
@@ -88,10 +90,9 @@ def application(receiver: Receiver, token: str) -> web.Application:
     from aiohttp import web
 
     async def post(request: web.Request) -> web.Response:
-        given = request.match_info["token"] or request.headers.get("Authorization", "").removeprefix(
-            "Bearer "
-        )
-        if not hmac.compare_digest(given.encode(), token.encode()):
+        header = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        given = request.match_info["token"] or header
+        if not hmac.compare_digest(given.encode(errors="surrogateescape"), token.encode()):
             return web.Response(status=401, text="the token is not the one that `asgard receive` was given\n")
         body = await request.read()
         try:
@@ -106,6 +107,6 @@ def application(receiver: Receiver, token: str) -> web.Application:
     async def alive(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
-    found = web.Application(client_max_size=MESSAGE_BYTES)
+    found = guarded(partial(web.Application, client_max_size=MESSAGE_BYTES))
     found.add_routes([web.get("/health", alive), web.post("/{token:[^/]*}", post)])
     return found

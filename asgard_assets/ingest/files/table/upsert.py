@@ -103,9 +103,9 @@ def _name(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
 
 
-def _files(uris: Sequence[str], filename: bool = False) -> str:
+def _files(uris: Sequence[str], place: str = "") -> str:
     """Their rows, in columns of the table's schema that the files themselves may lack."""
-    extra = ", filename=true" if filename else ""
+    extra = f", filename={quoted(place)}" if place else ""
     listed = ", ".join(quoted(literally(uri)) for uri in uris)
     found = f"""select * from read_parquet([{listed}], union_by_name=true, hive_partitioning=true,
         hive_types={{'{DS}': VARCHAR}}{extra})"""
@@ -148,9 +148,10 @@ def _restage(db: duckdb.DuckDBPyConnection, lake: Lake, staging: Staging, staged
 def _without_keys(
     db: duckdb.DuckDBPyConnection, lake: Lake, staging: Staging, write: Upsert, live: Sequence[LivePart]
 ) -> dict[str, list[str]]:
+    place = f"_place_{uuid.uuid4().hex}"  # a column of the table may have any other name
     hit = f"l._file in (from gone) or exists (from batch b where {_same_key(write)})"
     found = db.execute(
-        f"select l.filename, count(*) from {_files([p.uri for p in live], filename=True)} l where {hit} group by 1"
+        f"select l.{place}, count(*) from {_files([p.uri for p in live], place)} l where {hit} group by 1"
     ).fetchall()
     counts = {name: count for name, count in found}
     instead: dict[str, list[str]] = {}

@@ -58,6 +58,18 @@ def test_a_column_that_nothing_has_is_named(lake: Lake, settings: Settings, wron
         bench.stage(DAYS[:1])
 
 
+@pytest.mark.parametrize("name", ["filename", "file_row_number", "_place"])
+def test_a_file_may_call_its_columns_as_the_engine_calls_its_own(
+    lake: Lake, settings: Settings, name: str
+) -> None:
+    bench = upserting(lake, settings)
+    bench.drop(DAYS[0], "a.jsonl", f'{{"id": 1, "v": 1, "{name}": "x"}}\n{{"id": 2, "v": 1}}\n')
+    bench.run(DAYS[:1])
+    bench.drop(DAYS[1], "b.csv", "id,v\n2,3\n")
+    bench.run(DAYS[1:2])
+    assert bench.rows(f'id, v, "{name}"', "id") == [(1, 1, "x"), (2, 3, None)]
+
+
 def test_numbers_kept_as_text_tell_the_newest_as_numbers(lake: Lake, settings: Settings) -> None:
     write = {"type": "upsert", "key": ["id"], "newest_by": ["v"]}
     bench = Bench(None, lake, settings, write=write)
