@@ -1,0 +1,117 @@
+"""A month in a box: real sensors and real engines on a simulated clock, beside a plain model of what they have to do."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import time_machine
+
+from asgard_assets.components.following.sensor import followed
+from asgard_assets.lake import Lake
+from asgard_assets.settings import Settings
+from tests.month.oracle import Oracle
+from tests.month.story import Story
+from tests.month.tables import rows_of
+from tests.month.world import World
+
+ZONES = ("Europe/Berlin", "UTC", "America/New_York")
+SHORT, LONG = timedelta(minutes=10), timedelta(minutes=30)
+
+
+class Box:
+    def __init__(self, home: Path, traveller, seed: int, days: int, troubles: int) -> None:
+        self.world = World(traveller, home, dg.DagsterInstance.ephemeral())
+        hours = Settings().calendar("hour")
+        self.oracle = Oracle(self.world.calendar, hours, lambda: self.world.made)
+        self.story = Story(self.world, self.oracle, seed, days, troubles)
+
+    def live(self) -> None:
+        """From the first event to the last, and on until nothing is asked for."""
+        idle = 0
+        while self.story.events:
+            self.story.play(self.world.now)
+            busy = self.world.step(SHORT if idle < 3 else LONG)
+            idle = 0 if busy else idle + 1
+            self.oracle.step(self.world.now)
+        self.world.settle()
+        self.oracle.step(self.world.now)
+
+    def check(self, fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        told = "\n".join([*self.story.told, *self.world.failures])
+        print(told)
+        print(
+            {k: (self.world.builds[k], n, self.world.runs[k]) for k, n in sorted(self.oracle.builds.items())}
+        )
+        assert not self.world.failures, told
+        for each in followed(
+            self.world.lake, self.world.repository, self.world.instance, self.world.now.timestamp()
+        ):
+            assert not each.state.missing and not each.state.stale, f"{each.state}\n{told}"
+        names = ["bronze/sales", "bronze/clicks", *(made.address for made in self.world.made)]
+        found = {name: rows_of(self.world.lake, name) for name in names}
+        for name in names:
+            expected = {key: list(rows) for key, rows in self.oracle.rows.get(name, {}).items()}
+            assert found[name] == expected, f"{name}\n{told}"
+        self.rebuild(fresh, monkeypatch)
+        for name in names:
+            assert rows_of(self.world.lake, name) == found[name], (
+                f"{name} is not what a rebuild makes\n{told}"
+            )
+        needed, done = sum(self.oracle.builds.values()), sum(self.world.builds.values())
+        assert done <= 1.3 * needed, (
+            f"{done} builds, {needed} needed: {self.world.builds} {self.oracle.builds}"
+        )
+
+    def rebuild(self, fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Everything that is made, made anew from Bronze, each table in one run."""
+        shutil.copytree(Path(self.world.lake.root) / "bronze", fresh / "bronze")
+        days = {made.address: sorted(rows_of(self.world.lake, made.address)) for made in self.world.made}
+        monkeypatch.setenv("ASGARD_LAKE", str(fresh))
+        self.world.lake = Lake.from_settings()
+        self.world.deploy()
+        self.world.faults.clear()
+        with dg.DagsterInstance.ephemeral() as instance:
+            for table, keys in days.items():
+                assert self.world.by_hand(table, keys[0], keys[-1], instance)
+
+
+@pytest.fixture
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    def made(seed: int, days: int, troubles: int) -> Box:
+        said = {
+            "HOME": str(tmp_path),
+            "PARTITION_START": "2026-10-22",
+            "PARTITION_END": "",
+            "TIME_ZONE": ZONES[seed % 3],
+        }
+        for name, value in said.items():
+            monkeypatch.setenv(f"ASGARD_{name}", value)
+        begin = Settings().calendar().window("2026-10-22").start.astimezone(UTC)
+        travel = time_machine.travel(begin, tick=False)
+        traveller = travel.start()
+        opened.append(travel)
+        return Box(tmp_path, traveller, seed, days, troubles)
+
+    opened: list[time_machine.travel] = []
+    yield made
+    for each in opened:
+        each.stop()
+
+
+def test_five_days_with_each_kind_of_trouble(box, tmp_path, monkeypatch):
+    month = box(0, 5, 1)
+    month.live()
+    month.check(tmp_path / "again", monkeypatch)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(10))
+def test_a_month(box, tmp_path, monkeypatch, seed: int):
+    month = box(seed, 30, 4)
+    month.live()
+    month.check(tmp_path / "again", monkeypatch)
