@@ -1,4 +1,5 @@
-"""`asgard preview`: rows of files as a load would make them, of an API from a few requests, of a table as published."""
+"""`asgard preview`: rows of files and databases as a load would make them, of an API from a few requests, of a table as
+published."""
 
 from __future__ import annotations
 
@@ -73,12 +74,17 @@ class ApiPreview:
 
 @dataclass(frozen=True)
 class TablePreview:
-    """Of a table: the first rows of its newest partition, as published, and its columns with their types."""
+    """Of a table: the first rows of its newest partition, as published, and its columns with their types.
+
+    `origin`: where the rows are from, such as a database. `changes`: what a load would change of the columns.
+    """
 
     asset: str
     columns: Mapping[str, str]
     rows: tuple[Mapping[str, Any], ...]
     partition: str = ""
+    origin: str = "as published"
+    changes: tuple[SchemaChange, ...] = ()
 
 
 Shown = FilesPreview | ApiPreview | TablePreview
@@ -92,6 +98,9 @@ def previews(project: Finder, target: Target, span: Span | None, limit: int | No
             yield _of_files(project.lake, project.landing, project.catalog.files[name], span, limit or 10)
         if source.kind is Kind.api:
             yield _of_api(project, source.name, span, limit or 3)
+        if source.kind is Kind.database:
+            wanted = [asset for asset in target.assets if asset in source.assets]
+            yield from (_of_database(project, asset, limit or 10) for asset in wanted)
     for asset in target.assets:
         if asset not in own:
             yield _of_table(project.lake, asset, span, limit or 10)
@@ -142,6 +151,25 @@ def source_file(name: str) -> Path:
                 return path
     raise ConfigError(
         f"no defs.yaml of the project declares the API source {name}: give the path of its file"
+    )
+
+
+def _of_database(project: Finder, asset: str, limit: int) -> TablePreview:
+    from asgard_assets.ingest.sql.preview import preview as read
+    from asgard_assets.lake.sql import type_name
+
+    source = project.catalog.database_of(asset)
+    assert source is not None
+    found = read(project.lake, source, source.named(asset.partition("/")[2]), limit)
+    columns = {name: type_name(kind) for name, kind in found.shape.columns.items()}
+    changes = [SchemaChange(c.kind, c.column, c.before, c.after) for c in found.shape.changes]
+    about = "" if found.about_rows is None else f" (about {found.about_rows:,} rows)"
+    return TablePreview(
+        asset,
+        columns,
+        tuple(found.rows.to_pylist()),
+        origin=f"in {source.reads}{about}",
+        changes=tuple(changes),
     )
 
 

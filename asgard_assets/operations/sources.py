@@ -1,4 +1,4 @@
-"""The project's sources: APIs, files and Airbyte connections, by name."""
+"""The project's sources: APIs, files, databases and Airbyte connections, by name."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from asgard_assets import project
 from asgard_assets.components.api import API_SOURCE
 from asgard_assets.components.files import SOURCE
+from asgard_assets.components.sql import SQL_SOURCE
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.files.source.models import FileSource
+from asgard_assets.ingest.sql.source import SqlSource
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -25,6 +27,7 @@ class Kind(StrEnum):
 
     api = "api"
     files = "files"
+    database = "database"
     airbyte = "airbyte"
 
 
@@ -48,6 +51,7 @@ class Catalog:
     definitions: dg.Definitions
     files: Mapping[str, FileSource]
     apis: Mapping[str, ApiSource]
+    databases: Mapping[str, SqlSource]
     sources: tuple[Source, ...] = field(default=())
 
     @property
@@ -64,6 +68,13 @@ class Catalog:
             )
         return found[0] if found else None
 
+    def database_of(self, asset: str) -> SqlSource | None:
+        """The database that a Bronze table is read from."""
+        for source in self.databases.values():
+            if asset in (f"bronze/{source.bronze_name(table)}" for table in source.tables):
+                return source
+        return None
+
     def of_table(self, asset: str) -> Source | None:
         """The source that fills a Bronze table, or that syncs a stream."""
         return next((source for source in self.sources if asset in source.assets), None)
@@ -72,7 +83,7 @@ class Catalog:
 def catalog(definitions: dg.Definitions | None = None) -> Catalog:
     """Every source that the code location has an asset for."""
     definitions = definitions or load_definitions()
-    files, apis = dict[str, FileSource](), dict[str, ApiSource]()
+    files, apis, databases = dict[str, FileSource](), dict[str, ApiSource](), dict[str, SqlSource]()
     streams: dict[tuple[str, str], list[str]] = {}
     for spec in definitions.resolve_all_asset_specs():
         if told := _value(spec.metadata.get(SOURCE)):
@@ -81,16 +92,21 @@ def catalog(definitions: dg.Definitions | None = None) -> Catalog:
         elif told := _value(spec.metadata.get(API_SOURCE)):
             api = ApiSource.model_validate(told)
             apis[api.name] = api
+        elif told := _value(spec.metadata.get(SQL_SOURCE)):
+            database = SqlSource.model_validate(told)
+            databases[database.name] = database
         elif connection := _value(spec.metadata.get(CONNECTION)):
             streams.setdefault((spec.tags["connection"], connection), []).append(spec.key.to_user_string())
-    found = [*map(_of_files, files.values()), *map(_of_api, apis.values())]
+    found = [
+        *map(_of_files, files.values()), *map(_of_api, apis.values()), *map(_of_database, databases.values())
+    ]  # fmt: skip
     for (name, connection), assets in streams.items():
         loaded = (f for f in files.values() if any("/".join(dep) in assets for dep in f.deps))
         tables = tuple(sorted(f"bronze/{f.name}" for f in loaded))
         found.append(
             Source(name, Kind.airbyte, connection, tuple(sorted(assets)), tables, "Airbyte connection")
         )
-    return Catalog(definitions, files, apis, tuple(sorted(found, key=lambda source: source.name)))
+    return Catalog(definitions, files, apis, databases, tuple(sorted(found, key=lambda source: source.name)))
 
 
 def load_definitions() -> dg.Definitions:
@@ -106,6 +122,13 @@ def _of_api(source: ApiSource) -> Source:
     tables = (source.sink.table, *source.sink.child_tables)  # one step makes them all
     address = f"{source.endpoint.base_url}{source.endpoint.path}"
     return Source(source.name, Kind.api, address, tables, tables, source.quality.description)
+
+
+def _of_database(source: SqlSource) -> Source:
+    tables = tuple(f"bronze/{source.bronze_name(table)}" for table in source.tables)
+    return Source(
+        source.name, Kind.database, source.reads, tables, tables, f"{source.database.type} database"
+    )
 
 
 def _value(told: Any) -> Any:

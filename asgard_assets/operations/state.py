@@ -45,6 +45,7 @@ class TableState:
     failed: int
     last_published: float | None
     newest: str = ""
+    cursor: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def list_files(
 
 def file_names(source: Source) -> list[str]:
     """The file sources that a source loads: itself, or the Bronze tables of an Airbyte connection's streams."""
-    if source.kind is Kind.api:
+    if source.kind in (Kind.api, Kind.database):
         return []
     return [table.partition("/")[2] for table in source.tables]
 
@@ -165,4 +166,16 @@ def _table_state(finder: Finder, asset: str) -> TableState:
     failed = [k for k in keys if (found := status.get(k)) is not None and found.value == "FAILED"]
     published = sorted(set(keys) - set(missing))
     newest = published[-1] if published else ""
-    return TableState(asset, len(keys), len(published), len(missing), len(failed), last, newest)
+    cursor = _cursor(finder, asset)
+    return TableState(asset, len(keys), len(published), len(missing), len(failed), last, newest, cursor)
+
+
+def _cursor(finder: Finder, asset: str) -> str:
+    """Where an incremental table of a database stands; empty for others."""
+    from asgard_assets.ingest.sql.source import Incremental
+    from asgard_assets.ingest.sql.state import read_cursor
+
+    source, name = finder.catalog.database_of(asset), asset.partition("/")[2]
+    if source is None or not isinstance(source.named(name).load, Incremental):
+        return ""
+    return read_cursor(finder.lake, name).value or ""

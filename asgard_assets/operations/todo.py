@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from asgard_assets.components.api import Ask
 from asgard_assets.components.files import Load
+from asgard_assets.components.sql import Read, current_window
 from asgard_assets.ingest.api.plan.calendar import outstanding_windows
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.plan.listing import file_states
 from asgard_assets.ingest.files.plan.quarantine import quarantined
 from asgard_assets.ingest.files.source.models import FileSource
+from asgard_assets.ingest.sql.source import SqlSource, Windows
 from asgard_assets.lake import Lake
 from asgard_assets.operations.partitions import Span
 from asgard_assets.operations.sources import Catalog
@@ -68,6 +70,8 @@ class Finder:
         keys = self._keys(asset, span)
         if keys is None:
             return Todo(asset, None)
+        if database := self.catalog.database_of(asset):
+            return self._of_database(database, asset, keys, span, everything)
         api = self._api(asset)
         how = _api_config(api, Ask.all if everything else Ask.changed)
         if span is None and api is not None:
@@ -75,6 +79,19 @@ class Finder:
         elif span is None and not everything:
             keys = self.missing(asset, keys)
         return Todo(asset, dict.fromkeys(keys, Amount()), config=how)
+
+    def _of_database(
+        self, source: SqlSource, asset: str, keys: Sequence[str], span: Span | None, everything: bool
+    ) -> Todo:
+        """The window that it is now, and of a table that is read by windows those that are missing."""
+        name, now = asset.partition("/")[2], current_window(source)
+        if span is None and not (everything and isinstance(source.named(name).load, Windows)):
+            wanted = (
+                set(self.missing(asset, keys)) if isinstance(source.named(name).load, Windows) else set[str]()
+            )
+            keys = [key for key in keys if key in {*wanted, now}]
+        config = {f"sql_{name}": {"reload": (Read.all if everything else Read.changed).value}}
+        return Todo(asset, dict.fromkeys(keys, Amount()), config=config)
 
     def to_backfill(self, asset: str, span: Span, everything: bool = False) -> Todo:
         """`asgard backfill`: of the span, files that are not loaded and partitions that are not published."""

@@ -40,7 +40,9 @@ def _as_data(one: Shown) -> dict[str, Any]:
         return {
             "asset": one.asset,
             "partition": one.partition,
+            "origin": one.origin,
             "columns": one.columns,
+            "changes": [asdict(change) for change in one.changes],
             "rows": _plain(list(one.rows)),
         }
     return as_data(one.preview, one.source, one.waiting)
@@ -49,9 +51,12 @@ def _as_data(one: Shown) -> dict[str, Any]:
 def _table_text(one: TablePreview) -> str:
     if not one.columns:
         return f"{one.asset}: nothing is published yet"
-    lines = [f"{one.asset} {one.partition}, as published:"]
+    lines = [f"{one.asset}{one.partition and ' ' + one.partition}, {one.origin}:"]
     lines += [json.dumps(row, default=str) for row in one.rows]
     lines.append("columns: " + ", ".join(f"{column} {kind}" for column, kind in one.columns.items()))
+    lines += [
+        f"{change.kind} {change.column} {change.before} {change.after}".rstrip() for change in one.changes
+    ]
     return "\n".join(lines)
 
 
@@ -59,7 +64,7 @@ def _table_markdown(one: TablePreview) -> str:
     head = [f"## Preview: {one.asset}", ""]
     if not one.columns:
         return "\n".join([*head, "Nothing is published yet."])
-    rows = _table(tuple(one.columns), (tuple(row.values()) for row in one.rows))
+    rows = _table(tuple(one.columns), (tuple(row.get(name) for name in one.columns) for row in one.rows))
     return "\n".join([*head, _table(("column", "type"), one.columns.items()), "", rows])
 
 

@@ -113,4 +113,5 @@ def _table(table: TableState) -> str:
         return f"{table.asset}: {done}{', the last run failed' if table.failed else ''}{last}"
     newest = f", newest {table.newest}" if table.newest else ""
     failed = f", {table.failed} failed" if table.failed else ""
-    return f"{table.asset}: {table.published} of {table.partitions} partitions{newest}{failed}{last}"
+    cursor = f", cursor {table.cursor}" if table.cursor else ""
+    return f"{table.asset}: {table.published} of {table.partitions} partitions{newest}{failed}{last}{cursor}"

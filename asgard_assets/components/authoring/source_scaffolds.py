@@ -1,4 +1,4 @@
-"""Scaffolds of sources: files, APIs, Airbyte."""
+"""Scaffolds of sources: files, APIs, databases, Airbyte."""
 
 from __future__ import annotations
 
@@ -142,3 +142,54 @@ class AirbyteScaffolder(dg.Scaffolder[AirbyteParams]):
 def _empty(workspace_id: str) -> dict[str, Any]:
     data = {"__class__": "AirbyteWorkspaceData", "connections_by_id": {}, "destinations_by_id": {}}
     return {"workspace_id": workspace_id, "data": data, "connections": {}}
+
+
+class SqlParams(BaseModel):
+    """Options of `dg scaffold defs asgard_assets.components.sql.SqlIngest`."""
+
+    name: str | None = Field(default=None, description="Name of the source. Default: the last folder.")
+    type: Literal["postgres", "mysql", "mariadb"] = Field(
+        default="postgres", description="Kind of the database."
+    )
+    host: str = Field(default="127.0.0.1", description="Name or address of the server.")
+    database: str | None = Field(
+        default=None, description="Name of the database. Default: the source's name."
+    )
+    user: str = Field(default="reader", description="User, who needs no more than the right to read.")
+    password: SecretRef | None = Field(
+        default=None, description="Password, by reference: env:NAME, file:/path or aws-secret:NAME#KEY."
+    )
+    table: str | None = Field(
+        default=None, description="Table, such as public.orders. Default: the source's name."
+    )
+
+
+class SqlScaffolder(dg.Scaffolder[SqlParams]):
+    """Tables of a database."""
+
+    @classmethod
+    def get_scaffold_params(cls) -> type[SqlParams]:
+        return SqlParams
+
+    def scaffold(self, request: dg.ScaffoldRequest[SqlParams]) -> None:
+        given = request.params
+        name = given.name or name_for(request.target_path)
+        password = given.password or f"env:{name.upper()}_PASSWORD"
+        write(
+            request,
+            f"Tables of a database become tables in Bronze, one asset each. See their rows before a run: asgard preview {name}",
+            f"""\
+  name: {inline(name)}
+  database:
+    type: {given.type}
+    host: {inline(given.host)}
+    database: {inline(given.database or name)}
+    user: {inline(given.user)}
+    password: {inline(password)} # by reference only
+  tables:
+    - table: {inline(given.table or name)}
+      # key: [id]
+      # load: {{type: incremental, cursor: updated_at, overlap: 10 minutes}} # default: the whole table each time
+  # pull: {{every: day, at: "02:00"}}
+""",
+        )
