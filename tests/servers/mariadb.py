@@ -64,7 +64,8 @@ def mariadb(*options: str) -> Iterator[MariaDb]:
         )
         users = f"""
             flush privileges;
-            create or replace user root@'127.0.0.1' identified by ''; grant all on *.* to root@'127.0.0.1' with grant option;
+            create or replace user root@'127.0.0.1' identified by '';
+            grant all on *.* to root@'127.0.0.1' with grant option;
             create user {server.user}@'127.0.0.1' identified by '{server.password}';
             create database {server.database};
             grant select, lock tables on {server.database}.* to {server.user}@'127.0.0.1';

@@ -44,6 +44,10 @@ class Session(Protocol):
         """Run a query of `Dialect.select`; `write` gets its rows as lines of CSV, one or more at a time."""
         ...
 
+    def rows(self, query: str) -> list[tuple[str | None, ...]]:
+        """The rows of a query that gives few, as text."""
+        ...
+
     def row(self, query: str) -> tuple[str | None, ...]:
         """The first row of a query, as text."""
         ...

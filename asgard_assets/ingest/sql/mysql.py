@@ -182,11 +182,13 @@ class _Session:
         with self.connection.cursor() as cursor:
             cursor.execute(statement)
 
-    def row(self, query: str) -> tuple[str | None, ...]:
+    def rows(self, query: str) -> list[tuple[str | None, ...]]:
         with self.database._told(), self.connection.cursor() as cursor:
             cursor.execute(query)
-            found = cursor.fetchone() or ()
-            return tuple(None if value is None else _text(value) for value in found)
+            return [tuple(None if v is None else _text(v) for v in row) for row in cursor.fetchall()]
+
+    def row(self, query: str) -> tuple[str | None, ...]:
+        return self.rows(query)[0]
 
     def copy(self, query: str, write: Callable[[bytes], None]) -> None:
         from pymysql.cursors import SSCursor
@@ -262,16 +264,8 @@ def _field(told: Any) -> Field:
     if code == T.TIME:
         return of("time", pa.string())
     if told.charsetnr == _BINARY_CHARSET and not told.flags & (_ENUM | _SET) and code != T.JSON:
-        hexed = f"hex({column})"
-        return Field(
-            name,
-            column,
-            "binary",
-            pa.binary(),
-            f"case when {column} is null then '' else {hexed} end",
-            hexed,
-            hexadecimal=True,
-        )
+        hexed = _quoted(f"hex({column})", column)  # in quotes, for empty bytes are not null
+        return Field(name, column, "binary", pa.binary(), hexed, hexed, hexadecimal=True)
     text = _quoted(f"convert({column} using utf8mb4)", column)
     return Field(name, column, "text", pa.string(), text, text)
 
@@ -280,7 +274,7 @@ def _moment(name: str, column: str, shown: str, is_date: bool, native: str) -> F
     """A day or a time; zero dates and days that no calendar has are kept as text in _rescued_data."""
     import pyarrow as pa
 
-    fits = f"(last_day({column}) is not null and year({column}) > 0)"
+    fits = f"(last_day({column}) is not null and year({column}) > 0 and dayofmonth({column}) > 0)"
     value = shown if is_date else f"concat({shown}, 'Z')"
     return Field(
         name, column, "date" if is_date else native, pa.date32() if is_date else pa.timestamp("us", "UTC"),

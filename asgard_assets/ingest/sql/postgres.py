@@ -145,11 +145,13 @@ class _Session:
         with self.connection.cursor() as cursor:
             cursor.execute(statement)
 
-    def row(self, query: str) -> tuple[str | None, ...]:
+    def rows(self, query: str) -> list[tuple[str | None, ...]]:
         with self.database._told(), self.connection.cursor() as cursor:
             cursor.execute(query)
-            found = cursor.fetchone() or ()
-            return tuple(None if value is None else str(value) for value in found)
+            return [tuple(None if v is None else str(v) for v in row) for row in cursor.fetchall()]
+
+    def row(self, query: str) -> tuple[str | None, ...]:
+        return self.rows(query)[0]
 
     def copy(self, query: str, write: Callable[[bytes], None]) -> None:
         with self.database._told(), self.connection.cursor() as cursor:

@@ -64,8 +64,8 @@ def replace_rows(lake: Lake, staging: Staging, key: Sequence[str], keys: str | N
             else "false"
         )
         found = db.execute(
-            f"select asgard_live.asgard_file, count(*) filter ({matched}), count(*) filter (not ({matched}) and {gone}) "
-            f"from {_rows([p.uri for p in live], True)} asgard_live where {matched} or {gone} group by 1"
+            f"select asgard_file, count(*) filter (matched), count(*) filter (not matched) from (select asgard_file, {matched} "
+            f"as matched, {gone} as gone from {_rows([p.uri for p in live], True)} asgard_live) where matched or gone group by 1"
         ).fetchall()
         counts = {name: (updated, deleted) for name, updated, deleted in found}
         instead: dict[str, list[str]] = {}
@@ -97,9 +97,10 @@ def _unchanged(
     alike = " and ".join(
         f"asgard_staged.{identifier(n)} is not distinct from asgard_live.{identifier(n)}" for n in data
     )
+    ours = " and ".join(f"asgard_staged.{identifier(n)} = asgard_batch.{identifier(n)}" for n in key)
     same = f"""delete from batch asgard_batch where exists (
-        from {_rows(staged)} s join {_rows([p.uri for p in live])} l on {_same_key(key, "s")} and {alike}
-        where {" and ".join(f"s.{identifier(n)} = b.{identifier(n)}" for n in key)})"""
+        from {_rows(staged)} asgard_staged join {_rows([p.uri for p in live])} asgard_live
+        on {_same_key(key, "asgard_staged")} and {alike} where {ours})"""
     found = db.execute(same).fetchone()
     return int(found[0]) if found else 0
 

@@ -43,7 +43,10 @@ def definitions(database: Database, **options: Any) -> dg.Definitions:
         {"query": f"select count(*) as many from {database.name}", "name": "counted"},
     ]  # fmt: skip
     model = SqlIngestModel.model_validate({**document, "tables": tables, **options})
-    return SqlIngest(model).build_defs(None)  # pyright: ignore[reportArgumentType]
+    built = SqlIngest(model).build_defs(None)  # pyright: ignore[reportArgumentType]
+    return dg.Definitions.merge(
+        built, dg.Definitions(resources={"lake": LakeResource(root=Lake.from_settings().root)})
+    )
 
 
 def test_tables_of_one_source_are_assets_that_run_and_are_known(database: Database, home: Path):

@@ -87,7 +87,7 @@ MARIADB: dict[str, tuple[str, dict[str, Any]]] = {
     "timestamp(3) null": ("timestamp", {"'2026-03-29 02:30:00.123'": datetime(2026, 3, 29, 2, 30, 0, 123000, UTC)}),
     "time(6)": ("string", {"'-838:59:59.999999'": "-838:59:59.999999"}),
     "year": ("smallint", {"2155": 2155}),
-    "varchar(20)": ("string", {"''": "", "'NULL'": "NULL", "'a,\"b\"\\n\\\\N'": 'a,"b"\n\\N', "'日本 🎉'": "日本 🎉"}),
+    "varchar(20) character set utf8mb4": ("string", {"''": "", "'NULL'": "NULL", "'a,\"b\"\\n\\\\N'": 'a,"b"\n\\N', "'日本 🎉'": "日本 🎉"}),
     "char(3) character set latin1": ("string", {"'é'": "é"}),
     "longtext": ("string", {"repeat('x', 100000)": "x" * 100000}),
     "varbinary(4)": ("binary", {"x'00ff22'": b"\x00\xff\x22", "''": b""}),
