@@ -16,6 +16,12 @@ demo: setup  ## Churn prediction from sources to predictions on this machine, no
 demo-streaming: setup  ## An API → Kafka → a Bronze table → Postgres, with kills: starts and stops its own servers
 	@$(BIN)/python -m deployments.local.streaming.demo
 
+logins-up:  ## A Keycloak and an API with five ways to log in, for docs/logins.md
+	@$(BIN)/python -m deployments.local.logins up
+
+logins-down:  ## End them
+	@$(BIN)/python -m deployments.local.logins down
+
 dev: setup  ## Dagster UI on the demo's data and history, http://127.0.0.1:3000
 	@$(BIN)/asgard dev
 
@@ -77,4 +83,4 @@ lock: setup  ## Resolve pyproject.toml into requirements.lock again, and the Spa
 	@$(BIN)/uv pip compile deployments/images/spark.in -c requirements.lock --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o deployments/images/spark.lock
 
-.PHONY: help setup demo demo-streaming dev test test-fast test-all test-part soak soak-cluster cluster cluster-down test-cluster image docs site check upgrade-check rotation lock
+.PHONY: help setup demo demo-streaming logins-up logins-down dev test test-fast test-all test-part soak soak-cluster cluster cluster-down test-cluster image docs site check upgrade-check rotation lock

@@ -61,7 +61,7 @@ class ApiIngestModel(Model):
 
     @model_validator(mode="after")
     def _has_rows(self) -> Self:
-        if self.source.rows and not self.source.rows.upstreams:
+        if self.source.rows and not (self.source.rows.upstreams or self.source.rows.query):
             raise ValueError("source.form.rows must name a table, or a query with the tables that it reads")
         return self
 

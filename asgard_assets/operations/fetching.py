@@ -92,11 +92,11 @@ def source_of(target: str) -> ApiSource:
         return load(target)
     known = list[str]()
     for file in sorted(project.current().defs.rglob("defs.yaml")):
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-        attributes = document.get("attributes") if isinstance(document, dict) else None
-        source = attributes.get("source") if isinstance(attributes, dict) else None
-        if isinstance(source, dict) and "endpoint" in source:
-            known.append(str(source.get("name")))
-            if source.get("name") == target:
-                return load(file)
+        for document in yaml.safe_load_all(file.read_text(encoding="utf-8")):
+            attributes = document.get("attributes") if isinstance(document, dict) else None
+            source = attributes.get("source") if isinstance(attributes, dict) else None
+            if isinstance(source, dict) and "endpoint" in source:
+                known.append(str(source.get("name")))
+                if source.get("name") == target:
+                    return load(file, target)
     raise ConfigError(f"there is no API source {target}; there are: {', '.join(known) or 'none'}")

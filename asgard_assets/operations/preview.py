@@ -133,7 +133,7 @@ def _of_api(project: Finder, name: str, span: Span | None, limit: int) -> ApiPre
     from asgard_assets.operations.outside import source_file as outside
 
     path = source_file(name)
-    given = outside.ApiFile(path, span.text if span else "", limit=limit)
+    given = outside.ApiFile(path, span.text if span else "", limit=limit, name=name)
     return ApiPreview(given.source(), outside.preview(given))
 
 

@@ -70,7 +70,7 @@ PARTS = (
         "test_drop_in.py", "test_delta.py::test_eight_*", "dbt/test_gold.py", "dbt/test_calendars.py", "dbt/test_state.py", "dbt/test_daily.py",
         "dbt/test_checks_alone.py",
     ), DBT),
-    Part("page-on-files", 1, 4.5, ("test_ci_materialize.py", "test_pages.py::test_the_page_on_files*", "test_docs.py::test_the_notebook*"), (*PAGES, *FILES)),
+    Part("page-on-files", 1, 4.5, ("test_ci_materialize.py", "test_pages.py::test_the_page_on_[fl]*", "test_docs.py::test_the_notebook*"), (*PAGES, *FILES)),
     Part("sensors", 0, 8, ("end_to_end/test_automation.py",), ("asgard_assets/components/", *DEMO)),
     Part("kills-of-tables", 1, 4, ("test_kill.py", "test_lost_answers.py::test_a_store_that_refuses*"), ("asgard_assets/lake/", "asgard_assets/ml/", *DEMO)),
     Part("steps", 1, 4, ("test_launcher.py", "test_odd_steps.py", "test_leftovers.py"), STEPS),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from asgard_assets.errors import ConfigError
+from deployments.local.logins import keycloak
 from tests.checkout import ROOT
 from tests.end_to_end.homes import Demo, Home
 from tests.end_to_end.test_readme import copy_of_the_repository
+from tests.required import missing
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -68,6 +72,22 @@ def test_every_link_of_a_page_leads_somewhere(page: str):
 def test_the_page_on_files_does_what_it_says(tmp_path: Path):
     repository = copy_of_the_repository(tmp_path / "repository")
     assert follow("files.md", Home(repository / ".asgard", repository)) > 15
+
+
+@pytest.mark.servers
+@pytest.mark.timeout(1800)
+def test_the_page_on_logins_does_what_it_says(tmp_path: Path):
+    try:
+        keycloak.installed()
+    except ConfigError as error:
+        missing(str(error))
+    repository = copy_of_the_repository(tmp_path / "repository")
+    (repository / ".venv").symlink_to(Path(sys.prefix))
+    home = Home(repository / ".asgard", repository)
+    try:
+        assert follow("logins.md", home) > 7
+    finally:
+        subprocess.run(["make", "logins-down"], cwd=repository, env=home.env, check=False)
 
 
 @pytest.mark.servers

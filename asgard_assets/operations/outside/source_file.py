@@ -36,7 +36,10 @@ _FILES = "asgard_assets.components.files.FileIngest"
 
 @dataclass(frozen=True)
 class ApiFile:
-    """The file of an API source, and what a person said about it. `rows`: parents, as Parquet."""
+    """The file of an API source, and what a person said about it.
+
+    `rows`: parents, as Parquet. `name`: which source, where the file of a project holds several.
+    """
 
     path: Path
     partitions: str = ""
@@ -45,12 +48,13 @@ class ApiFile:
     record: Path | None = None
     replay: Path | None = None
     cursor: str | None = None
+    name: str | None = None
 
     def source(self) -> ApiSource:
         """The source, with its recording. Raises ConfigError with file and line."""
         if self.record and self.replay:
             raise ConfigError("give --record or --replay, not both")
-        found = load(self.path)
+        found = load(self.path, self.name)
         if self.record or self.replay:
             folders = {"record": self.record and str(self.record), "replay": self.replay and str(self.replay)}
             found = found.model_copy(update={"transport": found.transport.model_copy(update=folders)})
@@ -70,7 +74,7 @@ def dry_run(given: ApiFile, mode: Mode) -> DryRun:
     from asgard_assets.ingest.api.preview import dry_run as plan
 
     source = given.source()
-    with located(given.path):
+    with located(given.path, given.name):
         return plan(Lake.from_settings(), source, given.days(source), mode, given.rows, given.limit)
 
 
@@ -81,7 +85,7 @@ def run(
     from asgard_assets.ingest.api.pipeline import run_pipeline
 
     source = given.source()
-    with located(given.path), _session() as spark:
+    with located(given.path, given.name), _session() as spark:
         return run_pipeline(
             spark, source, given.rows, days=days or given.days(source), mode=mode, limit=given.limit,
             cursor=given.cursor, on_progress=tell,
@@ -104,7 +108,7 @@ def preview(given: ApiFile) -> Preview:
     days = given.days(source) if given.partitions else [today(source.every)]
     if len(days) > 1:
         raise ConfigError("a preview is of one partition: give one day with --partitions")
-    with located(given.path):
+    with located(given.path, given.name):
         return look(Lake.from_settings(), source, days[0], given.rows, given.limit or 3)
 
 

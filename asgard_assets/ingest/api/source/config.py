@@ -18,15 +18,19 @@ from asgard_assets.ingest.api.source.models import ApiSource
 _INSIDE = ("attributes", "source")  # where a Dagster component's defs.yaml keeps the source
 
 
-def load(path: str | Path) -> ApiSource:
-    """The source in a file: the model alone, or a component's `defs.yaml`. Raises ConfigError."""
-    text = _Text.read(Path(path))
+def load(path: str | Path, name: str | None = None) -> ApiSource:
+    """The source in a file: the model alone, or a component's `defs.yaml`. Raises ConfigError.
+
+    `name`: which of them, where the file holds several documents.
+    """
+    text = _Text.read(Path(path), name)
     try:
         return ApiSource.model_validate(text.document)
     except ValidationError as error:
         problems = []
         for found in error.errors(include_input=False, include_url=False):
-            at = tuple(found["loc"]) + tuple(filter(None, found.get("ctx", {}).get("at", "").split(".")))
+            inside = getattr(found.get("ctx", {}).get("error"), "at", "")
+            at = tuple(found["loc"]) + tuple(filter(None, inside.split(".")))
             problems.append((text.line(at), text.field(at), found["msg"].removeprefix("Value error, ")))
         problems.sort(key=lambda problem: problem[0])
         raise ConfigError(
@@ -69,7 +73,7 @@ def refuse_bombs(text: str, file: str) -> None:
 
 
 @contextmanager
-def located(path: str | Path) -> Iterator[None]:
+def located(path: str | Path, name: str | None = None) -> Iterator[None]:
     """A ConfigError about the source in the file at `path` says file and line too.
 
     It carries `field`, a path in the source, or `mentions`, a text that stands in the field.
@@ -77,7 +81,7 @@ def located(path: str | Path) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        text, known = _Text.read(Path(path)), error.attributes
+        text, known = _Text.read(Path(path), name), error.attributes
         at = known["field"].split(".") if "field" in known else text.mentioning(known.get("mentions"))
         if at is None or "file" in known:
             raise
@@ -97,7 +101,7 @@ class _Text:
     document: Any
 
     @classmethod
-    def read(cls, file: Path) -> _Text:
+    def read(cls, file: Path, name: str | None) -> _Text:
         try:
             text = file.read_text(encoding="utf-8")
         except OSError as error:
@@ -110,9 +114,10 @@ class _Text:
                 json.loads(text)
                 text = text.replace("\t", " ")  # JSON may be indented by tabs, YAML may not
             refuse_bombs(text, str(file))
-            tree = yaml.compose(text, Loader=yaml.SafeLoader)
-            _refuse_repeated(tree)
-            document = yaml.safe_load(text)
+            trees = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+            for each in trees:
+                _refuse_repeated(each)
+            documents = list(yaml.safe_load_all(text))
         except json.JSONDecodeError as error:
             message = f"{file}:{error.lineno}: {error.msg}"
             raise ConfigError(message, file=str(file), line=error.lineno) from error
@@ -123,8 +128,12 @@ class _Text:
             line = text[: error.position].count("\n") + 1
             message = f"{file}:{line}: the character {chr(error.character)!r} cannot stand in YAML"
             raise ConfigError(message, file=str(file), line=line) from error
-        if document is None:
+        if not any(documents):
             raise ConfigError(f"{file}:1: the file is empty; it should hold a source", file=str(file), line=1)
+        number = next((i for i, document in enumerate(documents) if name and _name(document) == name), 0)
+        if len(documents) > 1 and _name(documents[number]) != name:
+            raise ConfigError(f"{file}: holds {len(documents)} documents; give the source a file of its own")
+        tree, document = trees[number], documents[number]
         if isinstance(document, dict) and "attributes" in document:
             attributes = document["attributes"]
             return cls(tree, _INSIDE, attributes.get("source") if isinstance(attributes, dict) else None)
@@ -159,6 +168,14 @@ class _Text:
                 node = node.value[int(name)]
                 found.append((name, node))
         return found
+
+
+def _name(document: Any) -> str | None:
+    """How the source of a document is called."""
+    for key in _INSIDE:
+        if isinstance(document, dict) and key in document:
+            document = document[key]
+    return document.get("name") if isinstance(document, dict) else None
 
 
 def _scalars(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:

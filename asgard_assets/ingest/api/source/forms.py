@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from asgard_assets.ingest.api.source.decoders import AsyncJob, Decode
-from asgard_assets.ingest.api.source.parameters import misfit
+from asgard_assets.ingest.api.source.parameters import Misfit
 from asgard_assets.quality.tables import Model
 
 KeyType = Literal["bigint", "integer", "double", "boolean", "string"]
@@ -59,16 +59,19 @@ class Rows(Model):
     @model_validator(mode="after")
     def _one_source(self) -> Rows:
         if self.table and self.query:
-            raise misfit("query", "give rows.table or rows.query, not both")
-        if self.query and not self.reads:
-            raise misfit("reads", "rows.reads must name the tables that rows.query reads, as stage/table")
+            raise Misfit("query", "give rows.table or rows.query, not both")
+        if self.query and "reads" not in self.model_fields_set:
+            raise Misfit(
+                "reads",
+                "rows.reads must name the tables that rows.query reads, as stage/table; [] where it reads none",
+            )
         return self
 
     @model_validator(mode="after")
     def _carried_columns_are_free(self) -> Rows:
         for name in self.carry:
             if name in self.key or name in OWN_COLUMNS:
-                raise misfit(
+                raise Misfit(
                     f"carry.{name}", f"the table has a column {name} already; rename it in the query"
                 )
         return self
@@ -199,7 +202,7 @@ class CursorPagination(Model):
     @model_validator(mode="after")
     def _one_token(self) -> CursorPagination:
         if self.last_item and self.header:
-            raise misfit("header", "give pagination.last_item or pagination.header, not both")
+            raise Misfit("header", "give pagination.last_item or pagination.header, not both")
         return self
 
 
@@ -288,7 +291,7 @@ class Incremental(Model):
     def _in_seconds(cls, data: Any) -> Any:
         for name in ("overlap", "future_tolerance"):
             if isinstance(data, dict) and name in data:
-                raise misfit(
+                raise Misfit(
                     name, f"write incremental.{name}_seconds, such as {name}_seconds: 60, not {data[name]!r}"
                 )
         return data
@@ -296,9 +299,9 @@ class Incremental(Model):
     @model_validator(mode="after")
     def _one_place(self) -> Incremental:
         if (self.field is None) == (self.body is None):
-            raise misfit("field", "give incremental.field or incremental.body: where the cursor is found")
+            raise Misfit("field", "give incremental.field or incremental.body: where the cursor is found")
         if self.address and (self.body is None or self.start):
-            raise misfit(
+            raise Misfit(
                 "address", "an address comes from incremental.body, and the first run needs no start"
             )
         return self
@@ -399,13 +402,13 @@ class PullForm(Model):
     @model_validator(mode="after")
     def _job_fits(self) -> PullForm:
         if self.job is not None and not isinstance(self.pagination, NoPagination):
-            raise misfit("pagination", "a job's result has no pages; each of its files is read whole")
+            raise Misfit("pagination", "a job's result has no pages; each of its files is read whole")
         return self
 
     @model_validator(mode="after")
     def _stream_fits(self) -> PullForm:
         if self.decode.stream and (not isinstance(self.pagination, NoPagination) or self.map_key):
-            raise misfit("decode.stream", "a body that is read piece by piece has no pages and no map_key")
+            raise Misfit("decode.stream", "a body that is read piece by piece has no pages and no map_key")
         return self
 
     @model_validator(mode="after")
@@ -413,7 +416,7 @@ class PullForm(Model):
         if self.rows is None:
             return self
         if both := {*self.rows.shown} & {column_of(path) for path in self.key}:
-            raise misfit(
+            raise Misfit(
                 "rows.key",
                 f"{', '.join(sorted(both))} is a column of the parents and of the items; rename the parents' column "
                 "in rows.query, such as `select id as parent_id`",
@@ -430,7 +433,7 @@ class PullForm(Model):
     def _key_columns_are_free(self) -> PullForm:
         for path in self.key:
             if column_of(path) in OWN_COLUMNS:
-                raise misfit(f"key.{path}", f"the table has a column {column_of(path)} of its own")
+                raise Misfit(f"key.{path}", f"the table has a column {column_of(path)} of its own")
         return self
 
 

@@ -15,11 +15,11 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from asgard_assets.ingest.api.source.answers import Answers
 from asgard_assets.ingest.api.source.forms import Form, Incremental, PullForm, RowForm, Rows
 from asgard_assets.ingest.api.source.parameters import (
+    Misfit,
     ParameterText,
     QueryText,
     TemplateBody,
     TemplateText,
-    misfit,
 )
 from asgard_assets.ingest.api.source.schemes import Auth, NoAuth, veil
 from asgard_assets.ingest.api.source.secrets import SENSITIVE_HEADERS
@@ -313,27 +313,27 @@ class ApiSource(Model):
         for (root, name), at in used.items():
             shown = f"{{{root}.{name}}}"
             if root == "row" and self.rows is None:
-                raise misfit(at, f"a pull source has no rows, but its template uses {shown}; see form.rows")
+                raise Misfit(at, f"a pull source has no rows, but its template uses {shown}; see form.rows")
             if root == "row" and name not in known:
-                raise misfit(
+                raise Misfit(
                     at, f"the template uses {shown}; declare it in form.rows.key or form.rows.columns"
                 )
             if root == "job":
-                raise misfit(
+                raise Misfit(
                     at, f"the template uses {shown}, but only form.job.poll, download and clean_up know it"
                 )
             if root == "page" and not isinstance(self.form, PullForm):
-                raise misfit(at, f"the template uses {shown}, but a row-driven source has no pages")
+                raise Misfit(at, f"the template uses {shown}, but a row-driven source has no pages")
             if at == "endpoint.base_url" and root != "row":
-                raise misfit(at, f"base_url uses {shown}; it may use columns of the row alone")
+                raise Misfit(at, f"base_url uses {shown}; it may use columns of the row alone")
             if root == "cursor" and not self.incremental:
-                raise misfit(at, f"the template uses {shown}; say in form.incremental where it comes from")
+                raise Misfit(at, f"the template uses {shown}; say in form.incremental where it comes from")
         return self
 
     @model_validator(mode="after")
     def _hosts_are_named(self) -> ApiSource:
         if self.endpoint.by_row and not isinstance(self.auth, NoAuth) and not self.endpoint.hosts:
-            raise misfit(
+            raise Misfit(
                 "endpoint.hosts",
                 "base_url is made of a row, and the source has credentials; say in endpoint.hosts which hosts "
                 "may get them, such as ['*.example.com']",
@@ -345,7 +345,7 @@ class ApiSource(Model):
         if self.streams and (
             self.transport.type == "native" or self.transport.replay or self.transport.record
         ):
-            raise misfit(
+            raise Misfit(
                 "form.decode.stream", "only the client aiohttp streams, and nothing is recorded then"
             )
         return self
@@ -366,37 +366,37 @@ class ApiSource(Model):
         if not sink.children:
             return self
         if isinstance(form, PullForm) and not form.key:
-            raise misfit("form.key", "a child table needs the key of its parent's items")
+            raise Misfit("form.key", "a child table needs the key of its parent's items")
         if isinstance(form, PullForm) and sink.payload is not None and sink.payload.type == "struct":
             columns = sink.payload.columns
             for child in sink.children:
                 if sink.payload.path or not isinstance(columns, dict) or columns.get(child.path) != "json":
-                    raise misfit(
+                    raise Misfit(
                         "sink.children",
                         f"`{child.path}` is read from the payload, which is typed; name its columns, with "
                         f"`{child.path}: json`, or leave out sink.payload",
                     )
         if isinstance(form, RowForm) and (sink.body == "none" or sink.offload_bytes is not None):
-            raise misfit("sink.children", "the lists are read from the bodies; keep them: sink.body: text")
+            raise Misfit("sink.children", "the lists are read from the bodies; keep them: sink.body: text")
         return self
 
     @model_validator(mode="after")
     def _topic_fits(self) -> ApiSource:
         if self.sink.kafka and self.rows is not None:
-            raise misfit(
+            raise Misfit(
                 "sink.kafka",
                 "requests are made from rows of a table here; only a list without rows goes to a topic",
             )
         if self.sink.kafka and self.execution.run_in == "spark":
-            raise misfit("execution.run_in", "a source whose sink is a topic is fetched without Spark")
+            raise Misfit("execution.run_in", "a source whose sink is a topic is fetched without Spark")
         return self
 
     @model_validator(mode="after")
     def _kind_fits(self) -> ApiSource:
         if self.incremental and self.kind != "changes":
-            raise misfit("kind", "a source with form.incremental is one of kind: changes")
+            raise Misfit("kind", "a source with form.incremental is one of kind: changes")
         if self.lookback_days and self.kind != "events":
-            raise misfit("lookback_days", f"only events come late; this source's kind is {self.kind}")
+            raise Misfit("lookback_days", f"only events come late; this source's kind is {self.kind}")
         return self
 
     def step(self, name: str) -> Endpoint:

@@ -15,7 +15,6 @@ from pydantic import (
     field_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import CoreSchema
 
 from asgard_assets.ingest.api.source.filters import OPTIONAL
@@ -56,9 +55,15 @@ class _BothSpellings:
         return {"anyOf": [handler(core), handler(Parameter.__pydantic_core_schema__)]}
 
 
-def misfit(at: str, message: str) -> PydanticCustomError:
-    """An error of a whole model that still names the field that it is about."""
-    return PydanticCustomError("misfit", "{message}", {"message": message, "at": at})
+class Misfit(ValueError):
+    """An error of a whole model that still names the field that it is about.
+
+    No kind of its own: Dagster makes pydantic's errors anew, with the place in the YAML, and knows those of pydantic alone.
+    """
+
+    def __init__(self, at: str, message: str) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 def _listed(value: Any) -> Any:
@@ -71,14 +76,14 @@ def _listed(value: Any) -> Any:
 def _in_short(value: Any) -> Any:
     if not isinstance(value, Mapping | str):
         # 007, 1.10, on and 2026-10-05 are no texts to YAML, and what was written is not known any more.
-        raise misfit("", f"put it in quotes: without them it is read as {value!r}")
+        raise Misfit("", f"put it in quotes: without them it is read as {value!r}")
     if isinstance(value, str):
         return value
     try:
         return Parameter.model_validate(value).template
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        raise misfit(".".join(map(str, first["loc"])), first["msg"]) from None
+        raise Misfit(".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")) from None
 
 
 def _parsed(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
 
 from asgard_assets.ingest.api.source.forms import OWN_COLUMNS, KeyType, column_of
-from asgard_assets.ingest.api.source.parameters import misfit
+from asgard_assets.ingest.api.source.parameters import Misfit
 from asgard_assets.ingest.api.source.payload import checked
 from asgard_assets.lake import DS
 from asgard_assets.quality.tables import Check, Model
@@ -67,7 +67,7 @@ class Child(Model):
     def _columns_are_free(self) -> Child:
         for path in self.key:
             if column_of(path) in OWN_COLUMNS | {"item_index"} or column_of(path).startswith("parent_"):
-                raise misfit(f"key.{path}", f"the table has a column {column_of(path)} of its own")
+                raise Misfit(f"key.{path}", f"the table has a column {column_of(path)} of its own")
         return self
 
     @property
@@ -138,13 +138,13 @@ class Sink(Model):
             return data
         asset = data["kafka"].replace(".", "/", 1)
         if data.get("table") not in (None, asset):
-            raise misfit("table", "give either kafka or table: records go to one place")
+            raise Misfit("table", "give either kafka or table: records go to one place")
         return {**data, "table": asset}
 
     @model_validator(mode="after")
     def _records_go_as_they_came(self) -> Sink:
         if self.kafka and (self.payload or self.children or self.body == "none" or self.offload_bytes):
-            raise misfit(
+            raise Misfit(
                 "kafka",
                 "a topic gets each item as the API sent it; leave out payload, children, body and offload_bytes. What "
                 "reads the topic takes it apart",
@@ -186,7 +186,7 @@ class Sink(Model):
     def _each_table_is_one(self) -> Sink:
         named = [self.table, *self.child_tables]
         if twice := {table for table in named if named.count(table) > 1}:
-            raise misfit(
+            raise Misfit(
                 "children", f"{', '.join(sorted(twice))} is named twice; each list needs a table of its own"
             )
         return self

@@ -14,12 +14,14 @@ import pytest
 import yaml
 from aiohttp import web
 
+from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.access.oauth import issuer
 from asgard_assets.ingest.api.http.messages import Refused
+from deployments.local.logins.keycloak import Keycloak, keycloak
 from tests.fakes.rest_api import RestApi, serving
 from tests.ingest.api.sources import USAGE, source
 from tests.patience import patience
-from tests.servers.keycloak import Keycloak, keycloak
+from tests.required import missing
 
 pytestmark = pytest.mark.servers
 
@@ -39,8 +41,11 @@ AUTH = {"client_id": "crm", "client_secret": "env:CRM_SECRET"}
 
 @pytest.fixture(scope="module")
 def idp():
-    with keycloak("crm", REALM) as server:
-        yield server
+    try:
+        with keycloak("crm", REALM) as server:
+            yield server
+    except ConfigError as error:
+        missing(str(error))
 
 
 @pytest.fixture(autouse=True)

@@ -94,6 +94,20 @@ def test_a_file_that_is_no_source_says_where(tmp_path, content, said):
         load(tmp_path / "x.yaml")
 
 
+def test_one_of_several_sources_in_a_file_is_read_by_its_name(tmp_path):
+    file = tmp_path / "defs.yaml"
+    both = [{"attributes": {"source": USAGE | {"name": name, "kind": "events"}}} for name in ("a", "b")]
+    file.write_text(yaml.safe_dump_all(both))
+    assert [load(file, name).name for name in ("a", "b")] == ["a", "b"]
+    with pytest.raises(ConfigError, match="holds 2 documents"):
+        load(file)
+    del both[1]["attributes"]["source"]["sink"]
+    file.write_text(text := yaml.safe_dump_all(both))
+    second = text[: text.rindex("source:")].count("\n") + 1
+    with pytest.raises(ConfigError, match=rf"defs\.yaml:{second}: sink"):
+        load(file, "b")
+
+
 def test_broken_json_is_named_with_its_line(tmp_path):
     (tmp_path / "x.json").write_text('{\n"name": "a",\n}')
     with pytest.raises(ConfigError, match=r"x\.json:3: "):

@@ -102,4 +102,4 @@ def test_a_row_without_a_required_column_is_a_failed_row_with_its_reason():
 def test_a_wrong_mapping_names_what_is_wrong():
     with pytest.raises(ValueError, match="endpoint.query.mail") as caught:
         mapped(mail={"column": "email", "transfrom": ["lower"]})
-    assert caught.value.errors()[0]["ctx"]["at"] == "transfrom"
+    assert caught.value.errors()[0]["ctx"]["error"].at == "transfrom"

@@ -19,10 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.patience import patience
-from tests.required import missing
+from asgard_assets.errors import ConfigError
 
 VERSION = "26.7.3"
 ARTIFACT = f"org.keycloak:keycloak-quarkus-dist:{VERSION}:zip"
@@ -43,10 +40,12 @@ def java_home(least: int = 21) -> Path | None:
 
 
 def installed() -> tuple[Path, dict[str, str]]:
-    """Keycloak's folder and the environment to run it in. Skips the test where something is missing."""
+    """Keycloak's folder and the environment to run it in. Raises ConfigError where something is missing."""
     java = java_home()
     if java is None:
-        missing("Keycloak needs a JDK 21 or newer")
+        raise ConfigError(
+            "Keycloak needs a JDK 21 or newer (Debian: apt-get install openjdk-21-jre-headless)"
+        )
     environment = os.environ | {
         "JAVA_HOME": str(java),
         "JAVA_OPTS_KC_HEAP": "-Xms64m -Xmx448m",
@@ -54,7 +53,9 @@ def installed() -> tuple[Path, dict[str, str]]:
     }
     if not (HOME / "ready").is_file():
         if shutil.which("mvn") is None:
-            missing("Keycloak is fetched with Maven, which is not installed")
+            raise ConfigError(
+                "Keycloak is fetched with Maven, which is not installed (Debian: apt-get install maven)"
+            )
         HOME.mkdir(parents=True, exist_ok=True)
         command = ["mvn", "-q", "-B", "-ntp", "dependency:copy", f"-Dartifact={ARTIFACT}"]
         subprocess.run([*command, f"-DoutputDirectory={HOME}"], check=True, cwd=HOME)
@@ -101,16 +102,20 @@ class Keycloak:
 
 def _ask(method: str, url: str, body: bytes | None, headers: dict[str, str] | None = None) -> Any:
     request = urllib.request.Request(url, body, headers or {}, method=method)
-    with urllib.request.urlopen(request, timeout=patience(30)) as answer:
+    with urllib.request.urlopen(request, timeout=120) as answer:
         return json.loads(answer.read() or b"null")
 
 
 @contextmanager
-def keycloak(realm: str, representation: dict[str, Any]) -> Iterator[Keycloak]:
-    """A server with a realm, as Keycloak's realm representation says; nothing is kept."""
+def keycloak(realm: str, representation: dict[str, Any], port: int = 0) -> Iterator[Keycloak]:
+    """A server with a realm, as Keycloak's realm representation says; nothing is kept. Raises ConfigError."""
     home, environment = installed()
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            free.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ConfigError(f"Keycloak cannot listen on port {port}: {error.strerror}") from error
         port = free.getsockname()[1]
     environment |= {"KC_BOOTSTRAP_ADMIN_USERNAME": "admin", "KC_BOOTSTRAP_ADMIN_PASSWORD": "admin"}
     command = [
@@ -138,7 +143,7 @@ def keycloak(realm: str, representation: dict[str, Any]) -> Iterator[Keycloak]:
 
 
 def _wait(server: Keycloak, process: subprocess.Popen, log: Path) -> None:
-    until = time.monotonic() + 240
+    until = time.monotonic() + 300
     while time.monotonic() < until:
         if process.poll() is not None:
             break
@@ -147,4 +152,4 @@ def _wait(server: Keycloak, process: subprocess.Popen, log: Path) -> None:
             return
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
-    pytest.fail(f"Keycloak did not start:\n{log.read_text()[-3000:]}")
+    raise ConfigError(f"Keycloak did not start:\n{log.read_text()[-3000:]}")
