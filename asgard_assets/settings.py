@@ -106,6 +106,23 @@ class Settings(BaseSettings):
         default_factory=dict[str, str],
         description='Webhooks of single owners, as JSON: {"team:billing": "https://…"}; others use the common one.',
     )
+    alert_email: str = Field(
+        default="", description="E-mail address that is told what went wrong, where an owner has none."
+    )
+    alert_emails: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        description='E-mail addresses of single owners, as JSON: {"team:billing": "billing@example.com"}; an owner that is '
+        "an address is written to directly.",
+    )
+    smtp: str = Field(
+        default="", description="Mail server for alerts, as host:port. Empty: no e-mail is sent."
+    )
+    smtp_tls: Literal["starttls", "tls", "none"] = Field(
+        default="starttls", description="How the connection to the mail server is encrypted."
+    )
+    smtp_user: str = Field(default="", description="User at the mail server. Empty: no login.")
+    smtp_password: str = Field(default="", repr=False, description="Password of that user.")
+    smtp_from: str = Field(default="asgard@localhost", description="Sender of alerts.")
     cost_per_dbu_hour: float = Field(
         default=0.40,
         ge=0,

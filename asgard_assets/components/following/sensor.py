@@ -173,7 +173,6 @@ def tell(found: Plan, specs: Mapping[dg.AssetKey, dg.AssetSpec]) -> None:
         shown = ", ".join(filter(None, keys[:5])) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
         text = f"Asgard: {asset} {shown} failed {TRIES} times. It is tried again when an input changes."
         owners = list(specs[dg.AssetKey(asset.split("/"))].owners)
-        log.error(text)
         try:
             alert(text, owners, {"assets": asset, "partition": shown})
         except (ConfigError, OSError) as error:

@@ -8,6 +8,7 @@ import dagster as dg
 
 from asgard_assets.components.following.sensor import ASK, following
 from asgard_assets.components.platform.alerts import alert
+from asgard_assets.components.platform.freshness import freshness_alerts
 
 _REASON = 2_000
 """Characters of a reason in a message: Slack and Teams cut or refuse long ones."""
@@ -24,13 +25,13 @@ def automation() -> dg.Definitions:
         minimum_interval_seconds=30,
         description="Carries new Bronze data through Silver, Gold and features to predictions.",
     )
-    return dg.Definitions(sensors=[everything, following(), alert_owner])
+    return dg.Definitions(sensors=[everything, following(), alert_owner, freshness_alerts()])
 
 
 @dg.run_failure_sensor(
     name="alert_owner",
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Post failed runs to their owners' webhooks (Slack's and Teams' incoming format: a `text` field).",
+    description="Tells owners which of their runs failed and why, by webhook and e-mail.",
 )
 def alert_owner(context: dg.RunFailureSensorContext) -> None:
     """Tell the owners which assets failed and why; does nothing where no webhook is set.

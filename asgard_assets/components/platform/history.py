@@ -18,13 +18,7 @@ from dagster import RunsFilter
 
 _ENDED = [Status.SUCCESS, Status.FAILURE, Status.CANCELED]
 _AT_ONCE = 500
-_LAST = (
-    "ASSET_MATERIALIZATION",
-    "ASSET_MATERIALIZATION_PLANNED",
-    "ASSET_OBSERVATION",
-    "ASSET_FAILED_TO_MATERIALIZE",
-)
-"""Of each of these events the last of each partition stays."""
+_BUILT, _TRIED = "ASSET_MATERIALIZATION", ("ASSET_MATERIALIZATION_PLANNED", "ASSET_FAILED_TO_MATERIALIZE")
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,7 @@ class Purged:
 def purge(instance: dg.DagsterInstance, before: datetime, most_runs: int) -> Purged:
     """Remove runs that ended before then, and the oldest ended ones beyond `most_runs`, with their events and logs.
 
-    Kept are: the last materialization, observation and failure of each partition; the last result of each check; runs
+    Kept are: the last event of each kind of each partition, such as a materialization, a failure or a change of freshness; the last result of each check; runs
     that have not ended, and those whose failure is the last that is known of a partition.
     """
     storage: Any = instance.event_log_storage
@@ -70,13 +64,13 @@ def _last_words(storage: Any) -> _Kept:
     kind, at = Events.c.dagster_event_type, (Events.c.asset_key, Events.c.partition)
     query = (
         db.select(db.func.max(Events.c.id), kind, *at)
-        .where(kind.in_(_LAST), Events.c.asset_key.is_not(None))
+        .where(Events.c.asset_key.is_not(None))
         .group_by(kind, *at)
     )
     with storage.index_connection() as connection:
         found = connection.execute(query).fetchall()
-        built = {(key, part): id for id, name, key, part in found if name == _LAST[0]}
-        failed = [id for id, name, key, part in found if name != _LAST[0] and id > built.get((key, part), -1)]
+        built = {(key, part): id for id, name, key, part in found if name == _BUILT}
+        failed = [id for id, name, key, part in found if name in _TRIED and id > built.get((key, part), -1)]
         runs = set[str]()
         for ids in _pieces(failed):
             rows = connection.execute(db.select(Events.c.run_id).where(Events.c.id.in_(ids)))

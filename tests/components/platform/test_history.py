@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 import time_machine
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.platform.history import Purged, purge
@@ -120,9 +121,15 @@ def test_a_run_that_has_not_ended_stays(daemon: Daemon):
 def test_events_outside_of_runs_and_jobs_that_no_run_has_go_too(daemon: Daemon):
     for count in range(5):
         daemon.instance.report_runless_asset_event(dg.AssetObservation(LATE, metadata={"count": count}))
+    for state in (FreshnessState.WARN, FreshnessState.FAIL):
+        change = FreshnessStateChange(
+            key=LATE, new_state=state, previous_state=FreshnessState.PASS, state_change_timestamp=0.0
+        )
+        daemon.instance._report_runless_asset_event(change)
     daemon.run(DAYS[0])
     daemon.traveller.shift(timedelta(days=40))
     done = purge(daemon.instance, datetime.now(UTC), 0)
+    assert daemon.instance.get_freshness_state_records([LATE])[LATE].freshness_state == FreshnessState.FAIL
     assert done.snapshots and done.events >= 4
     [left] = daemon.instance.fetch_observations(LATE, limit=10).records
     assert left.asset_observation and left.asset_observation.metadata["count"].value == 4
