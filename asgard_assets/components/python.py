@@ -15,7 +15,7 @@ from asgard_assets.components.partitions import daily
 from asgard_assets.components.tables import Yielded, days_of, publish, refuse_open, table_asset
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import DS, Lake
-from asgard_assets.quality.tables import Check, Column, TableSpec
+from asgard_assets.quality.tables import Check, Column, Rebuild, TableSpec
 from asgard_assets.resources.lake import LakeResource
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def table(
     owners: Sequence[str] = (),
     tags: Mapping[str, str] | None = None,
     retries: int | None = None,
+    rebuild: Rebuild = "never",
     open_windows: bool | None = None,
 ) -> Callable[[Callable[[Lake, list[str]], "pa.Table"]], dg.AssetsDefinition]:
     """Make `function(lake, days)` the daily partitioned asset `address` ("stage/name").
@@ -42,6 +43,7 @@ def table(
     The function returns the rows of all `days` as one Arrow table with a `ds` column. They are staged, audited
     day by day and published in one commit, as every table is; the asset follows its `deps` ("stage/name").
     `open_windows`: whether it may be built for a day that has not ended; default: not in the stage `model`.
+    `rebuild`: on_code_change has days built again that older code built.
     """
     stage, _, name = address.partition("/")
     spec = TableSpec(
@@ -55,6 +57,7 @@ def table(
         tags=dict(tags or {}),
         kinds=tuple(kinds),
         retries=retries,
+        rebuild=rebuild,
     )
 
     into_open = stage != "model" if open_windows is None else open_windows

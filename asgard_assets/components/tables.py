@@ -11,7 +11,7 @@ import dagster as dg
 
 from asgard_assets.components.automation import once_ended
 from asgard_assets.components.failures import retry_policy
-from asgard_assets.components.following.reads import OPEN_WINDOWS
+from asgard_assets.components.following.reads import OPEN_WINDOWS, REBUILD
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake, Published, Staging
 from asgard_assets.lake.reads import Reads
@@ -43,6 +43,8 @@ def asset_spec(
         "dagster/table_name": f"{spec.stage}.{spec.name}",
         "key": ", ".join(spec.key),
     }
+    if spec.rebuild != "never":
+        metadata[REBUILD] = spec.rebuild
     fresh = timedelta(hours=spec.fresh_hours)
     return dg.AssetSpec(
         key=spec.asset_key,

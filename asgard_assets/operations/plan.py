@@ -47,6 +47,8 @@ class AssetPlan:
     sampled_files: int = 0
     schema: tuple[SchemaChange, ...] = ()
     notes: tuple[str, ...] = ()
+    older_code: tuple[str, ...] = ()
+    """Partitions that older code built; what it takes to build them again is in the notes."""
 
 
 @dataclass(frozen=True)
@@ -191,9 +193,43 @@ def _of_table(
     elif key.path[0] == "bronze" and not past.runs:
         requests = None
     plan = AssetPlan(key.to_user_string(), unit, chosen, files=0, bytes=0, requests=requests)
-    return _measured(
+    plan = _measured(
         plan, key.path[0], key.path[-1], requests if unit == "requests" else amount, past, settings
     )
+    return _with_older_code(project, plan, key, past, settings)
+
+
+def _with_older_code(
+    project: Finder, plan: AssetPlan, key: dg.AssetKey, past: History, settings: Settings
+) -> AssetPlan:
+    """The plan with the partitions that older code built, and what it takes to build them again."""
+    from dataclasses import replace
+
+    from asgard_assets.components.following.reads import REBUILD
+    from asgard_assets.components.following.staleness import follows, states
+
+    specs = {spec.key: spec for spec in project.catalog.definitions.resolve_all_asset_specs()}
+    if key not in specs or not follows(specs[key]) or not specs[key].code_version:
+        return plan
+    [state] = states(project.lake, specs, [key], causes=False)
+    older = state.older_code
+    if not older:
+        return plan
+    again = replace(plan, partitions=older, unit="partitions")
+    cost = _measured(again, key.path[0], key.path[-1], len(older), past, settings)
+    time = (
+        "never measured"
+        if cost.seconds is None
+        else f"{cost.seconds:.1f} s, {cost.compute_cost:.4f} for compute"
+    )
+    will = (
+        "are built again by themselves"
+        if REBUILD in specs[key].metadata
+        else "stay as they are (rebuild: never)"
+    )
+    named = f"{len(older)} partitions, {older[0]} to {older[-1]}" if older[0] else "the table"
+    note = f"built by older code: {named}; they {will}; building them takes {time}"
+    return replace(plan, older_code=older, notes=(*plan.notes, note))
 
 
 def _measured(

@@ -39,6 +39,13 @@ class Check(Model):
     description: str = Field(default="", description="What the check means, for the UI.")
 
 
+Rebuild = Literal["never", "on_code_change"]
+REBUILD_TEXT = (
+    "What becomes of partitions that older code built. never: they are shown. on_code_change: they are built again, all "
+    "of them; `asgard plan` says what that costs."
+)
+
+
 class TableSpec(Model):
     """A table's contract. `key` is unique and never null within a partition; this check always blocks."""
 
@@ -76,6 +83,7 @@ class TableSpec(Model):
     retries: int | None = Field(
         default=None, ge=0, description="Retries of a run's step; default: setting ASGARD_RETRIES."
     )
+    rebuild: Rebuild = Field(default="never", description=REBUILD_TEXT)
     every: Every = Field(default="day", description="Its windows, one a partition: hour, day, week or month.")
 
     @property

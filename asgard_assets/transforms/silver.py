@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import DS
-from asgard_assets.quality.tables import Check, Column, TableSpec
+from asgard_assets.quality.tables import Check, Column, Rebuild, TableSpec
 from asgard_assets.windows import Every
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def silver(
     tags: Mapping[str, str] | None = None,
     fresh_hours: float = 26,
     retries: int | None = None,
+    rebuild: Rebuild = "never",
     history: bool = False,
     max_rejected: float = 0.05,
     every: Every = "day",
@@ -102,7 +103,7 @@ def silver(
     `columns` maps each column to its SQL type, or to (type, description); `ds` is added. The function must
     return exactly these, and the run fails before it publishes where it does not. `history` is for tables
     that keep versions: days go in order, and the function takes `earlier`. A share of rejected rows above
-    `max_rejected` is a warning. `every`: hour, day, week or month; inputs by the hour or day feed longer windows, and
+    `max_rejected` is a warning. `rebuild`: never, or on_code_change. `every`: hour, day, week or month; inputs by the hour or day feed longer windows, and
     the function finds their rows under the names of its own.
 
     Raises ConfigError where the function's parameters are not its inputs, a type is none of Spark's, or the key is
@@ -131,6 +132,7 @@ def silver(
                 kinds=("spark", "delta"),
                 fresh_hours=fresh_hours,
                 retries=retries,
+                rebuild=rebuild,
                 every=every,
             ),
             inputs=read,

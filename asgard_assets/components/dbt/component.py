@@ -2,7 +2,7 @@
 
 What stands in dbt's own YAML makes the asset: description, columns, tags, group owners, tests (asset checks,
 blocking where their severity is error), `config(partition_by='ds')` (a partition each day, or as `every` says),
-`config(unique_key=…)` (the key), `meta.dagster` (owners, tags, kinds, every, fresh_hours, lookback_days, retries,
+`config(unique_key=…)` (the key), `meta.dagster` (owners, tags, kinds, every, fresh_hours, lookback_days, retries, rebuild,
 asset_key). A model is `[schema, name]`, as its table lies in the lake; a source likewise, which makes it the Silver asset of that name.
 """
 
@@ -36,7 +36,7 @@ from asgard_assets.components.dbt.manifest import PARSE, executable, manifest, p
 from asgard_assets.components.dbt.run import DbtRun, test
 from asgard_assets.components.dbt.sources import source_freshness
 from asgard_assets.components.failures import clear_failures, retry_policy
-from asgard_assets.components.following.reads import OPEN_WINDOWS, READS
+from asgard_assets.components.following.reads import OPEN_WINDOWS, READS, REBUILD
 from asgard_assets.components.partitions import calendar_of, windows
 from asgard_assets.components.tables import days_of
 from asgard_assets.errors import ConfigError
@@ -289,6 +289,7 @@ class DbtModels(DbtProjectComponent):
                 LOOKBACK: own.get(LOOKBACK, 0),
                 **({READS: {}, OPEN_WINDOWS: True} if _says_what_it_read(node, engine) else {}),
                 **({RETRIES: int(own[RETRIES])} if RETRIES in own else {}),
+                **({REBUILD: own[REBUILD]} if own.get(REBUILD, "never") != "never" else {}),
             }
         )
 

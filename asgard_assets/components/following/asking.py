@@ -144,7 +144,7 @@ def _attempt(each: Followed, key: str, before: Attempt | None, now: float, pace:
 
 
 def _wanted(each: Followed) -> list[str]:
-    """What was never built, however old; and what is stale, as far back as corrections go."""
+    """What was never built, and what older code built, however old; what is stale, as far back as corrections go."""
     state = each.state
     if not (state.missing or state.stale):
         return []
@@ -153,7 +153,8 @@ def _wanted(each: Followed) -> list[str]:
     early = {*state.open} if each.open_pace is None else set[str]()
     ended = [key for key in everything if key not in early]
     missing = {*state.missing} & {*(ended if each.never_built is None else ended[-each.never_built :])}
-    return sorted((missing | {key for key in state.stale if key in recent}) - early)
+    stale = {key for key in state.stale if key in recent} | {*state.recode}
+    return sorted((missing | stale) - early)
 
 
 def _busy(each: Followed, key: str, written: Mapping[str, Collection[str] | None], waited: float) -> bool:

@@ -81,6 +81,7 @@ def told(outlook: Outlook) -> Iterator[str]:
         yield f"missing     {each}"
     for cause in dict.fromkeys(state.stale.values()):
         why = f"{cause.table} {cause.partition} changed at {cause.since}" if cause else "an input is gone"
+        why = "the table's code changed" if cause and not cause.table else why
         for each in _ranges([key for key, found in state.stale.items() if found == cause], order):
             yield f"stale       {each}: {why}"
     for key, failing in outlook.failed.items():

@@ -25,6 +25,8 @@ NEVER_BUILT = "never_built_windows"
 RECEIPT = "receipt"
 """Metadata of an asset whose rows lie outside the lake: the small table that says what they were made from."""
 
+REBUILD, ON_CODE_CHANGE = "rebuild", "on_code_change"
+"""Metadata of an asset of which partitions that older code built are built again: `on_code_change`."""
 OPEN_WINDOWS = "open_windows"
 """Metadata of an asset that follows its inputs into a window that has not ended."""
 
@@ -46,13 +48,13 @@ def receipt_of(stage: str, name: str) -> str:
 
 def table_of(spec: dg.AssetSpec) -> str:
     """Where the numbers of the asset's partitions stand, as stage/table."""
-    said = _plain(spec.metadata.get(RECEIPT))
+    said = plain(spec.metadata.get(RECEIPT))
     return said if isinstance(said, str) else "/".join(spec.key.path)
 
 
 def inputs_of(spec: dg.AssetSpec, specs: Mapping[dg.AssetKey, dg.AssetSpec]) -> list[Input]:
     """What a partition of the asset reads. Views are taken for the tables behind them."""
-    declared: Any = _plain(spec.metadata.get(READS)) or {}
+    declared: Any = plain(spec.metadata.get(READS)) or {}
     found = [
         each
         for dep in spec.deps
@@ -147,7 +149,7 @@ def code_of(function: Callable[..., Any], contract: Any) -> str:
         source = inspect.getsource(function)
     except (OSError, TypeError):
         source = ""
-    return f"{number(source + contract.model_dump_json()):x}"
+    return f"{number(source + contract.model_dump_json(exclude={'rebuild'})):x}"
 
 
 def code_number(spec: dg.AssetSpec) -> int:
@@ -166,5 +168,6 @@ def receipt(
     lake.publish(staging, list(days) or None, metadata={"dagster_run_id": context.run.run_id}, reads=reads)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value of metadata, as it was given."""
     return value.value if isinstance(value, dg.MetadataValue) else value

@@ -9,11 +9,20 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from asgard_assets.components.following.reads import READS, Input, code_number, inputs_of, table_of
+from asgard_assets.components.following.reads import (
+    ON_CODE_CHANGE,
+    READS,
+    REBUILD,
+    Input,
+    code_number,
+    inputs_of,
+    plain,
+    table_of,
+)
 from asgard_assets.components.partitions import calendar_of
 from asgard_assets.lake import Lake
 from asgard_assets.lake.numbers import code_id, publish_id, read_id, rows_id
-from asgard_assets.lake.reads import Stand, read_hashes
+from asgard_assets.lake.reads import Stand, number, read_hashes
 from asgard_assets.lake.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -62,7 +71,7 @@ class Partitions:
 
 @dataclass(frozen=True)
 class Cause:
-    """The input that changed last: its partition, and since when it is as it is."""
+    """The input that changed last: its partition, and since when it is as it is; without a table: the code did."""
 
     table: str
     partition: str
@@ -79,6 +88,8 @@ class State:
     stale: Mapping[str, Cause | None] = field(default_factory=dict[str, "Cause | None"])
     waiting: Mapping[str, str] = field(default_factory=dict[str, str])
     older_code: tuple[str, ...] = ()
+    recode: tuple[str, ...] = ()
+    """Those of older code that are stale because of it: the table says `rebuild: on_code_change`."""
     open: tuple[str, ...] = ()
     """Those whose window has not ended."""
     built: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -180,29 +191,39 @@ def state_of(
     reads = read_hashes(edges, stands, partitions.keys) if edges else {}
     code = code_number(spec)
     first = min(partitions.keys, default="")
-    current, missing, older = [], [], []
+    current, missing, older, recode = [], [], [], []
+    rebuild = bool(code) and plain(spec.metadata.get(REBUILD)) == ON_CODE_CHANGE
+    if rebuild:  # what failed with the code of before is tried anew
+        asks = {key: number(f"{reads.get(key, 0)} {code}") for key in partitions.keys}
+    else:
+        asks = reads
     stale, waiting = dict[str, Cause | None](), dict[str, str]()
     chain = set[str]()
     for key in partitions.keys:
         built = own.numbers.get(publish_id(key), 0)
         if built and code and own.numbers.get(code_id(key), code) != code:
             older.append(key)
-        if built and (not edges or own.numbers.get(read_id(key), reads[key]) == reads[key]):
+        as_read = built and (not edges or own.numbers.get(read_id(key), reads[key]) == reads[key])
+        by_old_code = rebuild and older[-1:] == [key]
+        if as_read and not by_old_code:
             current.append(key)
         elif absent := _absent(inputs, stands, key, first, chain, now):
             waiting[key] = absent
         else:
             chain.add(key)
-            if built:
+            if as_read:
+                recode.append(key)
+                stale[key] = Cause("", "", "")
+            elif built:
                 stale[key] = _cause(edges_within(inputs, tables, key)) if causes else None
             else:
                 missing.append(key)
     asked = [*missing, *stale]
     return State(
-        "/".join(spec.key.path), tuple(current), tuple(missing), stale, waiting, tuple(older),
+        "/".join(spec.key.path), tuple(current), tuple(missing), stale, waiting, tuple(older), tuple(recode),
         tuple(sorted(partitions.open)),
         {key: own.moments.get(publish_id(key), 0) / 1000 for key in partitions.open},
-        {key: reads.get(key, 0) for key in asked},
+        {key: asks.get(key, 0) for key in asked},
         {
             key: max((moment for moment, *_ in edges_within(inputs, tables, key)), default=0) / 1000
             for key in {*asked} & {*watched}
