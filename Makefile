@@ -55,6 +55,10 @@ test-cluster: setup  ## Spark steps on that cluster, each failure provoked once;
 image: setup  ## The Spark image without Docker, as an OCI archive (asgard-spark.oci.tar)
 	@$(BIN)/asgard image --name localhost/asgard:latest --output asgard-spark.oci.tar
 
+bill: setup  ## What the platform is made of: bill.json (CycloneDX) from the lock files, and licences.txt
+	@$(BIN)/python -m deployments.bill > bill.json
+	@$(BIN)/python -m deployments.bill --licences > licences.txt
+
 docs: setup  ## dbt's docs site over the lake, .asgard/docs/dbt/index.html
 	@$(BIN)/python -m asgard_assets.components.dbt --docs dbt_project
 
@@ -83,4 +87,4 @@ lock: setup  ## Resolve pyproject.toml into requirements.lock again, and the Spa
 	@$(BIN)/uv pip compile deployments/images/spark.in -c requirements.lock --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o deployments/images/spark.lock
 
-.PHONY: help setup demo demo-streaming logins-up logins-down dev test test-fast test-all test-part soak soak-cluster cluster cluster-down test-cluster image docs site check upgrade-check rotation lock
+.PHONY: help setup demo demo-streaming logins-up logins-down dev test test-fast test-all test-part soak soak-cluster cluster cluster-down test-cluster image bill docs site check upgrade-check rotation lock

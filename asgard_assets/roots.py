@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 from asgard_assets.errors import ConfigError
 
@@ -38,6 +39,21 @@ def checked_root(root: str, setting: str, what: str = "tables are kept in") -> s
         f"{shown!r} cannot be used: {what} a local folder (/path) or S3 (s3://bucket/prefix){not_yet}; correct the "
         f"setting {setting}"
     )
+
+
+def owned(folder: Path) -> Path:
+    """The folder, made if it is not there, and closed to other users of the machine: it holds rows, logs and answers.
+
+    One that its group may write to is shared on purpose, and stays as it is.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    mode = folder.stat().st_mode
+    if mode & 0o077 and not mode & 0o020:
+        try:
+            folder.chmod(0o700)
+        except PermissionError:
+            pass  # somebody else's
+    return folder
 
 
 def is_remote(address: str) -> bool:

@@ -16,7 +16,7 @@ from asgard_assets.lake.duck import Reading
 from asgard_assets.lake.snapshot import Snapshot, TableLog
 from asgard_assets.lake.sql import identifier, quoted
 from asgard_assets.lake.store import Store
-from asgard_assets.roots import spark_address
+from asgard_assets.roots import owned, spark_address
 from asgard_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class LakeReader(Store):
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Self:
         settings = settings or Settings()
+        if settings.home.is_dir() and Path(settings.lake_root).is_relative_to(settings.home.absolute()):
+            owned(settings.home)
         return cls(settings.lake_root, settings.s3_endpoint, settings.s3_region)
 
     def path(self, stage: str, name: str) -> str:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from asgard_assets.project import shipped
+from asgard_assets.roots import owned
 from asgard_assets.settings import Settings
 
 SHIPPED = shipped("local/dagster.yaml")
@@ -17,7 +18,7 @@ def prepare_home(settings: Settings | None = None) -> Path:
     Safe to call at any time and from several processes: the file is replaced whole, and only if it differs.
     """
     settings = settings or Settings()
-    home = settings.home.absolute() / "dagster"
+    home = owned(settings.home.absolute()) / "dagster"
     home.mkdir(parents=True, exist_ok=True)
     target, wanted = home / "dagster.yaml", SHIPPED.read_bytes()
     if not target.is_file() or target.read_bytes() != wanted:

@@ -134,8 +134,16 @@ def test_dockerfile_pins_its_base_and_runs_as_nobody_special() -> None:
     text = (IMAGES / "Dockerfile").read_text()
     bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
     outside = [base for base in bases if base not in ("base", "build")]
-    assert outside and all(re.search(r":\d+\.\d+", base) for base in outside)
+    assert outside and all(re.search(r":\d+\.\d+.*@sha256:[0-9a-f]{64}$", base) for base in outside)
     for target in ("spark", "platform"):
         stage = text.split(f"AS {target}\n")[1].split("\nFROM ")[0]
         assert re.findall(r"^USER (\d+)", stage, re.MULTILINE)[-1] != "0"
     assert "--require-hashes" in text
+
+
+@pytest.mark.parametrize("file", [".github/workflows/ci.yml", "deployments/project/.github/workflows/ci.yml"])
+def test_a_workflow_may_only_read_and_its_actions_are_those_of_one_commit(file: str) -> None:
+    said = yaml.safe_load((ROOT / file).read_text())
+    assert said["permissions"] == {"contents": "read"}
+    used = [step["uses"] for job in said["jobs"].values() for step in job["steps"] if "uses" in step]
+    assert used and all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", one) for one in used)

@@ -8,6 +8,7 @@ import dagster as dg
 
 from asgard_assets import project
 from asgard_assets.components.authoring.code_references import with_code_references
+from asgard_assets.components.authoring.sandbox import render_yaml_in_a_sandbox
 from asgard_assets.components.dbt.sources import with_source_freshness
 from asgard_assets.components.following.up_to_date import with_up_to_date
 from asgard_assets.components.platform.transforms import managed_transforms
@@ -21,6 +22,7 @@ def project_definitions(module: Path) -> dg.Definitions:
     `module` is the file that calls this, `Path(__file__)`. Slow libraries stay unimported until a step needs them.
     """
     project.use(module)
+    render_yaml_in_a_sandbox()
     loaded = dg.load_from_defs_folder(path_within_project=module.parent)
     own = dg.Definitions(resources=resources(), executor=executor())
     whole = dg.Definitions.merge(loaded, managed_transforms(loaded), own)
