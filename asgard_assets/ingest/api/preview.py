@@ -26,7 +26,7 @@ from asgard_assets.ingest.api.source.forms import PullForm
 from asgard_assets.ingest.api.source.models import ApiSource, Mode
 from asgard_assets.ingest.api.source.paths import at
 from asgard_assets.ingest.api.source.payload import Schema, merge, settled, shape
-from asgard_assets.ingest.api.source.secrets import address_shown
+from asgard_assets.ingest.api.source.secrets import address_shown, without_logins
 from asgard_assets.ingest.api.source.templates import RenderError
 from asgard_assets.ingest.api.table.bronze import arrow_schema
 from asgard_assets.ingest.api.table.figures import Figures
@@ -86,7 +86,7 @@ def dry_run(
                 request, _ = renderer.request(
                     request_id, values[day], orjson.loads(row), page, {"value": start}
                 )
-                requests.append(replace(request, url=address(request.url)))
+                requests.append(replace(request, url=without_logins(address(request.url))))
             except RenderError as error:
                 requests.append(f"{row}: {error.message}")
         return DryRun(plan, tuple(requests))

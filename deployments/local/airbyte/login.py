@@ -79,5 +79,6 @@ def shown(token: str, path: Path) -> Iterator[None]:
 
 
 def _same(name: str, known_name: str, word: str, known_word: str) -> bool:
-    names = secrets.compare_digest(name.encode(), known_name.encode())
-    return names and secrets.compare_digest(word.encode(), known_word.encode())
+    given = (name.encode(errors="surrogatepass"), word.encode(errors="surrogatepass"))
+    names = secrets.compare_digest(given[0], known_name.encode())
+    return names and secrets.compare_digest(given[1], known_word.encode())

@@ -121,7 +121,8 @@ class JobService:
         return Address(f"https://{name}:{port}", certificate.decode(), self._bearer)
 
     def _known(self, request: web.Request) -> bool:
-        return hmac.compare_digest(request.headers.get("Authorization", "").encode(), self._expected)
+        given = request.headers.get("Authorization", "").encode(errors="surrogateescape")  # any bytes
+        return hmac.compare_digest(given, self._expected)
 
     async def _credentials(self, request: web.Request) -> web.Response:
         from aiohttp import web

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from asgard_assets.errors import ConfigError, SourceError, Terminal
 from asgard_assets.ingest.api.http import messages
 from asgard_assets.ingest.api.http.messages import Request, Response, Send, TransportError
-from asgard_assets.ingest.api.source.secrets import MASK, Redactor, carries_a_login
+from asgard_assets.ingest.api.source.secrets import MASK, Redactor, carries_a_login, without_logins
 
 MANIFEST = "recording.json"
 _HOLDS = 64  # buckets that a replaying worker keeps in memory
@@ -94,7 +94,7 @@ class Recorder:
             "key": key,
             "at": time.time(),
             "method": request.method,
-            "url": self._redactor.text(request.url),
+            "url": self._redactor.text(without_logins(request.url)),
         }
         bucket = self._folder / key[:2]
         bucket.mkdir(exist_ok=True)

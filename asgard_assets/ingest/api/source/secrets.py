@@ -210,7 +210,7 @@ SENSITIVE_HEADERS = frozenset(
 
 
 _LOGIN = frozenset(
-    "token secret password passwd authorization auth credential credentials apikey session cookie jwt".split()
+    "signature sig token secret password passwd authorization auth credential credentials apikey session cookie jwt".split()
 )
 _LOGIN_KEYS = frozenset("api access auth subscription private license account secret client".split())
 _OF_A_LIST = frozenset("page next previous continuation sync delta cursor etag idempotency".split())
@@ -218,11 +218,21 @@ _OF_A_LIST = frozenset("page next previous continuation sync delta cursor etag i
 
 @lru_cache(maxsize=4096)
 def carries_a_login(header: str) -> bool:
-    """Whether a header of this name carries a secret: `X-Shopify-Access-Token`, `PRIVATE-TOKEN`, `X-Api-Key`."""
-    words = re.findall(r"[a-z0-9]+", header.lower())
+    """Whether a header or parameter of this name carries a secret: `X-Shopify-Access-Token`, `PRIVATE-TOKEN`, `api_key`."""
+    words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", header).lower())
     if header.lower() in SENSITIVE_HEADERS:
         return True
     if not _OF_A_LIST.isdisjoint(words) or words[:1] == ["www"] or words[:2] == ["access", "control"]:
         return False
     pairs = zip(words, words[1:], strict=False)
     return not _LOGIN.isdisjoint(words) or any(b == "key" and a in _LOGIN_KEYS for a, b in pairs)
+
+
+_PARAMETER = re.compile(r"(?<=[?&])([^=&#]+)=([^&#]+)")
+
+
+def without_logins(url: str) -> str:
+    """The address with stars in place of parameters that carry a secret by their name."""
+    if "?" not in url:
+        return url
+    return _PARAMETER.sub(lambda m: f"{m[1]}={MASK}" if carries_a_login(m[1]) else m[0], url)

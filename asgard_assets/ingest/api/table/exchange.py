@@ -8,7 +8,13 @@ from typing import Any
 
 from asgard_assets.ingest.api.http.messages import Request, Response, Verdict
 from asgard_assets.ingest.api.source.models import ApiSource
-from asgard_assets.ingest.api.source.secrets import MASK, Redactor, address_shown, carries_a_login
+from asgard_assets.ingest.api.source.secrets import (
+    MASK,
+    Redactor,
+    address_shown,
+    carries_a_login,
+    without_logins,
+)
 from asgard_assets.ingest.api.table.bronze import MORE_PAGES, PERMANENT, RETRYABLE, SUCCESS
 
 _KNOWN_HEADERS = 1024
@@ -81,7 +87,7 @@ class Describing:
         dropped = self._dropped
         return {
             "request_id": request.id,
-            "url": text(self._address(request.url)),
+            "url": text(without_logins(self._address(request.url))),
             "method": request.method,
             "request_headers": text(self._json(tuple(request.headers.items()))),
             "request_params": text(dumped(exchange.params)) if exchange.params else "{}",

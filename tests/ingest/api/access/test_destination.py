@@ -6,7 +6,7 @@ import pytest
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.access.destination import base_url
-from asgard_assets.ingest.api.source.secrets import address_shown, carries_a_login
+from asgard_assets.ingest.api.source.secrets import address_shown, carries_a_login, without_logins
 from tests.ingest.api.sources import TICKETS, source
 
 BEARER = {"type": "bearer", "token": "env:PROBE_TOKEN"}
@@ -83,3 +83,17 @@ def test_a_variable_in_the_path_stays_a_variable(template, filled, url, shown):
 )  # fmt: skip
 def test_headers_that_carry_a_login_are_known_by_their_words(header, secret):
     assert carries_a_login(header) == secret
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://a/x?api_key=k-1&day=2", "http://a/x?api_key=***&day=2"),
+        ("http://a/x?day=2&accessToken=k-1#f", "http://a/x?day=2&accessToken=***#f"),
+        ("http://a/x?X-Amz-Signature=ab&X-Amz-Date=1", "http://a/x?X-Amz-Signature=***&X-Amz-Date=1"),
+        ("http://a/x?page_token=ab&nextToken=cd", "http://a/x?page_token=ab&nextToken=cd"),
+        ("http://a/token=1/x", "http://a/token=1/x"),
+    ],
+)
+def test_parameters_that_carry_a_login_are_masked(url, shown):
+    assert without_logins(url) == shown
