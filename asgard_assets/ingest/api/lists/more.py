@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,9 +11,19 @@ from asgard_assets.ingest.api.lists.pagination import MalformedPage, next_link
 from asgard_assets.ingest.api.lists.signs import signs
 from asgard_assets.ingest.api.source.paths import at
 
-_WORTH_A_LOOK = re.compile(
-    rb'next|more|last|cursor|token|after|continu|truncated|bookmark|"rel', re.IGNORECASE
-)
+
+def _worth_a_look(body: bytes, headers: Mapping[str, str]) -> bool:
+    """Whether anything there could mean more. Asked for each row: plain searches cost a tenth of an expression's."""
+    if b"[" not in body:  # no list, whatever the charset
+        return False
+    low = body.lower()
+    if (
+        b"next" in low or b"more" in low or b"last" in low or b"cursor" in low or b"token" in low
+        or b"after" in low or b"continu" in low or b"truncated" in low or b"bookmark" in low or b'"rel' in low
+    ):  # fmt: skip
+        return True
+    names = " ".join(headers)
+    return "next" in names or "cursor" in names
 
 
 def next_page_of(status: int, headers: Mapping[str, str], body: bytes, sent: Mapping[str, Any]) -> str:
@@ -24,7 +33,7 @@ def next_page_of(status: int, headers: Mapping[str, str], body: bytes, sent: Map
     """
     if next_link(headers.get("link", "")):
         return 'the Link header has rel="next"'
-    if not _WORTH_A_LOOK.search(body) and not any("next" in name or "cursor" in name for name in headers):
+    if not _worth_a_look(body, headers):
         return ""
     try:
         parsed = read_json(body)
