@@ -1,4 +1,4 @@
-"""`/datasource`, `/sink` and `/ingestion`, over Airbyte."""
+"""`/datasource`, `/sink` and `/ingestion`: Postgres, MySQL and Kafka are read by the project itself, the rest by Airbyte."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from asgard_assets.operations.ingestion.airbyte import (
     IngestionStatus,
     Sink,
 )
+from asgard_assets.operations.ingestion.databases import KINDS
 
 router = APIRouter(tags=["Ingestion"])
 Workspace = Query(
@@ -42,16 +43,19 @@ class Ingestions(BaseModel):
 @router.get("/datasource")
 def list_sources(here: Here, caller: Reader, workspace_name: str = Workspace) -> Sources:
     """The data sources."""
-    found = here.airbyte().sources(caller.enter(workspace_name))
+    place = caller.enter(workspace_name)
+    found = [*here.airbyte().sources(place), *here.databases.sources(place)]
     return Sources(datasources=found, total=len(found))
 
 
 @router.post("/datasource", status_code=201)
 def create_source(body: NewSource, here: Here, caller: Editor) -> DataSource:
     """Make a data source."""
-    return here.airbyte().add_source(
-        body.source_type, caller.enter(body.workspace_name), body.source_config, body.name
-    )
+    place = caller.enter(body.workspace_name)
+    if body.source_type in KINDS:
+        here.airbyte().workspace(place)  # raises where there is none
+        return here.databases.add_source(body.source_type, place, body.source_config, body.name)
+    return here.airbyte().add_source(body.source_type, place, body.source_config, body.name)
 
 
 @router.get("/sink")
@@ -71,23 +75,30 @@ def create_sink(body: NewSink, here: Here, caller: Editor) -> Sink:
 @router.get("/ingestion")
 def list_ingestions(here: Here, caller: Reader, workspace_name: str = Workspace) -> Ingestions:
     """The connections between sources and sinks."""
-    found = here.airbyte().ingestions(caller.enter(workspace_name))
+    place = caller.enter(workspace_name)
+    found = [*here.airbyte().ingestions(place), *here.databases.ingestions(place)]
     return Ingestions(ingestions=found, total=len(found))
 
 
 @router.post("/ingestion", status_code=201)
 def start_ingestion(body: NewIngestion, here: Here, caller: Editor) -> Ingestion:
     """Connect a source to a sink, and start its first sync."""
+    place = caller.enter(body.workspace_name)
+    if source := here.databases.source(body.source_id, place):
+        here.airbyte().sink(body.destination_id, place)
+        made = here.databases.ingest(
+            source, body.destination_id, body.connection_name, body.schedule, caller.name
+        )
+        here.queue.wake()
+        return made
     return here.airbyte().ingest(
-        body.source_id,
-        body.destination_id,
-        caller.enter(body.workspace_name),
-        body.connection_name,
-        body.schedule,
+        body.source_id, body.destination_id, place, body.connection_name, body.schedule
     )
 
 
 @router.get("/ingestion/{ingestion_id}/status")
 def ingestion_status(ingestion_id: str, here: Here, caller: Reader) -> IngestionStatus:
     """How an ingestion stands: its last sync, and the next one."""
-    return here.airbyte().status(ingestion_id, caller.sees)
+    return here.databases.status(ingestion_id, caller.sees) or here.airbyte().status(
+        ingestion_id, caller.sees
+    )

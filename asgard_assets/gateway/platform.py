@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from asgard_assets.lake import Lake
 from asgard_assets.ml.views import FeatureViewSpec, feature_views
 from asgard_assets.operations.ingestion.airbyte import Airbyte
+from asgard_assets.operations.ingestion.databases import Databases
 from asgard_assets.operations.serving.predictions import Models
 from asgard_assets.operations.serving.products import Products
 from asgard_assets.operations.transforms.follow import Runs
@@ -34,6 +35,7 @@ class Platform:
     queue: Queue
     products: Products
     models: Models
+    databases: Databases
     views: Callable[[], Mapping[str, FeatureViewSpec]] = feature_views
 
     @classmethod
@@ -48,6 +50,7 @@ class Platform:
             Queue(submissions),
             Products(Lake.from_settings(settings), settings.owner, settings.gateway_masked_columns),
             Models(settings),
+            Databases(Lake.from_settings(settings), settings, submissions),
         )
 
 

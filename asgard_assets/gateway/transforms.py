@@ -78,7 +78,8 @@ def submit_transform(
 
 def submitted(here: Platform, wanted: Wanted) -> Submitted:
     """Queue a run of it, and say which."""
-    made = submit(wanted, here.lake, here.airbyte, here.submissions)
+    streams = here.databases.streams(wanted.workspace)
+    made = submit(wanted, here.lake, here.airbyte, here.submissions, databases=streams)
     here.queue.wake()
     return Submitted(
         run_id=made.run_id,

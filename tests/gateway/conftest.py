@@ -19,6 +19,7 @@ from asgard_assets.gateway.app import create_app
 from asgard_assets.gateway.platform import Platform
 from asgard_assets.lake import Lake
 from asgard_assets.operations.ingestion.airbyte import Airbyte
+from asgard_assets.operations.ingestion.databases import Databases
 from asgard_assets.operations.serving.predictions import Models
 from asgard_assets.operations.serving.products import Products
 from asgard_assets.operations.transforms.follow import Runs
@@ -55,7 +56,7 @@ class MemoryAirbyte:
                 raise Refused("no such connection", 404)
             return found[0]
         assert data is not None
-        if (data.get("configuration") or {}).get("sourceType") in ("postgres", "mysql", "mongodb", "kafka"):
+        if (data.get("configuration") or {}).get("sourceType") == "mongodb":
             raise Refused("connector is not installed", 501)
         if path.endswith("declarative_sources"):
             return {"id": "definition-1"}
@@ -111,6 +112,11 @@ def platform(tmp_path: Path, memory: MemoryAirbyte) -> Iterator[Platform]:
             queue,
             Products(Lake(str(tmp_path / "lake")), "team:data-platform", ("email",)),
             Models(Settings(home=tmp_path / "home")),
+            Databases(
+                Lake(str(tmp_path / "lake")),
+                Settings(home=tmp_path / "home", kafka="broker:9092"),
+                submissions,
+            ),
             dict,
         )
 

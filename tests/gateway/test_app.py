@@ -107,7 +107,7 @@ def test_secrets_are_taken_and_never_shown(
 
 def test_a_source_without_a_connector_is_not_built_yet(client: httpx.Client):
     body = {
-        "source_type": "postgres",
+        "source_type": "mongodb",
         "workspace_name": "default",
         "source_config": {
             "host": "localhost",

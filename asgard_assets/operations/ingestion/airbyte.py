@@ -16,7 +16,7 @@ from asgard_assets.roots import is_remote
 from asgard_assets.settings import Settings
 
 DEFAULT_WORKSPACE = "default"
-LATER = ("postgres", "mysql", "mongodb", "kafka")
+LATER = ("mongodb",)
 """Sources of the documents that need a connector which not every Airbyte has."""
 _API = ("api", "rest", "rest_api")
 _SHOWN = ("host", "port", "database", "username", "base_url", "streams", "count", "seed")
@@ -169,6 +169,15 @@ class Airbyte:
         sinks = [_sink(one, name) for one in found if one.get("destinationType") == "s3"]
         return sorted(sinks, key=lambda sink: (not sink.created, sink.created))
 
+    def sink(self, destination_id: str, workspace: str) -> Sink:
+        """Raises NotFoundError where there is no such sink."""
+        for one in self.sinks(workspace):
+            if one.destination_id == destination_id:
+                return one
+        raise NotFoundError(
+            f"there is no S3 sink {destination_id} in the workspace {workspace}; see GET /sink"
+        )
+
     def add_sink(self, workspace: str, config: Mapping[str, Any], name: str) -> Sink:
         """Raises ConfigError where bucket or path is none."""
         place, shown = self.workspace(workspace)
@@ -209,10 +218,7 @@ class Airbyte:
             raise NotFoundError(
                 f"there is no source {source_id} in the workspace {shown}; see GET /datasource"
             )
-        if destination_id not in {one.destination_id for one in self.sinks(workspace)}:
-            raise NotFoundError(
-                f"there is no S3 sink {destination_id} in the workspace {shown}; see GET /sink"
-            )
+        self.sink(destination_id, workspace)
         body: dict[str, Any] = {"name": name, "sourceId": source_id, "destinationId": destination_id}
         if cron:
             body["schedule"] = {"scheduleType": "cron", "cronExpression": airbyte_cron(cron)}

@@ -35,6 +35,11 @@ class Submission:
     executors: int = 0
 
     @property
+    def loads_source(self) -> bool:
+        """Whether it is a load of a source that was connected through the API, and no SQL."""
+        return self.table.startswith("bronze/")
+
+    @property
     def name(self) -> str:
         return f"sql-exec-{self.run_id}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -46,15 +46,18 @@ def submit(
     airbyte: Callable[[], Airbyte],
     submissions: Submissions,
     clock: float | None = None,
+    databases: Mapping[str, str] | None = None,
 ) -> Submission:
-    """Queue a run of it. Raises ConfigError, NotFoundError or ConflictError; then nothing was kept."""
+    """Queue a run of it. `databases`: tables of the streams that the project reads itself. Raises ConfigError, NotFoundError or ConflictError; then nothing was kept."""
     script = parse(wanted.sql, "duckdb" if wanted.engine == "dbt" else "spark")
     if wanted.engine == "dbt" and (script.names or len(script.statements) > 1):
         raise ConfigError("a dbt model is one query over tables of the lake, named as stage.table")
     tables = _known_tables(lake, script.tables, wanted.workspace)
     reads = [View(name=view_of(table), table=table) for table in tables]
     if script.names:
-        reads += _views(script.names, _landed(airbyte(), wanted.workspace, wanted.source_path))
+        own = {} if wanted.source_path else dict(databases or {})
+        landed = _landed(airbyte(), wanted.workspace, wanted.source_path)
+        reads += _views(script.names, landed, own)
     stage, name = _target(wanted)
     transform = Transform(
         stage=stage,
@@ -165,19 +168,25 @@ def _given(path: str, sinks: Sequence[Sink], landing: str) -> Landed:
     return Landed(re.sub(r"[^a-z0-9_]", "_", folder.rsplit("/", 1)[-1].lower()), folder)
 
 
-def _views(names: Sequence[str], streams: Sequence[Landed]) -> list[View]:
+def _views(names: Sequence[str], streams: Sequence[Landed], tables: Mapping[str, str]) -> list[View]:
+    """Views of streams: landing files, or Bronze tables of sources that the project reads itself."""
     folders: dict[str, str] = {}
     for stream in streams:
         folders.setdefault(stream.name, stream.folder)
     if streams:
         folders.setdefault(SOURCE_DATA, streams[0].folder)
+    elif tables:
+        tables = {**tables, SOURCE_DATA: next(iter(tables.values()))}
     for name in names:
-        if name not in folders:
-            shown = ", ".join(folders) or "none: start an ingestion with POST /ingestion"
+        if name not in folders and name not in tables:
+            shown = ", ".join([*folders, *tables]) or "none: start an ingestion with POST /ingestion"
             raise ConfigError(
                 f"{name} is no stream of the sinks; they have: {shown}. Tables are named stage.table"
             )
-    return [View(name=name, folder=folders[name]) for name in names]
+    return [
+        View(name=name, folder=folders[name]) if name in folders else View(name=name, table=tables[name])
+        for name in names
+    ]
 
 
 def _target(wanted: Wanted) -> tuple[Literal["silver", "gold"], str]:

@@ -6,9 +6,10 @@ import logging
 import resource
 import sys
 import time
+from datetime import UTC, datetime
 
 from asgard_assets import project
-from asgard_assets.errors import AsgardError
+from asgard_assets.errors import AsgardError, NotFoundError
 from asgard_assets.operations.runs import TAG, Launch, Ran, execute
 from asgard_assets.operations.transforms.submissions import Outcome, Submission, Submissions
 
@@ -46,8 +47,25 @@ def _run(found: Submission) -> Ran:
                 run_id=run.run_id,
                 reasons=("its process was ended from outside",),
             )
+        if stage == "bronze":  # of a source that was connected through the API: what it has now
+            return execute(Launch((found.table,), (_current_window(found.table),), id=found.run_id), instance)
         config = {"ops": {f"{stage}_{name}": {"config": {"revision": found.revision}}}}
         return execute(Launch((found.table,), config=config, id=found.run_id), instance)
+
+
+def _current_window(table: str) -> str:
+    """The window that it is now, of the table's own calendar."""
+    import dagster as dg
+
+    from asgard_assets.components.partitions import calendar_of
+
+    key = dg.AssetKey.from_user_string(table)
+    graph = project.current().definitions().resolve_asset_graph()
+    if key not in graph.get_all_asset_keys():
+        raise NotFoundError(f"the project has no table {table}; its log says why")
+    calendar = calendar_of(graph.get(key).partitions_def)
+    assert calendar is not None
+    return calendar.key_at(datetime.now(UTC))
 
 
 def _outcome(ran: Ran, seconds: float) -> Outcome:
