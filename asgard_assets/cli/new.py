@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,6 +92,64 @@ def api(
         look_at_guesses(target, None, rows, correct=True)
     else:
         console.print(f"next: asgard preview {target}")
+
+
+class DatabaseKind(StrEnum):
+    """Kinds of databases."""
+
+    postgres = "postgres"
+    mysql = "mysql"
+    mariadb = "mariadb"
+
+
+@new.command()
+def database(
+    host: Annotated[str, typer.Option(help="Name or address of the server.")],
+    name: Annotated[str, typer.Option(help="Name of the database.")],
+    user: Annotated[str, typer.Option(help="User, who needs no more than the right to read.")],
+    password: Annotated[
+        str | None, typer.Option(help="Password, by reference: env:NAME, file:/path or aws-secret:NAME#KEY.")
+    ] = None,
+    kind: Annotated[
+        DatabaseKind, typer.Option("--type", help="Kind of the database.")
+    ] = DatabaseKind.postgres,
+    port: Annotated[
+        int | None, typer.Option(help="Port; default: that of the kind.", show_default=False)
+    ] = None,
+    schema: Annotated[str, typer.Option(help="Schema of the tables; default: public, or the database.")] = "",
+    source: Annotated[str | None, typer.Option(help="Name of the source; default: the database's.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-o", help="File to write; default: SOURCE.yaml.", show_default=False),
+    ] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Write a source of all tables of a database, with their keys, as the database lists them.
+
+    Move the file to defs/SOURCE/defs.yaml of the project.
+
+    Example: asgard new database --host db.example.com --name shop --user reader --password env:SHOP_PASSWORD
+    """
+    from asgard_assets.operations.new.database import new_database
+
+    called = source or name.lower()
+    target = file or Path(f"{called}.yaml")
+    server = {
+        "type": kind.value,
+        "host": host,
+        "port": port,
+        "database": name,
+        "user": user,
+        "password": password,
+    }
+    given = {field: value for field, value in server.items() if value is not None}
+    tables = new_database(target, called, given, schema, f"{called}_")
+    if output is Output.json:
+        print_json({"file": str(target), "tables": tables})
+        return
+    console.print(
+        f"wrote {target} with {len(tables)} tables: {', '.join(tables[:10])}{' …' if len(tables) > 10 else ''}"
+    )
 
 
 def look_at_guesses(config: Path, day: str | None, rows: Path | None, correct: bool) -> None:

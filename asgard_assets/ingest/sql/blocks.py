@@ -43,27 +43,14 @@ class Blocks:
 def table_of(block: bytes, fields: Sequence[Field], source: str) -> pa.Table:
     """The rows of a block, with `_rescued_data`. Raises SourceError for text that is none of the column's type."""
     import pyarrow as pa
-    from pyarrow import csv
 
-    columns: dict[str, pa.DataType] = {}
-    for number, one in enumerate(fields):
-        kind = pa.string() if one.hexadecimal else pa.binary() if pa.types.is_string(one.type) else one.type
-        columns[f"v{number}"] = kind
-        if one.misfit is not None:
-            columns[f"m{number}"] = pa.binary()
-    convert = csv.ConvertOptions(
-        column_types=columns,
-        null_values=[""],
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=False,
-        true_values=["t", "1"],
-        false_values=["f", "0"],
-        timestamp_parsers=[csv.ISO8601],
-    )
-    read = csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=list(columns))
-    parse = csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
     try:
-        found = csv.read_csv(pa.BufferReader(block), read, parse, convert)
+        try:
+            found = _parsed(block, fields, pa.string(), pa.null())
+        except (
+            pa.ArrowInvalid
+        ):  # text that is no UTF-8, or a value that does not fit: then all is read as bytes
+            found = _parsed(block, fields, pa.binary(), pa.binary())
     except pa.ArrowInvalid as error:
         raise SourceError(
             f"{source}: the database sent a value that its column's type does not have: {error}. Leave the column out "
@@ -76,13 +63,42 @@ def table_of(block: bytes, fields: Sequence[Field], source: str) -> pa.Table:
         column = found[f"v{number}"]
         if one.hexadecimal:
             column = pa.array([v if v is None else _unhex(v) for v in column.to_pylist()], pa.binary())
-        elif pa.types.is_string(one.type):
+        elif pa.types.is_string(one.type) and pa.types.is_binary(column.type):
             column, broken = _as_text(column)
             if broken is not None:
                 misfits[one.name] = broken
         values.append(column)
     names = [one.name for one in fields]
     return pa.table([*values, _rescued(misfits, found.num_rows)], names=[*names, "_rescued_data"])
+
+
+def _parsed(block: bytes, fields: Sequence[Field], text: pa.DataType, misfits: pa.DataType) -> pa.Table:
+    """The values (`v0`, `v1`, …), and behind each what does not fit it (`m0`, …), where there can be such.
+
+    As nulls, misfits cost nothing to read; there must be none then. Text as strings must be UTF-8.
+    """
+    import pyarrow as pa
+    from pyarrow import csv
+
+    columns: dict[str, pa.DataType] = {}
+    for number, one in enumerate(fields):
+        columns[f"v{number}"] = (
+            pa.string() if one.hexadecimal else text if pa.types.is_string(one.type) else one.type
+        )
+        if one.misfit is not None:
+            columns[f"m{number}"] = misfits
+    convert = csv.ConvertOptions(
+        column_types=columns,
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+        true_values=["t", "1"],
+        false_values=["f", "0"],
+        timestamp_parsers=[csv.ISO8601],
+    )
+    # Lines within values are fine: the block is parsed as one, and ends with its last line.
+    read = csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=list(columns))
+    return csv.read_csv(pa.BufferReader(block), read, csv.ParseOptions(ignore_empty_lines=False), convert)
 
 
 def _unhex(text: str) -> bytes:

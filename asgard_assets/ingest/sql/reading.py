@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _FILE_ROWS = 5_000_000
 _RANGE_BITS = 40
+_SAMPLE = 10_000
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,11 @@ class _Writer:
             self._file = self._reading.lake.whole(f"{folder}/part-{uuid.uuid4().hex}.parquet")
             statistics: Any = without_floats(self._schema)
             self._writer = pq.ParquetWriter(
-                self._file.__enter__(), self._schema, compression="zstd", write_statistics=statistics
+                self._file.__enter__(),
+                self._schema,
+                compression="zstd",
+                write_statistics=statistics,
+                use_dictionary=_repeated(whole),  # pyright: ignore[reportArgumentType]
             )
         self._writer.write_table(whole, row_group_size=max(count, 1))
         self._rows += count
@@ -150,6 +155,16 @@ class _Writer:
             if kind is None:
                 writer.close()
             file.__exit__(kind, error, trace)
+
+
+def _repeated(rows: pa.Table) -> list[str]:
+    """Columns of text that has few values: a dictionary pays there, and costs as much as all the rest elsewhere."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    sample = rows.slice(0, _SAMPLE)
+    texts = [f.name for f in rows.schema if pa.types.is_string(f.type) or pa.types.is_binary(f.type)]
+    return [name for name in texts if 2 * pc.count_distinct(sample[name]).as_py() <= sample.num_rows]
 
 
 def _ranges(dialect: Dialect, session: Session, query: Query, split: Split) -> list[str]:

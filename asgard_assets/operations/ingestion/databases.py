@@ -183,7 +183,12 @@ class Databases:
             "name": prefix, "prefix": f"{prefix}_", "database": source.server.model_dump(), "tables": tables,
             **({"schema": source.db_schema} if source.db_schema else {}),
         }  # fmt: skip
-        return SqlSource.model_validate(document)
+        try:
+            return SqlSource.model_validate(document)
+        except ValidationError as error:
+            raise ConfigError(
+                f"{_first(error)}. Name the tables that are wanted in source_config.tables"
+            ) from None
 
     def ingestions(self, workspace: str) -> list[Ingestion]:
         return [

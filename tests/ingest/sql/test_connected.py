@@ -8,16 +8,29 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from asgard_assets.components.platform.sources import managed_sources
+from asgard_assets.ingest.sql.source import SqlSource
 from asgard_assets.lake import Lake
 from asgard_assets.operations.ingestion.databases import Databases
+from asgard_assets.operations.new.database import new_database
 from asgard_assets.operations.transforms.submissions import Outcome, Submissions
 from asgard_assets.resources.lake import LakeResource
 from asgard_assets.settings import Settings
 from tests.ingest.sql.conftest import Database
 
 pytestmark = pytest.mark.servers
+
+
+def test_a_new_source_has_all_tables_with_their_keys(database: Database, tmp_path: Path):
+    database.run("create table TABLE (a int, b int, primary key (b, a))")
+    server = database.source().model_dump(mode="json", exclude_unset=True)["database"]
+    target = tmp_path / "defs.yaml"
+    assert database.name in new_database(target, "shop", server, "", "shop_")
+    document = yaml.safe_load(target.read_text())
+    source = SqlSource.model_validate(document["attributes"])
+    assert source.named(f"shop_{database.name}").key == ("b", "a")
 
 
 def test_a_connected_database_fills_its_tables(

@@ -79,6 +79,19 @@ def test_lines_become_rows_with_every_digit():
     assert [row["t"] for row in found] == ['a,"b"\nc', "", None]
 
 
+def test_lines_within_values_at_the_ends_of_a_block():
+    found = table_of(b'"\na\r\n"\n""\n\n"\n"\n', fields(t=pa.string()), "t").to_pylist()
+    assert [row["t"] for row in found] == ["\na\r\n", "", None, "\n"]
+
+
+def test_what_does_not_fit_is_rescued_beside_what_does():
+    day = Field("d", "d", "date", pa.date32(), "d", "d", misfit="d")
+    found = table_of(b"2026-10-05,\n,infinity\n,\n", [day], "t").to_pylist()
+    assert [(str(row["d"]), row["_rescued_data"]) for row in found] == [
+        ("2026-10-05", None), ("None", '{"d": "infinity"}'), ("None", None)
+    ]  # fmt: skip
+
+
 def test_text_that_is_no_utf8_is_rescued_as_hex():
     (good, bad) = table_of(b"ok\n\xff\xfe\n", fields(t=pa.string()), "t").to_pylist()
     assert good == {"t": "ok", "_rescued_data": None}
