@@ -19,6 +19,7 @@ from asgard_assets.ingest.sql.shape import Shape, present_columns, shape_of
 from asgard_assets.ingest.sql.source import VOLATILE, Incremental, Snapshot, SqlSource, SqlTable, Windows
 from asgard_assets.ingest.sql.state import Cursor, cursor_id, read_cursor, write_cursor
 from asgard_assets.lake import Lake, Published, Staging
+from asgard_assets.lake.arrow import without_pandas
 from asgard_assets.windows import Calendar
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def load(
     Raises AwayError where the database does not answer, ConfigError where it has no such table or column, or where a
     window is asked for that nobody can know any more.
     """
+    without_pandas()
     now = clock()
     refuse_days(source, table, days, calendar.key_at(now))
     name = source.bronze_name(table)
