@@ -13,6 +13,7 @@ from asgard_assets.components.dbt.sources import with_source_freshness
 from asgard_assets.components.following.up_to_date import with_up_to_date
 from asgard_assets.components.platform.sources import managed_sources
 from asgard_assets.components.platform.transforms import managed_transforms
+from asgard_assets.documents import refuse_bombs_in
 from asgard_assets.resources.environment import executor, resources
 from asgard_assets.spark.rights import check_step_tags
 
@@ -24,6 +25,7 @@ def project_definitions(module: Path) -> dg.Definitions:
     """
     project.use(module)
     render_yaml_in_a_sandbox()
+    refuse_bombs_in(module.parent / "defs")
     loaded = dg.load_from_defs_folder(path_within_project=module.parent)
     own = dg.Definitions(resources=resources(), executor=executor())
     whole = dg.Definitions.merge(loaded, managed_transforms(loaded), managed_sources(loaded), own)

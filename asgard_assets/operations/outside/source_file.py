@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
+from asgard_assets.documents import refuse_bombs
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.plan.calendar import calendar_of, today, usual_days
 from asgard_assets.ingest.api.plan.checkpoint import cursor_state
@@ -126,7 +127,9 @@ def state(path: Path) -> SourceState:
 def file_source_at(path: Path) -> FileSource | None:
     """The source of files that a YAML file declares; None where it is an API's. Raises ConfigError with the line."""
     try:
-        document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        refuse_bombs(text, str(path))
+        document: Any = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         load(path)  # says what is wrong with the file, and where
         raise

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from asgard_assets.documents import has_aliases, refuse_bombs
 from asgard_assets.errors import ConfigError
 
 _DEPTH = 12  # of references and `allOf`: some descriptions go round
@@ -234,6 +235,9 @@ def kind_of(schema: Mapping[str, Any]) -> str:
     return "object" if "properties" in schema else "array" if "items" in schema else ""
 
 
+_MOST_NODES = 5_000_000  # the largest descriptions of known APIs have half a million
+
+
 def _parsed(file: Path) -> Any:
     import yaml
 
@@ -248,8 +252,14 @@ def _parsed(file: Path) -> Any:
     except json.JSONDecodeError as broken:
         if text.lstrip().startswith(("{", "[")):
             raise ConfigError(f"{file}:{broken.lineno}: is no JSON ({broken.msg})") from broken
+    except RecursionError:
+        raise ConfigError(f"{file}: it is nested too deeply") from None
     try:
+        if has_aliases(text):
+            refuse_bombs(text, str(file), _MOST_NODES)
         return yaml.safe_load(text)
+    except RecursionError:
+        raise ConfigError(f"{file}: it is nested too deeply") from None
     except yaml.YAMLError as error:
         raise ConfigError(
             f"{file}: is neither JSON nor YAML ({' '.join(str(error).split()):.200})"

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from asgard_assets.documents import refuse_bombs
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.source.models import ApiSource
 
@@ -39,37 +40,6 @@ def load(path: str | Path, name: str | None = None) -> ApiSource:
             line=problems[0][0],
             field=problems[0][1],
         ) from None
-
-
-_MOST_NODES, _DEEPEST = 100_000, 100
-
-
-def refuse_bombs(text: str, file: str) -> None:
-    """Raises ConfigError where YAML is nested too deeply, or its aliases stand for too much. Nothing is built yet."""
-    sizes: dict[str, int] = {}
-    open_nodes: list[tuple[str | None, int]] = [(None, 0)]
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        size = 0
-        if isinstance(event, yaml.CollectionStartEvent):
-            open_nodes.append((event.anchor, 1))
-        elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, size = open_nodes.pop()
-            sizes |= {anchor: size} if anchor else {}
-        elif isinstance(event, yaml.ScalarEvent):
-            size = 1
-            sizes |= {event.anchor: 1} if event.anchor else {}
-        elif isinstance(event, yaml.AliasEvent):
-            size = sizes.get(str(event.anchor), 1)
-        anchor, before = open_nodes[-1]
-        open_nodes[-1] = (anchor, before + size)
-        if before + size > _MOST_NODES or len(open_nodes) > _DEEPEST:
-            line = event.start_mark.line + 1
-            why = (
-                "it is nested too deeply"
-                if len(open_nodes) > _DEEPEST
-                else "it, with its aliases, is too long"
-            )
-            raise ConfigError(f"{file}:{line}: {why}; write it out, or split it", file=file, line=line)
 
 
 @contextmanager

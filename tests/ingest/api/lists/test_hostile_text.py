@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from asgard_assets.documents import refuse_bombs
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.lists.pagination import link_relations, next_link
 from asgard_assets.ingest.api.rate.quota import quota
-from asgard_assets.ingest.api.source.config import load, refuse_bombs
+from asgard_assets.ingest.api.source.config import load
 
 SIZE = 200_000
 
