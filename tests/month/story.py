@@ -96,6 +96,12 @@ class Story:
         known = [day for day in self.days if self.oracle.files.get("sales", {}).get(day)]
         return self.chance.choice(known[:-1] or known)
 
+    def _file(self, day: str) -> str:
+        """A file of the day; what a notebook appended is none."""
+        return self.chance.choice(
+            sorted(name for name in self.oracle.files["sales"][day] if name.startswith("p"))
+        )
+
     def _table(self) -> str:
         return self.chance.choice([made.address for made in self.world.made])
 
@@ -103,11 +109,11 @@ class Story:
 
     def trouble_replaced(self) -> None:
         day = self._day()
-        self._drop("sales", day, self.chance.choice(sorted(self.oracle.files["sales"][day])), self._some(1))
+        self._drop("sales", day, self._file(day), self._some(1))
 
     def trouble_rewritten_as_it_was(self) -> None:
         day = self._day()
-        name = self.chance.choice(sorted(self.oracle.files["sales"][day]))
+        name = self._file(day)
         self._drop("sales", day, name, self.oracle.files["sales"][day][name])
 
     def trouble_hour_replaced(self) -> None:
