@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from asgard_assets.components.authoring.source_scaffolds import FileScaffolder
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.file_sensor import file_sensor
+from asgard_assets.components.following.reads import source_code
 from asgard_assets.components.loaded import publish_loaded
 from asgard_assets.components.partitions import windows
 from asgard_assets.components.tables import days_of, table_asset
@@ -70,6 +71,7 @@ def file_asset(source: FileSource) -> dg.AssetsDefinition:
         name=f"files_{source.name}",
         deps=[dg.AssetKey(list(d)) for d in source.deps],
         partitions_def=windows(source.every),
+        code_version=source_code(source),
         extra_metadata={SOURCE: dg.MetadataValue.json(source.model_dump(mode="json"))},
         required_resource_keys={"lake", "spark", "step_launcher"},
     )

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from asgard_assets.components.following.reads import source_code
 from asgard_assets.components.tables import Yielded, release, report, unpublished
 from asgard_assets.lake import Lake, Published
+from asgard_assets.lake.reads import number
 from asgard_assets.quality.audit import Audit, audit
 from asgard_assets.quality.tables import TableSpec
 
@@ -35,7 +37,7 @@ def publish_loaded(
         lake,
         staging,
         found,
-        lambda good: commit(lake, loaded, good, run),
+        lambda good: commit(lake, loaded, good, run, number(source_code(loaded.source))),
         loaded.failed,
         # Days between which rows move are published together or not at all.
         together=loaded.source.merge is not None and loaded.source.files != "snapshot",

@@ -117,13 +117,14 @@ class Lake(LakeStaging):
         days: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
         volatile: Collection[str] = (),
+        code: int = 0,
     ) -> Published:
         """Add the staged files of `days` to what is there, and replace single live files, in one commit.
 
         `rewrite` is shown the live files of the snapshot that the commit follows; it returns, by path, the
         addresses of those that take their place (under `staging.path`, in the same day), and is asked again
         where another commit came in between. `plans` has for each transaction identifier the number that it
-        must have and the one that it gets. Raises FencedError where it has another one, LakeError where a
+        must have and the one that it gets. `code` is the version of what wrote `days`. Raises FencedError where it has another one, LakeError where a
         column changed its type.
         """
         import pyarrow as pa
@@ -157,7 +158,8 @@ class Lake(LakeStaging):
             changed = likeness.changed(
                 {day: gone.get(day, []) for day in days}, written, present, schema.names
             )
-            numbers |= self._built_from(log, table, days, changed, None)
+            reads = Reads(code=code, only=frozenset(chosen)) if code else None
+            numbers |= self._built_from(log, table, days, changed, reads)
             return Change(
                 [*removes, *again, *adds],
                 "append",

@@ -31,7 +31,7 @@ def show(
         print_json(found[0] if one else found)
         return
     for state in states:
-        for line in _lines(state):
+        for line in _lines(state, lake):
             console.print(line)
     for table in tables:
         console.print(_table(table))
@@ -60,7 +60,7 @@ def _data(state: SourceState) -> dict[str, Any]:
     return {**told, **backlog, **cursor, "tables": [asdict(table) for table in state.tables]}
 
 
-def _lines(state: SourceState) -> Iterator[str]:
+def _lines(state: SourceState, lake: Mapping[str, Outlook]) -> Iterator[str]:
     parts = [f"{state.source} ({state.kind.value})"]
     if state.error:
         parts.append(f"cannot be listed: {state.error}")
@@ -74,6 +74,7 @@ def _lines(state: SourceState) -> Iterator[str]:
         yield from _cursor(state.cursor)
     for table in state.tables:
         yield f"  {_table(table)}"
+        yield from (f"    {line}" for line in (told(lake[table.asset]) if table.asset in lake else ()))
 
 
 def _waiting(backlog: Backlog) -> str:

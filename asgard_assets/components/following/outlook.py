@@ -11,7 +11,7 @@ import dagster as dg
 from asgard_assets.components.following.asking import TRIES, Memory
 from asgard_assets.components.following.memory import NAME, remembered
 from asgard_assets.components.following.runs import cancelled, specs_of, with_history
-from asgard_assets.components.following.staleness import State, follows, states
+from asgard_assets.components.following.staleness import State, Table, by_older_code, follows, states
 from asgard_assets.lake import Lake
 
 
@@ -54,12 +54,13 @@ def outlooks_of(
 ) -> list[Outlook]:
     """The same, of these assets alone."""
     at = datetime.fromtimestamp(now, UTC) if now else None
+    found = [_loaded(lake, specs[key]) for key in chosen if key in specs and not follows(specs[key])]
+    found = [each for each in found if each.state.older_code]
     keys = [key for key in chosen if key in specs and follows(specs[key])]
     if not keys:
-        return []
+        return found
     ended = cancelled(instance, specs)
     memory = _memory(instance) if memory is None else memory
-    found = list[Outlook]()
     for state in states(lake, specs, keys, at, watched=ended):
         times = ended.get(state.asset, {})
         tried = {
@@ -111,6 +112,15 @@ def _ranges(keys: Sequence[str], order: Sequence[str]) -> list[str]:
         else:
             found.append([key])
     return [each[0] if len(each) == 1 else f"{each[0]}...{each[-1]}" for each in found]
+
+
+def _loaded(lake: Lake, spec: dg.AssetSpec) -> Outlook:
+    """Of a table that a source fills, what it loaded under another YAML."""
+    name = "/".join(spec.key.path)
+    if not spec.code_version or len(spec.key.path) != 2:
+        return Outlook(State(name))
+    every, older = by_older_code(spec, Table.of(lake.snapshot(spec.key.path[0], spec.key.path[1])))
+    return Outlook(State(name, current=every, older_code=older))
 
 
 def _memory(instance: dg.DagsterInstance) -> Memory:

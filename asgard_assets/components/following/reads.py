@@ -152,6 +152,18 @@ def code_of(function: Callable[..., Any], contract: Any) -> str:
     return f"{number(source + contract.model_dump_json(exclude={'rebuild'})):x}"
 
 
+_NO_CODE = {
+    "description", "owners", "tags", "kinds", "fresh_hours", "retries", "clean", "notify", "deps", "ordered",
+    "full_listing_hours", "checks",
+}  # fmt: skip
+"""Of a source's YAML what changes no row."""
+
+
+def source_code(source: Any) -> str:
+    """The version of a source: its YAML, without what only the catalog and the sensor need."""
+    return f"{number(source.model_dump_json(exclude=_NO_CODE)):x}"
+
+
 def code_number(spec: dg.AssetSpec) -> int:
     return number(spec.code_version) if spec.code_version else 0
 

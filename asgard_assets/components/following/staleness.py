@@ -231,6 +231,13 @@ def state_of(
     )  # fmt: skip
 
 
+def by_older_code(spec: dg.AssetSpec, table: Table) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The partitions whose last publish recorded the version of the table's code; and those that recorded another one."""
+    code, ids = code_number(spec), code_id("")
+    keys = tuple(sorted(app.removeprefix(ids) for app in table.numbers if app.startswith(ids)))
+    return keys, tuple(key for key in keys if table.numbers[code_id(key)] != code)
+
+
 def own_predecessor(spec: dg.AssetSpec, inputs: Sequence[Input]) -> bool:
     """Whether a partition is built from the one before it."""
     return any(each.edge.table == table_of(spec) for each in inputs)

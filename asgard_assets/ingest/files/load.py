@@ -33,6 +33,7 @@ from asgard_assets.ingest.files.table.merge import Merged, merge, seen_days
 from asgard_assets.ingest.files.table.upsert import Upserted, refuse_unknown, replace_older
 from asgard_assets.lake import DS, Lake, Published, Staging
 from asgard_assets.lake.numbers import plan_id
+from asgard_assets.lake.reads import Reads
 from asgard_assets.lake.sql import arrow_type, type_name
 
 if TYPE_CHECKING:
@@ -288,11 +289,15 @@ def _without_older_versions(begun: _Begun, loaded: Loaded) -> Loaded:
 
 
 def commit(
-    lake: Lake, loaded: Loaded, good: Sequence[str] | None = None, metadata: Mapping[str, Any] | None = None
+    lake: Lake,
+    loaded: Loaded,
+    good: Sequence[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    code: int = 0,
 ) -> Published:
     """Make the good days visible in one commit (default: all that did not fail), with their plan's number.
 
-    Columns that the table lacks are added, and wider types given, by commits before it that change no row. Raises
+    `code` is the version of the source's YAML. Columns that the table lacks are added, and wider types given, by commits before it that change no row. Raises
     FencedError where another load committed one of the days first: nothing of this one is visible then.
     """
     source, plan = loaded.source, loaded.plan
@@ -315,14 +320,14 @@ def commit(
     plans = {plan_id(source.name, d): pair for d, pair in numbers.items()}
     if plan.replaces:
         moved = {app: n for app, (_, n) in plans.items()}
-        published = lake.publish(staging, days, moved, metadata, volatile=VOLATILE)
+        published = lake.publish(staging, days, moved, metadata, reads=Reads(code=code), volatile=VOLATILE)
     else:
         loaded_paths = {f.path for d in numbers for f in plan.files.get(d, ())}
         gone = loaded.replaced & loaded_paths
         rewrite: Any = loaded.upserted
         if rewrite is None:
             rewrite = without_files(lake, staging, "_file", gone, loaded.replaced_in)
-        published = lake.amend(staging, rewrite, plans, days, metadata, VOLATILE)
+        published = lake.amend(staging, rewrite, plans, days, metadata, VOLATILE, code)
     fields = present_columns(staging.schema)
     record(lake, source.name, fields, loaded.changes, loaded.absent, plan.number)
     open_manifest(lake, source.name, fold=True)  # here, for sensors are not to hold what a big load read

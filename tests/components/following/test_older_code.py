@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from asgard_assets.components.automation import on_upstream_change
+from asgard_assets.components.files import file_asset
 from asgard_assets.components.following.asking import Followed, plan
-from asgard_assets.components.following.outlook import Outlook, told
+from asgard_assets.components.following.outlook import Outlook, outlooks, told
 from asgard_assets.components.following.reads import ON_CODE_CHANGE, REBUILD, code_of
 from asgard_assets.components.following.staleness import states
 from asgard_assets.components.tables import asset_spec
 from asgard_assets.ingest.files.landing import Landing
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.operations.plan import make_plan
 from asgard_assets.operations.sources import Catalog
 from asgard_assets.operations.targets import Target
 from asgard_assets.operations.todo import Finder
 from asgard_assets.quality.tables import Column, TableSpec
+from asgard_assets.resources.environment import resources
+from asgard_assets.settings import Settings
 from tests.components.following.test_staleness import BRONZE, DAYS, LOOKUP, SILVER, World
 
 
@@ -97,7 +102,7 @@ def test_a_plan_says_what_a_rebuild_takes(world: World, how: dict[str, str], wor
     def made() -> None: ...
 
     sources = [world.specs[key] for key in (BRONZE, LOOKUP)]
-    catalog = Catalog(dg.Definitions(assets=[*sources, made]), {}, {})
+    catalog = Catalog(dg.Definitions(assets=[*sources, made]), {}, {}, {})
     with dg.DagsterInstance.ephemeral() as instance:
         finder = Finder(catalog, world.lake, Landing.from_settings(), instance)
         [found] = make_plan(finder, Target("silver/x", ("silver/x",), ())).assets
@@ -108,3 +113,33 @@ def test_a_plan_says_what_a_rebuild_takes(world: World, how: dict[str, str], wor
 def test_the_state_of_a_table_without_code_is_as_before(world: World):
     [found] = states(world.lake, world.specs, [BRONZE])
     assert found.older_code == ()
+
+
+def loaded(instance: dg.DagsterInstance, source: FileSource, *days: str) -> dg.Definitions:
+    defs = dg.Definitions(assets=[file_asset(source)], resources=resources())
+    job = defs.get_repository_def().get_implicit_global_asset_job_def()
+    for day in days:
+        assert job.execute_in_process(instance=instance, tags={"dagster/partition": day}).success
+    return defs
+
+
+def test_each_load_of_files_records_the_version_of_its_yaml(lake: Lake):
+    for day in DAYS[:3]:
+        folder = Path(Settings().landing_root) / "orders" / f"ds={day}"
+        folder.mkdir(parents=True)
+        (folder / "a.csv").write_text("id\n1\n")
+    said = {"name": "orders", "path": "orders", "ds": {"type": "folder"}, "description": "Orders."}
+    key = dg.AssetKey(["bronze", "orders"])
+    with dg.DagsterInstance.ephemeral() as instance:
+        loaded(instance, FileSource.model_validate(said), *DAYS[:2])
+        other = {**said, "schema_mode": "rescue"}
+        repository = loaded(instance, FileSource.model_validate(other), DAYS[2]).get_repository_def()
+        [found] = outlooks(lake, repository, instance, [key])
+        assert found.state.older_code == tuple(DAYS[:2])
+        assert list(told(found)) == [f"older code  {DAYS[0]}...{DAYS[1]}"]
+        # Words of the catalog are no code.
+        described = FileSource.model_validate({**other, "description": "All orders.", "owners": ["team:x"]})
+        repository = dg.Definitions(
+            assets=[file_asset(described)], resources=resources()
+        ).get_repository_def()
+        assert outlooks(lake, repository, instance, [key])[0].state.older_code == tuple(DAYS[:2])
