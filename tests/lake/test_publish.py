@@ -160,6 +160,15 @@ def test_an_aggregate_check_is_asked_of_an_empty_day_too(lake: Lake):
     assert audit(lake, put(lake, rows()), spec).bad_days == dict.fromkeys(DAYS, ["has_rows"])
 
 
+def test_one_day_is_audited_like_one_of_many(lake: Lake):
+    mean = Check(name="mean_is_small", sql="avg(id) < 3", aggregate=True)
+    spec = SPEC.model_copy(update={"checks": (*SPEC.checks, mean)})
+    one = audit(lake, put(lake, rows(d0=[1, 1, -4]), DAYS[:1]), spec)
+    assert one.rows == {DAYS[0]: 3} and one.bad_days == {DAYS[0]: ["key_is_unique", "id_is_positive"]}
+    empty = audit(lake, put(lake, rows(), DAYS[:1]), spec)
+    assert empty.rows == {DAYS[0]: 0} and empty.bad_days == {}
+
+
 def test_a_column_with_a_quote_in_its_name_is_audited_and_read(lake: Lake):
     odd = pa.table({"id": [1], 'a"b': ["x"], "ds": DAYS[:1]})
     lake.publish(put(lake, odd, DAYS[:1]))

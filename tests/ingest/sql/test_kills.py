@@ -34,27 +34,27 @@ def killed(database: Database, table: dict[str, Any], folder: Path, step: int) -
 
 @pytest.mark.parametrize("table", [CHANGES, SNAPSHOT], ids=["incremental", "snapshot"])
 def test_a_load_killed_at_any_step_leaves_each_row_once(
-    on_postgres: Database, tmp_path: Path, table: dict[str, Any]
+    database: Database, tmp_path: Path, table: dict[str, Any]
 ):
-    on_postgres.run(
-        "create table TABLE (id int primary key, name text, changed int)",
-        "insert into TABLE select i, 'n' || i, i from generate_series(1, 300) i",
+    database.run(
+        "create table TABLE (id int primary key, name varchar(20), changed int)",
+        "insert into TABLE values " + ", ".join(f"({n}, 'n{n}', {n})" for n in range(1, 301)),
     )
-    on_postgres.load(table)
+    database.load(table)
     step, kills = 1, 0
     while True:
-        on_postgres.run(
+        database.run(
             f"update TABLE set name = 'at {step}', changed = 1000 + {step} where id = 7",
             f"insert into TABLE values ({1000 + step}, 'new', {1000 + step})",
             f"delete from TABLE where id = {20 + step}",
         )
-        before = on_postgres.bronze()
-        lived = killed(on_postgres, table, tmp_path, step)
-        shown = [(r["id"], r["name"]) for r in on_postgres.bronze()]
-        wanted = on_postgres.rows("select id, name from TABLE order by id")
+        before = database.bronze()
+        lived = killed(database, table, tmp_path, step)
+        shown = [(r["id"], r["name"]) for r in database.bronze()]
+        wanted = database.rows("select id, name from TABLE order by id")
         assert shown in ([(r["id"], r["name"]) for r in before], wanted), f"killed at step {step}"
-        on_postgres.load(table)
-        assert [(r["id"], r["name"]) for r in on_postgres.bronze()] == wanted, f"killed at step {step}"
+        database.load(table)
+        assert [(r["id"], r["name"]) for r in database.bronze()] == wanted, f"killed at step {step}"
         if lived:
             break
         kills += 1
