@@ -27,7 +27,11 @@ def cached(name: str, build: Callable[[Path], None]) -> Path:
             made = Path(scratch) / name
             made.mkdir()
             build(made)
-            os.replace(made, folder)
+            try:
+                os.replace(made, folder)
+            except OSError:
+                if not folder.is_dir():  # else another worker was faster
+                    raise
     return folder
 
 
