@@ -25,6 +25,7 @@ COMPONENTS = {
     "files.FileIngest",
     "model.TrainedModel",
     "silver.SilverTables",
+    "sql.SqlIngest",
     "stream.KafkaIngest",
     "stream.PostgresSink",
 }
@@ -126,6 +127,24 @@ def test_a_scaffolded_api_source_loads(project: Path):
     assert source["endpoint"] == {"base_url": "https://shop.example.com", "path": "/v1/orders"}
     assert source["form"]["items"] == "data"
     assert source["auth"] == {"type": "bearer", "token": "env:SHOP_TOKEN"}
+    assert "bronze/orders" in specs(project)
+
+
+def test_a_scaffolded_database_loads(project: Path):
+    scaffold(
+        "sql.SqlIngest",
+        "shop",
+        "--host",
+        "db.example.com",
+        "--password",
+        "env:SHOP",
+        "--table",
+        "sales.orders",
+    )
+    told = attributes(project, "shop")
+    assert told["database"] == {
+        "type": "postgres", "host": "db.example.com", "database": "shop", "user": "reader", "password": "env:SHOP"
+    }  # fmt: skip
     assert "bronze/orders" in specs(project)
 
 
