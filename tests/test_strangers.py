@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 
 import pytest
 
 from asgard_assets import strangers
-from asgard_assets.cli.terminal import Terminal
+from asgard_assets.cli.terminal import Terminal, show_escapes_in_logs
 from tests.checkout import ROOT
 
 ESCAPES = [
@@ -35,6 +36,17 @@ def test_the_console_of_the_command_line_shows_it_too(text):
     told = io.StringIO()
     Terminal(file=told, highlight=False, markup=False, soft_wrap=True).print(f"x{text}y")
     assert told.getvalue() == strangers.visible(f"x{text}y") + "\n"
+
+
+@pytest.mark.parametrize("text", ESCAPES)
+def test_a_log_shows_it_too(text, caplog):
+    before = logging.getLogRecordFactory()
+    show_escapes_in_logs()
+    try:
+        logging.getLogger("asgard").warning("not listed: %s", f"x{text}y")
+    finally:
+        logging.setLogRecordFactory(before)
+    assert caplog.messages == ["not listed: " + strangers.visible(f"x{text}y")]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,14 @@ from asgard_assets.cli import accounts, act, look, stream, upkeep
 from asgard_assets.cli import new as cli_new
 from asgard_assets.cli import start as cli_start
 from asgard_assets.cli.options import LOOK, START, Output, OutputOption, Rows
-from asgard_assets.cli.terminal import Terminal, echo, looking, print_json, share_history
+from asgard_assets.cli.terminal import (
+    Terminal,
+    echo,
+    looking,
+    print_json,
+    share_history,
+    show_escapes_in_logs,
+)
 from asgard_assets.errors import AsgardError, ConfigError
 from asgard_assets.ingest.api.source.secrets import aws_secrets
 from asgard_assets.lake import Lake
@@ -207,6 +214,7 @@ _add_own_commands()
 
 def main() -> None:
     """Entry point: an expected error is one line that says what to do, not a stack trace."""
+    show_escapes_in_logs()
     try:
         project.read_env()
         with aws_secrets(_aws_secret):

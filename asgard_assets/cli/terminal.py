@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import threading
@@ -34,6 +35,18 @@ class Terminal(Console):
 
 
 console = Terminal(highlight=False, markup=False, soft_wrap=True)
+
+
+class _Record(logging.LogRecord):
+    """A line of a log, in which names of strangers are only text."""
+
+    def getMessage(self) -> str:
+        return visible(super().getMessage())
+
+
+def show_escapes_in_logs() -> None:
+    """From now on, in this process: what logs tell of files and answers reaches a terminal without its escapes."""
+    logging.setLogRecordFactory(_Record)
 
 
 def echo(text: str) -> None:
