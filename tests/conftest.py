@@ -20,7 +20,7 @@ os.environ["ASGARD_RETRIES"] = "0"  # a step that is to fail fails at once
 
 from asgard_assets.lake import Lake  # noqa: E402
 from asgard_assets.settings import Settings  # noqa: E402
-from tests.checkout import ROOT  # noqa: E402
+from tests.checkout import COLLECTED, ROOT  # noqa: E402
 from tests.ci.parts import PARTS, part_of  # noqa: E402
 from tests.gaps import pytest_configure, pytest_itemcollected  # noqa: E402, F401
 from tests.patience import loop_seconds, patience  # noqa: E402
@@ -62,6 +62,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[COLLECTED] = [item.nodeid for item in items]
     chosen, others = [], []
     for item in items:
         path = item.path.relative_to(ROOT).as_posix()

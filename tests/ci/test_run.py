@@ -6,13 +6,14 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.checkout import ROOT
+from tests.checkout import COLLECTED, ROOT
 from tests.ci.parts import PARTS, SERVERS, part_of
 from tests.ci.run import ClusterBuild, ended_after
 
@@ -20,12 +21,19 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rg
 
 
 @pytest.fixture(scope="module")
-def collected() -> dict[str, list[str]]:
-    """The tests of each file, with their parameters, as pytest finds them."""
+def collected(request: pytest.FixtureRequest) -> dict[str, list[str]]:
+    """The tests of each file, with their parameters, as pytest finds them: this session, or one that runs none."""
+    found = by_file(request.config.stash[COLLECTED])
+    if found.keys() == set(FILES):
+        return found
     command = [sys.executable, "-m", "pytest", "tests", "--collect-only", "-q"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return by_file(done.stdout.splitlines())
+
+
+def by_file(tests: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for line in done.stdout.splitlines():
+    for line in tests:
         path, colons, name = line.partition("::")
         if colons and path.endswith(".py"):
             found.setdefault(path, []).append(name)
