@@ -15,6 +15,8 @@ from asgard_assets.settings import Settings
 
 # Packages whose models may be read: what they are made of is data to these classes.
 _LEARNERS = frozenset({"sklearn", "xgboost", "lightgbm", "catboost"})
+_NO_LEARNERS = ("sklearn.utils._testing", "sklearn.externals", "sklearn.datasets", "sklearn.tests")
+_PLAIN = frozenset({"numpy.dtype", "collections.OrderedDict", "collections.defaultdict"})  # data alone
 
 
 def use_lake_keys() -> None:
@@ -73,6 +75,10 @@ def _is_known(path: str, name: str) -> bool:
     found = project.find()
     own = {f"asgard_model_{name}", *([found.package.partition(".")[0]] if found else [])}
     module, _, attribute = path.rpartition(".")
+    if path in _PLAIN or module == "numpy.dtypes":
+        return True
+    if module.startswith(_NO_LEARNERS):
+        return False
     if module.partition(".")[0] not in _LEARNERS | own:
         return False
     try:

@@ -15,8 +15,16 @@ from typing import Any
 import pytest
 import skops.io
 import yaml
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.ensemble import (
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from asgard_assets.errors import ModelError
 from asgard_assets.ml.artifacts import fitted_model
@@ -53,8 +61,21 @@ class Evil:
         return os.mkdir, (str(self.made),)
 
 
-def test_a_model_of_a_learner_s_own_classes_is_read(tmp_path: Path):
-    fitted = RandomForestClassifier(n_estimators=2).fit(X, Y)
+@pytest.mark.parametrize(
+    "model",
+    [
+        RandomForestClassifier(n_estimators=2),
+        GradientBoostingRegressor(n_estimators=2),
+        HistGradientBoostingRegressor(max_iter=2),
+        HistGradientBoostingClassifier(max_iter=2),
+        GridSearchCV(
+            make_pipeline(StandardScaler(), LogisticRegression()), {"logisticregression__C": [1.0]}, cv=2
+        ),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_a_model_of_a_learner_s_own_classes_is_read(tmp_path: Path, model):
+    fitted = model.fit(X, Y)
     read = fitted_model(store(tmp_path / "m", skops.io.dumps(fitted)), "churn", 3)
     assert read.predict(X).tolist() == fitted.predict(X).tolist()
 
