@@ -1,7 +1,7 @@
 """An HTTP proxy before an S3 server that refuses conditional puts of Delta commits, or loses their answers.
 
 `python -m tests.servers.s3_faults UPSTREAM PORT SEED`: of the conditional puts below `_delta_log`, one in ten is
-answered with 412 though nothing was written, and one in ten is written and its connection cut.
+answered with 412 though nothing was written, and one in ten is written and its connection cut. All requests are counted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.checkout import ROOT
 from tests.servers.builds import answers, free_port
 
 HOP = {"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "content-length"}
-counts = {"refused": 0, "lost": 0, "passed": 0}
+counts = {"refused": 0, "lost": 0, "passed": 0, "requests": 0}
 
 
 def application(upstream: str, seed: int) -> web.Application:
@@ -32,6 +32,7 @@ def application(upstream: str, seed: int) -> web.Application:
     async def forward(request: web.Request) -> web.StreamResponse:
         if request.path == "/-/faults":
             return web.json_response(counts)
+        counts["requests"] += 1
         body = await request.read()
         commit = (
             request.method == "PUT" and "/_delta_log/" in request.path and "If-None-Match" in request.headers
