@@ -71,17 +71,21 @@ def _read(file: Path, name: str, number: int) -> Any:
 
 
 def _is_known(path: str, name: str) -> bool:
-    """Whether this is a class of a library of models or of the project. Functions of theirs are refused."""
+    """Whether this is a class of a library of models, or the project's own. Functions of libraries are refused."""
     found = project.find()
-    own = {f"asgard_model_{name}", *([found.package.partition(".")[0]] if found else [])}
+    own = {f"asgard_model_{name}", *([found.package.partition(".")[0]] if found else [])} - {"asgard_assets"}
     module, _, attribute = path.rpartition(".")
     if path in _PLAIN or module == "numpy.dtypes":
         return True
     if module.startswith(_NO_LEARNERS):
         return False
-    if module.partition(".")[0] not in _LEARNERS | own:
+    package = module.partition(".")[0]
+    if package not in _LEARNERS | own:
         return False
     try:
-        return isinstance(getattr(importlib.import_module(module), attribute, None), type)
+        named = getattr(importlib.import_module(module), attribute, None)
     except ImportError:
         return False
+    if package in own:  # what the project has written, functions too, and not what it has imported
+        return str(getattr(named, "__module__", "")).partition(".")[0] == package
+    return isinstance(named, type)

@@ -7,9 +7,10 @@ import json
 import os
 import pickle
 import shutil
+import sys
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -120,6 +121,21 @@ def test_a_function_of_a_learner_is_refused_too(tmp_path: Path, module, name):
         whole.writestr("schema.json", text)
     with pytest.raises(ModelError, match=name):
         fitted_model(store(tmp_path / "m", made.getvalue()), "churn", 3)
+
+
+def test_a_function_of_the_project_s_own_is_read_and_one_that_it_imported_is_not(tmp_path: Path, monkeypatch):
+    own = ModuleType("asgard_model_churn")
+    exec("from os import mkdir\ndef doubled(x): return x", own.__dict__)  # noqa: S102
+    monkeypatch.setitem(sys.modules, own.__name__, own)
+    written = skops.io.dumps(FunctionTransformer(own.doubled))
+    assert fitted_model(store(tmp_path / "m", written), "churn", 3).func is own.doubled
+    with zipfile.ZipFile(io.BytesIO(written)) as whole:
+        text = whole.read("schema.json").decode().replace('"doubled"', '"mkdir"')
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as whole:
+        whole.writestr("schema.json", text)
+    with pytest.raises(ModelError, match="mkdir"):
+        fitted_model(store(tmp_path / "n", made.getvalue()), "churn", 3)
 
 
 @pytest.mark.parametrize("file", ["../model.skops", "/etc/passwd", "", "."])
