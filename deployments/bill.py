@@ -64,7 +64,7 @@ def licences(root: Path = ROOT) -> dict[str, list[str]]:
 def licence(name: str) -> str:
     """What an installed package says of its licence."""
     try:
-        told = metadata(name)
+        told: Any = metadata(name)
     except PackageNotFoundError:
         return UNKNOWN
     if said := told.get("License-Expression"):
