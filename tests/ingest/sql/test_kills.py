@@ -34,9 +34,8 @@ def killed(database: Database, table: dict[str, Any], folder: Path, step: int) -
 
 @pytest.mark.parametrize("table", [CHANGES, SNAPSHOT], ids=["incremental", "snapshot"])
 def test_a_load_killed_at_any_step_leaves_each_row_once(
-    on_postgres: Database, tmp_path: Path, table: dict[str, Any]
+    database: Database, tmp_path: Path, table: dict[str, Any]
 ):
-    database = on_postgres
     database.run(
         "create table TABLE (id int primary key, name varchar(20), changed int)",
         "insert into TABLE values " + ", ".join(f"({n}, 'n{n}', {n})" for n in range(1, 301)),
