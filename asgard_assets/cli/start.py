@@ -90,7 +90,7 @@ def chart() -> None:
     """
     from asgard_assets.project import shipped
 
-    echo(shipped("helm/asgard"))
+    echo(str(shipped("helm/asgard")))
 
 
 def serve(
