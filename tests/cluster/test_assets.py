@@ -111,7 +111,8 @@ def test_the_projects_assets_on_the_cluster_equal_those_in_process(world: World)
     for stage in ("bronze", "silver"):
         assert rows(there, stage, "usage") == rows(here, stage, "usage")
     assert events(there) == events(here)
-    assert peak <= 280, f"the host took {peak:.0f} MB"
+    # The code location, and what the check up_to_date opens of the lake's logs: it is a step of the host's own.
+    assert peak <= 320, f"the host took {peak:.0f} MB"
     there.nothing_left()
 
 
