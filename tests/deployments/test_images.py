@@ -41,8 +41,8 @@ def test_what_engines_import_is_in_the_image() -> None:
     part = pins((IMAGES / "spark.lock").read_text())
     packaged = ("components", "ingest", "lake", "quality", "resources", "spark", "transforms")
     folders = [ROOT / "asgard_assets" / name for name in packaged] + [ROOT / "dbt"]
-    # feast and mlflow: the platform's own steps, which need no Spark.
-    assert not not_in(part, folders, {"feast", "mlflow"})
+    # Features, models and loads of databases: the platform's own steps, which need no Spark.
+    assert not not_in(part, folders, {"feast", "mlflow", "psycopg2", "pymysql"})
 
 
 def test_what_the_project_imports_is_in_the_platforms_image() -> None:
