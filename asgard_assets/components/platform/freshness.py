@@ -31,7 +31,6 @@ def freshness_alerts(read: Read = freshness_states) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="freshness_alerts",
-        asset_selection=dg.AssetSelection.all(),
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells owners which of their tables are late or too old, and which are fresh again.",
