@@ -70,6 +70,7 @@ class Mailbox:
                 say("250 ok")
 
     def close(self) -> None:
+        self.socket.shutdown(socket.SHUT_RDWR)  # closing alone wakes nobody who waits in accept
         self.socket.close()
         self.thread.join(patience(5))
 
