@@ -30,8 +30,9 @@ from asgard_assets.ingest.files.shape.schema import Change, differences, record
 from asgard_assets.ingest.files.source.models import TECHNICAL, VOLATILE, ByColumn, FileSource, Upsert
 from asgard_assets.ingest.files.source.types import normal, unify
 from asgard_assets.ingest.files.table.merge import Merged, merge, seen_days
-from asgard_assets.ingest.files.table.upsert import Upserted, refuse_unknown, replace_older
+from asgard_assets.ingest.files.table.upsert import refuse_unknown, replace_older
 from asgard_assets.lake import DS, Lake, Published, Staging
+from asgard_assets.lake.commit import Rewrite
 from asgard_assets.lake.numbers import plan_id
 from asgard_assets.lake.reads import Reads
 from asgard_assets.lake.sql import arrow_type, type_name
@@ -63,7 +64,7 @@ class Loaded:
     replaced_in: frozenset[str] | None = frozenset()
     parts: tuple[Part, ...] = field(default=(), repr=False)
     retype: bool = False
-    upserted: Upserted | None = None
+    upserted: Rewrite | None = None
     merged: Merged | None = None
     absent: tuple[str, ...] = ()
     links_out: tuple[str, ...] = ()

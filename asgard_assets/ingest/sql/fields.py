@@ -50,7 +50,7 @@ class Session(Protocol):
 
     def row(self, query: str) -> tuple[str | None, ...]:
         """The first row of a query, as text."""
-        ...
+        return self.rows(query)[0]
 
     def rows_guess(self, relation: str) -> int | None:
         """About how many rows a table has, by the server's own statistics; None where it does not say."""

@@ -174,7 +174,7 @@ class MySql:
 
 
 @dataclass
-class _Session:
+class _Session(Session):
     connection: Any
     database: MySql
 
@@ -186,9 +186,6 @@ class _Session:
         with self.database._told(), self.connection.cursor() as cursor:
             cursor.execute(query)
             return [tuple(None if v is None else _text(v) for v in row) for row in cursor.fetchall()]
-
-    def row(self, query: str) -> tuple[str | None, ...]:
-        return self.rows(query)[0]
 
     def copy(self, query: str, write: Callable[[bytes], None]) -> None:
         from pymysql.cursors import SSCursor

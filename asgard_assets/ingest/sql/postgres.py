@@ -137,7 +137,7 @@ class Postgres:
 
 
 @dataclass
-class _Session:
+class _Session(Session):
     connection: Any
     database: Postgres
 
@@ -149,9 +149,6 @@ class _Session:
         with self.database._told(), self.connection.cursor() as cursor:
             cursor.execute(query)
             return [tuple(None if v is None else str(v) for v in row) for row in cursor.fetchall()]
-
-    def row(self, query: str) -> tuple[str | None, ...]:
-        return self.rows(query)[0]
 
     def copy(self, query: str, write: Callable[[bytes], None]) -> None:
         with self.database._told(), self.connection.cursor() as cursor:
@@ -182,9 +179,6 @@ class _Sink:
     """A file, as psycopg2 wants one: it hands over a row at a time."""
 
     write: Callable[[bytes], None]
-
-    def read(self, size: int = -1) -> bytes:
-        raise NotImplementedError
 
 
 def _field(told: Any, native: str, category: str) -> Field:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ConfigError
@@ -74,10 +74,10 @@ class Reading:
         failed = threading.Event()
 
         def work(session: Session) -> None:
-            while not failed.is_set() and not waiting.empty():
+            while not failed.is_set():
                 try:
                     number, where = waiting.get_nowait()
-                except Exception:  # noqa: BLE001  (another session was faster)
+                except Empty:
                     return
                 try:
                     self._one(session, query, where, number)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asgard_assets.errors import FencedError
 from asgard_assets.ingest.sql.source import TECHNICAL
 from asgard_assets.lake import DS, Lake, LivePart, Staging, duck
+from asgard_assets.lake.commit import Rewrite
 from asgard_assets.lake.duck import Reach
 from asgard_assets.lake.sql import identifier, literally, quoted
 
@@ -18,28 +18,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Replaced:
-    """A rewrite for `Lake.amend`: the live files that it was decided on, and what takes the place of some.
+class Replaced(Rewrite):
+    """What of the table the commit writes again, and how many rows that was about."""
 
-    Raises FencedError where another load changed the table since.
-    """
-
-    table: str
-    live: frozenset[str]
-    instead: Mapping[str, Sequence[str]]
     unchanged: int = 0
     updated: int = 0
     deleted: int = 0
-
-    def __call__(self, live: Sequence[LivePart]) -> Mapping[str, Sequence[str]]:
-        if {part.path for part in live} != self.live:
-            raise FencedError(
-                f"{self.table}: another load changed the table while this one was working; nothing of this one was "
-                "written. Run it again.",
-                table=self.table,
-                days=[],
-            )
-        return self.instead
 
 
 def replace_rows(lake: Lake, staging: Staging, key: Sequence[str], keys: str | None) -> Replaced:

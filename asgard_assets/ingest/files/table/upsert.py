@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence, Set
 from typing import TYPE_CHECKING
 
-from asgard_assets.errors import FencedError, SourceError
+from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.source.models import TECHNICAL, Upsert
 from asgard_assets.ingest.files.table.merge import comparable
 from asgard_assets.lake import DS, Lake, LivePart, Staging, duck
+from asgard_assets.lake.commit import Rewrite
 from asgard_assets.lake.duck import Reach
 from asgard_assets.lake.sql import literally, quoted
 
 if TYPE_CHECKING:
     import duckdb
-
-
-@dataclass(frozen=True)
-class Upserted:
-    """A rewrite for `Lake.amend`: the live files that it was decided on, and what takes the place of some.
-
-    Raises FencedError where another load changed the table since: which row is the newest must be decided anew.
-    """
-
-    table: str
-    live: frozenset[str]
-    instead: Mapping[str, Sequence[str]]
-
-    def __call__(self, live: Sequence[LivePart]) -> Mapping[str, Sequence[str]]:
-        if {part.path for part in live} != self.live:
-            raise FencedError(
-                f"{self.table}: another load changed the table while this one was working; nothing of this one was "
-                "written. Run it again.",
-                table=self.table,
-                days=[],
-            )
-        return self.instead
 
 
 def refuse_unknown(table: str, write: Upsert, columns: Iterable[str]) -> None:
@@ -52,7 +30,7 @@ def refuse_unknown(table: str, write: Upsert, columns: Iterable[str]) -> None:
         )
 
 
-def replace_older(lake: Lake, staging: Staging, write: Upsert, replaced: Set[str]) -> Upserted:
+def replace_older(lake: Lake, staging: Staging, write: Upsert, replaced: Set[str]) -> Rewrite:
     """Leave one staged row for each key, none where the table has a newer one; and say what the commit must rewrite.
 
     Rows of the files `replaced` leave the table in any case: the changed file says what is true now. Raises
@@ -76,7 +54,7 @@ def replace_older(lake: Lake, staging: Staging, write: Upsert, replaced: Set[str
             _restage(db, lake, staging, staged)
             if live:
                 instead = _without_keys(db, lake, staging, write, live)
-    return Upserted(staging.table, frozenset(part.path for part in live), instead)
+    return Rewrite(staging.table, frozenset(part.path for part in live), instead)
 
 
 def _keys(write: Upsert, table: str) -> str:
