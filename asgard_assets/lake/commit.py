@@ -14,8 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from asgard_assets.errors import FencedError, UnknownCommitError
-from asgard_assets.lake.likeness import LivePart
+from asgard_assets.errors import UnknownCommitError
 from asgard_assets.lake.numbers import COMMIT_ID
 from asgard_assets.lake.snapshot import TableLog
 
@@ -24,28 +23,6 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 TRIES = 40
-
-
-@dataclass(frozen=True)
-class Rewrite:
-    """For `Lake.amend`: the live files that it was decided on, and by path what takes the place of some.
-
-    Raises FencedError where another load changed the table since: which row is the newest must be decided anew.
-    """
-
-    table: str
-    live: frozenset[str]
-    instead: Mapping[str, Sequence[str]]
-
-    def __call__(self, live: Sequence[LivePart]) -> Mapping[str, Sequence[str]]:
-        if {part.path for part in live} != self.live:
-            raise FencedError(
-                f"{self.table}: another load changed the table while this one was working; nothing of this one was "
-                "written. Run it again.",
-                table=self.table,
-                days=[],
-            )
-        return self.instead
 
 
 @dataclass(frozen=True)

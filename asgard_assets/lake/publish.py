@@ -50,6 +50,28 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Rewrite:
+    """For `Lake.amend`: the live files that it was decided on, and by path what takes the place of some.
+
+    Raises FencedError where another load changed the table since: which row is the newest must be decided anew.
+    """
+
+    table: str
+    live: frozenset[str]
+    instead: Mapping[str, Sequence[str]]
+
+    def __call__(self, live: Sequence[LivePart]) -> Mapping[str, Sequence[str]]:
+        if {part.path for part in live} != self.live:
+            raise FencedError(
+                f"{self.table}: another load changed the table while this one was working; nothing of this one was "
+                "written. Run it again.",
+                table=self.table,
+                days=[],
+            )
+        return self.instead
+
+
+@dataclass(frozen=True)
 class Lake(LakeStaging):
     """The lake with its one way to write."""
 

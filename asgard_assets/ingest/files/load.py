@@ -31,8 +31,7 @@ from asgard_assets.ingest.files.source.models import TECHNICAL, VOLATILE, ByColu
 from asgard_assets.ingest.files.source.types import normal, unify
 from asgard_assets.ingest.files.table.merge import Merged, merge, seen_days
 from asgard_assets.ingest.files.table.upsert import refuse_unknown, replace_older
-from asgard_assets.lake import DS, Lake, Published, Staging
-from asgard_assets.lake.commit import Rewrite
+from asgard_assets.lake import DS, Lake, Published, Rewrite, Staging
 from asgard_assets.lake.numbers import plan_id
 from asgard_assets.lake.reads import Reads
 from asgard_assets.lake.sql import arrow_type, type_name

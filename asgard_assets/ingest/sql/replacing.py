@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asgard_assets.ingest.sql.source import TECHNICAL
-from asgard_assets.lake import DS, Lake, LivePart, Staging, duck
-from asgard_assets.lake.commit import Rewrite
+from asgard_assets.lake import DS, Lake, LivePart, Rewrite, Staging, duck
 from asgard_assets.lake.duck import Reach
 from asgard_assets.lake.sql import identifier, literally, quoted
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.source.models import TECHNICAL, Upsert
 from asgard_assets.ingest.files.table.merge import comparable
-from asgard_assets.lake import DS, Lake, LivePart, Staging, duck
-from asgard_assets.lake.commit import Rewrite
+from asgard_assets.lake import DS, Lake, LivePart, Rewrite, Staging, duck
 from asgard_assets.lake.duck import Reach
 from asgard_assets.lake.sql import literally, quoted
 
