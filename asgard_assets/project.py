@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from asgard_assets.errors import ConfigError
+from asgard_assets.errors import AsgardError, ConfigError
 from asgard_assets.version import VERSION
 
 VARIABLE = "ASGARD_PROJECT"
@@ -61,17 +61,32 @@ class Project:
             yield from tracked(part)
 
     def definitions(self) -> Any:
-        """The project's Dagster definitions, loaded from its module."""
+        """The project's Dagster definitions, loaded from its module.
+
+        Raises ConfigError, with file and line, where one of the project's files is wrong.
+        """
+        from asgard_assets import mistakes
+
         self.importable()
         try:
-            return importlib.import_module(self.module).defs()
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{self.module}.".startswith(f"{error.name}."):
+            loaded = importlib.import_module(self.module).defs()
+            loaded.resolve_all_asset_specs()  # what two files contradict each other in is seen here
+            return loaded
+        except AsgardError:
+            raise
+        except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and f"{self.module}.".startswith(f"{error.name}."):
+                problem = (
+                    f"{self.folder}: the module {self.module} does not exist. Correct code_location_target_module in "
+                    "[tool.dg.project] of pyproject.toml"
+                )
+            else:
+                loader = self.folder.joinpath(*self.module.split(".")).with_suffix(".py")
+                package = self.folder.joinpath(*self.package.split("."))
+                problem = mistakes.told(error, package, loader, self.defs)
+            if problem is None:
                 raise
-            raise ConfigError(
-                f"{self.folder}: the module {self.module} does not exist. Correct code_location_target_module in "
-                "[tool.dg.project] of pyproject.toml"
-            ) from error
+            raise ConfigError(problem) from error
 
     def hook(self, name: str) -> Any:
         """What `[tool.asgard]` of pyproject.toml names `name` as "module:function"; None where it names nothing."""

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import re
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
-from pydantic import ValidationError
 
 from asgard_assets import project
 from asgard_assets.components.api import API_SOURCE
 from asgard_assets.components.files import SOURCE
 from asgard_assets.components.sql import SQL_SOURCE
-from asgard_assets.errors import AsgardError, ConfigError
+from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.ingest.sql.source import SqlSource
 
 if TYPE_CHECKING:
     import dagster as dg
-    from pydantic_core import ErrorDetails
 
 CONNECTION = "airbyte/connection_id"
 
@@ -117,67 +110,7 @@ def catalog(definitions: dg.Definitions | None = None) -> Catalog:
 
 
 def load_definitions() -> dg.Definitions:
-    """The project's definitions. Raises ConfigError, with file and line, where a file of the project is wrong."""
-    found = project.current()
-    try:
-        loaded: dg.Definitions = found.definitions()
-        loaded.resolve_all_asset_specs()  # what two files contradict each other in is seen here
-        return loaded
-    except AsgardError:
-        raise
-    except Exception as error:
-        problem = _problem(error, found)
-        if problem is None:
-            raise
-        raise ConfigError(problem) from error
-
-
-def _problem(error: BaseException, of: project.Project) -> str | None:
-    """What is wrong in which of the project's files; None where the error came from none of them."""
-    from dagster import DagsterError
-
-    causes = [error]
-    while causes[-1].__cause__ is not None:
-        causes.append(causes[-1].__cause__)
-    root = causes[-1]
-    if isinstance(root, ValidationError):
-        return "\n".join(_wrong_field(each) for each in root.errors())
-    if isinstance(root, yaml.YAMLError):
-        return str(root)
-    if isinstance(root, SyntaxError) and root.filename:
-        return f"{root.filename}:{root.lineno}: {root.msg}"
-    for cause in causes:
-        if unknown := re.match(r"Module `(.+?)` (?:has no attribute `(.+)`|not found)", str(cause)):
-            return _unknown_component(".".join(filter(None, unknown.groups())), of.defs)
-    frames = traceback.extract_tb(root.__traceback__)
-    package = of.folder.joinpath(*of.package.split("."))
-    own = [frame for frame in frames if Path(frame.filename).is_relative_to(package)]
-    loader = str(of.folder.joinpath(*of.module.split(".")).with_suffix(".py"))
-    if own and own[-1].filename != loader:
-        return f"{own[-1].filename}:{own[-1].lineno}: {type(root).__name__}: {root}"
-    if len(causes) > 1:  # Dagster names the component in the first line, and draws the tree of all below it
-        return f"{str(causes[-2]).splitlines()[0]} {root}"
-    if own:
-        return f"{loader}:{own[-1].lineno}: {type(root).__name__}: {root}"
-    return str(root) if isinstance(root, DagsterError) else None
-
-
-def _unknown_component(name: str, folder: Path) -> str:
-    """Dagster does not say which file asks for it."""
-    for file in sorted(folder.rglob("*.y*ml")):
-        for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1):
-            wanted = line.strip("- ").removeprefix("type:").strip("\"' ")
-            if f"{wanted}.".startswith(f"{name}."):
-                return f"{file}:{number}: there is no component {wanted}; dg list components shows those that exist"
-    return f"there is no component {name}; dg list components shows those that exist"
-
-
-def _wrong_field(error: ErrorDetails) -> str:
-    """`file:line: field: what is wrong`. Dagster writes the place into the field's name."""
-    field, _, place = ".".join(map(str, error["loc"])).partition(" at ")
-    inside = getattr(error.get("ctx", {}).get("error"), "at", "")
-    field = ".".join(filter(None, (field.removeprefix("attributes."), inside)))
-    return f"{place or 'defs.yaml'}: {field}: {error['msg'].removeprefix('Value error, ')}"
+    return project.current().definitions()
 
 
 def _of_files(source: FileSource) -> Source:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from asgard_assets import project
 from asgard_assets.errors import ConfigError
-from asgard_assets.operations.sources import load_definitions
 
 LOADER = """\
 from pathlib import Path
@@ -33,6 +33,7 @@ MISTAKES = {
     "a component that does not exist": ("bad/defs.yaml", FILES.replace("Ingest", "Ingst") + "attributes: {}\n", [r"bad/defs\.yaml:1: there is no component asgard_assets\.components\.files\.FileIngst"]),
     "a module that does not exist": ("bad/defs.yaml", FILES.replace("files", "filez") + "attributes: {}\n", [r"bad/defs\.yaml:1: there is no component asgard_assets\.components\.filez\.FileIngest"]),
     "Python that cannot be read": ("bad/one.py", "x = 1\ndef a(:\n", [r"bad/one\.py:2: invalid syntax"]),
+    "Python whose own model is given a wrong value": ("bad/one.py", "from pydantic import BaseModel\n\nclass M(BaseModel):\n    a: int\n\nM(a='x')\n", [r"bad/one\.py:6: ValidationError: 1 validation error for M"]),
     "Python that fails": ("bad/one.py", "import nothing_of_this_name\n", [r"bad/one\.py:1: ModuleNotFoundError: No module named 'nothing_of_this_name'"]),
     "the loader itself": ("../definitions.py", LOADER + "x = 1 / 0\n", [r"definitions\.py:8: ZeroDivisionError"]),
     "two assets of one name": ("bad/defs.yaml", GOOD, [r"orders"]),
@@ -58,6 +59,6 @@ def test_a_mistake_is_told_with_its_file_and_line(
     monkeypatch.setenv("ASGARD_PROJECT", str(tmp_path))
     monkeypatch.setattr(sys, "path", [*sys.path])
     with pytest.raises(ConfigError) as caught:
-        load_definitions().resolve_all_asset_specs()
+        project.current().definitions()
     for wanted in told:
         assert re.search(wanted, str(caught.value)), str(caught.value)
