@@ -13,8 +13,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+import sqlalchemy as db
 from dagster import DagsterRunStatus as Status
 from dagster import RunsFilter
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as Checks
+from dagster._core.storage.event_log.schema import AssetEventTagsTable as Tags
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
+from dagster._core.storage.runs.schema import SnapshotsTable as Snapshots
 
 _ENDED = [Status.SUCCESS, Status.FAILURE, Status.CANCELED]
 _AT_ONCE = 500
@@ -34,8 +39,9 @@ class Purged:
 def purge(instance: dg.DagsterInstance, before: datetime, most_runs: int) -> Purged:
     """Remove runs that ended before then, and the oldest ended ones beyond `most_runs`, with their events and logs.
 
-    Kept are: the last event of each kind of each partition, such as a materialization, a failure or a change of freshness; the last result of each check; runs
-    that have not ended, and those whose failure is the last that is known of a partition.
+    Kept are: the last event of each kind of each partition, such as a materialization, a failure or a change of
+    freshness; the last result of each check; runs that have not ended, and those whose failure is the last that is known
+    of a partition.
     """
     storage: Any = instance.event_log_storage
     if not hasattr(storage, "index_connection"):  # a storage of somebody else's, such as Dagster+
@@ -58,8 +64,6 @@ class _Kept:
 
 def _last_words(storage: Any) -> _Kept:
     """The last event of each kind of each partition; and the runs whose plan for a partition came to nothing yet."""
-    import sqlalchemy as db
-    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 
     kind, at = Events.c.dagster_event_type, (Events.c.asset_key, Events.c.partition)
     query = (
@@ -92,15 +96,12 @@ def _old_runs(instance: dg.DagsterInstance, before: datetime, most: int) -> list
 
 def _purge_events(storage: Any, runs: Sequence[str], kept: frozenset[int]) -> int:
     """Remove the events of these runs from the index, but for the kept ones."""
-    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 
     return _purge_where(storage, Events.c.run_id.in_(list(runs)), kept)
 
 
 def _purge_runless(storage: Any, before: datetime, kept: frozenset[int]) -> int:
     """What was reported outside of any run, such as rows of rejected records and backlogs of sensors."""
-    import sqlalchemy as db
-    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 
     return _purge_where(
         storage,
@@ -110,9 +111,6 @@ def _purge_runless(storage: Any, before: datetime, kept: frozenset[int]) -> int:
 
 
 def _purge_where(storage: Any, chosen: Any, kept: frozenset[int]) -> int:
-    import sqlalchemy as db
-    from dagster._core.storage.event_log.schema import AssetEventTagsTable as Tags
-    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 
     with storage.index_connection() as connection:
         rows = connection.execute(db.select(Events.c.id).where(chosen)).fetchall()
@@ -139,8 +137,6 @@ def _forget(instance: dg.DagsterInstance, run_id: str) -> None:
 
 def _purge_checks(storage: Any, before: datetime) -> int:
     """Older results of checks, but for the last of each."""
-    import sqlalchemy as db
-    from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as Checks
 
     last = db.select(db.func.max(Checks.c.id)).group_by(
         Checks.c.asset_key, Checks.c.check_name, Checks.c.partition
@@ -162,8 +158,6 @@ def _purge_snapshots(instance: dg.DagsterInstance) -> int:
 
     A run whose snapshot is taken away in the moment in which it is made is refused, and asked for again.
     """
-    import sqlalchemy as db
-    from dagster._core.storage.runs.schema import SnapshotsTable as Snapshots
 
     storage: Any = instance.run_storage
     if not hasattr(storage, "connect"):
