@@ -17,7 +17,6 @@ from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
 from tests.ingest.files.bench import DAYS, Bench
-from tests.patience import patience
 
 
 def work(texts: Iterable[str], context: str) -> Iterator[str]:
@@ -46,7 +45,7 @@ def test_what_ends_the_process_is_named_and_the_others_are_read() -> None:
 
 
 def test_what_never_ends_is_given_up() -> None:
-    limits = Limits(seconds=patience(5))
+    limits = Limits(seconds=1)
     [line] = run_isolated(work, [("hangs", 0)], "read", lost, limits)
     assert line.startswith("lost hangs: was still being read after")
 
