@@ -4,6 +4,7 @@ AsgardError
 ├── ConfigError        a setting, YAML file or specification is wrong: fix it and start again
 │   ├── NotFoundError  what was named does not exist
 │   ├── ConflictError  it stands against what is there already
+│   │   └── ChangedError  others changed it since it was read
 │   └── NotBuiltError  Asgard cannot do this yet, or not with what is installed
 ├── SourceError        a source cannot be read: unreachable, refused, malformed
 ├── LakeError          a table cannot be read or written as asked
@@ -62,6 +63,10 @@ class NotFoundError(ConfigError):
 
 class ConflictError(ConfigError):
     """It stands against what is there already."""
+
+
+class ChangedError(ConflictError):
+    """Others changed it since it was read: read it again."""
 
 
 class NotBuiltError(ConfigError):

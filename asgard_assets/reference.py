@@ -63,7 +63,9 @@ def _plain(value: Any) -> str:
     if isinstance(value, Path):
         home = str(Path.home())
         return str(value).replace(home, "~", 1) if str(value).startswith(home) else str(value)
-    return "" if value is None else json.dumps(value) if isinstance(value, dict) else str(value)
+    if isinstance(value, dict | tuple | list):
+        return json.dumps(value)
+    return "" if value is None else str(value)
 
 
 def models() -> dict[str, tuple[type[BaseModel], str]]:

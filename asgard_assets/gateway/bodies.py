@@ -132,6 +132,40 @@ class NewModel(Model):
     workspace_name: Text = Field(default="default", description="Workspace that the table belongs to.")
 
 
+class FeatureSource(Model):
+    table_name: Text = Field(description="The table: its name, or stage.name.")
+    stage: Literal["bronze", "silver", "gold"] = Field(
+        default="gold", validation_alias=AliasChoices("schema", "stage"), description="Stage of the table."
+    )
+    timestamp_field: str = Field(
+        default="", max_length=200,
+        validation_alias=AliasChoices("timestamp_field", "event_timestamp_column"),
+        description="Column that says since when a row holds. Left out: event_timestamp, or else the table's last commit.",
+    )  # fmt: skip
+
+
+class NewFeatures(Model):
+    name: Name = Field(description="Name of the feature view.")
+    entities: tuple[Text, ...] = Field(
+        default=(), max_length=10, description="Columns that name what the features are about. Left out: the table's key."
+    )  # fmt: skip
+    source: FeatureSource = Field(description="The table that holds the features.")
+    features: tuple[Text, ...] = Field(
+        default=(), max_length=500, description="Columns that are features. Left out: all but the key and times."
+    )  # fmt: skip
+    ttl_days: int | None = Field(
+        default=None, ge=1, le=36_500, description="How long a value holds. Left out: until the next one."
+    )
+    description: str = Field(default="", max_length=2000, description="What the features say.")
+    workspace_name: Text = Field(default="default", description="Workspace that the view belongs to.")
+
+
+class OnlineKeys(Model):
+    entities: dict[str, list[int | str]] = Field(
+        description='Keys by column, such as {"customer_id": [1, 2]}.'
+    )
+
+
 class NewInference(Model):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, protected_namespaces=())
 

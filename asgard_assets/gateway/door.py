@@ -115,8 +115,8 @@ class _Answer:
         if self._start is not None:
             start, self._start, self.started = self._start, None, True
             if message["type"] == "http.response.body" and self._has_tag(start, message):
-                tag = f'"{hashlib.sha256(message["body"]).hexdigest()[:16]}"'
                 headers = MutableHeaders(raw=start["headers"])
+                tag = headers.get("etag") or f'"{hashlib.sha256(message["body"]).hexdigest()[:16]}"'
                 headers["ETag"] = tag
                 if self._known and tag in (part.strip() for part in self._known.split(",")):
                     self.status = start["status"] = 304

@@ -8,7 +8,6 @@ from asgard_assets.errors import NotBuiltError
 from asgard_assets.gateway.accounts.callers import Reader
 
 LATER = {
-    ("POST", "/feast/features"): "a feature view is a defs.yaml: asgard new",
     ("POST", "/mlops/training/upload"): "a model is a folder of the project: docs/own-model.md",
 }
 router = APIRouter(tags=["Not built yet"])

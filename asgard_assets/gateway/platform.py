@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
 from asgard_assets.lake import Lake
-from asgard_assets.ml.views import FeatureViewSpec, feature_views
+from asgard_assets.ml.views import feature_views
 from asgard_assets.operations.ingestion.airbyte import Airbyte
 from asgard_assets.operations.ingestion.databases import Databases
+from asgard_assets.operations.serving.features import Features
 from asgard_assets.operations.serving.predictions import Models
 from asgard_assets.operations.serving.products import Products
 from asgard_assets.operations.transforms.follow import Runs
@@ -36,21 +37,28 @@ class Platform:
     products: Products
     models: Models
     databases: Databases
-    views: Callable[[], Mapping[str, FeatureViewSpec]] = feature_views
+    features: Features
 
     @classmethod
     def from_settings(cls, settings: Settings, instance: dg.DagsterInstance) -> Platform:
-        submissions = Submissions.from_settings(settings)
+        submissions, lake = Submissions.from_settings(settings), Lake.from_settings(settings)
         return cls(
             settings,
-            Lake.from_settings(settings),
+            lake,
             Airbyte.from_settings,
             submissions,
             Runs(submissions, instance),
             Queue(submissions),
-            Products(Lake.from_settings(settings), settings.owner, settings.gateway_masked_columns),
+            Products(lake, settings.owner, settings.gateway_masked_columns),
             Models(settings),
-            Databases(Lake.from_settings(settings), settings, submissions),
+            Databases(lake, settings, submissions),
+            Features(
+                lake,
+                settings,
+                submissions,
+                feature_views,
+                {one.lower() for one in settings.gateway_masked_columns},
+            ),
         )
 
 

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from asgard_assets.errors import (
     AsgardError,
+    ChangedError,
     ConfigError,
     ConflictError,
     LakeError,
@@ -48,7 +49,7 @@ class Problem(BaseModel):
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": TITLES[status], "content": {MEDIA_TYPE: {}}}
-    for status in (400, 401, 403, 404, 409, 413, 422, 429, 500, 501, 502, 503)
+    for status in (400, 401, 403, 404, 409, 412, 413, 422, 429, 500, 501, 502, 503)
 }
 
 
@@ -84,7 +85,7 @@ def problem(
 def status_of(error: Exception) -> tuple[int, str]:
     """(status, what to say) of an error that an operation raises."""
     kinds: tuple[tuple[type[Exception], int], ...] = (
-        (NotAllowedError, 403), (NotFoundError, 404), (ConflictError, 409), (NotBuiltError, 501), (ConfigError, 422), (LakeError, 503), (AsgardError, 503),
+        (NotAllowedError, 403), (NotFoundError, 404), (ChangedError, 412), (ConflictError, 409), (NotBuiltError, 501), (ConfigError, 422), (LakeError, 503), (AsgardError, 503),
     )  # fmt: skip
     if isinstance(error, Refused):
         return _OF_AIRBYTE.get(error.status, 502), error.description or "Airbyte refused"

@@ -1,4 +1,4 @@
-"""`/data-products`, `/mlops` and `/feast`: what other programs read."""
+"""`/data-products` and `/mlops`: what other programs read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from asgard_assets.operations.serving.predictions import ModelStatus, Prediction
 from asgard_assets.operations.serving.products import Product, contract
 
 router = APIRouter()
-PRODUCTS, MODELS, FEATURES = "Data products", "Models", "Features"
+PRODUCTS, MODELS = "Data products", "Models"
 
 
 class ProductList(BaseModel):
@@ -32,19 +32,6 @@ class ProductRows(BaseModel):
 class MlopsStatus(BaseModel):
     status: Literal["healthy"] = Field(description="The registry of models answers.")
     models: list[ModelStatus] = Field(description="The models with their versions.")
-
-
-class FeatureViewOut(BaseModel):
-    name: str = Field(description="Name of the view.")
-    entities: list[str] = Field(description="Columns that name what the features are about.")
-    source: dict[str, str] = Field(description="The table that it reads: table_name and schema.")
-    features: dict[str, str] = Field(description="The features with their types.")
-    description: str = Field(description="What the features say.")
-
-
-class FeatureViews(BaseModel):
-    features: list[FeatureViewOut] = Field(description="The feature views, by name.")
-    total: int = Field(description="How many there are.")
 
 
 @router.get("/data-products", tags=[PRODUCTS])
@@ -93,31 +80,3 @@ def mlops_status(here: Here, caller: Reader) -> MlopsStatus:
 def infer(body: NewInference, here: Here, caller: Reader) -> Prediction:
     """What a model predicts for the rows that are sent: its champion, or the version that is named."""
     return here.models.predict(body.model_name, body.inputs, body.version)
-
-
-@router.get("/feast/features", tags=[FEATURES])
-def list_features(here: Here, caller: Reader) -> FeatureViews:
-    """The feature views of the project."""
-    found = [_view(one) for _, one in sorted(here.views().items())]
-    return FeatureViews(features=found, total=len(found))
-
-
-@router.get("/feast/features/{name}", tags=[FEATURES])
-def get_features(name: str, here: Here, caller: Reader) -> FeatureViewOut:
-    """One feature view."""
-    from asgard_assets.errors import NotFoundError
-
-    found = here.views().get(name)
-    if found is None:
-        raise NotFoundError(f"there is no feature view {name[:100]!r}; see GET /feast/features")
-    return _view(found)
-
-
-def _view(found: Any) -> FeatureViewOut:
-    return FeatureViewOut(
-        name=found.name,
-        entities=list(found.keys),
-        source={"table_name": found.source, "schema": found.stage},
-        features={name: one.type for name, one in found.features.items()},
-        description=found.description,
-    )

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from asgard_assets.errors import SourceError
 from asgard_assets.ml.store import OpenStore
@@ -38,6 +38,16 @@ class Latest:
     removed: Mapping[str, int]
     compared: int
     differing: list[str]
+
+
+class Keyed(Protocol):
+    """A feature view, as far as its name and its key go."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def keys(self) -> Mapping[str, Any]: ...
 
 
 def fill(store: OpenStore, views: Mapping[str, FeatureViewSpec]) -> Latest:
@@ -81,7 +91,7 @@ def read(store: OpenStore, view: FeatureViewSpec, keys: Iterable[Key]) -> dict[K
     return {key: {n: answer[n][i] for n in names} for i, key in enumerate(asked)}
 
 
-def forget(store: OpenStore, view: FeatureViewSpec, kept: Collection[Key]) -> int:
+def forget(store: OpenStore, view: Keyed, kept: Collection[Key]) -> int:
     """Remove every key but those `kept` from SQLite. Other online stores expire keys by themselves, if they do."""
     path = getattr(store.feast.config.online_store, "path", None)
     if path is None:

@@ -45,9 +45,27 @@ class Repository:
         """On-demand views and services. A project without any has no such file."""
         return self.folder / "definitions.py"
 
+    def declared(self) -> dict[str, Any]:
+        """What the project sets of Feast."""
+        import yaml
+
+        return yaml.safe_load(self.settings.read_text())
+
+    def kept(self, home: Path) -> Path:
+        """Where the registry and a local online store lie."""
+        return home / "feast"
+
     def sources(self) -> list[Path]:
         """Every file that decides what Feast knows."""
         return [file for file in (self.code, *files_of_views(self.views)) if file.exists()]
+
+    def stamp(self, lake: Lake) -> bytes:
+        """What changes where Feast must be told anew."""
+        return b"\0".join([lake.root.encode(), *(f.read_bytes() for f in self.sources())])
+
+    def query(self, lake: Lake, path: str) -> str | None:
+        """DuckDB's SQL of a source that is no plain table."""
+        return None
 
     def objects(self, lake: Lake) -> list[Any]:
         """Every Feast object: those of the YAML files, and what the code defines beside them."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from asgard_assets.lake import Lake, duck
 from asgard_assets.lake.duck import Reach
@@ -39,8 +39,25 @@ class OpenStore:
         return self.duckdb.raw_sql(f"with source as (select * from {source}) select * from ({sql})").df()
 
 
+class Declared(Protocol):
+    """What Feast is told: of a project by its files, or of what was sent to the API."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    def declared(self) -> dict[str, Any]: ...
+
+    def kept(self, home: Path) -> Path: ...
+
+    def stamp(self, lake: Lake) -> bytes: ...
+
+    def objects(self, lake: Lake) -> list[Any]: ...
+
+    def query(self, lake: Lake, path: str) -> str | None: ...
+
+
 @contextmanager
-def open_store(settings: Settings | None = None, repository: Repository | None = None) -> Iterator[OpenStore]:
+def open_store(settings: Settings | None = None, repository: Declared | None = None) -> Iterator[OpenStore]:
     """Feast's store over the lake that the settings name, with the repository (default: the project's) applied.
 
     It is applied where a definition changed since the last time, or a file of it is gone.
@@ -51,12 +68,11 @@ def open_store(settings: Settings | None = None, repository: Repository | None =
     from feast import FeatureStore
 
     lake = Lake.from_settings(settings)
-    backend = _connect(lake)
+    backend = _connect(lake, repository)
     before = ibis.options.default_backend
     ibis.set_backend(backend)
     try:
-        config = _config(settings, repository)
-        store = FeatureStore(config=config)
+        store = FeatureStore(config=configured(settings, repository))
         _apply(store, settings, lake, repository)
         yield OpenStore(store, lake, backend)
     finally:
@@ -64,7 +80,7 @@ def open_store(settings: Settings | None = None, repository: Repository | None =
         backend.disconnect()
 
 
-def _connect(lake: Lake) -> Any:
+def _connect(lake: Lake, repository: Declared) -> Any:
     from ibis.backends.duckdb import Backend
 
     class Loaded(Backend):
@@ -73,6 +89,8 @@ def _connect(lake: Lake) -> Any:
 
         def read_delta(self, path: str | Path, /, **given: Any) -> Any:
             """As ibis does, but an address of a file stays one: ibis makes a path of it, with its %20 in it."""
+            if query := repository.query(lake, str(path)):
+                return self.sql(query)
             if str(path).startswith("file://"):
                 return self.sql(f"select * from delta_scan({quoted(str(path))})")
             return super().read_delta(path, **given)
@@ -83,13 +101,13 @@ def _connect(lake: Lake) -> Any:
     return backend
 
 
-def _config(settings: Settings, repository: Repository) -> Any:
-    import yaml
+def configured(settings: Settings, repository: Declared) -> Any:
+    """Feast's configuration, with its files in the home."""
     from feast.repo_config import RepoConfig
 
-    folder = settings.home.absolute() / "feast"
+    folder = repository.kept(settings.home.absolute())
     folder.mkdir(parents=True, exist_ok=True)
-    declared = yaml.safe_load(repository.settings.read_text())
+    declared = repository.declared()
     declared["registry"] = str(folder / "registry.db")
     if declared["online_store"]["type"] == "sqlite":
         declared["online_store"]["path"] = str(folder / "online.db")
@@ -98,11 +116,9 @@ def _config(settings: Settings, repository: Repository) -> Any:
     return config
 
 
-def _apply(store: FeatureStore, settings: Settings, lake: Lake, repository: Repository) -> None:
-    folder = settings.home.absolute() / "feast"
-    stamp = hashlib.sha256(
-        b"\0".join([lake.root.encode(), *(f.read_bytes() for f in repository.sources())])
-    ).hexdigest()
+def _apply(store: FeatureStore, settings: Settings, lake: Lake, repository: Declared) -> None:
+    folder = repository.kept(settings.home.absolute())
+    stamp = hashlib.sha256(repository.stamp(lake)).hexdigest()
     marker, kept = folder / "applied", [folder / "registry.db"]
     if getattr(store.config.online_store, "type", None) == "sqlite":
         kept.append(folder / "online.db")  # applying makes its tables

@@ -7,21 +7,16 @@ The newest revision of a table is its definition. A writer creates the next numb
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 
-from asgard_assets.errors import ConfigError, LakeError
 from asgard_assets.lake.store import Store
 from asgard_assets.quality.tables import Model
+from asgard_assets.revisions import NAME, Numbered, Revisions
 
 FOLDER = "_managed/transforms"
-NAME = r"^[a-z][a-z0-9_]{0,62}$"
-_FILE = re.compile(r"([a-z][a-z0-9_]{0,62})\.([1-9][0-9]{0,8})\.json")
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 Memory = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,5}[kmgKMG]$")]
 
@@ -99,42 +94,22 @@ def save(store: Store, transform: Transform) -> Revision:
 
     Raises LakeError where others change the table all the time.
     """
-    for _ in range(20):
-        known = _numbers(store.names(FOLDER)).get(transform.name, 0)
-        if known and (found := load(store, transform.name, known)).transform == transform:
-            return found
-        if store.put_new(_path(transform.name, known + 1), transform.model_dump_json().encode()):
-            return Revision(known + 1, transform)
-    raise LakeError(
-        f"{transform.table}: its definition is being changed by others; send it again", table=transform.table
-    )
+    return _revision(_revisions(store).save(transform))
 
 
 def load(store: Store, name: str, number: int = 0) -> Revision:
     """A revision; 0 is the newest. Raises ConfigError where there is none, or it cannot be read."""
-    number = number or _numbers(store.names(FOLDER)).get(name, 0)
-    try:
-        return Revision(number, Transform.model_validate(json.loads(store.get(_path(name, number)))))
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"the table {name} has no definition {number or ''} in {FOLDER}".rstrip()
-        ) from error
-    except (ValueError, ValidationError) as error:
-        raise ConfigError(f"{_path(name, number)} in the lake is no definition: {error}") from error
+    return _revision(_revisions(store).load(name, number))
 
 
 def newest(store: Store) -> list[Revision]:
     """The definition of every table, by name."""
-    return [load(store, name, number) for name, number in sorted(_numbers(store.names(FOLDER)).items())]
+    return [_revision(one) for one in _revisions(store).newest()]
 
 
-def _numbers(files: Iterable[str]) -> dict[str, int]:
-    found = dict[str, int]()
-    for file in files:
-        if match := _FILE.fullmatch(file):
-            found[match[1]] = max(found.get(match[1], 0), int(match[2]))
-    return found
+def _revisions(store: Store) -> Revisions[Transform]:
+    return Revisions(store, FOLDER, Transform, "the table")
 
 
-def _path(name: str, number: int) -> str:
-    return f"{FOLDER}/{name}.{number}.json"
+def _revision(one: Numbered[Transform]) -> Revision:
+    return Revision(one.number, one.document)

@@ -78,6 +78,34 @@ def parse(sql: str, dialect: Dialect = "spark") -> Script:
     return Script(tuple(statements), tuple(names), tuple(tables))
 
 
+def grouped_by(sql: str, dialect: Dialect) -> tuple[str, ...]:
+    """The columns of the result that its rows are grouped by, which name a row; none where that is not plain to see."""
+    import sqlglot
+    from sqlglot import exp
+
+    query = sqlglot.parse_one(sql, dialect=dialect)
+    group = query.args.get("group") if isinstance(query, exp.Select) else None
+    if group is None or any(
+        value for name, value in group.args.items() if name not in ("expressions", "all")
+    ):
+        return ()
+    results = query.expressions
+    if group.args.get("all"):
+        return tuple(one.alias_or_name for one in results if not one.find(exp.AggFunc))
+    found = list[str]()
+    for each in group.expressions:
+        if isinstance(each, exp.Literal) and each.is_int and 1 <= int(each.name) <= len(results):
+            chosen = results[int(each.name) - 1]
+        else:
+            chosen = next(
+                (one for one in results if each in (one, one.unalias()) or one.alias == each.name), None
+            )
+        if chosen is None or not chosen.alias_or_name:
+            return ()
+        found.append(chosen.alias_or_name)
+    return tuple(found)
+
+
 def _refuse_variables(sql: str) -> None:
     """Spark fills in ${…} before it parses, dbt what stands in double braces."""
     for mark in ("${", "{{", "{%", "{#"):

@@ -20,6 +20,7 @@ from asgard_assets.gateway.platform import Platform
 from asgard_assets.lake import Lake
 from asgard_assets.operations.ingestion.airbyte import Airbyte
 from asgard_assets.operations.ingestion.databases import Databases
+from asgard_assets.operations.serving.features import Features
 from asgard_assets.operations.serving.predictions import Models
 from asgard_assets.operations.serving.products import Products
 from asgard_assets.operations.transforms.follow import Runs
@@ -117,7 +118,13 @@ def platform(tmp_path: Path, memory: MemoryAirbyte) -> Iterator[Platform]:
                 Settings(home=tmp_path / "home", kafka="broker:9092"),
                 submissions,
             ),
-            dict,
+            Features(
+                Lake(str(tmp_path / "lake")),
+                Settings(home=tmp_path / "home"),
+                submissions,
+                dict,
+                ("email",),
+            ),
         )
 
 

@@ -146,7 +146,7 @@ def test_feature_views_are_listed_with_their_key_as_entities(platform: Platform,
             "key": "customer_id", "ttl_days": 7, "features": {"spent": {"type": "double"}},
         }
     )  # fmt: skip
-    object.__setattr__(platform, "views", lambda: {"value": view})
+    platform.features.project = lambda: {"value": view}
     found = client.get("/feast/features/value").json()
     assert (found["entities"], found["source"]) == (
         ["customer_id"],

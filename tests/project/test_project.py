@@ -121,6 +121,22 @@ def test_the_example_of_an_env_file_names_every_setting(file: str):
     assert {name for name in names if f"{name}=" not in text} == set()
 
 
+def test_an_example_of_a_setting_is_read_as_its_default(monkeypatch: pytest.MonkeyPatch):
+    given = re.findall(r"^# (ASGARD_[A-Z0-9_]+)=(.+)$", env_example({}), re.MULTILINE)
+    known = {f"ASGARD_{name.upper()}": name for name in Settings.model_fields}
+    for variable in known:
+        monkeypatch.delenv(variable, raising=False)
+    plain = Settings(_env_file=None)  # type: ignore[call-arg]
+    for variable, text in given:
+        if variable in known:
+            monkeypatch.setenv(variable, text)
+    read = Settings(_env_file=None)  # type: ignore[call-arg]
+    assert read.gateway_masked_columns == ("email", "phone", "iban")
+    assert {name for name in Settings.model_fields if getattr(read, name) != getattr(plain, name)} <= {
+        "cache"
+    }
+
+
 @pytest.mark.parametrize(
     "file",
     ["sales/defs/silver/orders.py", "sales/defs/bronze/orders/defs.yaml", "dbt_project/models/gold/product_sales.sql",

@@ -42,7 +42,7 @@ def spec_of(transform: Transform) -> TableSpec:
         description=transform.description or "The result of a query that was sent to the API.",
         key=transform.key,
         checks=(_HAS_ROWS,),
-        tags={"made_by": "api", "workspace": _tag(transform.workspace)},
+        tags={"made_by": "api", "workspace": tag_of(transform.workspace)},
         kinds=(transform.engine, "sql", "delta"),
         fresh_hours=24 * 365,
         retries=0,
@@ -69,7 +69,7 @@ def op_name(transform: Transform) -> str:
     return f"{transform.stage}_{transform.name}"
 
 
-def _tag(text: str) -> str:
+def tag_of(text: str) -> str:
     """A workspace's name as a value that Dagster takes for a tag."""
     plain = "".join(
         letter if letter.isalnum() and letter.isascii() or letter in "._-" else "_" for letter in text

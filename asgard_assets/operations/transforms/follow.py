@@ -123,12 +123,12 @@ class Runs:
         return known
 
     def jobs(self, limit: int, state: str = "", sees: Sees = everywhere) -> list[RunStatus]:
-        """The newest first; those in `state`, then at most `limit`. Loads of sources are none of them."""
+        """The newest first; those in `state`, then at most `limit`. Loads, features and trainings are none of them."""
         found = list[RunStatus]()
         for one in self._submissions.all():
             if len(found) >= limit:
                 break
-            if one.loads_source or not sees(one.workspace):
+            if not one.is_transform or not sees(one.workspace):
                 continue
             status = self.status(one.run_id)
             if not state or status.state == state:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from asgard_assets.errors import ConflictError
 from asgard_assets.lake.store import Store
 from asgard_assets.settings import Settings
 
@@ -35,9 +37,9 @@ class Submission:
     executors: int = 0
 
     @property
-    def loads_source(self) -> bool:
-        """Whether it is a load of a source that was connected through the API, and no SQL."""
-        return self.table.startswith("bronze/")
+    def is_transform(self) -> bool:
+        """Whether it is SQL: not a load of a source, features, or the training of a model."""
+        return self.table.startswith(("silver/", "gold/"))
 
     @property
     def name(self) -> str:
@@ -117,5 +119,18 @@ class Submissions:
             os.unlink(path)
 
 
-def new_run_id() -> str:
-    return secrets.token_hex(4)
+def run_id_of(account: str, idempotency_key: str = "") -> str:
+    """A new one; always the same for one idempotency key of an account."""
+    if not idempotency_key:
+        return secrets.token_hex(4)
+    return hashlib.sha256(f"{account}\0{idempotency_key}".encode()).hexdigest()[:24]
+
+
+def queued(submissions: Submissions, made: Submission) -> Submission:
+    """Queue it, or give the earlier one of its id. Raises ConflictError where that asked for something else."""
+    if submissions.add(made):
+        return made
+    known = submissions.get(made.run_id)
+    if known is None or (known.table, known.revision) != (made.table, made.revision):
+        raise ConflictError("this Idempotency-Key was sent before with another request; send a new key")
+    return known

@@ -12,7 +12,7 @@ from typing import Literal
 from asgard_assets.errors import ConfigError, ConflictError, NotFoundError
 from asgard_assets.lake import Lake
 from asgard_assets.operations.ingestion.airbyte import Airbyte, Ingestion, Sink
-from asgard_assets.operations.transforms.submissions import Submission, Submissions, new_run_id
+from asgard_assets.operations.transforms.submissions import Submission, Submissions, queued, run_id_of
 from asgard_assets.settings import Settings
 from asgard_assets.transforms import managed
 from asgard_assets.transforms.managed import Size, Step, Transform, View
@@ -73,9 +73,12 @@ def submit(
         owner=wanted.account,
     )
     _refuse_foreign(lake, transform)
+    run_id = run_id_of(wanted.account, wanted.idempotency_key)
+    if (earlier := submissions.get(run_id)) is not None:
+        return _repeated(lake, earlier, transform)
     revision = managed.save(lake, transform)
     made = Submission(
-        _run_id(wanted),
+        run_id,
         transform.table,
         revision.number,
         clock or time.time(),
@@ -83,24 +86,15 @@ def submit(
         wanted.account,
         wanted.size.executor_instances or _DEFAULT_EXECUTORS,
     )
-    if submissions.add(made):
-        return made
-    return _same(submissions, made)
+    return queued(submissions, made)
 
 
-def _run_id(wanted: Wanted) -> str:
-    """A new one; always the same for one idempotency key of an account."""
-    if not wanted.idempotency_key:
-        return new_run_id()
-    return hashlib.sha256(f"{wanted.account}\0{wanted.idempotency_key}".encode()).hexdigest()[:24]
-
-
-def _same(submissions: Submissions, made: Submission) -> Submission:
-    """The earlier submission of this idempotency key. Raises ConflictError where it asked for something else."""
-    known = submissions.get(made.run_id)
-    if known is None or (known.table, known.revision) != (made.table, made.revision):
+def _repeated(lake: Lake, earlier: Submission, transform: Transform) -> Submission:
+    """What one idempotency key has made before. Raises ConflictError where it asked for something else."""
+    same = earlier.table == transform.table
+    if not same or managed.load(lake, transform.name, earlier.revision).transform != transform:
         raise ConflictError("this Idempotency-Key was sent before with another request; send a new key")
-    return known
+    return earlier
 
 
 def _known_tables(lake: Lake, tables: Sequence[str], workspace: str) -> Sequence[str]:
@@ -109,12 +103,12 @@ def _known_tables(lake: Lake, tables: Sequence[str], workspace: str) -> Sequence
         return tables
     known = {f"{stage}/{name}" for stage, name in lake.tables()}
     for table in tables:
-        if table not in known or _workspace_of(lake, table) not in ("", workspace):
+        if table not in known or workspace_of(lake, table) not in ("", workspace):
             raise ConfigError(f"{table.replace('/', '.')} is no table that this workspace may read")
     return tables
 
 
-def _workspace_of(lake: Lake, table: str) -> str:
+def workspace_of(lake: Lake, table: str) -> str:
     """Whose table it is; empty for one that the project's own files make: all may read it."""
     try:
         found = managed.load(lake, table.partition("/")[2]).transform
