@@ -16,18 +16,20 @@ def asked_by(definitions: dg.Definitions | None = None) -> Mapping[str, list[str
     """Every asset that can be materialized, with what asks for it without a person; an empty list: nothing does."""
     import dagster as dg
 
-    from asgard_assets.components.following.sensor import (
-        NAME as FOLLOWING,
-    )  # asks for what has inputs, whatever it names
+    from asgard_assets.components.following.memory import NAME as FOLLOWING
+    from asgard_assets.components.following.staleness import follows
 
     definitions = definitions or load_definitions()
     graph, repository = definitions.resolve_asset_graph(), definitions.get_repository_def()
     found: dict[dg.AssetKey, list[str]] = defaultdict(list)
-    evaluated = set()
+    evaluated = set[dg.AssetKey]()
     for sensor in repository.sensor_defs:
         if isinstance(sensor, dg.AutomationConditionSensorDefinition):
-            evaluated |= set(sensor.asset_selection.resolve(graph))
-        elif sensor.asset_selection is not None and sensor.name != FOLLOWING:
+            if sensor.default_status == dg.DefaultSensorStatus.RUNNING:
+                evaluated |= set(sensor.asset_selection.resolve(graph))
+        elif sensor.name == FOLLOWING:  # whatever it names, it asks for what has inputs
+            evaluated |= {spec.key for spec in definitions.resolve_all_asset_specs() if follows(spec)}
+        elif sensor.asset_selection is not None:
             for key in sensor.asset_selection.resolve(graph):
                 found[key].append(f"sensor {sensor.name}")
     for schedule in repository.schedule_defs:

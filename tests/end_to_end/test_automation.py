@@ -22,7 +22,7 @@ def ticked(home: Home, sensor: str) -> bool:
 
 
 @pytest.mark.servers
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_a_new_file_leads_to_new_predictions(copy_of_demo: Home, demo_api):
     home = copy_of_demo
     demo_api(home)

@@ -150,7 +150,6 @@ class Story:
 
     def trouble_cursors_lost(self) -> None:
         self.world.cursors.clear()
-        self.world.condition_cursor = None
 
     def trouble_restarted(self) -> None:
         self.world.deploy()

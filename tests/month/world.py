@@ -17,7 +17,6 @@ import time_machine
 from asgard_assets.components.following.runs import FIRST, LAST
 from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
-from asgard_assets.windows import stretches
 from tests.month import tables
 from tests.month.tables import Made, definitions
 
@@ -57,14 +56,9 @@ class World:
     builds: Counter[str] = field(default_factory=Counter[str])
     runs: Counter[str] = field(default_factory=Counter[str])
     failures: list[str] = field(default_factory=list[str])
-    condition_cursor: Any = None
     later: list[str] = field(default_factory=list[str])
     """Tables of which the run after the next one fails."""
     down_until: datetime = datetime.min.replace(tzinfo=UTC)
-
-    evaluated: datetime = datetime.min.replace(tzinfo=UTC)
-    fresh: bool = True
-    """Whether something happened since the conditions were evaluated last."""
 
     def __post_init__(self) -> None:
         self.calendar = Settings().calendar()
@@ -86,12 +80,8 @@ class World:
         """Load the project as it is now: sensors keep their cursors, and forget what they had in memory."""
         self.defs = definitions(self.made, self.during, lambda: self.now.timestamp())
         self.repository = self.defs.get_repository_def()
-        plain = (
-            each
-            for each in self.repository.sensor_defs
-            if not isinstance(each, dg.AutomationConditionSensorDefinition)
-        )
-        self.sensors = {sensor.name: sensor for sensor in plain}
+        mine = {sensor.name for sensor in self.defs.sensors or ()}  # Dagster adds one for conditions
+        self.sensors = {each.name: each for each in self.repository.sensor_defs if each.name in mine}
 
     def during(self, table: str) -> None:
         faults = self.faults.pop(table, [])
@@ -114,8 +104,6 @@ class World:
             return True
         for name in self.sensors:
             self.tick(name)
-        if self.fresh or self.now - self.evaluated >= timedelta(hours=1):
-            self.evaluate()
         busy = bool(self.queue)
         self.queue.sort(key=lambda each: -int(each.tags.get("dagster/priority", "0")))
         for _ in range(min(SLOTS, len(self.queue))):
@@ -145,19 +133,6 @@ class World:
     def targets(self, sensor: str) -> list[dg.AssetKey]:
         return [dg.AssetKey(["bronze", sensor.removesuffix("_files")])]
 
-    def evaluate(self) -> None:
-        """Conditions, as the daemon evaluates them; of each asset days without a gap go into one run."""
-        self.fresh, self.evaluated = False, self.now
-        found = dg.evaluate_automation_conditions(
-            self.defs, self.instance, cursor=self.condition_cursor, evaluation_time=self.now
-        )
-        self.condition_cursor = found.cursor
-        for made in self.made:
-            key = dg.AssetKey(made.address.split("/"))
-            keys = sorted(filter(None, found.get_requested_partitions(key)))
-            for run in stretches(keys, self.calendar):
-                self.ask([key], span(run[0], run[-1]))
-
     # Runs
 
     def ask(self, assets: Any, tags: Mapping[str, str]) -> None:
@@ -174,18 +149,22 @@ class World:
     def run(self, asked: Request) -> bool:
         if self.instance.get_run_by_id(asked.waiting):
             self.instance.delete_run(asked.waiting)
-        named = "/".join(asked.assets[0].path)
-        failing = any(getattr(fault, "fails", False) for fault in self.faults.get(named, []))
+        names = ["/".join(asset.path) for asset in asked.assets]
+        failing = {
+            name
+            for name in names
+            if any(getattr(fault, "fails", False) for fault in self.faults.get(name, []))
+        }
         well, why = self.execute(self.instance, asked.assets, asked.tags)
-        if not failing:
-            self.builds[named] += len(self.keys_of(asked.tags))
-            self.runs[named] += 1
-            if not well:
-                self.failures.append(f"{self.now:%m-%d %H:%M} {named} {dict(asked.tags)}: {why}")
+        for name in names:
+            if name not in failing:
+                self.builds[name] += len(self.keys_of(asked.tags))
+                self.runs[name] += 1
+        if not (well or failing):
+            self.failures.append(f"{self.now:%m-%d %H:%M} {names} {dict(asked.tags)}: {why}")
         return well
 
     def execute(self, instance: dg.DagsterInstance, assets: Any, tags: Mapping[str, str]) -> tuple[bool, str]:
-        self.fresh = True
         job = self.repository.get_implicit_global_asset_job_def().get_subset(asset_selection=set(assets))
         done = job.execute_in_process(
             instance=instance, tags=dict(tags), raise_on_error=False, run_config=_QUIET
@@ -223,7 +202,6 @@ class World:
 
     def stream(self, hours: Mapping[str, tables.Rows]) -> None:
         """Another program publishes hours, and tells Dagster."""
-        self.fresh = True
         flat = [(id, amount, hour) for hour, rows in hours.items() for id, amount in rows]
         staging = self.lake.stage("bronze", "clicks", tables.SCHEMA, list(hours))
         columns = [list(column) for column in zip(*flat, strict=True)]
@@ -252,12 +230,11 @@ class World:
             [dg.AssetKey([stage, name])], {"dagster/partition": day}, dg.DagsterRunStatus.STARTED
         )
         self.lake.stage(stage, name, tables.SCHEMA, [day])
-        self.fresh = True
         self.dead.append((self.now + after, run.run_id))
 
     def lose_history(self, instance: dg.DagsterInstance) -> None:
         """Dagster begins anew: no runs, no events, no cursors."""
-        self.instance, self.condition_cursor = instance, None
+        self.instance = instance
         self.cursors.clear()
         self.dead.clear()
         self.queue.clear()

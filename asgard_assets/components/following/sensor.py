@@ -49,18 +49,20 @@ log = logging.getLogger(__name__)
 
 ASK = "asgard/ask"
 """Tag of the runs that the sensor asks for: which try it is."""
+TOGETHER = 8
+"""Assets of one run at most."""
 
 _A_DAY: Mapping[Every, float] = {"hour": 24, "day": 1, "week": 1 / 7, "month": 1 / 31}
 """Windows of a day."""
 
 
 def following(
-    pace_seconds: float = 600.0, clock: Callable[[], float] = time.time, every_seconds: int = 60
+    pace_seconds: float = 0.0, clock: Callable[[], float] = time.time, every_seconds: int = 30
 ) -> dg.SensorDefinition:
     """Asks for partitions that were never built and whose inputs exist, and for those whose inputs changed.
 
     It compares the lake with itself: what it asks for depends on no event, no earlier run and no cursor. What was seen
-    for the first time gets `pace_seconds`, in which others may ask for it.
+    for the first time waits for `pace_seconds`: for a project in which others ask too.
     """
 
     watch = Watch()
@@ -92,7 +94,7 @@ def following(
         shown = outlooks(lake, repository, context.instance, checks, found.memory, now) if checks else []
         waits = "nothing is missing or stale" if not found.memory else _waiting(found)
         return dg.SensorResult(
-            run_requests=[request(ask, repository.asset_graph) for ask in found.asks],
+            run_requests=requests(found.asks, repository.asset_graph),
             skip_reason=None if found.asks else waits,
             cursor=written(found.memory, answers),
             asset_events=evaluations(shown),
@@ -156,14 +158,29 @@ def _with_check(repository: dg.RepositoryDefinition, assets: Sequence[str]) -> l
     return [key for key in keys if dg.AssetCheckKey(key, UP_TO_DATE) in there]
 
 
-def request(ask: Ask, graph: dg.AssetGraph) -> dg.RunRequest:
-    """One run, without a run key: what failed may be asked for again."""
-    tags = {ASK: str(ask.tries), "dagster/priority": "0" if ask.new else "-1"}
-    key, partition = dg.AssetKey(ask.asset.split("/")), ask.keys[0] if ask.keys else None
+def requests(asks: Sequence[Ask], graph: dg.AssetGraph) -> list[dg.RunRequest]:
+    """Runs, without a run key: what failed may be asked for again. Assets of one calendar that are asked for the same
+    partitions share a run: its process, and its Spark, start once."""
+    shared = dict[Any, list[Ask]]()
+    for ask in asks:
+        definition = graph.get(dg.AssetKey(ask.asset.split("/"))).partitions_def
+        alike = [key for key in shared if key[:3] == (definition, ask.keys, ask.new)]
+        number = len(alike) - 1 if alike and len(shared[alike[-1]]) < TOGETHER else len(alike)
+        shared.setdefault((definition, ask.keys, ask.new, number), []).append(ask)
+    return [_request(each, graph) for each in shared.values()]
+
+
+def _request(asks: Sequence[Ask], graph: dg.AssetGraph) -> dg.RunRequest:
+    ask, keys = asks[0], [dg.AssetKey(ask.asset.split("/")) for ask in asks]
+    tags = {ASK: str(max(each.tries for each in asks)), "dagster/priority": "0" if ask.new else "-1"}
+    partition = ask.keys[0] if ask.keys else None
     if len(ask.keys) > 1:
         tags, partition = tags | {FIRST: ask.keys[0], LAST: ask.keys[-1]}, None
     return dg.RunRequest(
-        asset_selection=[key], asset_check_keys=other_checks(graph, key), tags=tags, partition_key=partition
+        asset_selection=keys,
+        asset_check_keys=[check for key in keys for check in other_checks(graph, key)],
+        tags=tags,
+        partition_key=partition,
     )
 
 

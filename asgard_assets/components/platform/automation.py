@@ -1,4 +1,4 @@
-"""What runs without being asked: the automation sensors, and the alert on failure. Sources have their own schedules."""
+"""What runs without being asked: the sensors that ask, and the alert on failure. Sources have their own schedules."""
 
 from __future__ import annotations
 
@@ -16,16 +16,8 @@ _REASON = 2_000
 
 @dg.definitions
 def automation() -> dg.Definitions:
-    """Automation conditions are evaluated every 30 s; what they miss, and what failed, the lake tells; failures reach the
-    owner."""
-    everything = dg.AutomationConditionSensorDefinition(
-        "automation",
-        target=dg.AssetSelection.all(),
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=30,
-        description="Carries new Bronze data through Silver, Gold and features to predictions.",
-    )
-    return dg.Definitions(sensors=[everything, following(), alert_owner, freshness_alerts()])
+    """What is missing or stale is asked for as the lake tells it; failures reach the owner."""
+    return dg.Definitions(sensors=[following(), alert_owner, freshness_alerts()])
 
 
 @dg.run_failure_sensor(

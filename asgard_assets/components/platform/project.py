@@ -10,7 +10,9 @@ from asgard_assets import project
 from asgard_assets.components.authoring.code_references import with_code_references
 from asgard_assets.components.authoring.sandbox import render_yaml_in_a_sandbox
 from asgard_assets.components.dbt.sources import with_source_freshness
+from asgard_assets.components.following.conditions import with_automation
 from asgard_assets.components.following.up_to_date import with_up_to_date
+from asgard_assets.components.following.zones import between_zones
 from asgard_assets.components.platform.features import managed_features
 from asgard_assets.components.platform.sources import managed_sources
 from asgard_assets.components.platform.transforms import managed_transforms
@@ -30,9 +32,9 @@ def project_definitions(module: Path) -> dg.Definitions:
     loaded = dg.load_from_defs_folder(path_within_project=module.parent)
     own = dg.Definitions(resources=resources(), executor=executor())
     sent = [made(loaded) for made in (managed_transforms, managed_sources, managed_features)]
-    whole = dg.Definitions.merge(loaded, *sent, own)
+    whole = between_zones(dg.Definitions.merge(loaded, *sent, own))
     check_tags_of_steps(whole)
-    return with_code_references(with_up_to_date(with_source_freshness(whole)))
+    return with_code_references(with_automation(with_up_to_date(with_source_freshness(whole))))
 
 
 def check_tags_of_steps(definitions: dg.Definitions) -> None:

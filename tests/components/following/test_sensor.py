@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -9,9 +10,17 @@ import pyarrow as pa
 import pytest
 
 from asgard_assets.components.automation import on_upstream_change
+from asgard_assets.components.following.asking import Ask
 from asgard_assets.components.following.reads import READS, RECEIPT, SAME, opened
 from asgard_assets.components.following.runs import with_history
-from asgard_assets.components.following.sensor import ASK, following, remembered, specs_of
+from asgard_assets.components.following.sensor import (
+    ASK,
+    TOGETHER,
+    following,
+    remembered,
+    requests,
+    specs_of,
+)
 from asgard_assets.components.following.staleness import states
 from asgard_assets.components.partitions import daily
 from asgard_assets.lake import Lake
@@ -75,6 +84,19 @@ def daemon(lake: Lake):
 
 def days_of(asked: list[dg.RunRequest]) -> list[tuple[str, str]]:
     return [(r.partition_key or r.tags[FIRST], r.partition_key or r.tags[LAST]) for r in asked]
+
+
+def test_assets_that_are_asked_for_the_same_days_share_runs():
+    others = [
+        dg.AssetSpec(["silver", f"t{number}"], partitions_def=daily()) for number in range(TOGETHER + 2)
+    ]
+    whole = dg.AssetSpec(["gold", "x"])
+    graph = dg.Definitions(assets=[*others, whole]).resolve_asset_graph()
+    days = [Ask("/".join(spec.key.path), tuple(DAYS[:2]), 1, True) for spec in others]
+    found = requests([*days, replace(days[0], keys=(DAYS[5],)), Ask("gold/x", (), 2, True)], graph)
+    assert [len(each.asset_selection or []) for each in found] == [TOGETHER, 2, 1, 1]
+    assert [each.partition_key for each in found] == [None, None, DAYS[5], None]
+    assert found[0].tags[FIRST] == DAYS[0] and found[0].tags[LAST] == DAYS[1]
 
 
 def test_what_the_lake_lacks_is_asked_for_in_ranges_and_then_at_rest(daemon: Daemon):
