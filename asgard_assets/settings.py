@@ -231,10 +231,11 @@ class Settings(BaseSettings):
             )
         return self.partition_start or _LOCAL_START
 
-    def calendar(self, every: Every = "day") -> Calendar:
-        """The windows of tables by the hour, day, week or month; in production without a start where none is set."""
+    def calendar(self, every: Every = "day", time_zone: str = "") -> Calendar:
+        """The windows of tables by the hour, day, week or month, in the project's zone if the table names none; in
+        production without a start where none is set."""
         first = self.partition_start or (None if self.env == "production" else _LOCAL_START)
-        return Calendar(zone_named(self.time_zone), every, first, self.partition_end)
+        return Calendar(zone_named(time_zone or self.time_zone), every, first, self.partition_end)
 
     @property
     def lake_root(self) -> str:

@@ -119,7 +119,10 @@ def api_schedule(model: ApiIngestModel) -> dg.ScheduleDefinition | None:
     source, settings = model.source, Settings()
     if model.pull is None:
         return None
-    key, calendar = dg.AssetKey(table_spec(source).asset_key), settings.calendar(source.every)
+    key, calendar = (
+        dg.AssetKey(table_spec(source).asset_key),
+        settings.calendar(source.every, source.time_zone),
+    )
 
     def due(instance: dg.DagsterInstance | None, previous: datetime, now: datetime) -> list[Window]:
         there = instance.get_materialized_partitions(key) if instance else ()
@@ -129,7 +132,9 @@ def api_schedule(model: ApiIngestModel) -> dg.ScheduleDefinition | None:
         return pulled_windows(source, calendar, previous, now, None if source.incremental else done)
 
     keys = [key, *(dg.AssetKey(table.split("/")) for table in source.sink.child_tables)]
-    return pull_schedule(source.name, model.pull, keys, due, windows(source.every), bool(source.incremental))
+    return pull_schedule(
+        source.name, model.pull, keys, due, windows(source.every, source.time_zone), bool(source.incremental)
+    )
 
 
 def _shown(source: ApiSource) -> dict[str, Any]:
@@ -168,7 +173,7 @@ def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
         also=[child_spec(source, branch) for branch in branches(source)],
         name=f"api_{source.name}",
         deps=[dg.AssetKey(table.split("/")) for table in upstreams],
-        partitions_def=windows(source.every),
+        partitions_def=windows(source.every, source.time_zone),
         automation=on_upstream_change() if model.automation == "on_upstream_change" else None,
         extra_metadata=_shown(source),
         # A cursor goes on from one day to the next; what it gets cannot be told apart by days.

@@ -234,7 +234,7 @@ def _requests(
     instance: dg.DagsterInstance, source: FileSource, found: Scan, control: Control, most: int
 ) -> tuple[list[dg.RunRequest], list[str], set[str]]:
     """Runs to ask for, what a person should know of the days that none is asked for, and which of them will be."""
-    days = set(windows(source.every).get_partition_keys())
+    days = set(windows(source.every, source.time_zone).get_partition_keys())
     notes = [
         *_note("no day in the name of", found.undated, found.undated_count),
         *_note("not followed, these links lead out of the landing root:", found.links_out),
@@ -281,7 +281,7 @@ def _runs(
     if len(ready) < SHARED_FROM:
         return [[day] for day in ready]
     shared = list[list[str]]()
-    for stretch in stretches(ready, Settings().calendar(source.every)):
+    for stretch in stretches(ready, Settings().calendar(source.every, source.time_zone)):
         run, size = list[str](), 0
         for day in stretch:
             size += sum(file.size for file in found.todo[day])

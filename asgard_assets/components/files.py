@@ -70,7 +70,7 @@ def file_asset(source: FileSource) -> dg.AssetsDefinition:
         spec,
         name=f"files_{source.name}",
         deps=[dg.AssetKey(list(d)) for d in source.deps],
-        partitions_def=windows(source.every),
+        partitions_def=windows(source.every, source.time_zone),
         code_version=source_code(source),
         extra_metadata={SOURCE: dg.MetadataValue.json(source.model_dump(mode="json"))},
         required_resource_keys={"lake", "spark", "step_launcher"},

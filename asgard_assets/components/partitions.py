@@ -13,14 +13,15 @@ from asgard_assets.windows import Calendar, Every, zone_named
 _HOUR_KEY = "%Y-%m-%dT%H"
 
 
-def windows(every: Every = "day") -> dg.TimeWindowPartitionsDefinition:
-    """One partition an hour, day, week from Monday, or month; its key `ds` is the window's name in the zone.
+def windows(every: Every = "day", time_zone: str = "") -> dg.TimeWindowPartitionsDefinition:
+    """One partition an hour, day, week from Monday, or month; its key `ds` is the window's name in the zone (by default
+    the project's).
 
     Raises ConfigError where production has no first day, or hours cannot be named in the zone.
     """
     settings = Settings()
     start, end = settings.first_day.isoformat(), settings.partition_end and settings.partition_end.isoformat()
-    zone = settings.time_zone
+    zone = time_zone or settings.time_zone
     if every == "hour":
         if zone in ("Australia/Lord_Howe", "Antarctica/Troll"):
             raise ConfigError(f"every: hour does not work in {zone}, whose clocks do not change by one hour")
@@ -43,11 +44,14 @@ _EVERY: dict[str, Every] = {
 
 
 def calendar_of(definition: dg.PartitionsDefinition | None) -> Calendar | None:
-    """The calendar that these partitions are; None of what is none, or no longer in one piece."""
+    """The calendar that these partitions are, with its bounds; None of what is none, or no longer in one piece."""
     if not isinstance(definition, dg.TimeWindowPartitionsDefinition) or definition.exclusions:
         return None
     every = _EVERY.get(definition.cron_schedule)
-    return None if every is None else Calendar(zone_named(definition.timezone), every)
+    if every is None:
+        return None
+    first, until = definition.start.date(), definition.end.date() if definition.end else None
+    return Calendar(zone_named(definition.timezone), every, first, until)
 
 
 def daily() -> dg.TimeWindowPartitionsDefinition:

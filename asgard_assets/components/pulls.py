@@ -22,7 +22,7 @@ _RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_
 
 
 class Pull(Model):
-    """When a source is asked, in the calendar's zone (ASGARD_TIME_ZONE)."""
+    """When a source is asked, in the zone of its windows."""
 
     every: str | None = Field(
         default=None,
@@ -129,7 +129,7 @@ def pull_schedule(
 
     Windows outside the calendar are left out, and named if none is left. Without `due` the assets have no partitions.
     """
-    zone = Settings().time_zone
+    zone = calendar.timezone if calendar else Settings().time_zone
     shown = ", ".join(key.to_user_string() for key in keys)
 
     def ask(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:

@@ -11,12 +11,13 @@ from asgard_assets.components.authoring.table_scaffolds import TableScaffolder
 from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.following.reads import READS, code_of, opened
-from asgard_assets.components.partitions import daily
+from asgard_assets.components.partitions import windows
 from asgard_assets.components.tables import Yielded, days_of, publish, refuse_open, table_asset
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import DS, Lake
 from asgard_assets.quality.tables import Check, Column, Rebuild, TableSpec
 from asgard_assets.resources.lake import LakeResource
+from asgard_assets.windows import Every
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,13 +38,16 @@ def table(
     retries: int | None = None,
     rebuild: Rebuild = "never",
     open_windows: bool | None = None,
+    every: Every = "day",
+    time_zone: str = "",
 ) -> Callable[[Callable[[Lake, list[str]], "pa.Table"]], dg.AssetsDefinition]:
-    """Make `function(lake, days)` the daily partitioned asset `address` ("stage/name").
+    """Make `function(lake, days)` the partitioned asset `address` ("stage/name").
 
     The function returns the rows of all `days` as one Arrow table with a `ds` column. They are staged, audited
     day by day and published in one commit, as every table is; the asset follows its `deps` ("stage/name").
     `open_windows`: whether it may be built for a day that has not ended; default: not in the stage `model`.
-    `rebuild`: on_code_change has days built again that older code built.
+    `rebuild`: on_code_change has days built again that older code built. `every`: hour, day, week or month, and `days` are
+    the names of such windows, in `time_zone` if it is not the project's.
     """
     stage, _, name = address.partition("/")
     spec = TableSpec(
@@ -58,6 +62,8 @@ def table(
         kinds=tuple(kinds),
         retries=retries,
         rebuild=rebuild,
+        every=every,
+        time_zone=time_zone,
     )
 
     into_open = stage != "model" if open_windows is None else open_windows
@@ -67,7 +73,7 @@ def table(
             spec,
             name=f"{stage}_{name}",
             deps=[dg.AssetKey(dep.split("/")) for dep in deps],
-            partitions_def=daily(),
+            partitions_def=windows(every, time_zone),
             automation=on_upstream_change(),
             code_version=code_of(function, spec),
             into_open=into_open,

@@ -91,7 +91,10 @@ def rejected_spec(table: SilverTable) -> dg.AssetSpec:
         "reason": "Why it is no row of the table.",
         DS: "Its day.",
     }
-    name, contract = table.spec.name, asset_spec(table.spec, partitions_def=windows(table.spec.every))
+    name, contract = (
+        table.spec.name,
+        asset_spec(table.spec, partitions_def=windows(table.spec.every, table.spec.time_zone)),
+    )
     return contract.replace_attributes(
         key=["rejected", name],
         description=f"Source rows that silver/{name} did not take, each with its reason. Materialize silver/{name}.",
@@ -129,7 +132,7 @@ def silver_asset(table: SilverTable) -> dg.AssetsDefinition:
         spec,
         name=f"silver_{spec.name}",
         deps=deps,
-        partitions_def=windows(table.spec.every),
+        partitions_def=windows(table.spec.every, table.spec.time_zone),
         automation=on_upstream_change(lookups),
         extra_metadata={
             "rejected": dg.MetadataValue.asset(dg.AssetKey(["rejected", spec.name])),
@@ -166,11 +169,13 @@ def silver_asset(table: SilverTable) -> dg.AssetsDefinition:
 def _windows_read(context: dg.AssetExecutionContext, table: SilverTable) -> dict[str, WindowsRead]:
     """How the windows of each input make up those of the table, by the input's name."""
     graph, read = context.job_def.asset_layer.asset_graph, dict[str, WindowsRead]()
-    own = Settings().calendar(table.spec.every)
+    own = table.spec.calendar
     for entry in table.inputs:
         key = dg.AssetKey([entry.stage, entry.name])
         source = calendar_of(graph.get(key).partitions_def) if graph.has(key) else None
-        read[entry.name] = WindowsRead(f"silver/{table.spec.name}", own, source or own)
+        read[entry.name] = WindowsRead(
+            f"silver/{table.spec.name}", own, source or own, entry.at, lookup=entry.until
+        )
     return read
 
 
@@ -206,7 +211,7 @@ def require(
         if absent:
             raise _absent(entry.table, f"{entry.table} has no data for", absent)
     first = min(days)
-    calendar = Settings().calendar(table.spec.every)
+    calendar = table.spec.calendar
     before = calendar.after(first, -1)
     if table.history and calendar.has(calendar.window(before)):
         own = f"silver/{table.spec.name}"
@@ -278,12 +283,12 @@ def frames(
     found: dict[str, DataFrame] = {}
     for entry in table.inputs:
         windows_read = read[entry.name] if read else None
-        keys = windows_read.keys(days) if windows_read else list(days)
+        keys = windows_read.keys(days) if windows_read and not entry.until else list(days)
         chosen, version = None if entry.until else keys, (versions or {}).get(entry.table)
         frame = tables.read(spark, lake, entry.stage, entry.name, chosen, version=version)
         if entry.until:
-            frame = frame.where(f"ds <= '{max(keys)}'")
-        found[entry.name] = windows_read.renamed(frame) if windows_read else frame
+            frame = frame.where(f"ds <= '{windows_read.until(days) if windows_read else max(days)}'")
+        found[entry.name] = windows_read.renamed(frame, days) if windows_read else frame
     if table.history:
         own = tables.read(
             spark, lake, "silver", table.spec.name, schema=cast(StructType, StructType.fromDDL(table.ddl))

@@ -84,7 +84,7 @@ def sql_asset(source: SqlSource, table: SqlTable) -> dg.AssetsDefinition:
     @table_asset(
         spec,
         name=f"sql_{spec.name}",
-        partitions_def=windows(source.every),
+        partitions_def=windows(source.every, source.time_zone),
         extra_metadata={"reads": source.reads, SQL_SOURCE: dg.MetadataValue.json(_shown(source))},
         backfill_policy=dg.BackfillPolicy.multi_run(1) if one_by_one else dg.BackfillPolicy.single_run(),
         pool=source.pool or f"sql:{source.name}",
@@ -96,7 +96,7 @@ def sql_asset(source: SqlSource, table: SqlTable) -> dg.AssetsDefinition:
 
         lake: Lake = context.resources.lake.lake
         with clear_failures(), aws_secrets(context.resources.secrets.read if reads_secrets else None):
-            calendar = Settings().calendar(source.every)
+            calendar = Settings().calendar(source.every, source.time_zone)
             loaded = load(lake, source, table, days_of(context), calendar, full=config.reload is Read.all)
             yield from publish_read(context, lake, source, table, loaded)
 
@@ -160,7 +160,7 @@ def sql_schedules(source: SqlSource, pull: Pull | None) -> list[dg.ScheduleDefin
     if pull is None:
         return []
     settings = Settings()
-    calendar = settings.calendar(source.every)
+    calendar = settings.calendar(source.every, source.time_zone)
     by_window = [table for table in source.tables if isinstance(table.load, Windows)]
     as_now = [table for table in source.tables if table not in by_window]
 
@@ -184,18 +184,29 @@ def sql_schedules(source: SqlSource, pull: Pull | None) -> list[dg.ScheduleDefin
 
     made = []
     if as_now:
-        made.append(pull_schedule(source.name, pull, keys(as_now), now_only, windows(source.every), True))
+        made.append(
+            pull_schedule(
+                source.name, pull, keys(as_now), now_only, windows(source.every, source.time_zone), True
+            )
+        )
     if by_window:
         name = f"{source.name}_windows" if as_now else source.name
         made.append(
-            pull_schedule(name, pull, keys(by_window), ended, windows(source.every), source=source.name)
+            pull_schedule(
+                name,
+                pull,
+                keys(by_window),
+                ended,
+                windows(source.every, source.time_zone),
+                source=source.name,
+            )
         )
     return made
 
 
 def current_window(source: SqlSource) -> str:
     """The window that it is now."""
-    return Settings().calendar(source.every).key_at(datetime.now(UTC))
+    return Settings().calendar(source.every, source.time_zone).key_at(datetime.now(UTC))
 
 
 def _shown(source: SqlSource) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from asgard_assets.lake.reads import Reads
 from asgard_assets.quality.audit import Audit, audit
 from asgard_assets.quality.tables import TableSpec
 from asgard_assets.settings import Settings
-from asgard_assets.windows import Every
+from asgard_assets.windows import Calendar
 
 Yielded = dg.AssetCheckResult | dg.MaterializeResult
 
@@ -173,7 +173,7 @@ def report(
     them. `about` gives a day's metadata, `total` is the run's.
     """
     key = dg.AssetKey(spec.asset_key)
-    about = _with_open_windows(about, spec.every)
+    about = _with_open_windows(about, spec.calendar)
     alone = [day for day in done.good if day and day not in days]
     if failure:
         alone += [day for day in days if day not in done.bad]
@@ -188,10 +188,10 @@ def report(
 
 
 def _with_open_windows(
-    about: Callable[[str], dict[str, Any]], every: Every
+    about: Callable[[str], dict[str, Any]], calendar: Calendar
 ) -> Callable[[str], dict[str, Any]]:
     """Metadata that says of an open window that it is open, and until when."""
-    calendar, now = Settings().calendar(every), datetime.now(UTC)
+    now = datetime.now(UTC)
 
     def shown(day: str) -> dict[str, Any]:
         window = calendar.window(day) if day else None
@@ -205,7 +205,7 @@ def _with_open_windows(
 
 def refuse_open(spec: TableSpec, days: Sequence[str], now: datetime | None = None) -> None:
     """Raises ConfigError for windows that have not ended: what is computed of them changes with each new row."""
-    calendar, now = Settings().calendar(spec.every), now or datetime.now(UTC)
+    calendar, now = spec.calendar, now or datetime.now(UTC)
     if found := [window for window in map(calendar.window, days) if window.is_open(now)]:
         raise ConfigError(
             f"{spec.stage}/{spec.name}: {found[0].key} is open until {found[0].end:%Y-%m-%dT%H:%MZ}, and features and "

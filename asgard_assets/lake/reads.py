@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
 from functools import cached_property, lru_cache
 from typing import Any, Self
 
@@ -38,6 +38,8 @@ class Edge:
     zone: str = "UTC"
     source_every: Every = "day"
     source_zone: str = "UTC"
+    source_first: str = ""
+    """The input's first day, where windows before it do not count as missing."""
 
     @property
     def same(self) -> bool:
@@ -56,7 +58,8 @@ class Edge:
 
     @property
     def _source(self) -> Calendar:
-        return Calendar.named(self.source_zone, self.source_every)
+        first = date.fromisoformat(self.source_first) if self.source_first else None
+        return replace(Calendar.named(self.source_zone, self.source_every), first=first)
 
 
 @lru_cache(maxsize=1 << 18)

@@ -34,9 +34,9 @@ def fetch(target: str, partitions: str = "", again: bool = False) -> Iterator[Fe
     from asgard_assets.ingest.stream.fetch import fetch as send
 
     source = source_of(target)
-    windows = usual_days(source, today(source.every))
+    windows = usual_days(source, today(source.every, source.time_zone))
     if partitions:
-        windows = parse_keys(partitions, Settings().calendar(source.every))
+        windows = parse_keys(partitions, Settings().calendar(source.every, source.time_zone))
     yield from send(source, windows, Kafka.from_settings(), again=again)
 
 

@@ -150,7 +150,7 @@ def _of_files(
 ) -> AssetPlan:
     lake, landing = project.lake, project.landing
     found = scan(lake, landing, source, full=True, max_files=10_000_000, tell=project.listing(source))
-    calendar = set(windows(source.every).get_partition_keys())
+    calendar = set(windows(source.every, source.time_zone).get_partition_keys())
     todo = {
         d: fs
         for d, fs in found.todo.items()

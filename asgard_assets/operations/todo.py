@@ -161,7 +161,7 @@ class Finder:
 
     def _due(self, api: ApiSource, keys: Sequence[str]) -> list[str]:
         """The newest partition, those before it for which events may still come, and the ones that are missing."""
-        due = outstanding_windows(api, Settings().calendar(api.every), datetime.now(UTC))
+        due = outstanding_windows(api, Settings().calendar(api.every, api.time_zone), datetime.now(UTC))
         if api.incremental:
             return [key for key in keys if key in due.due]
         missing = set(self.missing(api.sink.table, keys))

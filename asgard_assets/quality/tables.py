@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from asgard_assets.windows import Every
+from asgard_assets.errors import ConfigError
+from asgard_assets.settings import Settings
+from asgard_assets.windows import Calendar, Every, zone_named
 
 Severity = Literal["error", "warn"]
+
+
+def _known_zone(zone: str) -> str:
+    try:
+        return zone_named(zone).key if zone else ""
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
+ZONE_TEXT = "Zone of its windows, such as Asia/Tokyo. Empty: ASGARD_TIME_ZONE."
 
 
 class Model(BaseModel):
@@ -85,6 +98,12 @@ class TableSpec(Model):
     )
     rebuild: Rebuild = Field(default="never", description=REBUILD_TEXT)
     every: Every = Field(default="day", description="Its windows, one a partition: hour, day, week or month.")
+    time_zone: TimeZone = Field(default="", description=ZONE_TEXT)
+
+    @property
+    def calendar(self) -> Calendar:
+        """Its windows, within the bounds of the project's calendar."""
+        return Settings().calendar(self.every, self.time_zone)
 
     @property
     def asset_key(self) -> list[str]:

@@ -45,12 +45,14 @@ class Input:
     """A table that a transformation reads.
 
     `until` reads all days up to the run's last instead of the run's days only, for lookups such as products:
-    the function must then look no further than each row's own `ds`.
+    the function must then look no further than each row's own `ds`. `at` is a column with the time of each row: of
+    windows that the table's own cut in two, only the rows of its own are read.
     """
 
     stage: str
     name: str
     until: bool = False
+    at: str = ""
 
     @property
     def table(self) -> str:
@@ -60,6 +62,15 @@ class Input:
 def until(table: str) -> Input:
     """All days of `table` up to the run's last: `inputs=("bronze.purchases", until("bronze.products"))`."""
     return _input(table, lookup=True)
+
+
+def within(table: str, at: str) -> Input:
+    """Rows of `table` whose time `at` lies in the run's windows: `within("bronze.tokyo_sales", at="sold_at")`.
+
+    For an input whose windows are cut by the table's own, such as days of another zone.
+    """
+    found = _input(table)
+    return Input(found.stage, found.name, at=at)
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,7 @@ def silver(
     history: bool = False,
     max_rejected: float = 0.05,
     every: Every = "day",
+    time_zone: str = "",
 ) -> Callable[[Transform], SilverTable]:
     """Declare the decorated function as the Silver table of the same name.
 
@@ -104,7 +116,8 @@ def silver(
     return exactly these, and the run fails before it publishes where it does not. `history` is for tables
     that keep versions: days go in order, and the function takes `earlier`. A share of rejected rows above
     `max_rejected` is a warning. `rebuild`: never, or on_code_change. `every`: hour, day, week or month; inputs by the hour or day feed longer windows, and
-    the function finds their rows under the names of its own.
+    the function finds their rows under the names of its own. `time_zone`: that of its windows, if not the project's;
+    `within` reads inputs whose windows are others.
 
     Raises ConfigError where the function's parameters are not its inputs, a type is none of Spark's, or the key is
     no column.
@@ -134,6 +147,7 @@ def silver(
                 retries=retries,
                 rebuild=rebuild,
                 every=every,
+                time_zone=time_zone,
             ),
             inputs=read,
             function=function,

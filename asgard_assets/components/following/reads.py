@@ -11,6 +11,7 @@ import dagster as dg
 from dagster import _check as dg_check
 
 from asgard_assets.components.automation import ALL, LOOKBACK, lookback
+from asgard_assets.components.following.zones import ZonesMapping
 from asgard_assets.components.partitions import calendar_of
 from asgard_assets.lake import Lake
 from asgard_assets.lake.reads import Edge, Reads, number
@@ -92,7 +93,8 @@ def _of_edge(
     whole = Edge(table, None, None)
     if isinstance(mapping, dg.LastPartitionMapping):
         return [Input(whole, counts=False)]
-    if own is None or isinstance(mapping, dg.AllPartitionMapping):
+    between_zones = isinstance(mapping, ZonesMapping)
+    if own is None or (isinstance(mapping, dg.AllPartitionMapping) and not between_zones):
         return [Input(whole)]
     source = (
         own if upstream is None or upstream.partitions_def is None else calendar_of(upstream.partitions_def)
@@ -101,7 +103,8 @@ def _of_edge(
         return [Input(whole)]
     back, ahead = _reach(spec, dep, said, through)
     zones = str(own.zone), str(source.zone)
-    return [Input(Edge(table, back, ahead, own.every, zones[0], source.every, zones[1]))]
+    first = source.first.isoformat() if source.first and zones[0] != zones[1] else ""
+    return [Input(Edge(table, back, ahead, own.every, zones[0], source.every, zones[1], first))]
 
 
 def _reach(
@@ -114,6 +117,8 @@ def _reach(
         days = [lookback(spec, key) for key in (dep.asset_key, *through)]
         return (None if ALL in days else max(map(int, days))), 0
     mapping = dep.partition_mapping
+    if isinstance(mapping, ZonesMapping):
+        return mapping.before, 0
     if isinstance(mapping, dg.TimeWindowPartitionMapping):
         return -mapping.start_offset, mapping.end_offset
     return 0, 0
@@ -149,7 +154,7 @@ def code_of(function: Callable[..., Any], contract: Any) -> str:
         source = inspect.getsource(function)
     except (OSError, TypeError):
         source = ""
-    return f"{number(source + contract.model_dump_json(exclude={'rebuild'})):x}"
+    return f"{number(source + contract.model_dump_json(exclude={'rebuild', *_unsaid(contract)})):x}"
 
 
 _NO_CODE = {
@@ -161,7 +166,12 @@ _NO_CODE = {
 
 def source_code(source: Any) -> str:
     """The version of a source: its YAML, without what only the catalog and the sensor need."""
-    return f"{number(source.model_dump_json(exclude=_NO_CODE)):x}"
+    return f"{number(source.model_dump_json(exclude=_NO_CODE | _unsaid(source))):x}"
+
+
+def _unsaid(contract: Any) -> set[str]:
+    """What came later and is not used: a version of before stays what it was."""
+    return set() if getattr(contract, "time_zone", "") else {"time_zone"}
 
 
 def code_number(spec: dg.AssetSpec) -> int:

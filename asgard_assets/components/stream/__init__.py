@@ -65,7 +65,7 @@ def stream_asset(source: StreamSource) -> dg.AssetsDefinition:
         spec,
         name=f"stream_{source.name}",
         deps=deps,
-        partitions_def=windows(source.every),
+        partitions_def=windows(source.every, source.time_zone),
         extra_metadata={STREAM_SOURCE: dg.MetadataValue.json(source.model_dump(mode="json"))},
         pool=f"stream:{source.name}",
         required_resource_keys={"lake"},
@@ -81,7 +81,7 @@ def stream_asset(source: StreamSource) -> dg.AssetsDefinition:
                 lake,
                 source,
                 Kafka.from_settings(settings),
-                settings.calendar(source.every),
+                settings.calendar(source.every, source.time_zone),
                 metadata={"dagster_run_id": context.run.run_id},
             )
             yield from report_stream(context, lake, spec, told)

@@ -77,7 +77,7 @@ def requested(
     tag: Mapping[str, str] = {"asgard/stream": source.name}
     if context.instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags=dict(tag)), limit=1):
         return dg.SkipReason(f"{waiting:,} records wait in {source.topic}; a run is at it")
-    window = Settings().calendar(source.every).key_at(datetime.now(UTC))
+    window = Settings().calendar(source.every, source.time_zone).key_at(datetime.now(UTC))
     return dg.SensorResult([dg.RunRequest(partition_key=window, tags=tag)])
 
 

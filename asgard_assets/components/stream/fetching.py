@@ -32,7 +32,7 @@ def fetch_asset(source: ApiSource, retry: dg.RetryPolicy, metadata: Mapping[str,
         owners=list(source.quality.owners or (Settings().owner,)),
         tags={"stage": source.sink.stage, **source.quality.tags},
         kinds={"api", "kafka"},
-        partitions_def=windows(source.every),
+        partitions_def=windows(source.every, source.time_zone),
         metadata={**metadata, "dagster/uri": f"kafka://{Settings().kafka}/{source.sink.kafka}"},
     )
 

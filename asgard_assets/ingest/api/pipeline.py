@@ -112,7 +112,7 @@ def run_pipeline(
             more["cursor"] = cursor
             return run_pipeline(spark, source, source_df, on_progress=on_progress, **more)
     lake = lake or Lake.from_settings()
-    days = days or usual_days(given, today(given.every))
+    days = days or usual_days(given, today(given.every, given.time_zone))
     run = Run(lake, given, tuple(days), mode, limit, cursor=cursor)
     staged = stage_source(spark, run, source_df, on_progress)
     bad = audit(lake, staged.staging, table_spec(given)).bad_days
@@ -190,7 +190,7 @@ class _Begun:
 def _begin(run: Run, rows: DataFrame | str | None) -> _Begun:
     """Everything that can be refused before anything is sent or read."""
     if not run.source.transport.replay:
-        refuse_days(run.source, run.days, today(run.source.every))
+        refuse_days(run.source, run.days, today(run.source.every, run.source.time_zone))
     issuing, wire, source, base_url = connected(run.source, run.lake)
     for path in source.middleware:
         load_middleware(path, source)

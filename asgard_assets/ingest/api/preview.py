@@ -67,7 +67,7 @@ def dry_run(
 
     `rows`: Parquet files (a glob) for a source that names no rows of its own. Raises ConfigError.
     """
-    refuse_days(source, days, today(source.every))
+    refuse_days(source, days, today(source.every, source.time_zone))
     _, _, source, base_url = connected(source, lake)
     run = Run(lake, source, tuple(days), mode, limit)
     with _planned(run, rows) as (plan, staging):
@@ -97,7 +97,7 @@ def preview(lake: Lake, source: ApiSource, day: str, rows: str | None = None, co
 
     Raises as a run would, where the API is not there or refuses the credentials.
     """
-    refuse_days(source, [day], today(source.every))
+    refuse_days(source, [day], today(source.every, source.time_zone))
     issuing, wire, source, base_url = connected(source, lake)
     # A huge body would become a file beside the table.
     source = source.model_copy(update={"sink": source.sink.model_copy(update={"offload_bytes": None})})

@@ -12,7 +12,7 @@ from asgard_assets.ingest.api.source.schemes import SecretRef
 from asgard_assets.ingest.files.source.models import TECHNICAL as FILE_COLUMNS
 from asgard_assets.ingest.files.source.models import SchemaMode
 from asgard_assets.lake.numbers import source_name
-from asgard_assets.quality.tables import Check, Column, Model, TableSpec
+from asgard_assets.quality.tables import ZONE_TEXT, Check, Column, Model, TableSpec, TimeZone
 from asgard_assets.windows import Every
 
 TECHNICAL = {name: FILE_COLUMNS[name] for name in ("_rescued_data", "_ingested_at")} | {
@@ -199,6 +199,7 @@ class SqlSource(Model):
         description="Text before the Bronze names of tables, such as shop_.",
     )
     every: Every = Field(default="day", description="The tables' windows: hour, day, week or month.")
+    time_zone: TimeZone = Field(default="", description=ZONE_TEXT)
     connections: int = Field(
         default=1,
         ge=1,
@@ -280,6 +281,7 @@ class SqlSource(Model):
             tags={"source": self.name, **self.tags},
             kinds=("mysql" if self.database.type == "mariadb" else self.database.type, "delta"),
             every=self.every,
+            time_zone=self.time_zone,
             fresh_hours=self.fresh_hours,
             retries=self.retries,
             volatile=VOLATILE,

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, JsonValue, field_validator
 
 from asgard_assets.lake.numbers import source_name
-from asgard_assets.quality.tables import Check, Model
+from asgard_assets.quality.tables import ZONE_TEXT, Check, Model, TimeZone
 from asgard_assets.windows import Every
 
 TOPIC = r"^[A-Za-z0-9._-]{1,249}$"
@@ -43,6 +43,7 @@ class StreamSource(Model):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the table in Bronze.")
     topic: str = Field(pattern=TOPIC, description="Topic that is read, such as events.orders.")
     every: Every = Field(default="day", description="The table's windows: hour, day, week or month.")
+    time_zone: TimeZone = Field(default="", description=ZONE_TEXT)
     window: StreamWindow = Field(
         default=StreamWindow(),
         description="How a record finds its partition: by when it arrived, or by a time in it.",

@@ -63,6 +63,7 @@ def table_spec(source: StreamSource) -> TableSpec:
         name=source.name,
         description=source.description,
         every=source.every,
+        time_zone=source.time_zone,
         key=("topic_id", "kafka_partition", "kafka_offset"),
         columns=COLUMNS,
         volatile=("ingest_ts",),

@@ -64,9 +64,9 @@ class ApiFile:
     def days(self, source: ApiSource) -> list[str]:
         """The partitions that are meant; without a word about them, the usual ones."""
         if not self.partitions:
-            return usual_days(source, today(source.every))
+            return usual_days(source, today(source.every, source.time_zone))
         first, dots, last = self.partitions.partition("...")
-        calendar, now = calendar_of(source), today(source.every)
+        calendar, now = calendar_of(source), today(source.every, source.time_zone)
         return parse_keys(f"{first}...{now}" if dots and not last else self.partitions, calendar)
 
 
@@ -106,7 +106,7 @@ def preview(given: ApiFile) -> Preview:
     from asgard_assets.ingest.api.preview import preview as look
 
     source = given.source()
-    days = given.days(source) if given.partitions else [today(source.every)]
+    days = given.days(source) if given.partitions else [today(source.every, source.time_zone)]
     if len(days) > 1:
         raise ConfigError("a preview is of one partition: give one day with --partitions")
     with located(given.path, given.name):

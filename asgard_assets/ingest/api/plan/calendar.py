@@ -13,13 +13,13 @@ from asgard_assets.windows import Calendar, Every, Window, zone_named
 
 
 def calendar_of(source: ApiSource) -> Calendar:
-    """The windows of the source's table, in the zone of the settings; without bounds."""
-    return Calendar(zone_named(Settings().time_zone), source.every)
+    """The windows of the source's table, without bounds."""
+    return Calendar(zone_named(source.time_zone or Settings().time_zone), source.every)
 
 
-def today(every: Every = "day") -> str:
+def today(every: Every = "day", time_zone: str = "") -> str:
     """The window that it is now, in the time zone of the partitions."""
-    return Settings().calendar(every).key_at(datetime.now(UTC))
+    return Settings().calendar(every, time_zone).key_at(datetime.now(UTC))
 
 
 def usual_days(source: ApiSource, now: str) -> list[str]:

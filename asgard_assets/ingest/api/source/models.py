@@ -27,7 +27,7 @@ from asgard_assets.ingest.api.source.sink import Quality, Sink
 from asgard_assets.ingest.api.source.templates import fields_of
 from asgard_assets.ingest.api.source.wire import Wire
 from asgard_assets.lake.numbers import source_name
-from asgard_assets.quality.tables import Model
+from asgard_assets.quality.tables import ZONE_TEXT, Model, TimeZone
 from asgard_assets.windows import Every
 
 _VARIABLE = re.compile(r"\$\{\w*\}")
@@ -263,6 +263,7 @@ class ApiSource(Model):
         default="day",
         description="The windows that the API is asked for, one a partition: hour, day, week or month.",
     )
+    time_zone: TimeZone = Field(default="", description=ZONE_TEXT)
     lookback_days: int = Field(
         default=0,
         ge=0,

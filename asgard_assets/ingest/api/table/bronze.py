@@ -117,6 +117,7 @@ def table_spec(source: ApiSource) -> TableSpec:
         name=source.sink.name,
         description=quality.description,
         every=source.every,
+        time_zone=source.time_zone,
         key=("request_id", "item_index") if pull else ("request_id",),
         columns=columns(source),
         volatile=tuple(sorted(VOLATILE)),

@@ -90,6 +90,7 @@ def child_spec(source: ApiSource, branch: Branch) -> TableSpec:
         kinds=quality.kinds,
         fresh_hours=quality.fresh_hours,
         every=source.every,
+        time_zone=source.time_zone,
     )
 
 

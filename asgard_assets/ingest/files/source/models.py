@@ -7,7 +7,7 @@ from abc import abstractmethod
 from dataclasses import replace
 from datetime import date, datetime
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
@@ -17,7 +17,7 @@ from asgard_assets.ingest.files.source.formats import Auto, Compression, Format
 from asgard_assets.ingest.files.source.query import QueryError, check_query, outputs
 from asgard_assets.lake.numbers import source_name
 from asgard_assets.lake.sql import TypeNameError, check_type
-from asgard_assets.quality.tables import Check, Column, Model, TableSpec
+from asgard_assets.quality.tables import ZONE_TEXT, Check, Column, Model, TableSpec, TimeZone
 from asgard_assets.settings import Settings
 from asgard_assets.windows import Calendar, Every, zone_named
 
@@ -330,6 +330,7 @@ class FileSource(Model):
     every: Every = Field(
         default="day", description="The table's windows, one a partition: hour, day, week or month."
     )
+    time_zone: TimeZone = Field(default="", description=ZONE_TEXT)
     ordered: bool = Field(
         default=False,
         description="The producer promises that each new file's path sorts behind all earlier ones (UTF-8 bytes): "
@@ -466,8 +467,21 @@ class FileSource(Model):
         except QueryError as error:
             raise ValueError(str(error)) from error
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_zone(cls, given: Any) -> Any:
+        """A rule without a zone takes that of the table."""
+        if isinstance(given, dict) and given.get("time_zone") and isinstance(given.get("ds"), dict):
+            if given["ds"].get("type") in ("arrival", "column"):
+                return {**given, "ds": {"time_zone": given["time_zone"], **given["ds"]}}
+        return given
+
     @model_validator(mode="after")
     def _fits_together(self) -> FileSource:
+        if self.time_zone and isinstance(self.ds, _InZone) and self.ds.time_zone != self.time_zone:
+            raise ValueError(
+                f"two zones: the table's windows are of {self.time_zone}, its `ds` of {self.ds.time_zone}"
+            )
         if self.ordered and self.ready != Ready():
             raise ValueError("`ordered` looks behind the last name alone, so it cannot go with `ready`")
         if self.files == "snapshot" and self.clean is not None:
@@ -500,7 +514,8 @@ class FileSource(Model):
     @cached_property
     def calendar(self) -> Calendar:
         """The windows of the table; their zone is that of the settings, unless the rule has its own."""
-        zone = self.ds.zone if isinstance(self.ds, _InZone) else zone_named(Settings().time_zone)
+        own = self.time_zone or (self.ds.time_zone if isinstance(self.ds, _InZone) else "")
+        zone = zone_named(own or Settings().time_zone)
         return Calendar(zone, self.every)
 
     @property
@@ -517,6 +532,7 @@ class FileSource(Model):
             tags=self.tags,
             kinds=self.kinds,
             every=self.every,
+            time_zone=self.time_zone,
             fresh_hours=self.fresh_hours,
             retries=self.retries,
             volatile=VOLATILE,
