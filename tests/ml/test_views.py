@@ -70,7 +70,7 @@ def test_the_project_has_the_views_that_the_churn_model_uses():
     churn = model_in(ROOT / "asgard_assets" / "defs" / "model" / "churn")
     assert set(churn.views) <= set(feature_views())
     numeric, categorical = churn.inputs
-    assert "customer_activity__sessions_7d" in numeric and categorical == ["customer_value__plan"]
+    assert "customer_activity__usage_slope_14d" in numeric and categorical == ["customer_value__plan"]
     assert "customer_activity__subscription" not in [*numeric, *categorical], "it is the condition"
     assert set([*numeric, *categorical]) < set(churn.feature_columns)
 

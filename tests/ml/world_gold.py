@@ -26,11 +26,15 @@ SCHEMA = pa.schema(
         ("minutes_7d", pa.float64()),
         ("sessions_prev_7d", pa.int64()),
         ("usage_trend", pa.float64()),
+        ("usage_slope_14d", pa.float64()),
         ("errors_7d", pa.int64()),
+        ("errors_per_session_7d", pa.float64()),
         ("tickets_30d", pa.int64()),
         ("high_tickets_30d", pa.int64()),
+        ("high_tickets_14d", pa.int64()),
         ("open_invoices", pa.int64()),
         ("unpaid_amount", pa.float64()),
+        ("unpaid_invoices_28d", pa.int64()),
         ("plan", pa.string()),
         ("subscription", pa.string()),
         ("event_timestamp", pa.timestamp("us", "UTC")),
@@ -83,11 +87,15 @@ def gold(users: int = 800, days: Iterable[str] = DAYS) -> list[dict[str, Any]]:
                     "minutes_7d": sum(r["minutes"] for r in week),
                     "sessions_prev_7d": previous,
                     "usage_trend": (sessions - previous) / (previous + 1) if before else 0.0,
+                    "usage_slope_14d": slope([r["sessions"] for r in (week + before)[::-1]]),
                     "errors_7d": sum(r["errors"] for r in week),
+                    "errors_per_session_7d": sum(r["errors"] for r in week) / (sessions + 2),
                     "tickets_30d": len(recent),
                     "high_tickets_30d": recent.count("high"),
+                    "high_tickets_14d": sum(s == "high" for d, s in tickets[user] if (day - d).days < 14),
                     "open_invoices": len(unpaid),
                     "unpaid_amount": float(sum(i["amount"] for i in unpaid)),
+                    "unpaid_invoices_28d": len(unpaid),
                     "plan": plans.get(user),
                     "subscription": usage[day][user]["subscription"],
                     "event_timestamp": end,
@@ -96,6 +104,16 @@ def gold(users: int = 800, days: Iterable[str] = DAYS) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def slope(sessions: list[int]) -> float:
+    """Of a line through the numbers, relative to their average."""
+    n, x = len(sessions), range(len(sessions))
+    spread = n * sum(i * i for i in x) - sum(x) ** 2
+    if not spread:
+        return 0.0
+    raw = n * sum(i * y for i, y in zip(x, sessions, strict=True)) - sum(x) * sum(sessions)
+    return raw / spread / (sum(sessions) / n + 0.3)
 
 
 def publish(lake: Lake, rows: list[dict[str, Any]], days: Iterable[str] = DAYS) -> None:

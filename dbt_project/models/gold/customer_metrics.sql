@@ -67,7 +67,11 @@ totals as (
 
 -- Usage and tickets: sums over the last days, on a calendar without gaps.
 calendar as (
-    select c.customer_id, cast(d as date) as day, cast(cast(d as date) as varchar) as ds
+    select
+        c.customer_id,
+        cast(d as date) as day,
+        cast(cast(d as date) as varchar) as ds,
+        date_diff('day', date '{{ month_before }}', cast(d as date)) as number
     from (select distinct customer_id from customers) as c
     cross join {{ all_days(month_before, max_date()) }}
 ),
@@ -103,6 +107,13 @@ tickets as (
     group by customer_id, ds
 ),
 
+recent_invoices as (
+    select customer_id, cast(day as varchar) as ds, sum(opened) as opened
+    from changes
+    where opened <> 0 and day between date '{{ month_before }}' and {{ last }}
+    group by customer_id, day
+),
+
 activity as (
     select
         customer_id,
@@ -113,13 +124,24 @@ activity as (
         coalesce(sum(u.sessions) over week_before, 0) as sessions_prev_7d,
         coalesce(sum(t.tickets) over last_month, 0) as tickets_30d,
         coalesce(sum(t.high_tickets) over last_month, 0) as high_tickets_30d,
+        coalesce(sum(t.high_tickets) over last_two_weeks, 0) as high_tickets_14d,
+        greatest(coalesce(sum(i.opened) over last_four_weeks, 0), 0) as unpaid_invoices_28d,
+        -- Sums of whole numbers, from which the slope of a line through the sessions of two weeks is calculated.
+        count(u.sessions) over last_two_weeks as n,
+        sum(u.sessions) over last_two_weeks as y,
+        sum(u.sessions * 0 + number) over last_two_weeks as x,
+        sum(u.sessions * number) over last_two_weeks as xy,
+        sum(u.sessions * 0 + number * number) over last_two_weeks as xx,
         {{ last_known('u.subscription', 'so_far') }} as subscription
     from calendar
     left join usage as u using (customer_id, ds)
     left join tickets as t using (customer_id, ds)
+    left join recent_invoices as i using (customer_id, ds)
     window
         last_week as (partition by customer_id order by day rows between 6 preceding and current row),
         week_before as (partition by customer_id order by day rows between 13 preceding and 7 preceding),
+        last_two_weeks as (partition by customer_id order by day rows between 13 preceding and current row),
+        last_four_weeks as (partition by customer_id order by day rows between 27 preceding and current row),
         last_month as (partition by customer_id order by day rows between 29 preceding and current row),
         so_far as (partition by customer_id order by day rows between unbounded preceding and current row)
 )
@@ -134,11 +156,17 @@ select
     cast(a.minutes_7d as double) as minutes_7d,
     cast(a.sessions_prev_7d as bigint) as sessions_prev_7d,
     cast(a.sessions_7d - a.sessions_prev_7d as double) / greatest(a.sessions_prev_7d, 1) as usage_trend,
+    coalesce(
+        cast(a.n * a.xy - a.x * a.y as double) / nullif(a.n * a.xx - a.x * a.x, 0) / (cast(a.y as double) / a.n + 0.3), 0
+    ) as usage_slope_14d,
     cast(a.errors_7d as bigint) as errors_7d,
+    cast(a.errors_7d as double) / (a.sessions_7d + 2) as errors_per_session_7d,
     cast(a.tickets_30d as bigint) as tickets_30d,
     cast(a.high_tickets_30d as bigint) as high_tickets_30d,
+    cast(a.high_tickets_14d as bigint) as high_tickets_14d,
     cast(coalesce(t.open_invoices, 0) as bigint) as open_invoices,
     cast(coalesce(t.unpaid_amount, 0) as double) as unpaid_amount,
+    cast(a.unpaid_invoices_28d as bigint) as unpaid_invoices_28d,
     c.plan,
     coalesce(a.subscription, e.subscription, 'active') as subscription,
     cast(cast(c.day + interval '1' day as date) as timestamp with time zone) as event_timestamp,
