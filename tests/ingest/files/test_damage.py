@@ -11,7 +11,7 @@ import pytest
 
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.landing import Landing
-from asgard_assets.ingest.files.readers import how_to_read, read_file
+from asgard_assets.ingest.files.readers import how_to_read, read_here
 from asgard_assets.ingest.files.shape.conform import Conformer, ObservedTypes, Shape
 from asgard_assets.ingest.files.source.formats import Auto, Text, Xml
 from asgard_assets.ingest.files.source.models import FileSource
@@ -74,7 +74,7 @@ def positions(root: Path, name: str, types: str = "text") -> tuple[list[int], li
     assert file is not None
     conformer, rows, bad = Conformer(source, Shape({}), datetime.now(UTC)), list[int](), list[int]()
     declared: Any = Xml(row_tag="order") if name.endswith(".xml") else Auto()
-    for records in read_file(landing, name, how_to_read(name, declared, "auto", types == "text")):
+    for records in read_here(landing, name, how_to_read(name, declared, "auto", types == "text")):
         found = conformer.conform(records, file, ObservedTypes())
         rows += found.table["_row"].to_pylist()
         bad += [each.row for each in found.bad]
@@ -112,6 +112,6 @@ def test_lines_in_any_encoding_keep_their_number(tmp_path: Path, name: str) -> N
     for encoding in ("utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252", "cp037", "shift_jis"):
         (tmp_path / name).write_bytes('{"a": "x"}\r\n{"a": "y"}\n\n{"a": "z"}'.encode(encoding))
         how = Text(encoding=encoding) if name == "a.txt" else Json(encoding=encoding)
-        read = list(read_file(Landing(str(tmp_path)), name, how_to_read(name, how, "auto")))
+        read = list(read_here(Landing(str(tmp_path)), name, how_to_read(name, how, "auto")))
         assert sum(len(each.rows) for each in read) == (4 if name == "a.txt" else 3), encoding
         assert not any(each.bad for each in read)

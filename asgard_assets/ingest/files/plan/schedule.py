@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.landing import File, Landing
-from asgard_assets.ingest.files.plan.isolated import is_binary, run_isolated
 from asgard_assets.ingest.files.plan.read_task import Outcome, Part, Piece, ReadTask, run_task
 from asgard_assets.ingest.files.plan.splits import split
 from asgard_assets.ingest.files.readers import how_to_read, read_file
+from asgard_assets.ingest.files.readers.isolated import is_binary, run_isolated
 from asgard_assets.ingest.files.shape.conform import Conformer, ObservedTypes, Shape
 from asgard_assets.ingest.files.shape.schema import evolve
 from asgard_assets.ingest.files.source.models import FileSource

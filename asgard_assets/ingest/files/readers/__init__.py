@@ -40,7 +40,7 @@ from asgard_assets.ingest.files.source.formats import (
     wide_encoding,
 )
 
-__all__ = ["Bad", "How", "Range", "Records", "how_to_read", "open_bytes", "read_file"]
+__all__ = ["Bad", "How", "Range", "Records", "how_to_read", "open_bytes", "read_file", "read_here"]
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,18 @@ def _is_padded(landing: Landing, path: str) -> bool:
 def read_file(landing: Landing, path: str, how: How, part: Range | None = None) -> Iterator[Records]:
     """Yield the file's records in batches, or those of a part of it.
 
-    Raises SourceError, naming the file, where it cannot be read.
+    Binary formats are read in a process of their own, which their bytes may end. Raises SourceError, naming the file,
+    where it cannot be read.
     """
+    from asgard_assets.ingest.files.readers.apart import read_apart
+    from asgard_assets.ingest.files.readers.isolated import BINARY, ThisProcess
+
+    is_binary = bool(how.archive) or how.format.type in BINARY
+    return (read_apart if is_binary and not ThisProcess.is_apart else read_here)(landing, path, how, part)
+
+
+def read_here(landing: Landing, path: str, how: How, part: Range | None = None) -> Iterator[Records]:
+    """The same in this process: for those that already read apart, and for bytes that are known to be good."""
     import csv
     import lzma
     import struct
@@ -177,7 +187,7 @@ def _of_archive(landing: Landing, path: str, how: How) -> Iterator[Records]:
             inner = how_to_read(member.name, how.declared, "auto", how.exact)
             if inner.archive:
                 raise ValueError(f"{member.name} in it is an archive itself; unpack it where it is dropped")
-            for records in read_file(member, member.name, inner):  # pyright: ignore[reportArgumentType]
+            for records in read_here(member, member.name, inner):  # pyright: ignore[reportArgumentType]
                 bad = [
                     replace(b, row=b.row + first, reason=f"{member.name}: {b.reason}") for b in records.bad
                 ]

@@ -12,7 +12,7 @@ import pytest
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.plan import splits
 from asgard_assets.ingest.files.plan.read_task import Piece
-from asgard_assets.ingest.files.readers import Range, how_to_read, read_file
+from asgard_assets.ingest.files.readers import Range, how_to_read, read_here
 from asgard_assets.ingest.files.source.formats import Auto, Csv
 
 
@@ -24,7 +24,7 @@ def records(
 ) -> list[tuple]:
     """(position, values or raw text) of the file or a part of it."""
     found = []
-    for batch in read_file(Landing(str(root)), name, how_to_read(name, declared, "auto"), part):
+    for batch in read_here(Landing(str(root)), name, how_to_read(name, declared, "auto"), part):
         columns = [v if isinstance(v, list) else v.to_pylist() for _, v in batch.columns]
         found += [(int(row), [column[n] for column in columns]) for n, row in enumerate(batch.rows)]
         found += [(bad.row, bad.raw) for bad in batch.bad]

@@ -13,7 +13,7 @@ import pytest
 
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.landing import Landing
-from asgard_assets.ingest.files.readers import how_to_read, read_file
+from asgard_assets.ingest.files.readers import how_to_read, read_here
 from asgard_assets.ingest.files.shape.conform import Conformer, ObservedTypes, Shape
 from asgard_assets.ingest.files.source.formats import Auto, Csv
 from asgard_assets.ingest.files.source.models import TECHNICAL, FileSource
@@ -28,7 +28,7 @@ def read(root: Path, name: str, options: Any = None) -> dict[int, dict | str]:
     assert file is not None
     conformer = Conformer(SOURCE, Shape({}), datetime.now(UTC))
     found: dict[int, dict | str] = {}
-    for records in read_file(landing, name, how_to_read(name, options or Auto(), "auto")):
+    for records in read_here(landing, name, how_to_read(name, options or Auto(), "auto")):
         conformed = conformer.conform(records, file, ObservedTypes())
         for row in conformed.table.to_pylist():
             assert row["_row"] not in found
@@ -188,7 +188,7 @@ def test_of_a_name_that_comes_twice_the_last_value_counts_and_the_others_are_res
     landing = Landing(str(tmp_path))
     file = landing.look("a.jsonl")
     assert file is not None
-    [records] = read_file(landing, "a.jsonl", how_to_read("a.jsonl", Auto(), "auto"))
+    [records] = read_here(landing, "a.jsonl", how_to_read("a.jsonl", Auto(), "auto"))
     rows = (
         Conformer(SOURCE, Shape({}), datetime.now(UTC))
         .conform(records, file, ObservedTypes())

@@ -20,7 +20,8 @@ from asgard_assets.ingest.files.landing import File
 from asgard_assets.ingest.files.source.formats import archive_of, format_of
 from asgard_assets.ingest.files.source.models import FileSource
 
-_BINARY = ("parquet", "orc", "avro", "excel")
+BINARY = ("parquet", "orc", "avro", "excel")
+"""Formats whose reading is left to libraries in C."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Limits:
 def is_binary(source: FileSource, file: File) -> bool:
     """Whether reading the file is left to libraries in C that its bytes may end."""
     found = format_of(file.path, source.format)
-    return bool(archive_of(file.path, source.format)) or (found is not None and found.type in _BINARY)
+    return bool(archive_of(file.path, source.format)) or (found is not None and found.type in BINARY)
 
 
 def run_isolated(
@@ -63,40 +64,63 @@ def run_isolated(
     yield from gone
 
 
+class Lost(Exception):
+    """The process ended before its time; the message says how."""
+
+
 def _attempt(
     work: Any, items: Sequence[tuple[str, int]], context: Any, limits: Limits
 ) -> tuple[list[str], str]:
     """The lines that were told, and why the process ended before its time; '' where it did not."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     told = list[str]()
+    try:
+        for line in lines_apart(work, items, context, limits):
+            told.append(line)
+    except Lost as lost:
+        return told, str(lost)
+    return told, ""
+
+
+def lines_apart(
+    work: Any, items: Sequence[tuple[str, int]], context: Any, limits: Limits | None = None
+) -> Iterator[str]:
+    """What `work(items, context)` tells in another process, as it comes; that process ends with this iterator.
+
+    Raises Lost where it ended before its time.
+    """
+    limits, told = limits or Limits(), 0
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(
         [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
     ) as child:
         assert child.stdin is not None and child.stdout is not None
+        whole = False
         try:
-            with child.stdin as order:
+            with suppress(BrokenPipeError), child.stdin as order:
                 pickle.dump((items, limits, work, context), order)
-            for line in _lines(child.stdout.fileno(), lambda: _patience(items, len(told), limits)):
-                told.append(json.loads(line))
+            # The patience of the moment: it is asked for before each line.
+            for line in _lines(child.stdout.fileno(), lambda: _patience(items, told, limits)):  # noqa: B023
+                if (text := json.loads(line)) == _DONE:
+                    whole = True
+                else:
+                    yield text
+                    told += 1
         except TimeoutError:
-            return told, f"was still being read after {_patience(items, len(told), limits):.0f} s"
-        except BrokenPipeError:
-            pass
+            raise Lost(f"was still being read after {_patience(items, told, limits):.0f} s") from None
+        except GeneratorExit:
+            child.kill()
+            raise
         finally:
-            if child.poll() is None and child.stdout.closed is False:
-                _end(child)
+            _end(child)
     code = child.returncode
     if code == -signal.SIGXCPU:
-        return told, "took too much time to be read"
-    if told and told[-1] == _DONE:
-        return told[:-1], ""
-    return (
-        told,
-        f"ended the process that read it ({signal.Signals(-code).name if code < 0 else f'code {code}'})",
-    )
+        raise Lost("took too much time to be read")
+    if not whole:
+        how = signal.Signals(-code).name if code < 0 else f"code {code}"
+        raise Lost(f"ended the process that read it ({how})")
 
 
-_DONE = "done"
+_DONE = ["done"]
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -104,6 +128,12 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.wait(1)
     except subprocess.TimeoutExpired:
         child.kill()
+
+
+class ThisProcess:
+    """`is_apart`: it reads for another one, so nothing is left to protect."""
+
+    is_apart = False
 
 
 def _patience(items: Sequence[tuple[str, int]], told: int, limits: Limits) -> float:
@@ -129,6 +159,9 @@ def _serve() -> None:
     """The other process: read the order, tell the lines."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no line of ours
+    from asgard_assets.ingest.files.readers import isolated
+
+    isolated.ThisProcess.is_apart = True  # this module runs under another name here
     items, limits, work, context = pickle.load(sys.stdin.buffer)  # noqa: S301  our own parent wrote it
     _limit(limits.memory_bytes)
     for text in work(_timed(items, limits), context):
