@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from asgard_assets.settings import Settings
+from asgard_assets.windows import days_after
 
 
 def midnight(day: str) -> datetime:
@@ -28,6 +29,11 @@ def day_ends(first: datetime, last: datetime) -> list[datetime]:
         found.append(first)
         first = calendar.window_at(first).end
     return found
+
+
+def days_later(moment: datetime, days: int) -> datetime:
+    """The end of the day so many days after the one that `moment` ends: 24 hours each, but where clocks change."""
+    return day_end(days_after(day_ending(moment), days))
 
 
 def days_earlier(moment: datetime, days: int) -> datetime:

@@ -132,10 +132,6 @@ class ModelSpec(Model):
         return self
 
     @property
-    def horizon(self) -> timedelta:
-        return timedelta(days=self.horizon_days)
-
-    @property
     def window(self) -> timedelta:
         return timedelta(days=self.window_days)
 

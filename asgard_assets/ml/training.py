@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ModelError
 from asgard_assets.ml.contracts import schema, training_set
-from asgard_assets.ml.moments import cut_off, day_end, day_ending, day_ends, days_earlier
+from asgard_assets.ml.moments import cut_off, day_end, day_ending, day_ends, days_earlier, days_later
 from asgard_assets.ml.spec import ModelDefinition, ModelSpec
 from asgard_assets.ml.store import OpenStore
 from asgard_assets.ml.views import ORIGIN, FeatureViewSpec
@@ -70,7 +70,7 @@ def split(spec: ModelSpec, moments: Sequence[datetime]) -> Split:
     """
     count = spec.validation_snapshots
     validation = tuple(moments[-count:]) if len(moments) > count + 1 else tuple(moments[-1:])
-    apart = tuple(moment for moment in moments if moment + spec.horizon <= validation[0])
+    apart = tuple(moment for moment in moments if days_later(moment, spec.horizon_days) <= validation[0])
     if len(apart) >= FEWEST_TRAINING_SNAPSHOTS:
         return Split(apart, validation, False)
     return Split(tuple(moment for moment in moments if moment < validation[0]), validation, True)
@@ -143,10 +143,15 @@ def labels(
     asked = population(definition, store, moments, history=True)
     same = " and ".join(f"later.{key} = asked.{key}" for key in keys)
     both = ", ".join(f"asked.{key} as {key}" for key in keys)
+    ends = {
+        snapshot: days_later(snapshot.to_pydatetime(), spec.horizon_days)
+        for snapshot in asked["snapshot"].unique()
+    }
+    asked["label_until"] = asked["snapshot"].map(ends)
     store.duckdb.con.register("asked_about", asked)
     found = store.query(
         spec.label_source,
-        f"""with asked as (select {", ".join(keys)}, snapshot from asked_about
+        f"""with asked as (select {", ".join(keys)}, snapshot, label_until from asked_about
         ), later as (
             select * from source
             where event_timestamp > timestamptz '{moments[0].isoformat()}'
@@ -154,11 +159,11 @@ def labels(
         ), outcomes as (
             select {both}, snapshot, {spec.label.sql} as outcome, max(created_at) as known_at
             from asked join later on {same} and later.event_timestamp > snapshot
-                and later.event_timestamp <= snapshot + interval {spec.horizon_days} day
+                and later.event_timestamp <= label_until
             group by all
         )
         select {", ".join(keys)}, snapshot, coalesce(outcome, {spec.label.otherwise or "null"}) as {spec.label.column},
-            snapshot + interval {spec.horizon_days} day as label_until,
+            label_until,
             greatest(coalesce(known_at, snapshot), snapshot) as label_known_at
         from asked left join outcomes using ({", ".join(keys)}, snapshot)
         order by snapshot, {", ".join(keys)}""",

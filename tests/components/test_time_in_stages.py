@@ -36,6 +36,7 @@ SPANS = {
     "week 53 and the year's change": (date(2026, 12, 30), date(2027, 1, 5)),
     "America's rules of 2007": (date(2007, 3, 10), date(2007, 3, 13)),
     "Tokyo's only summer times, by 1951": (date(1951, 5, 5), date(1951, 5, 8)),
+    "Berlin's own time, of before 1893": (date(1893, 3, 30), date(1893, 4, 2)),
     "Kolkata in the war": (date(1945, 10, 13), date(1945, 10, 17)),
 }
 ZONES = ("Asia/Tokyo", "America/Los_Angeles", "Europe/Berlin", "Asia/Kolkata")
@@ -96,6 +97,8 @@ def calendar(monkeypatch: pytest.MonkeyPatch, zone: str, span: str) -> None:
 def test_windows_of_the_platform_and_of_dagster_hold_the_moments_that_they_are_named_for(
     zone: str, span: str, every: Every
 ):
+    if every == "hour" and "1893" in span:
+        return  # clocks went by minutes then, which no hours of Dagster's do
     known, definition = Settings().calendar(every), windows(every)
     asked = dict.fromkeys(name_of(moment, zone, every) for moment in moments(span, zone))
     shown = definition.get_partition_keys(current_time=datetime(2100, 1, 1, tzinfo=UTC))

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import SourceError
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 log = logging.getLogger(__name__)
+_QUARTER = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -373,13 +374,20 @@ def _days(values: Any, rule: ByColumn, count: int, calendar: Calendar | None = N
 
 
 def _keys(moments: Any, calendar: Calendar) -> list[str | None]:
-    """The windows of many moments: each quarter of an hour is looked up once, for no zone cuts one."""
+    """The windows of many moments: each quarter of an hour is looked up once. Only zones of before 1972 cut one."""
     import pyarrow.compute as pc
 
     floored = pc.call_function("floor_temporal", [moments], pc.RoundTemporalOptions(15, "minute"))
     quarters = floored.to_pylist()
-    known = {quarter: calendar.key_at(quarter) for quarter in set(quarters) if quarter is not None}
-    return [known.get(quarter) for quarter in quarters]
+    known = {quarter: calendar.window_at(quarter) for quarter in set(quarters) if quarter is not None}
+    cut = {quarter for quarter, window in known.items() if window.end < quarter + _QUARTER}
+    found = [known[quarter].key if quarter is not None else None for quarter in quarters]
+    if cut:
+        exact = moments.to_pylist()
+        found = [
+            calendar.key_at(exact[at]) if quarter in cut else found[at] for at, quarter in enumerate(quarters)
+        ]
+    return found
 
 
 def _key(value: Any, calendar: Calendar) -> str | None:
