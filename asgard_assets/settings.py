@@ -92,7 +92,20 @@ class Settings(BaseSettings):
     mlflow_uri: str = Field(
         repr=False,
         default="",
-        description="Address of MLflow's tracking store. Default: SQLite in ASGARD_HOME.",
+        description="Address of MLflow's tracking store, such as postgresql://user:password@host/mlflow. Default: SQLite in "
+        "ASGARD_HOME; production must name one. Files of models lie in the lake.",
+    )
+    feast_registry: str = Field(
+        repr=False,
+        default="",
+        description="Address of Feast's registry, such as postgresql://user:password@host/feast. Default: a file in "
+        "ASGARD_HOME; production must name one.",
+    )
+    online_store: str = Field(
+        repr=False,
+        default="",
+        description="Address of the online store: redis://host:6379/0, rediss://… or postgresql://user:password@host/feast. "
+        "Default: what feature_store.yaml says, SQLite in ASGARD_HOME; production must name one that all pods reach.",
     )
     launcher: Literal["none", "spark-submit", "kubernetes"] = Field(
         default="none",
@@ -270,4 +283,15 @@ class Settings(BaseSettings):
 
     @property
     def mlflow_tracking_uri(self) -> str:
+        """Where MLflow keeps runs and versions. Raises ConfigError in production, where a pod's disk goes with it."""
+        if not self.mlflow_uri:
+            self.refuse_home("ASGARD_MLFLOW_URI", "MLflow's runs and models", "postgresql://…/mlflow")
         return self.mlflow_uri or f"sqlite:///{self.home.absolute() / 'mlflow.db'}"
+
+    def refuse_home(self, variable: str, what: str, example: str) -> None:
+        """Raises ConfigError in production: what only one pod has is gone with that pod."""
+        if self.env == "production":
+            raise ConfigError(
+                f"{variable} is not set: {what} would lie on the disk of one pod and go with it; set it to a server that "
+                f"all pods reach, such as {example} (secrets.state of the Helm chart)"
+            )

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: Dagster wants the type of `context`, not its name.
 from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
 
 import dagster as dg
 from pydantic import BaseModel, Field
@@ -178,7 +179,7 @@ def online_asset(
     spec = TableSpec(
         stage="features",
         name="online",
-        description="Each entity's newest features in the online store (SQLite), read in well under a millisecond. Always "
+        description="Each entity's newest features in the online store, read in well under a millisecond. Always "
         "filled up to Gold's newest day: re-running an old day can neither overwrite newer values nor lose a "
         "correction. Who is gone from Gold is no longer served.",
         key=tuple(keys),
@@ -191,7 +192,7 @@ def online_asset(
             ),
         ),
         tags=dict(tags or {}),
-        kinds=("feast", "sqlite"),
+        kinds=("feast", urlsplit(Settings().online_store).scheme.partition("+")[0] or "sqlite"),
     )
     condition, place = dg.AutomationCondition, receipt_of("features", "online")
 
@@ -203,7 +204,7 @@ def online_asset(
         & ~condition.any_deps_in_progress()
         & ~condition.in_progress(),
         extra_metadata={
-            "dagster/uri": str(Settings().home.absolute() / "feast" / "online.db"),
+            "dagster/uri": _place(),
             READS: {},
             RECEIPT: place,
         },
@@ -238,3 +239,11 @@ def online_asset(
         )
 
     return online
+
+
+def _place() -> str:
+    """Where the online store is, without a login."""
+    place = urlsplit(Settings().online_store)
+    if not place.scheme:
+        return str(Settings().home.absolute() / "feast" / "online.db")
+    return place._replace(netloc=place.netloc.rpartition("@")[2]).geturl()

@@ -52,9 +52,10 @@ class Likeness:
         before: Mapping[str, Sequence[LivePart]],
         after: Mapping[str, Sequence[LivePart]],
         numbers: Mapping[str, int],
-        columns: Sequence[str],
+        columns: Collection[str],
     ) -> list[str]:
-        """Days of `before` whose rows are others in `after`. A day never published is one too."""
+        """Days of `before` whose rows are others in `after`. A day never published is one too. `columns`: those of the
+        table, before and after."""
         found = []
         for day, old in before.items():
             new = after.get(day, [])

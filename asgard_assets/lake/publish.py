@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from asgard_assets.errors import FencedError, LakeError
+from asgard_assets.lake.changes.columns import merged
 from asgard_assets.lake.commit import Change, PropertyChange, RestoreChange, commit
 from asgard_assets.lake.likeness import Likeness, LivePart, built_from
 from asgard_assets.lake.numbers import publish_id, refuse_own, seen_id
@@ -30,7 +31,7 @@ from asgard_assets.lake.reads import Reads
 from asgard_assets.lake.snapshot import TableLog
 from asgard_assets.lake.staging import LakeStaging
 from asgard_assets.lake.staging import Staging as Staging
-from asgard_assets.lake.statistics import delta_type, file_statistics, without_floats
+from asgard_assets.lake.statistics import file_statistics, without_floats
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,11 +90,13 @@ class Lake(LakeStaging):
 
         `days` defaults to all staged days; a day without files becomes an empty, published day. `plans`
         carries further transaction numbers (a loader's batch plans). `replace_schema` makes the table's
-        columns those of `staging.schema`, for a writer that replaces every row; otherwise columns are only
-        added. `reads` is what the days were built from; columns in `volatile` do not make a row another one.
+        columns those of `staging.schema`, for a writer that replaces every row; otherwise a column stays as long
+        as a file holds it. `reads` is what the days were built from; columns in `volatile` do not make a row another one.
         Raises FencedError where another writer published one of the days since `stage`, LakeError
         where a column changed its type or the table its partitioning.
         """
+        import pyarrow as pa
+
         refuse_own(staging.table, plans or {})
         chosen = tuple(dict.fromkeys(staging.days if days is None else days)) or ("",)
         adds, rows = self._add_actions(staging, chosen)
@@ -109,10 +112,18 @@ class Lake(LakeStaging):
             _refuse_fenced(staging, chosen, present)
             _refuse_other_partitioning(staging, table)
             replaced[:] = table.file_uris(file_pruning_predicate=filters)
-            schema = staging.schema if replace_schema else _merged_schema(staging, table)
-            before = _by_day(self.parts(table, filters))
+            everything = self.parts(table)
+            before = _by_day(part for part in everything if (part.day or "") in chosen)
+            kept = [part for part in everything if (part.day or "") not in chosen]
+            old = pa.schema(table.schema().to_arrow())
+            schema = staging.schema
+            if not replace_schema:
+                schema = merged(staging.table, old, schema, lambda names: self.holding(table, kept, names))
             changed = likeness.changed(
-                {day: before.get(day, []) for day in chosen}, written, present, schema.names
+                {day: before.get(day, []) for day in chosen},
+                written,
+                present,
+                {*schema.names, *old.names},
             )
             numbers = fences | self._built_from(log, table, chosen, changed, reads)
             return Change(
@@ -330,12 +341,14 @@ class Lake(LakeStaging):
 
     def _add_columns(self, staging: Staging, table: DeltaTable) -> None:
         """Add the columns that the table lacks, in a commit of its own that changes no row."""
+        import pyarrow as pa
 
         def columns(table: DeltaTable) -> Change | None:
-            merged = _merged_schema(staging, table)
-            if len(merged) == len(table.schema().fields):
+            present = pa.schema(table.schema().to_arrow())
+            wanted = merged(staging.table, present, staging.schema, lambda names: names)
+            if len(wanted) == len(present):
                 return None
-            return Change([], "overwrite", merged, [DS], [(DS, "=", "")])
+            return Change([], "overwrite", wanted, [DS], [(DS, "=", "")])
 
         before = table.version()
         if self._commit(self._log(staging), columns, table) != before:
@@ -365,6 +378,26 @@ class Lake(LakeStaging):
             LivePart(path, f"{root}/{path}", day, size, rows or 0)
             for path, day, size, rows in zip(*columns, strict=True)
         ]
+
+    def holding(
+        self, table: DeltaTable, parts: Sequence[LivePart], names: Collection[str]
+    ) -> Collection[str]:
+        """Which of the columns are in one of the table's files. The log's statistics tell it; else the files are asked."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        paths = [part.path for part in parts]
+        told = pa.table(table.get_add_actions(flatten=True))
+        told = told.filter(pc.field("path").isin(paths)) if paths else told.slice(0, 0)
+        counted = {n for n in names if f"null_count.{n}" in told.column_names}
+        found = {n for n in counted if told[f"null_count.{n}"].null_count < told.num_rows}
+        for part in parts:
+            if len(found) == len(names):
+                break
+            footer = pq.read_schema(part.uri, filesystem=self.filesystem)
+            found |= {name for name in names if name in footer.names}
+        return found
 
     def _add_actions(self, staging: Staging, days: Sequence[str]) -> tuple[list[Any], dict[str, int]]:
         """The actions that add what is staged of `days`, and the rows of each day."""
@@ -441,22 +474,6 @@ def _refuse_loaded(
             table=staging.table,
             days=[app.rpartition("/")[2] for app in late],
         )
-
-
-def _merged_schema(staging: Staging, table: DeltaTable) -> pa.Schema:
-    """The table's columns with those that `staging` adds."""
-    import pyarrow as pa
-
-    merged = {f.name: f for f in pa.schema(table.schema().to_arrow())}
-    for new in staging.schema:
-        old = merged.setdefault(new.name, new)
-        if delta_type(old.type) != delta_type(new.type):
-            raise LakeError(
-                f"{staging.table}: column {new.name} is {old.type} in the table and {new.type} in the new "
-                "data; cast it in the transformation, or rename it",
-                table=staging.table,
-            )
-    return pa.schema(list(merged.values()))
 
 
 def _refuse_other_partitioning(staging: Staging, table: DeltaTable) -> None:

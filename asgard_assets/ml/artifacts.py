@@ -11,6 +11,7 @@ from typing import Any
 from asgard_assets import project
 from asgard_assets.errors import ModelError
 from asgard_assets.lake.s3.client import s3_client
+from asgard_assets.roots import is_remote
 from asgard_assets.settings import Settings
 
 # Packages whose models may be read: what they are made of is data to these classes.
@@ -19,19 +20,36 @@ _NO_LEARNERS = ("sklearn.utils._testing", "sklearn.externals", "sklearn.datasets
 _PLAIN = frozenset({"numpy.dtype", "collections.OrderedDict", "collections.defaultdict"})  # data alone
 
 
-def use_lake_keys() -> None:
-    """Make MLflow read and write objects with the keys that the lake has."""
+ARTIFACTS = "lake:/_models"
+"""Where files of runs and models lie, as MLflow notes it: below the lake that the settings name, wherever that is by then."""
+
+
+def use_lake() -> None:
+    """Make MLflow read and write files in the lake, and objects with the keys that the lake has."""
     from mlflow.store.artifact import artifact_repository_registry as known
     from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
 
-    class LakeArtifacts(S3ArtifactRepository):
+    class OnS3(S3ArtifactRepository):
         def _get_s3_client(self) -> Any:
             settings = Settings()
             endpoint = os.environ.get("MLFLOW_S3_ENDPOINT_URL") or settings.s3_endpoint
             return s3_client(endpoint, settings.s3_region)
 
     registry: Any = vars(known)["_artifact_repository_registry"]
-    registry.register("s3", LakeArtifacts)
+    registry.register("s3", OnS3)
+    registry.register("lake", in_lake)
+
+
+def in_lake(uri: str, *given: Any, **named: Any) -> Any:
+    """MLflow's repository of the files at an address like `lake:/_models/…` (a plugin of MLflow, so that its UI shows them)."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    use_lake()
+    path = uri.partition(":")[2].lstrip("/")
+    if ".." in path.split("/"):
+        raise ModelError(f"{uri} leads out of the lake")
+    root = Settings().lake_root.rstrip("/")
+    return get_artifact_repository(f"{root}/{path}" if is_remote(root) else Path(root, path).as_uri())
 
 
 def fitted_model(mlflow: Any, name: str, number: int) -> Any:

@@ -86,7 +86,7 @@ def propose(definition: ModelDefinition, lake: Lake, registry: Registry, partiti
         cut_off=end,
         data_hash=content_hash(rows, definition.keys),
         table=f"{stage}.{name}",
-        table_path=lake.path(stage, name),
+        table_path=f"lake:/{stage}/{name}",
         table_version=version,
         features_hash=definition.features_hash,
         code_version=code_version(definition),
@@ -105,6 +105,7 @@ def propose(definition: ModelDefinition, lake: Lake, registry: Registry, partiti
         verdict.metrics(judged),
         pictures,
         definition.spec.description,
+        rows,
     )
     again = kind.predict(registry.load(registered), x)
     return Candidate(

@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from asgard_assets.errors import ModelError
-from asgard_assets.ml.artifacts import fitted_model, use_lake_keys
+from asgard_assets.ml.artifacts import ARTIFACTS, fitted_model, use_lake
 from asgard_assets.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    import pyarrow as pa
     from mlflow import MlflowClient
 
 ALIAS = "champion"
+_TRAINING_SET, _ROWS = "training_set", "rows.parquet"
 
 
 @dataclass(frozen=True)
@@ -60,16 +62,15 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Registry:
-    """Versions of the model `name` in MLflow's registry at `uri`; artifacts under `artifacts`."""
+    """Versions of the model `name` in MLflow's registry at `uri`; their files under `artifacts`, by default in the lake."""
 
     uri: str = field(repr=False)
-    artifacts: str
-    name: str
+    artifacts: str = ARTIFACTS
+    name: str = ""
 
     @classmethod
     def from_settings(cls, name: str, settings: Settings | None = None) -> Registry:
-        settings = settings or Settings()
-        return cls(settings.mlflow_tracking_uri, str(settings.home.absolute() / "mlflow"), name)
+        return cls((settings or Settings()).mlflow_tracking_uri, name=name)
 
     @property
     def client(self) -> MlflowClient:
@@ -120,6 +121,29 @@ class Registry:
         """The fitted scikit-learn model. Raises ModelError where reading its files could run code."""
         return fitted_model(_mlflow(self.uri), self.name, version.number)
 
+    def training_set(self, number: int) -> pa.Table:
+        """The rows that a version was trained on and judged by, with their `split`: as long as the version exists.
+
+        Raises ModelError where there is no such version, or it was registered without its rows.
+        """
+        import pyarrow.parquet as pq
+
+        found = next((version for version in self.versions() if version.number == number), None)
+        if found is None:
+            known = ", ".join(str(version.number) for version in self.versions()) or "none"
+            raise ModelError(f"{self.name} has no version {number}; there are: {known}")
+        mlflow = _mlflow(self.uri)
+        with tempfile.TemporaryDirectory() as folder:
+            address = f"runs:/{found.run_id}/{_TRAINING_SET}/{_ROWS}"
+            try:
+                file = mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=folder)
+            except (mlflow.MlflowException, OSError) as error:
+                raise ModelError(
+                    f"version {number} of {self.name} was registered without its training set, or its files are gone from "
+                    f"the lake's _models folder ({str(error)[:200]}); materialize its model again to keep one"
+                ) from error
+            return pq.read_table(file)
+
     def register(
         self,
         model: Any,
@@ -129,15 +153,18 @@ class Registry:
         metrics: Mapping[str, float],
         pictures: Mapping[str, bytes],
         description: str = "",
+        rows: pa.Table | None = None,
     ) -> Version:
         """Log a run with the model, its data and pictures, and register a version; reuse an equal one.
 
-        `example`: a few inputs, and what the model predicts for them.
+        `example`: a few inputs, and what the model predicts for them. `rows`: its training set, which is kept with the
+        version: the table's own files go once they were replaced and the retention is over.
         """
         found = self.find(provenance.fingerprint)
         if found is not None:
             return found
         mlflow = _mlflow(self.uri)
+        import pyarrow.parquet as pq
         from mlflow.models import infer_signature
 
         with mlflow.start_run(
@@ -159,6 +186,10 @@ class Registry:
                 for name, png in pictures.items():
                     (Path(folder) / f"{name}.png").write_bytes(png)
                 mlflow.log_artifacts(folder, "plots")
+            if rows is not None:
+                with tempfile.TemporaryDirectory() as folder:
+                    pq.write_table(rows, f"{folder}/{_ROWS}", compression="zstd")
+                    mlflow.log_artifact(f"{folder}/{_ROWS}", _TRAINING_SET)
             logged = mlflow.sklearn.log_model(
                 model,
                 name="model",
@@ -220,7 +251,7 @@ def _mlflow(uri: str) -> Any:
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(_without_login(uri))
     mlflow.set_registry_uri(_without_login(uri))
-    use_lake_keys()
+    use_lake()
     return mlflow
 
 

@@ -18,11 +18,15 @@ from asgard_assets.lake import Lake, duck
 from asgard_assets.lake.duck import Reach
 from asgard_assets.lake.sql import quoted
 from asgard_assets.ml.repository import Repository
+from asgard_assets.ml.servers import identity, is_there, online_config
 from asgard_assets.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
     from feast import FeatureStore
+
+
+_STAMP = "asgard_definitions"
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Declared(Protocol):
 def open_store(settings: Settings | None = None, repository: Declared | None = None) -> Iterator[OpenStore]:
     """Feast's store over the lake that the settings name, with the repository (default: the project's) applied.
 
-    It is applied where a definition changed since the last time, or a file of it is gone.
+    It is applied where a definition, the lake or the online store is another one than the last time.
     """
     settings, repository = settings or Settings(), repository or Repository.of_project()
     os.environ.setdefault("FEAST_USAGE", "False")
@@ -102,27 +106,65 @@ def _connect(lake: Lake, repository: Declared) -> Any:
 
 
 def configured(settings: Settings, repository: Declared) -> Any:
-    """Feast's configuration, with its files in the home."""
+    """Feast's configuration: registry and online store where the settings say, else in the home."""
     from feast.repo_config import RepoConfig
 
     folder = repository.kept(settings.home.absolute())
     folder.mkdir(parents=True, exist_ok=True)
     declared = repository.declared()
-    declared["registry"] = str(folder / "registry.db")
+    declared["registry"] = _registry(settings, folder)
+    if settings.online_store:
+        declared["online_store"] = online_config(settings.online_store)
     if declared["online_store"]["type"] == "sqlite":
+        settings.refuse_home("ASGARD_ONLINE_STORE", "the values of the online store", "redis://host:6379/0")
         declared["online_store"]["path"] = str(folder / "online.db")
     config = RepoConfig(**declared)
     config.repo_path = repository.folder
     return config
 
 
+def _registry(settings: Settings, folder: Path) -> str | dict[str, Any]:
+    if not settings.feast_registry:
+        settings.refuse_home("ASGARD_FEAST_REGISTRY", "Feast's registry", "postgresql://…/feast")
+        return str(folder / "registry.db")
+    scheme, _, rest = settings.feast_registry.partition("://")
+    driver = "postgresql+psycopg" if scheme in ("postgresql", "postgres") else scheme
+    # Another pod may apply: what is known of it is no older than this.
+    return {"registry_type": "sql", "path": f"{driver}://{rest}", "cache_ttl_seconds": 30}
+
+
 def _apply(store: FeatureStore, settings: Settings, lake: Lake, repository: Declared) -> None:
-    folder = repository.kept(settings.home.absolute())
-    stamp = hashlib.sha256(repository.stamp(lake)).hexdigest()
-    marker, kept = folder / "applied", [folder / "registry.db"]
-    if getattr(store.config.online_store, "type", None) == "sqlite":
-        kept.append(folder / "online.db")  # applying makes its tables
-    if all(f.exists() and f.stat().st_size for f in kept) and marker.exists() and marker.read_text() == stamp:
+    """Tell the registry of the definitions, unless it has just these: it remembers their hash."""
+    from feast import Project
+    from feast.errors import FeastObjectNotFoundException
+
+    parts = [repository.stamp(lake), identity(store.config.online_store).encode()]
+    stamp = hashlib.sha256(b"\0".join(parts)).hexdigest()
+    try:
+        known = store.registry.get_project(store.project).tags.get(_STAMP)
+    except FeastObjectNotFoundException:
+        known = None
+    if known == stamp and is_there(store):
         return
-    store.apply(repository.objects(lake), partial=False)
-    marker.write_text(stamp)
+    project = Project(name=store.project, tags={_STAMP: stamp})
+    wanted = repository.objects(lake)
+    store.apply([project, *wanted], objects_to_delete=_gone(store, wanted), partial=False)
+    (repository.kept(settings.home.absolute()) / "applied").write_text(
+        stamp
+    )  # who has it open opens it again
+
+
+def _gone(store: FeatureStore, wanted: list[Any]) -> list[Any]:
+    """What the registry has and no file declares any more; Feast keeps it, with its online values, unless it is told."""
+    kept = {(type(each), each.name) for each in wanted}
+    kept |= {
+        (type(each.batch_source), each.batch_source.name) for each in wanted if hasattr(each, "batch_source")
+    }
+    known: list[Any] = [
+        *store.list_feature_services(),
+        *store.list_on_demand_feature_views(),
+        *store.list_feature_views(),
+        *store.list_entities(),
+        *store.list_data_sources(),
+    ]
+    return [each for each in known if (type(each), each.name) not in kept]

@@ -27,8 +27,7 @@ def resources(settings: Settings | None = None) -> dict[str, Any]:
         "secrets": SecretsResource(region=settings.s3_region),
         "features": FeatureStoreResource(),
         "mlflow": ModelRegistryResource(
-            uri="" if "@" in settings.mlflow_uri else settings.mlflow_tracking_uri,  # the UI shows it
-            artifacts=str(settings.home.absolute() / "mlflow"),
+            uri="" if "@" in settings.mlflow_uri else settings.mlflow_uri,  # the UI shows it
         ),
     }
     if settings.env == "production":

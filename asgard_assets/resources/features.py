@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class FeatureStoreResource(dg.ConfigurableResource):
-    """Feast over the lake; its registry and online store lie in the home that the settings name."""
+    """Feast over the lake; its registry and online store lie where the settings say."""
 
     folder: str = Field(default="", description="Folder of Feast's settings and code. Default: feature_repo.")
     views: str = Field(

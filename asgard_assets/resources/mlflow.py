@@ -10,15 +10,14 @@ from asgard_assets.settings import Settings
 
 
 class ModelRegistryResource(dg.ConfigurableResource):
-    """Where runs and models are kept; `artifacts` is a folder or an object store's address."""
+    """Where runs and versions are kept. Their files lie in the lake."""
 
     uri: str = Field(
         default="",
         repr=False,
         description="Address of MLflow's tracking store, without a login: the UI shows it. Default: ASGARD_MLFLOW_URI.",
     )
-    artifacts: str = Field(description="Folder or address of a bucket for files of runs and models.")
 
     def registry(self, name: str) -> Registry:
         """The versions of one model."""
-        return Registry(self.uri or Settings().mlflow_tracking_uri, self.artifacts, name)
+        return Registry(self.uri or Settings().mlflow_tracking_uri, name=name)

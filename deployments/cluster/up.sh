@@ -139,7 +139,7 @@ kubectl create namespace asgard >/dev/null
 # Of the platform's own chart only the rights; what it must be told besides plays no part here.
 helm template asgard "$repository/deployments/helm/asgard" -n asgard --kube-version 1.35.4 --show-only templates/rbac.yaml \
   --set image.repository=unused,image.tag=unused,sparkImage.repository=unused,sparkImage.tag=unused \
-  --set lake=s3://unused,logBucket=unused,postgres.host=unused,calendar.start=2026-10-05 2>log/rbac.log | kubectl apply -n asgard -f - >>log/rbac.log
+  --set lake=s3://unused,logBucket=unused,postgres.host=unused,secrets.state=unused,calendar.start=2026-10-05 2>log/rbac.log | kubectl apply -n asgard -f - >>log/rbac.log
 # The operator from its own chart, with the rights and requests that deployments/helm gives it.
 helm install spark-operator "$built/operator/spark-operator-chart" -n spark-operator --create-namespace \
   --values "$repository/deployments/helm/operator-values.yaml" \

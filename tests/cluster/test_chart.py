@@ -30,6 +30,7 @@ GIVEN = {
     "calendar.start": "2026-10-05",
     "logBucket": "logs",
     "postgres.host": "postgres.example.com",
+    "secrets.state": "asgard-state",
 }
 EVERYTHING = {
     "ingress.enabled": "true",
@@ -121,7 +122,7 @@ def test_runs_steps_and_spark_get_what_the_values_name(world: World) -> None:
     (container,) = code["spec"]["template"]["spec"]["containers"]
     runs = runs_of(objects).run_k8s_config
     sources = [one["secret_ref"]["name"] for one in runs.container_config["env_from"] if "secret_ref" in one]
-    assert sources == ["bucket-keys", "history", "crm-token"]
+    assert sources == ["bucket-keys", "history", "asgard-state", "crm-token"]
     pod = runs.pod_spec_config
     assert pod["image_pull_secrets"] == [{"name": "registry"}]
     assert pod["node_selector"] == {"disk": "fast"}

@@ -43,7 +43,7 @@ def chart(home: Home, port: int) -> list[dict[str, Any]]:
             "image.repository": "localhost/asgard", "image.tag": "platform", "image.pullPolicy": "Never",
             "sparkImage.repository": "localhost/asgard", "sparkImage.tag": "test",
             "lake": home.lake_root, "calendar.start": "2026-10-05", "logBucket": "lake", "s3.endpoint": f"http://{NODE}:{S3_PORT}",
-            "postgres.host": NODE, "postgres.port": str(port),
+            "postgres.host": NODE, "postgres.port": str(port), "secrets.state": "asgard-postgres",
         },
     )  # fmt: skip
     assert rendered.returncode == 0, rendered.stderr

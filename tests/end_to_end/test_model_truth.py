@@ -34,7 +34,7 @@ LAST = WEEKS["2026-11-02"]
 
 @pytest.fixture(scope="module")
 def registry(demo: Demo) -> Registry:
-    return Registry(f"sqlite:///{demo.path / 'mlflow.db'}", str(demo.path / "mlflow"), "churn")
+    return Registry(f"sqlite:///{demo.path / 'mlflow.db'}", name="churn")
 
 
 def scored(demo: Demo, registry: Registry, version: Version) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:

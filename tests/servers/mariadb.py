@@ -14,7 +14,8 @@ from typing import Any
 
 from tests.patience import ended, wait_until
 from tests.required import missing
-from tests.servers.builds import cached, free_port, need
+from tests.servers.builds import free_port
+from tests.servers.debian import unpacked
 
 PACKAGES = ("mariadb-server-core", "mariadb-common", "liburing2", "libaio1")
 _SYSTEM = ("mysql_system_tables.sql", "mysql_performance_tables.sql", "mysql_system_tables_data.sql")
@@ -49,7 +50,7 @@ class MariaDb:
 @contextmanager
 def mariadb(*options: str) -> Iterator[MariaDb]:
     """A server with the database `shop`, and the user `reader`, who may read it and lock its tables."""
-    root = cached(f"mariadb-{_version()}", _unpack)
+    root = unpacked("mariadb", *PACKAGES)
     program, share = root / "usr/sbin/mariadbd", root / "usr/share/mysql"
     environment = {**os.environ, "LD_LIBRARY_PATH": f"{root}/usr/lib/{os.uname().machine}-linux-gnu"}
     with tempfile.TemporaryDirectory(prefix="mariadb-") as folder:
@@ -108,32 +109,3 @@ def _answers(server: MariaDb) -> bool:
 
 def _user() -> list[str]:
     return ["--user=root"] if os.getuid() == 0 else []  # it asks to be told
-
-
-def _version() -> str:
-    """The newest version that apt knows; its lists are brought first where it knows none."""
-    need("apt-get", "MariaDB comes out of Debian's packages")
-    for attempt in range(2):
-        shown = subprocess.run(
-            ["apt-cache", "policy", PACKAGES[0]], capture_output=True, text=True, check=False
-        ).stdout
-        found = re.search(r"Candidate: (?:\d+:)?(\S+)", shown)
-        if found and found[1] != "(none)":
-            return found[1]
-        if not attempt:
-            subprocess.run(["apt-get", "update", "-q"], capture_output=True, check=False)
-    missing("apt knows no package mariadb-server-core; run apt-get update")
-
-
-def _unpack(folder: Path) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        command = ["apt-get", "download", "-q", *PACKAGES]
-        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
-        if done.returncode:  # lists that are older than the packages
-            subprocess.run(["apt-get", "update", "-q"], capture_output=True, check=False)
-            done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
-        if done.returncode:
-            missing(f"MariaDB's packages cannot be had: {done.stderr[-500:]}")
-        for package in Path(scratch).glob("*.deb"):
-            subprocess.run(["dpkg", "-x", str(package), str(folder)], check=True)
-    folder.chmod(0o755)

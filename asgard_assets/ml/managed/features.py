@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from asgard_assets.errors import ConfigError, LakeError
 from asgard_assets.lake.sql import identifier
 from asgard_assets.ml.managed.views import ManagedView, reading
-from asgard_assets.ml.online import forget
+from asgard_assets.ml.servers import keep_only
 from asgard_assets.ml.store import OpenStore
 from asgard_assets.ml.views import EVENT_TIME
 
@@ -52,7 +52,7 @@ def serve(store: OpenStore, view: ManagedView) -> Served:
     names = list(view.keys)
     columns = [rows[name].tolist() for name in names]
     kept = set(columns[0]) if len(names) == 1 else set(zip(*columns, strict=True))
-    return Served(len(rows), forget(store, view, kept), read.version)
+    return Served(len(rows), keep_only(store.feast, view, kept)[0], read.version)
 
 
 def training_rows(

@@ -26,9 +26,14 @@ capabilities: {drop: [ALL]}
 {{ required "sparkImage.repository: name the Spark image" .Values.sparkImage.repository }}:{{ required "sparkImage.tag: pin the Spark image; it must be of the same code as image" .Values.sparkImage.tag }}
 {{- end }}
 
+{{- define "asgard.secrets" -}}
+{{- $state := required "secrets.state: name the Secret with ASGARD_MLFLOW_URI, ASGARD_FEAST_REGISTRY and ASGARD_ONLINE_STORE" .Values.secrets.state -}}
+{{- compact (list .Values.secrets.s3 .Values.secrets.postgres $state) | toJson -}}
+{{- end }}
+
 {{- define "asgard.environment" -}}
 - configMapRef: {name: asgard-environment}
-{{- range concat (compact (list .root.Values.secrets.s3 .root.Values.secrets.postgres)) (ternary .root.Values.secrets.sources list .sources) }}
+{{- range concat (include "asgard.secrets" .root | fromJsonArray) (ternary .root.Values.secrets.sources list .sources) }}
 - secretRef: {name: {{ . }}}
 {{- end }}
 {{- end }}
@@ -36,7 +41,7 @@ capabilities: {drop: [ALL]}
 {{- define "asgard.instance" -}}
 {{- /* dagster.yaml, with what the pods of runs and steps get. It stands in the run launcher, which a run's tags cannot change. */ -}}
 {{- $instance := .Files.Get "dagster.yaml" | fromYaml -}}
-{{- $secrets := concat (compact (list .Values.secrets.s3 .Values.secrets.postgres)) .Values.secrets.sources -}}
+{{- $secrets := concat (include "asgard.secrets" . | fromJsonArray) .Values.secrets.sources -}}
 {{- $pod := dict "node_selector" .Values.nodeSelector "tolerations" .Values.tolerations -}}
 {{- $given := dict "env_secrets" $secrets "image_pull_policy" .Values.image.pullPolicy "run_k8s_config" (dict "pod_spec_config" $pod) -}}
 {{- with .Values.imagePullSecrets }}{{ $_ := set $given "image_pull_secrets" . }}{{ end -}}

@@ -1,7 +1,6 @@
 """Fill the online store with each entity's newest values, and read them back.
 
-Always up to the newest Gold day, whatever day changed: an older window would overwrite newer values in
-SQLite, and a window that only moves forward would never deliver a correction. Who is gone from Gold, or has no
+Always up to the newest Gold day, whatever day changed: an older window would overwrite newer values, and a window that only moves forward would never deliver a correction. Who is gone from Gold, or has no
 row within the ttl, is removed: Feast itself would serve the last values for ever.
 """
 
@@ -9,21 +8,19 @@ from __future__ import annotations
 
 import io
 import math
-import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import closing, redirect_stdout
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from asgard_assets.errors import SourceError
+from asgard_assets.ml.servers import Key, keep_only
 from asgard_assets.ml.store import OpenStore
 from asgard_assets.ml.views import EVENT_TIME, ORIGIN, FeatureViewSpec
 from asgard_assets.settings import Settings
 
 SAMPLE = 50
-Key = Any
-"""The value of a view's key column; a tuple where it has several."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +37,6 @@ class Latest:
     differing: list[str]
 
 
-class Keyed(Protocol):
-    """A feature view, as far as its name and its key go."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def keys(self) -> Mapping[str, Any]: ...
-
-
 def fill(store: OpenStore, views: Mapping[str, FeatureViewSpec]) -> Latest:
     """Materialize every view over its last `ttl` up to Gold's newest day, then compare a sample with Gold."""
     newest_of, keys, removed, differing, compared = [], {}, {}, [], 0
@@ -60,7 +47,8 @@ def fill(store: OpenStore, views: Mapping[str, FeatureViewSpec]) -> Latest:
             store.feast.materialize(newest - timedelta(days=view.ttl_days), newest, [view.name])
         expected = _newest_rows(store, view, newest)
         keys[view.name] = len(expected)
-        removed[view.name] = forget(store, view, expected.keys())
+        removed[view.name], missing = keep_only(store.feast, view, expected.keys())
+        differing += [f"{view.name} {', '.join(view.keys)}={key}: is not served" for key in missing[:SAMPLE]]
         differing += _differences(
             store, view, dict(list(expected.items())[:: max(1, len(expected) // SAMPLE)])
         )
@@ -89,28 +77,6 @@ def read(store: OpenStore, view: FeatureViewSpec, keys: Iterable[Key]) -> dict[K
     rows = [dict(zip(view.keys, _columns(key), strict=True)) for key in asked]
     answer = store.feast.get_online_features([f"{view.name}:{name}" for name in names], rows).to_dict()
     return {key: {n: answer[n][i] for n in names} for i, key in enumerate(asked)}
-
-
-def forget(store: OpenStore, view: Keyed, kept: Collection[Key]) -> int:
-    """Remove every key but those `kept` from SQLite. Other online stores expire keys by themselves, if they do."""
-    path = getattr(store.feast.config.online_store, "path", None)
-    if path is None:
-        return 0
-    from feast.infra.key_encoding_utils import deserialize_entity_key
-    from feast.infra.online_stores.helpers import compute_table_id
-
-    version = store.feast.config.entity_key_serialization_version
-    table = compute_table_id(store.feast.config.project, store.feast.get_feature_view(view.name))
-    with closing(sqlite3.connect(path, timeout=60)) as connection, connection:
-        gone = []
-        for (blob,) in connection.execute(f'select distinct entity_key from "{table}"').fetchall():
-            entity = deserialize_entity_key(blob, version)
-            values = dict(zip(entity.join_keys, entity.entity_values, strict=True))
-            found = [getattr(values[name], values[name].WhichOneof("val")) for name in view.keys]
-            if _key(found) not in kept:
-                gone.append((blob,))
-        connection.executemany(f'delete from "{table}" where entity_key = ?', gone)
-    return len(gone)
 
 
 def _newest_rows(store: OpenStore, view: FeatureViewSpec, newest: datetime) -> dict[Key, dict[str, Any]]:
