@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from asgard_assets import project
+from asgard_assets.cli import migrate
 from asgard_assets.cli.options import UPKEEP, Output, OutputOption
 from asgard_assets.cli.terminal import console, looking, print_json, share_history
 from asgard_assets.errors import ConfigError
@@ -18,6 +19,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     for command in (restore, reference, sweep, receive):
         app.command(rich_help_panel=UPKEEP)(command)
+    app.add_typer(migrate.app, name="migrate", rich_help_panel=UPKEEP)
     app.add_typer(airbyte, name="airbyte", rich_help_panel=UPKEEP)
 
 

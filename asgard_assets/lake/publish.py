@@ -25,7 +25,7 @@ from asgard_assets.errors import FencedError, LakeError
 from asgard_assets.lake.changes.columns import merged
 from asgard_assets.lake.commit import Change, PropertyChange, RestoreChange, commit
 from asgard_assets.lake.likeness import Likeness, LivePart, built_from
-from asgard_assets.lake.numbers import publish_id, refuse_own, seen_id
+from asgard_assets.lake.numbers import publish_id, refuse_own, rows_of, seen_id
 from asgard_assets.lake.reader import DS as DS
 from asgard_assets.lake.reads import Reads
 from asgard_assets.lake.snapshot import TableLog
@@ -215,13 +215,17 @@ class Lake(LakeStaging):
         name: str,
         widened: Callable[[pa.Schema], pa.Schema],
         cast: Callable[[pa.Table, pa.Schema], pa.Table],
+        changes_rows: bool = False,
     ) -> int:
         """Give the table the schema that `widened` makes of its own, every live file rewritten by `cast`, in one
         commit. Returns its version. Both are asked again where another commit came in between.
 
-        For columns whose type widened: no row changes its meaning. Readers need no table feature.
+        Where a column's type only widened, no row changes its meaning. With `changes_rows` all partitions count as
+        published again: their readers are stale, and a writer that staged before is fenced. Readers need no table feature.
         """
         import pyarrow as pa
+
+        log = TableLog(self, f"{stage}/{name}")
 
         token = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
         path = f"{self.path(stage, name)}/{token}"
@@ -232,10 +236,18 @@ class Lake(LakeStaging):
             if schema == present:
                 return None
             staging = Staging(f"{stage}/{name}", stage, name, path, schema, (), {})
-            adds = [self._cast(staging, part, cast) for part in self.parts(table)]
-            return Change(adds, "overwrite", schema, [DS], rebase=False)
+            parts = self.parts(table)
+            adds = [self._cast(staging, part, cast) for part in parts]
+            numbers = dict[str, int]()
+            if changes_rows:
+                known = log.numbers(table.version())
+                days = sorted({part.day or "" for part in parts} | set(rows_of(known)))
+                numbers = {publish_id(day): known.get(publish_id(day), 0) + 1 for day in days}
+                numbers |= self._built_from(log, table, days, days, None)
+            by = table.metadata().partition_columns or None
+            return Change(adds, "overwrite", schema, by, transactions=numbers, rebase=False)
 
-        return self._commit(TableLog(self, f"{stage}/{name}"), change)
+        return self._commit(log, change)
 
     def restore(self, stage: str, name: str, version: int) -> tuple[int, list[str]]:
         """Make the table what it was at `version`, in a new commit. Returns its version and the days whose rows changed.
@@ -256,6 +268,18 @@ class Lake(LakeStaging):
 
         return self._commit(log, change), list(days)
 
+    def count(self, stage: str, name: str, numbers: Mapping[str, int]) -> int:
+        """Write transaction numbers of a source into the log, in a commit without rows. Returns the version."""
+        import pyarrow as pa
+
+        refuse_own(f"{stage}/{name}", numbers)
+
+        def change(table: DeltaTable) -> Change:
+            schema, by = pa.schema(table.schema().to_arrow()), table.metadata().partition_columns or None
+            return Change([], "append", schema, by, transactions=numbers)
+
+        return self._commit(TableLog(self, f"{stage}/{name}"), change)
+
     def days_since(self, now: DeltaTable, then: DeltaTable) -> list[str]:
         """Days ('' of a table without) that lie in other files in one of the two snapshots."""
         files = {(part.day or "", part.path) for part in self.parts(now)}
@@ -265,8 +289,10 @@ class Lake(LakeStaging):
         """Write a live file again in the schema of `staging`; returns the action that adds it."""
         import pyarrow.parquet as pq
 
-        inner = staging.schema.remove(staging.schema.get_field_index(DS))
-        target = f"{staging.path}/{DS}={part.day}/part-{uuid.uuid4().hex}.parquet"
+        inner, folder = staging.schema, staging.path
+        if part.day:
+            inner, folder = inner.remove(inner.get_field_index(DS)), f"{folder}/{DS}={part.day}"
+        target = f"{folder}/part-{uuid.uuid4().hex}.parquet"
         with (
             pq.ParquetFile(part.uri, filesystem=self.filesystem) as source,
             self.whole(target) as file,

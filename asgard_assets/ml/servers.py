@@ -82,7 +82,7 @@ def is_there(feast: FeatureStore) -> bool:
     """Whether it has a table for each view; Redis needs none."""
     from feast.infra.online_stores.helpers import compute_table_id
 
-    config = feast.config.online_store
+    config: Any = feast.config.online_store
     if config.type not in ("sqlite", "postgres"):
         return True
     wanted = {compute_table_id(feast.project, view) for view in feast.list_feature_views()}
@@ -146,7 +146,7 @@ def online_keys(feast: FeatureStore, view: Keyed) -> OnlineKeys:
     """The keys of a view in the store that Feast is told of. Raises ConfigError for a kind whose keys nobody can list."""
     from feast.infra.online_stores.helpers import compute_table_id
 
-    config = feast.config.online_store
+    config: Any = feast.config.online_store
     table = compute_table_id(feast.project, feast.get_feature_view(view.name))
     match config.type:
         case "sqlite":
@@ -202,7 +202,8 @@ class _RedisKeys:
         from feast.infra.online_stores.redis import RedisOnlineStore
 
         # Feast's own client: it knows clusters, sentinels and TLS by the same settings.
-        self._client: Any = RedisOnlineStore()._get_client(feast.config.online_store)
+        config: Any = feast.config.online_store
+        self._client: Any = RedisOnlineStore()._get_client(config)
         self._project = feast.project.encode()
         found = feast.get_feature_view(view.name)
         self._prefix = serialize_entity_key_prefix(found.join_keys)
