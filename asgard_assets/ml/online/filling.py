@@ -1,6 +1,7 @@
 """Fill the online store with each entity's newest values, and read them back.
 
-Always up to the newest Gold day, whatever day changed: an older window would overwrite newer values, and a window that only moves forward would never deliver a correction. Who is gone from Gold, or has no
+Always up to the newest Gold day, whatever day changed: an older window would overwrite newer values, and a window
+that only moves forward would never deliver a correction. Who is gone from Gold, or has no
 row within the ttl, is removed: Feast itself would serve the last values for ever.
 """
 
