@@ -2,7 +2,7 @@
 
     python -m tests.ci.run STARTED        (seconds since 1970)
 
-Nothing begins after minute 65, and whatever has begun is ended after its limit and counts as failed,
+Nothing begins after minute 70, and whatever has begun is ended after its limit and counts as failed,
 so that a run ends before minute 90 on any machine.
 """
 

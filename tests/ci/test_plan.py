@@ -94,7 +94,8 @@ def test_what_the_change_touches_runs_before_the_rest():
     assert [is_due(part, 1) for part in touched] == sorted(
         (is_due(part, 1) for part in touched), reverse=True
     )
-    rest = [is_due(part, 1) for part in order[len(touched) :]]
+    rest = [is_due(part, 1) for part in order[len(touched) : -1]]
+    assert order[-1] == max((part for part in PARTS if is_due(part, 1)), key=lambda part: part.minutes)
     assert rest == sorted(rest, reverse=True)
 
 
