@@ -14,7 +14,7 @@ exec 9>"$cache/cluster/build.lock"; flock 9   # a second build waits for the fir
 mkdir -p "$built/bin" "$built/debs" "$built/root"
 start=$SECONDS; say() { printf '%4d s  %s\n' $((SECONDS - start)) "$*"; }
 
-export GOTOOLCHAIN=local CGO_ENABLED=0 GOFLAGS=-mod=mod
+export GOTOOLCHAIN=local CGO_ENABLED=0 GOFLAGS=-mod=readonly
 version=k8s.io/component-base/version
 flags="-s -w -X $version.gitVersion=v1.35.4 -X $version.gitMajor=1 -X $version.gitMinor=35 -X $version.gitTreeState=clean -X $version.gitCommit=module -X $version.buildDate=2026-04-15T00:00:00Z"
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
