@@ -173,6 +173,16 @@ class Settings(BaseSettings):
         default=("email", "phone", "iban"),
         description='Columns that viewers and operators of the gateway see as ***, as JSON: ["email"].',
     )
+    gateway_training: bool = Field(
+        default=False,
+        description="Whether trainers may send scripts to the gateway. They run closed in, and need Linux 6.2 or newer.",
+    )
+    gateway_training_seconds: float = Field(
+        default=3600, gt=0, description="How long a script that was sent may run."
+    )
+    gateway_training_memory_gb: float = Field(
+        default=4, ge=1, description="Most memory that a script that was sent may have, in GB."
+    )
     s3_endpoint: str | None = Field(
         repr=False, default=None, description="Address of the S3 server. Empty: AWS."
     )

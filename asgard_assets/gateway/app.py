@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from asgard_assets.gateway import features, health, ingestion, later, models, serving, transforms
+from asgard_assets.gateway import features, health, ingestion, mlops, models, serving, transforms
 from asgard_assets.gateway.accounts.gate import Gate
 from asgard_assets.gateway.door import LOOPBACK, Door
 from asgard_assets.gateway.platform import Platform
@@ -40,6 +40,6 @@ def create_app(platform: Platform, gate: Gate, hosts: Iterable[str] = LOOPBACK) 
     app.include_router(models.router)
     app.include_router(serving.router)
     app.include_router(features.router)
-    app.include_router(later.router)
+    app.include_router(mlops.router)
     app.add_middleware(Door, gate=gate, hosts=hosts)
     return app

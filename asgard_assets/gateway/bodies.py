@@ -166,6 +166,29 @@ class OnlineKeys(Model):
     )
 
 
+class NewTraining(Model):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, protected_namespaces=())
+
+    script_content: str = Field(
+        min_length=1,
+        max_length=1_000_000,
+        description="A Python script, in base64. It leaves a fitted `model`.",
+    )
+    model_name: Name = Field(description="Name of the model, which gets a new version.")
+    features: tuple[Name, ...] = Field(
+        default=(), max_length=50, description="Feature views that it learns from. Left out: all that were sent."
+    )  # fmt: skip
+    labels: str = Field(
+        default="", max_length=200,
+        description="Table with the key, event_timestamp and what is to be learned: features are as of each of its rows. Left "
+        "out: each key once, as of now.",
+    )  # fmt: skip
+    promote: bool = Field(
+        default=True, description="Whether the version becomes the champion where it predicts every row."
+    )
+    workspace_name: Text = Field(default="default", description="Workspace that the model belongs to.")
+
+
 class NewInference(Model):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, protected_namespaces=())
 

@@ -17,7 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgard_assets.gateway.accounts.gate import Gate
-from asgard_assets.gateway.accounts.roles import NOBODY
+from asgard_assets.gateway.accounts.roles import NOBODY, May
 from asgard_assets.gateway.problems import RefusedError, problem
 
 access = logging.getLogger("asgard.access")
@@ -55,7 +55,7 @@ class Door:
             detail = f"an error in the server; its log has the reason under request {request_id}"
             await self._say(scope, receive, answer, 500, detail)
         _note(scope, answer.status, request_id, time.perf_counter() - began)
-        if scope["method"] not in _READS:
+        if scope["method"] not in _READS and not _only_read(scope, answer.status):
             await run_in_threadpool(self._audit, scope, answer.status, request_id)
 
     def _let_in(self, scope: Scope, headers: Headers) -> None:
@@ -132,6 +132,11 @@ class _Answer:
             and not body.get("more_body")
             and bool(body.get("body"))
         )
+
+
+def _only_read(scope: Scope, status: int) -> bool:
+    """Whether a POST has changed nothing: it asked for predictions, or for features."""
+    return scope["state"].get("action") is May.read and status < 400
 
 
 def _limited(receive: Receive) -> Receive:

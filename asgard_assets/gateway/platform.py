@@ -15,6 +15,7 @@ from asgard_assets.operations.ingestion.databases import Databases
 from asgard_assets.operations.serving.features import Features
 from asgard_assets.operations.serving.predictions import Models
 from asgard_assets.operations.serving.products import Products
+from asgard_assets.operations.serving.trainings import Trainings
 from asgard_assets.operations.transforms.follow import Runs
 from asgard_assets.operations.transforms.queue import Queue
 from asgard_assets.operations.transforms.submissions import Submissions
@@ -38,16 +39,18 @@ class Platform:
     models: Models
     databases: Databases
     features: Features
+    trainings: Trainings
 
     @classmethod
     def from_settings(cls, settings: Settings, instance: dg.DagsterInstance) -> Platform:
         submissions, lake = Submissions.from_settings(settings), Lake.from_settings(settings)
+        runs = Runs(submissions, instance)
         return cls(
             settings,
             lake,
             Airbyte.from_settings,
             submissions,
-            Runs(submissions, instance),
+            runs,
             Queue(submissions),
             Products(lake, settings.owner, settings.gateway_masked_columns),
             Models(settings),
@@ -59,6 +62,7 @@ class Platform:
                 feature_views,
                 {one.lower() for one in settings.gateway_masked_columns},
             ),
+            Trainings(lake, settings, submissions, runs, feature_views),
         )
 
 

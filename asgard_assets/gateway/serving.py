@@ -1,21 +1,19 @@
-"""`/data-products` and `/mlops`: what other programs read."""
+"""`/data-products`: what other programs read."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from asgard_assets.gateway.accounts.callers import Reader
 from asgard_assets.gateway.accounts.roles import ROLES, May
-from asgard_assets.gateway.bodies import NewInference
 from asgard_assets.gateway.platform import Here
-from asgard_assets.operations.serving.predictions import ModelStatus, Prediction
 from asgard_assets.operations.serving.products import Product, contract
 
 router = APIRouter()
-PRODUCTS, MODELS = "Data products", "Models"
+PRODUCTS = "Data products"
 
 
 class ProductList(BaseModel):
@@ -27,11 +25,6 @@ class ProductRows(BaseModel):
     columns: list[str] = Field(description="Names of the columns.")
     rows: list[list[Any]] = Field(description="The rows, each with a value a column.")
     next_offset: int | None = Field(description="Send it as ?offset= to go on; null: these were the last.")
-
-
-class MlopsStatus(BaseModel):
-    status: Literal["healthy"] = Field(description="The registry of models answers.")
-    models: list[ModelStatus] = Field(description="The models with their versions.")
 
 
 @router.get("/data-products", tags=[PRODUCTS])
@@ -68,15 +61,3 @@ def product_rows(
     found = here.products.rows(product, limit, offset, filter or (), chosen, clear)
     after = offset + limit if found.more else None
     return ProductRows(columns=list(found.columns), rows=[list(row) for row in found.rows], next_offset=after)
-
-
-@router.get("/mlops/status", tags=[MODELS])
-def mlops_status(here: Here, caller: Reader) -> MlopsStatus:
-    """The registered models, their versions and champions."""
-    return MlopsStatus(status="healthy", models=here.models.status())
-
-
-@router.post("/mlops/inference", tags=[MODELS])
-def infer(body: NewInference, here: Here, caller: Reader) -> Prediction:
-    """What a model predicts for the rows that are sent: its champion, or the version that is named."""
-    return here.models.predict(body.model_name, body.inputs, body.version)

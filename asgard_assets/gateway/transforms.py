@@ -119,7 +119,7 @@ async def run_logs(
     await run_in_threadpool(here.runs.status, run_id, caller.sees)  # 404 before a stream begins
     if follow or "text/event-stream" in request.headers.get("accept", ""):
         return StreamingResponse(_stream(here.runs, run_id, cursor), media_type="text/event-stream")
-    return JSONResponse((await run_in_threadpool(_logs, here, run_id, cursor)).model_dump())
+    return JSONResponse((await run_in_threadpool(logs_of, here, run_id, cursor)).model_dump())
 
 
 @router.get("/{run_id}/events")
@@ -141,7 +141,8 @@ def run_metrics(run_id: str, here: Here, caller: Reader) -> Figures:
     return here.runs.figures(run_id)
 
 
-def _logs(here: Platform, run_id: str, cursor: str) -> Logs:
+def logs_of(here: Platform, run_id: str, cursor: str) -> Logs:
+    """A page of a run's log."""
     page = here.runs.events(run_id, cursor)
     lines = "\n".join(event.line for event in page.events)
     return Logs(

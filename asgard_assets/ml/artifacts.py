@@ -73,16 +73,20 @@ def fitted_model(mlflow: Any, name: str, number: int) -> Any:
                 f"version {number} of {name} is not read: its format is {written}, and only skops runs no code when it "
                 "is read. Train the model again with the asset of the model"
             )
-        return _read(file, name, number)
+        return read_model(file, f"version {number} of {name}", name)
 
 
-def _read(file: Path, name: str, number: int) -> Any:
+def read_model(file: Path, what: str, name: str) -> Any:
+    """The fitted model in a skops file. `what` it is, for messages. Raises ModelError where it could run code."""
     import skops.io
 
-    types = skops.io.get_untrusted_types(file=file)
+    try:
+        types = skops.io.get_untrusted_types(file=file)
+    except Exception as error:  # whatever a file that is none can break
+        raise ModelError(f"{what} is not read: its file is no skops file ({type(error).__name__})") from error
     if strange := [one for one in types if not _is_known(one, name)]:
         raise ModelError(
-            f"version {number} of {name} is not read: it holds {', '.join(strange[:3])}, which is no class of "
+            f"{what} is not read: it holds {', '.join(strange[:3])}, which is no class of "
             f"{', '.join(sorted(_LEARNERS))} or of this project. Train the model again with the asset of the model"
         )
     return skops.io.load(file, trusted=types)

@@ -23,6 +23,7 @@ from asgard_assets.operations.ingestion.databases import Databases
 from asgard_assets.operations.serving.features import Features
 from asgard_assets.operations.serving.predictions import Models
 from asgard_assets.operations.serving.products import Products
+from asgard_assets.operations.serving.trainings import Trainings
 from asgard_assets.operations.transforms.follow import Runs
 from asgard_assets.operations.transforms.queue import Queue
 from asgard_assets.operations.transforms.submissions import Submissions
@@ -124,6 +125,13 @@ def platform(tmp_path: Path, memory: MemoryAirbyte) -> Iterator[Platform]:
                 submissions,
                 dict,
                 ("email",),
+            ),
+            Trainings(
+                Lake(str(tmp_path / "lake")),
+                Settings(home=tmp_path / "home", gateway_training=True),
+                submissions,
+                Runs(submissions, instance),
+                dict,
             ),
         )
 

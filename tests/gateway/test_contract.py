@@ -14,7 +14,6 @@ from asgard_assets.gateway import bodies
 
 ROWS: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("contract.yaml").read_text())
 BUILT = [row for row in ROWS if row["state"] == "built"]
-LATER = [row for row in ROWS if row["state"] == "notyet"]
 
 
 def named(row: dict[str, Any]) -> str:
@@ -73,15 +72,6 @@ def test_no_endpoint_is_served_that_the_contract_does_not_know(app: FastAPI):
              ("/jobs", "/{run_id}/logs", "/{run_id}/events", "/{run_id}/metrics")}  # fmt: skip
     served = {(method, path) for path, found in app.openapi()["paths"].items() for method in found}
     assert served - known == also
-
-
-@pytest.mark.parametrize("row", LATER, ids=named)
-def test_what_is_not_built_yet_says_so(row: dict[str, Any], client: httpx.Client):
-    answer = client.request(
-        row["method"], row["path"].replace("{name}", "x"), json={} if row["method"] == "post" else None
-    )
-    assert answer.status_code == 501
-    assert "is not built yet. Until then: " in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

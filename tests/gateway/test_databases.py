@@ -8,12 +8,17 @@ from typing import Any
 
 import dagster as dg
 import httpx
+import pyarrow as pa
 import pytest
 
 from asgard_assets.components.platform.sources import managed_sources
+from asgard_assets.errors import ConfigError, NotFoundError
 from asgard_assets.gateway.platform import Platform
 from asgard_assets.ingest.sql import listing
+from asgard_assets.operations.serving.features import WantedView
 from asgard_assets.operations.transforms.submissions import Outcome
+from asgard_assets.operations.transforms.submit import Wanted, submit
+from asgard_assets.transforms.managed import load
 
 CONFIG = {
     "host": "localhost",
@@ -100,6 +105,29 @@ def test_its_tables_become_assets_streams_and_runs(
     assert client.post("/transform", json=sql).status_code == 202
     again = client.post("/ingestion", json=given)
     assert again.status_code == 409
+
+
+def test_a_stream_is_also_a_table_of_bronze_and_only_of_its_workspace(
+    client: httpx.Client, platform: Platform, sink: dict[str, Any], tables: dict[str, Any]
+):
+    source = made(client)
+    given = {"source_id": source["source_id"], "destination_id": sink["destination_id"]}
+    assert client.post("/ingestion", json=given).status_code == 201
+    rows = pa.table({"id": [1]})
+    staging = platform.lake.stage("bronze", "my_source_log", rows.schema, whole=True)
+    platform.lake.write(staging, rows)
+    platform.lake.publish(staging)
+    for named in ("log", "bronze.log", "bronze.my_source_log"):
+        run = client.post("/transform", json={"sql": f"select * from {named}"}).json()
+        assert run["status"] == "submitted", run
+        kept = load(platform.lake, run["output_table"].partition(".")[2]).transform
+        assert [view.table for view in kept.reads] == ["bronze/my_source_log"]
+    wanted = Wanted("select * from bronze.my_source_log", workspace="main", account="ann")
+    with pytest.raises(ConfigError, match="bronze.my_source_log is no table that this workspace may read"):
+        submit(wanted, platform.lake, platform.airbyte, platform.submissions)
+    entities = {"name": "w", "table": "my_source_log", "stage": "bronze", "entities": ("id",)}
+    with pytest.raises(NotFoundError):
+        platform.features.add(WantedView(**entities, workspace="main"))
 
 
 def test_a_table_that_is_not_there_is_named(

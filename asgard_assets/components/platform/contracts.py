@@ -9,6 +9,8 @@ from asgard_assets import strangers
 from asgard_assets.quality.tables import Check, TableSpec
 from asgard_assets.transforms.managed import Revision, Transform
 
+REVISION = "revision"
+"""Metadata of an asset that was made through the API: the number of its definition."""
 _HAS_ROWS = Check(
     name="has_rows",
     sql="count(*) > 0",
@@ -59,7 +61,7 @@ def deps_of(transform: Transform) -> list[dg.AssetKey]:
 def shown(revision: Revision) -> dict[str, Any]:
     """What the catalog shows of a definition."""
     return {
-        "revision": revision.number,
+        REVISION: revision.number,
         "sql": dg.MetadataValue.md(strangers.block(revision.transform.sql, "sql")),
     }
 

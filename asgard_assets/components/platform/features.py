@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from asgard_assets.components.failures import clear_failures
-from asgard_assets.components.platform.contracts import Which, tag_of
+from asgard_assets.components.platform.contracts import REVISION, Which, tag_of
 from asgard_assets.components.tables import Yielded, table_asset
 from asgard_assets.errors import AsgardError
 from asgard_assets.lake import Lake
@@ -64,7 +64,7 @@ def managed_view(revision: Numbered[ManagedView]) -> dg.AssetsDefinition:
         automation=condition.any_deps_updated().since_last_handled()
         & ~condition.any_deps_in_progress()
         & ~condition.in_progress(),
-        extra_metadata={"revision": revision.number, "dagster/table_name": known.table.replace("/", ".")},
+        extra_metadata={REVISION: revision.number, "dagster/table_name": known.table.replace("/", ".")},
         required_resource_keys={"lake"},
         checks=[check],
     )

@@ -15,6 +15,7 @@ from asgard_assets.components.following.up_to_date import with_up_to_date
 from asgard_assets.components.following.zones import between_zones
 from asgard_assets.components.platform.features import managed_features
 from asgard_assets.components.platform.sources import managed_sources
+from asgard_assets.components.platform.trainings import managed_trainings
 from asgard_assets.components.platform.transforms import managed_transforms
 from asgard_assets.documents import refuse_bombs_in
 from asgard_assets.resources.environment import executor, resources
@@ -31,7 +32,8 @@ def project_definitions(module: Path) -> dg.Definitions:
     refuse_bombs_in(module.parent / "defs")
     loaded = dg.load_from_defs_folder(path_within_project=module.parent)
     own = dg.Definitions(resources=resources(), executor=executor())
-    sent = [made(loaded) for made in (managed_transforms, managed_sources, managed_features)]
+    made = (managed_transforms, managed_sources, managed_features, managed_trainings)
+    sent = [each(loaded) for each in made]
     whole = between_zones(dg.Definitions.merge(loaded, *sent, own))
     check_tags_of_steps(whole)
     return with_code_references(with_automation(with_up_to_date(with_source_freshness(whole))))

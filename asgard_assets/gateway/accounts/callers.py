@@ -16,6 +16,7 @@ def needs(action: May) -> Callable[[Request], Caller]:
     def caller(request: Request) -> Caller:
         found: Caller = request.state.caller
         found.must(action)
+        request.state.action = action
         return found
 
     caller.__dict__["action"] = action

@@ -16,7 +16,7 @@ from asgard_assets.errors import ConfigError, NotFoundError
 from asgard_assets.lake import Lake
 from asgard_assets.lake.sql import identifier
 from asgard_assets.lake.store import Store
-from asgard_assets.ml.views import CREATED, EVENT_TIME, ORIGIN, FeatureType, KeyType
+from asgard_assets.ml.views import CREATED, EVENT_TIME, ORIGIN, FeatureType, FeatureViewSpec, KeyType
 from asgard_assets.quality.tables import Model
 from asgard_assets.revisions import NAME, Revisions
 
@@ -42,6 +42,14 @@ class ManagedView(Model):
     workspace: str = Field(default="default", description="Workspace that the view belongs to.")
     owner: str = Field(default="", description="Who made it: an account of the gateway.")
     description: str = Field(default="", description="What the features say.")
+
+    @classmethod
+    def of_project(cls, view: FeatureViewSpec) -> ManagedView:
+        """A view of the project's files, to be read beside those that were sent."""
+        return cls(
+            name=view.name, table=view.table, keys=view.keys, features={n: f.type for n, f in view.features.items()},
+            event_time=EVENT_TIME, created=CREATED, ttl_days=view.ttl_days, workspace="", description=view.description,
+        )  # fmt: skip
 
     @property
     def place(self) -> tuple[str, str]:

@@ -161,6 +161,10 @@ class Runs:
         path = self._submissions.log(run_id)
         return path.read_text(errors="replace").splitlines()[-_PRINTED:] if path.exists() else []
 
+    def made(self, run_id: str) -> dict[str, Any]:
+        """What the run told of the asset that it made; empty: nothing yet."""
+        return self._metadata(self._record(run_id))
+
     def figures(self, run_id: str) -> Figures:
         """Raises NotFoundError."""
         one, record, outcome = self._one(run_id), self._record(run_id), self._submissions.outcome(run_id)

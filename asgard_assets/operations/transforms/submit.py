@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from asgard_assets.components.platform.sources import ManagedIngestion, kept
 from asgard_assets.errors import ConfigError, ConflictError, NotFoundError
 from asgard_assets.lake import Lake
 from asgard_assets.operations.ingestion.airbyte import Airbyte, Ingestion, Sink
@@ -52,12 +53,16 @@ def submit(
     script = parse(wanted.sql, "duckdb" if wanted.engine == "dbt" else "spark")
     if wanted.engine == "dbt" and (script.names or len(script.statements) > 1):
         raise ConfigError("a dbt model is one query over tables of the lake, named as stage.table")
-    tables = _known_tables(lake, script.tables, wanted.workspace)
-    reads = [View(name=view_of(table), table=table) for table in tables]
-    if script.names:
+    tables, streams = _known_tables(lake, script.tables, wanted.workspace, databases or {})
+    reads = [View(name=view_of(name), table=table) for name, table in tables.items()]
+    if script.names or streams:
         own = {} if wanted.source_path else dict(databases or {})
         landed = _landed(airbyte(), wanted.workspace, wanted.source_path)
         reads += _views(script.names, landed, own)
+        for name, view in zip(
+            streams, _views([name.partition("/")[2] for name in streams], landed, own), strict=True
+        ):
+            reads.append(view.model_copy(update={"name": view_of(name)}))
     stage, name = _target(wanted)
     transform = Transform(
         stage=stage,
@@ -97,21 +102,36 @@ def _repeated(lake: Lake, earlier: Submission, transform: Transform) -> Submissi
     return earlier
 
 
-def _known_tables(lake: Lake, tables: Sequence[str], workspace: str) -> Sequence[str]:
-    """The tables; raises ConfigError where one is not there, or belongs to another workspace."""
-    if not tables:
-        return tables
-    known = {f"{stage}/{name}" for stage, name in lake.tables()}
-    for table in tables:
-        if table not in known or workspace_of(lake, table) not in ("", workspace):
-            raise ConfigError(f"{table.replace('/', '.')} is no table that this workspace may read")
-    return tables
+def _known_tables(
+    lake: Lake, named: Sequence[str], workspace: str, streams: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """The table behind each name; and names of Bronze that are no table, but may be a stream: `bronze.orders`.
+
+    Raises ConfigError where a table is not there, or belongs to another workspace.
+    """
+    found, others = dict[str, str](), list[str]()
+    known = {f"{stage}/{name}" for stage, name in lake.tables()} if named else set[str]()
+    for name in named:
+        stage, _, plain = name.partition("/")
+        mine = name in known and workspace_of(lake, name) in ("", workspace)
+        table = name if mine else streams.get(plain, "") if stage == "bronze" else ""
+        if table:
+            found[name] = table
+        elif stage == "bronze" and name not in known:
+            others.append(name)
+        else:
+            raise ConfigError(f"{stage}.{plain} is no table that this workspace may read")
+    return found, others
 
 
 def workspace_of(lake: Lake, table: str) -> str:
     """Whose table it is; empty for one that the project's own files make: all may read it."""
+    stage, _, name = table.partition("/")
+    if stage == "bronze":
+        made = (one for one in kept(lake, ManagedIngestion) if name in one.tables.values())
+        return next((one.workspace for one in made), "")
     try:
-        found = managed.load(lake, table.partition("/")[2]).transform
+        found = managed.load(lake, name).transform
     except ConfigError:
         return ""
     return found.workspace if found.table == table else ""

@@ -7,9 +7,11 @@ import resource
 import sys
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 from asgard_assets import project
-from asgard_assets.errors import AsgardError, NotFoundError
+from asgard_assets.components.platform.contracts import REVISION
+from asgard_assets.errors import AsgardError, ConflictError, NotFoundError
 from asgard_assets.operations.runs import TAG, Launch, Ran, execute
 from asgard_assets.operations.transforms.submissions import Outcome, Submission, Submissions
 
@@ -49,21 +51,33 @@ def _run(found: Submission) -> Ran:
             )
         if stage == "bronze":  # of a source that was connected through the API: what it has now
             return execute(Launch((found.table,), (_current_window(found.table),), id=found.run_id), instance)
+        _refuse_foreign(found.table)
         config = {"ops": {f"{stage}_{name}": {"config": {"revision": found.revision}}}}
         return execute(Launch((found.table,), config=config, id=found.run_id), instance)
 
 
-def _current_window(table: str) -> str:
-    """The window that it is now, of the table's own calendar."""
-    import dagster as dg
+def _refuse_foreign(table: str) -> None:
+    """Raises ConflictError where the project's own files make the asset, and not a definition in the lake."""
+    if REVISION not in _asset(table).metadata:
+        raise ConflictError(f"{table} is made by the project's own files; choose another name")
 
-    from asgard_assets.components.partitions import calendar_of
+
+def _asset(table: str) -> Any:
+    """The asset, in the project's graph. Raises NotFoundError."""
+    import dagster as dg
 
     key = dg.AssetKey.from_user_string(table)
     graph = project.current().definitions().resolve_asset_graph()
     if key not in graph.get_all_asset_keys():
         raise NotFoundError(f"the project has no table {table}; its log says why")
-    calendar = calendar_of(graph.get(key).partitions_def)
+    return graph.get(key)
+
+
+def _current_window(table: str) -> str:
+    """The window that it is now, of the table's own calendar."""
+    from asgard_assets.components.partitions import calendar_of
+
+    calendar = calendar_of(_asset(table).partitions_def)
     assert calendar is not None
     return calendar.key_at(datetime.now(UTC))
 
