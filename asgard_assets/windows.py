@@ -25,6 +25,8 @@ _DAY, _HOUR, _INSTANT = timedelta(days=1), timedelta(hours=1), timedelta(microse
 _KEY = re.compile(r"\d{4}-\d\d-\d\d")
 _HOUR_KEY = re.compile(r"(\d{4}-\d\d-\d\d)T([01]\d|2[0-3])([+-]\d{4})?")
 _NEAR = 3
+_BETWEEN = "|"
+_VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -261,4 +263,43 @@ def stretches(keys: Sequence[str], calendar: Calendar | None = None) -> list[lis
             found[-1].append(key)
         else:
             found.append([key])
+    return found
+
+
+# Slices: the rows of one window and one value of a second column, such as a region. The key of one is `2026-10-05|eu`.
+# A table has windows alone or slices alone. Both have one key, which is what is published, counted and asked for.
+
+
+def window_of(key: str) -> str:
+    """The window of a slice, or of a key that is one."""
+    return key.partition(_BETWEEN)[0]
+
+
+def value_of(key: str) -> str:
+    """The value of a slice; '' of a window."""
+    return key.partition(_BETWEEN)[2]
+
+
+def slice_of(window: str, value: str) -> str:
+    return f"{window}{_BETWEEN}{value}" if value else window
+
+
+def key_in(values: Mapping[str, str | None]) -> str:
+    """The key of a file, from its values of the partition columns; '' of a table that is a whole."""
+    others = [value or "" for name, value in sorted(values.items()) if name != "ds"]
+    return slice_of(values.get("ds") or "", "".join(others))
+
+
+def checked_value(value: str) -> str:
+    """The value, where folders and keys can have it as it is. Raises ConfigError elsewhere."""
+    if _VALUE.fullmatch(value):
+        return value
+    raise ConfigError(f"{value!r} cannot name a partition; use letters, digits, _ . and -, such as eu-west")
+
+
+def by_value(keys: Sequence[str]) -> dict[str, list[str]]:
+    """The windows of each value, in order."""
+    found = dict[str, list[str]]()
+    for key in keys:
+        found.setdefault(value_of(key), []).append(window_of(key))
     return found

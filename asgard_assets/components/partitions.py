@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Literal
 
 import dagster as dg
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.settings import Settings
-from asgard_assets.windows import Calendar, Every, zone_named
+from asgard_assets.windows import Calendar, Every, checked_value, zone_named
 
 _HOUR_KEY = "%Y-%m-%dT%H"
+TIME = "DS"
+"""Dagster's name of the windows of slices. Their keys have dimensions in the order of names: capitals are first."""
+MOST_KEYS = 25_000
+_COLUMN = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def windows(every: Every = "day", time_zone: str = "") -> dg.TimeWindowPartitionsDefinition:
@@ -33,6 +40,68 @@ def windows(every: Every = "day", time_zone: str = "") -> dg.TimeWindowPartition
     if every == "month":
         return dg.MonthlyPartitionsDefinition(start, end_date=end, timezone=zone, end_offset=1)
     return dg.DailyPartitionsDefinition(start, end_date=end, timezone=zone, end_offset=1)
+
+
+def partitions_of(
+    every: Every = "day",
+    time_zone: str = "",
+    partitions: Mapping[str, Sequence[str] | Literal["dynamic"]] | None = None,
+) -> dg.PartitionsDefinition:
+    """The windows, crossed with the values of a second column where `partitions` names one: `{"region": ["eu", "us"]}`, or
+    `{"tenant": "dynamic"}` for values that are added while the platform runs.
+
+    Raises ConfigError for more than one such column, and for more than MOST_KEYS partitions: Dagster fails at 90,000.
+    """
+    time = windows(every, time_zone)
+    if not partitions:
+        return time
+    if len(partitions) > 1:
+        raise ConfigError(
+            f"partitions: {', '.join(partitions)}: one column beside time is possible; join them into one"
+        )
+    [(column, values)] = partitions.items()
+    if not _COLUMN.fullmatch(column) or column == "ds":
+        raise ConfigError(f"partitions: {column!r} is no name for a second column; write it as region")
+    if values == "dynamic":
+        return dg.MultiPartitionsDefinition({TIME: time, column: dg.DynamicPartitionsDefinition(name=column)})
+    if not values or len(set(values)) != len(values):
+        raise ConfigError(
+            f"partitions: {column} needs a list of different values, such as [eu, us], or: dynamic"
+        )
+    for value in values:
+        checked_value(value)
+    if (count := len(values) * time.get_num_partitions()) > MOST_KEYS:
+        raise ConfigError(
+            f"partitions: {len(values)} values of {column} make {count:,} partitions with a partition every {every}, and more "
+            f"than {MOST_KEYS:,} are too many for Dagster: take longer windows (every: month), a later ASGARD_PARTITION_START, "
+            f"or {column} as a plain column"
+        )
+    return dg.MultiPartitionsDefinition({TIME: time, column: dg.StaticPartitionsDefinition(list(values))})
+
+
+def second_of(definition: dg.PartitionsDefinition | None) -> tuple[str, tuple[str, ...]] | None:
+    """The second column of slices, and its values as far as they are declared."""
+    if not isinstance(definition, dg.MultiPartitionsDefinition):
+        return None
+    others = [each for each in definition.partitions_defs if each.name != TIME]
+    if len(others) != 1:
+        return None
+    known = others[0].partitions_def
+    static = isinstance(known, dg.StaticPartitionsDefinition)
+    return others[0].name, tuple(known.get_partition_keys()) if static else ()
+
+
+def keys_of(definition: dg.PartitionsDefinition, instance: dg.DagsterInstance | None = None) -> list[str]:
+    """All keys as they are now; values that were added while the platform runs, the instance knows."""
+    with dg.partition_loading_context(dynamic_partitions_store=instance):
+        return [str(key) for key in definition.get_partition_keys()]
+
+
+def time_of(definition: dg.PartitionsDefinition | None) -> dg.PartitionsDefinition | None:
+    """The windows of slices; of others, what they are."""
+    if isinstance(definition, dg.MultiPartitionsDefinition):
+        return next((each.partitions_def for each in definition.partitions_defs if each.name == TIME), None)
+    return definition
 
 
 _EVERY: dict[str, Every] = {

@@ -18,7 +18,7 @@ from asgard_assets.lake.reads import Reads
 from asgard_assets.quality.audit import Audit, audit
 from asgard_assets.quality.tables import TableSpec
 from asgard_assets.settings import Settings
-from asgard_assets.windows import Calendar
+from asgard_assets.windows import Calendar, window_of
 
 Yielded = dg.AssetCheckResult | dg.MaterializeResult
 
@@ -120,7 +120,7 @@ def days_of(context: dg.AssetExecutionContext) -> list[str]:
             f"2026-10-05...2026-10-11, or use `asgard run {named}`",
             allow_retries=False,
         )
-    return list(context.partition_keys)
+    return [str(key) for key in context.partition_keys]
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _with_open_windows(
     now = datetime.now(UTC)
 
     def shown(day: str) -> dict[str, Any]:
-        window = calendar.window(day) if day else None
+        window = calendar.window(window_of(day)) if day else None
         told = (
             {"window": f"open until {window.end:%Y-%m-%dT%H:%MZ}"} if window and window.is_open(now) else {}
         )
@@ -206,7 +206,7 @@ def _with_open_windows(
 def refuse_open(spec: TableSpec, days: Sequence[str], now: datetime | None = None) -> None:
     """Raises ConfigError for windows that have not ended: what is computed of them changes with each new row."""
     calendar, now = spec.calendar, now or datetime.now(UTC)
-    if found := [window for window in map(calendar.window, days) if window.is_open(now)]:
+    if found := [window for window in map(calendar.window, map(window_of, days)) if window.is_open(now)]:
         raise ConfigError(
             f"{spec.stage}/{spec.name}: {found[0].key} is open until {found[0].end:%Y-%m-%dT%H:%MZ}, and features and "
             "models wait for the end of a window. Ask for an earlier one, or set open_windows: true for this table"

@@ -16,7 +16,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -32,6 +32,7 @@ from asgard_assets.lake.snapshot import TableLog
 from asgard_assets.lake.staging import LakeStaging
 from asgard_assets.lake.staging import Staging as Staging
 from asgard_assets.lake.statistics import file_statistics, without_floats
+from asgard_assets.windows import key_in, slice_of, window_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -102,36 +103,42 @@ class Lake(LakeStaging):
         adds, rows = self._add_actions(staging, chosen)
         written = _written(self, staging, adds)
         fences = {publish_id(day): staging.seen[day] + 1 for day in chosen} | dict(plans or {})
-        partition_by = [DS] if staging.partitioned else None
-        filters = [(DS, "in", list(chosen))] if staging.partitioned else None
+        partition_by = staging.partition_by or None
+        filters = [(DS, "in", [window_of(day) for day in chosen])] if staging.partitioned else None
         replaced: list[str] = []
-        log, likeness = self._log(staging), Likeness(self, staging.schema.names, volatile)
+        log, likeness = self._log(staging), Likeness(self, _unsliced(staging, staging.schema.names), volatile)
 
         def change(table: DeltaTable) -> Change:
+            _refuse_other_partitioning(staging, table)
+            if staging.dimension:  # what removes single files cannot change the columns too
+                self._add_columns(staging, table)
             present = log.numbers(table.version())
             _refuse_fenced(staging, chosen, present)
-            _refuse_other_partitioning(staging, table)
-            replaced[:] = table.file_uris(file_pruning_predicate=filters)
             everything = self.parts(table)
             before = _by_day(part for part in everything if (part.day or "") in chosen)
+            gone = [part for parts in before.values() for part in parts]
+            replaced[:] = [part.uri for part in gone]
             kept = [part for part in everything if (part.day or "") not in chosen]
             old = pa.schema(table.schema().to_arrow())
             schema = staging.schema
-            if not replace_schema:
+            if staging.dimension:
+                schema = old
+            elif not replace_schema:
                 schema = merged(staging.table, old, schema, lambda names: self.holding(table, kept, names))
             changed = likeness.changed(
                 {day: before.get(day, []) for day in chosen},
                 written,
                 present,
-                {*schema.names, *old.names},
+                {*_unsliced(staging, [*schema.names, *old.names])},
             )
             numbers = fences | self._built_from(log, table, chosen, changed, reads)
+            removes = [_remove_action(staging, part) for part in gone] if staging.dimension else []
             return Change(
-                adds,
-                "overwrite",
+                [*removes, *adds],
+                "append" if staging.dimension else "overwrite",
                 schema,
                 partition_by,
-                filters,
+                None if staging.dimension else filters,
                 numbers,
                 metadata or {},
                 rebase=not replaced,
@@ -176,7 +183,7 @@ class Lake(LakeStaging):
             _refuse_loaded(staging, plans, present)
             live = {part.path: part for part in self.parts(table)}
             instead = rewrite(list(live.values()))
-            removes[:] = [_remove_action(live[path]) for path in instead]
+            removes[:] = [_remove_action(staging, live[path]) for path in instead]
             again[:] = [
                 self._add_action(staging, live[path].day, uri)
                 for path, uris in instead.items()
@@ -236,6 +243,9 @@ class Lake(LakeStaging):
             if schema == present:
                 return None
             staging = Staging(f"{stage}/{name}", stage, name, path, schema, (), {})
+            by = table.metadata().partition_columns or None
+            if dimension := next((each for each in by or () if each != DS), ""):
+                staging = replace(staging, dimension=dimension)
             parts = self.parts(table)
             adds = [self._cast(staging, part, cast) for part in parts]
             numbers = dict[str, int]()
@@ -244,7 +254,6 @@ class Lake(LakeStaging):
                 days = sorted({part.day or "" for part in parts} | set(rows_of(known)))
                 numbers = {publish_id(day): known.get(publish_id(day), 0) + 1 for day in days}
                 numbers |= self._built_from(log, table, days, days, None)
-            by = table.metadata().partition_columns or None
             return Change(adds, "overwrite", schema, by, transactions=numbers, rebase=False)
 
         return self._commit(log, change)
@@ -289,10 +298,10 @@ class Lake(LakeStaging):
         """Write a live file again in the schema of `staging`; returns the action that adds it."""
         import pyarrow.parquet as pq
 
-        inner, folder = staging.schema, staging.path
-        if part.day:
-            inner, folder = inner.remove(inner.get_field_index(DS)), f"{folder}/{DS}={part.day}"
-        target = f"{folder}/part-{uuid.uuid4().hex}.parquet"
+        inner = staging.schema
+        for name in staging.values(part.day):
+            inner = inner.remove(inner.get_field_index(name))
+        target = f"{staging.folder(part.day)}/part-{uuid.uuid4().hex}.parquet"
         with (
             pq.ParquetFile(part.uri, filesystem=self.filesystem) as source,
             self.whole(target) as file,
@@ -347,7 +356,7 @@ class Lake(LakeStaging):
                     path,
                     Schema.from_arrow(staging.schema),
                     mode="ignore",
-                    partition_by=[DS] if staging.partitioned else None,
+                    partition_by=staging.partition_by or None,
                     storage_options=self.storage_options,
                     configuration=dict(staging.properties) or None,
                 )
@@ -374,7 +383,7 @@ class Lake(LakeStaging):
             wanted = merged(staging.table, present, staging.schema, lambda names: names)
             if len(wanted) == len(present):
                 return None
-            return Change([], "overwrite", wanted, [DS], [(DS, "=", "")])
+            return Change([], "overwrite", wanted, staging.partition_by, [(DS, "=", "")])
 
         before = table.version()
         if self._commit(self._log(staging), columns, table) != before:
@@ -393,7 +402,8 @@ class Lake(LakeStaging):
         found = pa.table(table.get_add_actions(flatten=True))
         if filters:
             found = found.filter(pc.field(f"partition.{DS}").isin(list(filters[0][2])))
-        names = ["path", f"partition.{DS}", "size_bytes", "num_records"]
+        second = next((name for name in table.metadata().partition_columns if name != DS), "")
+        names = ["path", f"partition.{DS}", f"partition.{second}", "size_bytes", "num_records"]
         columns = [
             found[name].to_pylist() if name in found.column_names else [""] * found.num_rows for name in names
         ]
@@ -401,8 +411,8 @@ class Lake(LakeStaging):
         if not self.remote:
             root = unquote(root).removeprefix("file://")
         return [
-            LivePart(path, f"{root}/{path}", day, size, rows or 0)
-            for path, day, size, rows in zip(*columns, strict=True)
+            LivePart(path, f"{root}/{path}", slice_of(day, value) if second else day, size, rows or 0)
+            for path, day, value, size, rows in zip(*columns, strict=True)
         ]
 
     def holding(
@@ -443,7 +453,7 @@ class Lake(LakeStaging):
         return AddAction(
             path=uri[len(self.path(staging.stage, staging.name)) + 1 :],
             size=info.size,
-            partition_values={DS: day} if day else {},
+            partition_values=dict(staging.values(day)),
             modification_time=int(time.time() * 1000),
             data_change=True,
             stats=json.dumps(file_statistics(footer)),
@@ -464,7 +474,7 @@ def _written(lake: LakeStaging, staging: Staging, adds: Sequence[Any]) -> dict[s
         LivePart(
             action.path,
             f"{root}/{action.path}",
-            action.partition_values.get(DS, ""),
+            key_in(action.partition_values),
             action.size,
             json.loads(action.stats)["numRecords"],
         )
@@ -472,10 +482,15 @@ def _written(lake: LakeStaging, staging: Staging, adds: Sequence[Any]) -> dict[s
     )
 
 
-def _remove_action(part: LivePart) -> Any:
+def _unsliced(staging: Staging, names: Iterable[str]) -> list[str]:
+    """Columns that a slice's own files have."""
+    return [name for name in names if not staging.dimension or name != staging.dimension]
+
+
+def _remove_action(staging: Staging, part: LivePart) -> Any:
     from deltalake.transaction import RemoveAction
 
-    return RemoveAction(part.path, True, int(time.time() * 1000), part.size, {DS: part.day})
+    return RemoveAction(part.path, True, int(time.time() * 1000), part.size, dict(staging.values(part.day)))
 
 
 def _refuse_fenced(staging: Staging, days: Sequence[str], numbers: Mapping[str, int]) -> None:
@@ -504,10 +519,10 @@ def _refuse_loaded(
 
 def _refuse_other_partitioning(staging: Staging, table: DeltaTable) -> None:
     present = table.metadata().partition_columns
-    if present != ([DS] if staging.partitioned else []):
+    if present != staging.partition_by:
         raise LakeError(
             f"{staging.table}: the published table is partitioned by {', '.join(present) or 'nothing'}, the new "
-            f"data by {DS if staging.partitioned else 'nothing'}. Delta cannot change that in place: give the "
+            f"data by {', '.join(staging.partition_by) or 'nothing'}. Delta cannot change that in place: give the "
             "table another name, or remove the old one first",
             table=staging.table,
         )

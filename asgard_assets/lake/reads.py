@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 from typing import Any, Self
 
 from asgard_assets.lake.numbers import publish_id, rows_of, with_foreign
-from asgard_assets.windows import Calendar, Every, Window
+from asgard_assets.windows import Calendar, Every, Window, slice_of, value_of, window_of
 
 _INSTANT = timedelta(microseconds=1)
 FIRST, LAST = "", "~"
@@ -40,6 +40,10 @@ class Edge:
     source_zone: str = "UTC"
     source_first: str = ""
     """The input's first day, where windows before it do not count as missing."""
+    slices: tuple[str, ...] | None = None
+    """Of an input that is cut by a second column: the values that it has to have; () where nobody knows them."""
+    own_slice: bool = False
+    """The reader is cut by the same column, and reads its own value."""
 
     @property
     def same(self) -> bool:
@@ -52,9 +56,16 @@ class Edge:
 
     def within(self, key: str, ended_by: datetime) -> list[str]:
         """The input's windows within the reader's own (`key`) that have ended by then."""
-        span = Calendar.named(self.zone, self.every).window(key)
+        span = Calendar.named(self.zone, self.every).window(window_of(key))
         found = self._source.overlapping(span.start, span.end)
-        return [each.key for each in found if each.end <= ended_by]
+        return self.sliced([each.key for each in found if each.end <= ended_by], key)
+
+    def sliced(self, windows: Sequence[str], key: str) -> list[str]:
+        """The input's partitions of these windows that the reader's `key` needs."""
+        if self.slices is None:
+            return list(windows)
+        values = (value_of(key),) if self.own_slice else self.slices
+        return [slice_of(window, value) for window in windows for value in values]
 
     @property
     def _source(self) -> Calendar:
@@ -66,6 +77,15 @@ class Edge:
 def _bounds(edge: Edge, key: str) -> tuple[str, str]:
     if not key:
         return FIRST, LAST
+    first, last = _windows(edge, window_of(key))
+    if edge.slices is None:
+        return first, last
+    if edge.own_slice:
+        return slice_of(first, value_of(key)) if first else FIRST, slice_of(last, value_of(key))
+    return first, f"{last}{LAST}"
+
+
+def _windows(edge: Edge, key: str) -> tuple[str, str]:
     if edge.same and not edge.back and not edge.ahead and edge.back is not None and edge.ahead is not None:
         return key, key
     own = Calendar.named(edge.zone, edge.every)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from asgard_assets.lake.numbers import COMMIT_ID, publish_id, seen_id
 from asgard_assets.lake.store import Store
+from asgard_assets.windows import key_in
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -192,7 +193,7 @@ def _touched(text: str) -> set[str]:
         action = json.loads(line)
         change = action.get("add") or action.get("remove")
         if change and change.get("dataChange", True):
-            found.add((change.get("partitionValues") or {}).get("ds") or "")
+            found.add(key_in(change.get("partitionValues") or {}))
     return found
 
 

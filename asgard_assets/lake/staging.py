@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from asgard_assets.errors import ConfigError, LakeError
 from asgard_assets.lake.reader import DS, LakeReader
 from asgard_assets.lake.statistics import without_floats
-from asgard_assets.windows import checked_key
+from asgard_assets.windows import checked_key, checked_value, key_in, value_of, window_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,10 +34,25 @@ class Staging:
     days: tuple[str, ...]
     seen: Mapping[str, int]
     properties: Mapping[str, str] = field(default_factory=dict)
+    dimension: str = ""
+    """The second column that the table is cut by: then `days` are slices."""
 
     @property
     def partitioned(self) -> bool:
         return bool(self.days)
+
+    @property
+    def partition_by(self) -> list[str]:
+        return [DS, self.dimension] if self.dimension else [DS] if self.partitioned else []
+
+    def values(self, key: str) -> dict[str, str]:
+        """The partition columns of a key."""
+        known = {DS: window_of(key)} if key else {}
+        return known | ({self.dimension: value_of(key)} if self.dimension else {})
+
+    def folder(self, key: str) -> str:
+        """Where the files of a key lie."""
+        return "/".join([self.path, *(f"{name}={value}" for name, value in self.values(key).items())])
 
 
 @dataclass(frozen=True)
@@ -53,12 +68,13 @@ class LakeStaging(LakeReader):
         seen: Mapping[str, int] | None = None,
         properties: Mapping[str, str] | None = None,
         whole: bool = False,
+        dimension: str = "",
     ) -> Staging:
         """Open a staging folder for `days` (none: the whole, unpartitioned table is replaced).
 
         A writer that reads its inputs before it can stage takes `epochs` first and hands them in as `seen`:
         else one that read later, yet published earlier, would be overwritten with what is older. `whole`: the
-        table is no partitioned one although it has a column `ds`.
+        table is no partitioned one although it has a column `ds`. `dimension`: `days` are slices, by that column.
         """
         days = tuple(dict.fromkeys(days))
         _refuse_no_days(f"{stage}/{name}", days)
@@ -67,11 +83,17 @@ class LakeStaging(LakeReader):
                 f"{stage}/{name}: a table with a `{DS}` column is written by days, one without it as a whole",
                 table=f"{stage}/{name}",
             )
+        if {bool(value_of(day)) for day in days} - {bool(dimension)}:
+            raise LakeError(
+                f"{stage}/{name}: slices such as 2026-10-05|eu need their column", table=f"{stage}/{name}"
+            )
         token = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
         path = f"{self.path(stage, name)}/{token}"
         self.filesystem.create_dir(path, recursive=True)
         known = self.epochs(stage, name, days or ("",)) if seen is None else dict(seen)
-        return Staging(f"{stage}/{name}", stage, name, path, schema, days, known, dict(properties or {}))
+        return Staging(
+            f"{stage}/{name}", stage, name, path, schema, days, known, dict(properties or {}), dimension
+        )
 
     def write(self, staging: Staging, rows: pa.Table, rows_per_file: int = 1_000_000) -> None:
         """Write an Arrow table into the staging folder, for engines that have no Parquet writer of their own.
@@ -84,12 +106,11 @@ class LakeStaging(LakeReader):
         if staging.partitioned:
             _refuse_strays(staging, rows)
         for day in staging.days or ("",):
-            part, folder = rows, staging.path
-            if day:
+            part, folder = rows, staging.folder(day)
+            for name, value in staging.values(day).items():
                 import pyarrow.compute as pc
 
-                part = rows.filter(pc.field(DS) == day).drop_columns([DS])
-                folder = f"{staging.path}/{DS}={day}"
+                part = part.filter(pc.field(name) == value).drop_columns([name])
             if not part.num_rows:
                 continue
             statistics: Any = without_floats(part.schema)
@@ -109,7 +130,12 @@ class LakeStaging(LakeReader):
             parts = inside.split("/")
             if not inside.endswith(".parquet") or any(part.startswith(("_", ".")) for part in parts):
                 continue
-            day = unquote(parts[0].removeprefix(f"{DS}=")) if staging.partitioned else ""
+            folders = dict(part.partition("=")[::2] for part in parts[: len(staging.partition_by)])
+            day = (
+                key_in({name: unquote(value) for name, value in folders.items()})
+                if staging.partitioned
+                else ""
+            )
             if day not in found:
                 raise LakeError(
                     f"{staging.table}: a staged file belongs to {day!r}, which was not asked for "
@@ -132,16 +158,23 @@ class LakeStaging(LakeReader):
 def _refuse_no_days(table: str, days: Sequence[str]) -> None:
     for day in days:
         try:
-            checked_key(day)
+            checked_key(window_of(day))
+            if value := value_of(day):
+                checked_value(value)
         except ConfigError as error:
             raise LakeError(f"{table}: {error}", table=table) from error
 
 
 def _refuse_strays(staging: Staging, rows: pa.Table) -> None:
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    if strays := rows.filter(~pc.field(DS).isin(list(staging.days)) | pc.field(DS).is_null()):
-        named = sorted({str(day) for day in strays[DS].to_pylist()})
+    keys = pc.call_function("binary_join_element_wise", [*(rows[name] for name in staging.partition_by), "|"])
+    outside = pc.call_function(
+        "invert", [pc.call_function("is_in", [keys], pc.SetLookupOptions(pa.array(staging.days)))]
+    )
+    if strays := rows.append_column("_key", keys).filter(outside):
+        named = sorted({str(day) for day in strays["_key"].to_pylist()})
         raise LakeError(
             f"{staging.table}: {strays.num_rows} rows belong to {', '.join(named[:5])}, which was not asked for "
             f"({', '.join(staging.days[:5])}{' …' if len(staging.days) > 5 else ''})",

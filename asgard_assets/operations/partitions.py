@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.settings import Settings
-from asgard_assets.windows import Calendar, named, parse_keys
+from asgard_assets.windows import Calendar, named, parse_keys, window_of
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -42,20 +42,30 @@ class Span:
         """Whether the window (of a calendar of days, if none is given) begins within the span."""
         return self._within((calendar or Settings().calendar()).window(key).start)
 
-    def keys(self, definition: dg.PartitionsDefinition) -> list[str]:
-        """The partitions of a calendar that begin within the span; of others, the one of that name."""
+    def keys(
+        self, definition: dg.PartitionsDefinition, instance: dg.DagsterInstance | None = None
+    ) -> list[str]:
+        """The partitions of a calendar that begin within the span, with all their slices; of others, the one of that name."""
         import dagster as dg
 
-        if isinstance(definition, dg.TimeWindowPartitionsDefinition):
-            known = definition.get_partition_keys()
-            return [key for key in known if self._within(definition.time_window_for_partition_key(key).start)]
-        return [key for key in definition.get_partition_keys() if key == self.text]
+        from asgard_assets.components.partitions import keys_of, time_of
+
+        known, time = keys_of(definition, instance), time_of(definition)
+        if isinstance(time, dg.TimeWindowPartitionsDefinition):
+            inside = {
+                w: self._within(time.time_window_for_partition_key(w).start)
+                for w in set(map(window_of, known))
+            }
+            return [key for key in known if inside[window_of(key)]]
+        return [key for key in known if key == self.text]
 
     def refuse_outside(self, definitions: Iterable[dg.PartitionsDefinition]) -> None:
         """Raises ConfigError where no calendar has the span's first or last day."""
         import dagster as dg
 
-        calendars = [d for d in definitions if isinstance(d, dg.TimeWindowPartitionsDefinition)]
+        from asgard_assets.components.partitions import time_of
+
+        calendars = [d for d in map(time_of, definitions) if isinstance(d, dg.TimeWindowPartitionsDefinition)]
         known = [(keys[0], keys[-1], d) for d in calendars if (keys := d.get_partition_keys())]
         if not known:
             return

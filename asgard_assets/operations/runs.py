@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.operations.partitions import shown
+from asgard_assets.windows import slice_of, value_of
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -197,17 +198,31 @@ def _stretches(
         yield tuple(names), ()
         return
     asked = {name: set(wanted[name] or ()) for name in names}
-    assets, keys = (), list[str]()
-    for key in definition.get_partition_keys():
-        who = tuple(name for name in names if key in asked[name])
-        if who != assets and keys:
+    for order in _orders(definition, set().union(*asked.values())):
+        assets, keys = (), list[str]()
+        for key in order:
+            who = tuple(name for name in names if key in asked[name])
+            if who != assets and keys:
+                yield assets, tuple(keys)
+                keys = []
+            assets = who
+            if who:
+                keys.append(key)
+        if keys:
             yield assets, tuple(keys)
-            keys = []
-        assets = who
-        if who:
-            keys.append(key)
-    if keys:
-        yield assets, tuple(keys)
+
+
+def _orders(definition: dg.PartitionsDefinition, asked: Set[str]) -> Iterator[list[str]]:
+    """All partitions, in order; of slices those of one value after the other, for a range of Dagster's is of one."""
+    from asgard_assets.components.partitions import keys_of, time_of
+
+    time = time_of(definition)
+    if time is None or time is definition:
+        yield list(definition.get_partition_keys())
+        return
+    windows = keys_of(time)
+    for value in sorted({value_of(key) for key in asked}):
+        yield [slice_of(window, value) for window in windows]
 
 
 def _blocked(graph: dg.AssetGraph, one: Launch, done: Sequence[Ran]) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgard_assets.components.api import Ask
 from asgard_assets.components.files import Load
+from asgard_assets.components.partitions import keys_of
 from asgard_assets.components.sql import Read, current_window
 from asgard_assets.ingest.api.plan.calendar import outstanding_windows
 from asgard_assets.ingest.api.source.models import ApiSource
@@ -152,7 +153,7 @@ class Finder:
         definition = self._node(asset).partitions_def
         if definition is None:
             return None
-        return span.keys(definition) if span else list(definition.get_partition_keys())
+        return span.keys(definition, self.instance) if span else keys_of(definition, self.instance)
 
     def _node(self, asset: str) -> Any:
         import dagster as dg
@@ -193,7 +194,7 @@ class Finder:
         definition, key = self._node(asset).partitions_def, _key(asset)
         if definition is None:
             return None if last_run_failed(self.instance, key) else {}
-        keys = span.keys(definition) if span else definition.get_partition_keys()
+        keys = span.keys(definition, self.instance) if span else keys_of(definition, self.instance)
         status = self.instance.get_status_by_partition(key, list(keys), definition) or {}
         return {k: Amount() for k in keys if (found := status.get(k)) is not None and found.value == "FAILED"}
 

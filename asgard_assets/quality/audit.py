@@ -60,14 +60,16 @@ def audit(lake: Lake, staging: Staging, spec: TableSpec) -> Audit:
     ):
         # To group by one value takes as long as to count the keys.
         alone = next(iter(files)) if len(files) == 1 else None
-        day, grouped = (f'"{DS}"', " group by 1") if alone is None else (quoted(alone), "")
+        key = f'"{DS}"' + (f" || '|' || {identifier(staging.dimension)}" if staging.dimension else "")
+        day, grouped = (key, " group by 1") if alone is None else (quoted(alone), "")
         # As a file: to register an Arrow table, DuckDB imports all of pyarrow (0.2 s).
         empty = f"{scratch}/no_rows.parquet"
         pq.write_table(staging.schema.empty_table(), empty)
         connection.execute(f"create view no_rows as from read_parquet({quoted(literally(empty))})")
         source = "no_rows"
         if listed:
-            hive = f"true, hive_types={{'{DS}': VARCHAR}}" if staging.partitioned else "false"
+            kinds = ", ".join(f"{quoted(name)}: VARCHAR" for name in staging.partition_by)
+            hive = f"true, hive_types={{{kinds}}}" if staging.partitioned else "false"
             source = (
                 f"read_parquet([{', '.join(quoted(literally(uri)) for uri in listed)}], union_by_name=true, "
                 f"hive_partitioning={hive})"

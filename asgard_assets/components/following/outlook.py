@@ -61,7 +61,9 @@ def outlooks_of(
         return found
     ended = cancelled(instance, specs)
     memory = _memory(instance) if memory is None else memory
-    for state in states(lake, specs, keys, at, watched=ended):
+    with dg.partition_loading_context(at, instance):
+        seen = states(lake, specs, keys, at, watched=ended)
+    for state in seen:
         times = ended.get(state.asset, {})
         tried = {
             key: Failing(attempt.tries, "" if attempt.tries >= TRIES else _moment(attempt.at))

@@ -12,7 +12,7 @@ from dagster import _check as dg_check
 
 from asgard_assets.components.automation import ALL, LOOKBACK, lookback
 from asgard_assets.components.following.zones import ZonesMapping
-from asgard_assets.components.partitions import calendar_of
+from asgard_assets.components.partitions import calendar_of, second_of, time_of
 from asgard_assets.lake import Lake
 from asgard_assets.lake.reads import Edge, Reads, number
 
@@ -69,7 +69,7 @@ def inputs_of(spec: dg.AssetSpec, specs: Mapping[dg.AssetKey, dg.AssetSpec]) -> 
 
 def _before(table: str, spec: dg.AssetSpec) -> Edge:
     """A table's own partition before each of its partitions."""
-    calendar = calendar_of(spec.partitions_def)
+    calendar = calendar_of(time_of(spec.partitions_def))
     every, zone = (calendar.every, str(calendar.zone)) if calendar else ("day", "UTC")
     return Edge(table, 1, -1, every, zone, every, zone)
 
@@ -89,7 +89,7 @@ def _of_edge(
         views = [*through, dep.asset_key]
         return [found for each in behind for found in _of_edge(spec, each, said, specs, views)]
     table = table_of(upstream) if upstream is not None else "/".join(dep.asset_key.path)
-    mapping, own = dep.partition_mapping, calendar_of(spec.partitions_def)
+    mapping, own = dep.partition_mapping, calendar_of(time_of(spec.partitions_def))
     whole = Edge(table, None, None)
     if isinstance(mapping, dg.LastPartitionMapping):
         return [Input(whole, counts=False)]
@@ -97,14 +97,22 @@ def _of_edge(
     if own is None or (isinstance(mapping, dg.AllPartitionMapping) and not between_zones):
         return [Input(whole)]
     source = (
-        own if upstream is None or upstream.partitions_def is None else calendar_of(upstream.partitions_def)
+        own
+        if upstream is None or upstream.partitions_def is None
+        else calendar_of(time_of(upstream.partitions_def))
     )
     if source is None:
         return [Input(whole)]
     back, ahead = _reach(spec, dep, said, through)
     zones = str(own.zone), str(source.zone)
     first = source.first.isoformat() if source.first and zones[0] != zones[1] else ""
-    return [Input(Edge(table, back, ahead, own.every, zones[0], source.every, zones[1], first))]
+    second = second_of(upstream.partitions_def) if upstream else None
+    mine = second_of(spec.partitions_def)
+    alike = bool(second and mine and second[0] == mine[0])
+    slices = second[1] if second else None
+    return [
+        Input(Edge(table, back, ahead, own.every, zones[0], source.every, zones[1], first, slices, alike))
+    ]
 
 
 def _reach(

@@ -38,17 +38,18 @@ from asgard_assets.components.following.up_to_date import (
     other_checks,
     to_tell,
 )
-from asgard_assets.components.partitions import calendar_of
+from asgard_assets.components.partitions import TIME, calendar_of, second_of, time_of
 from asgard_assets.components.platform.alerts import alert
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
-from asgard_assets.windows import Every
+from asgard_assets.windows import Every, value_of, window_of
 
 log = logging.getLogger(__name__)
 
 ASK = "asgard/ask"
 """Tag of the runs that the sensor asks for: which try it is."""
+PARTITION = "dagster/partition"
 TOGETHER = 8
 """Assets of one run at most."""
 
@@ -117,7 +118,9 @@ def followed(
     makers = {table_of(spec): "/".join(key.path) for key, spec in specs.items()}
     found, ended, settings = list[Followed](), cancelled(instance, specs), Settings()
     at = datetime.fromtimestamp(now, UTC)
-    for state in states(lake, specs, chosen, at, causes=False, watched=ended, watch=watch):
+    with dg.partition_loading_context(at, instance):  # values that were added while the platform runs
+        seen = states(lake, specs, chosen, at, causes=False, watched=ended, watch=watch)
+    for state in seen:
         key = dg.AssetKey(state.asset.split("/"))
         spec, policy = specs[key], graph.get(key).backfill_policy
         inputs, times = inputs_of(spec, specs), ended.get(state.asset, {})
@@ -130,7 +133,11 @@ def followed(
                 corrections=_corrections(spec, settings.lookback_days),
                 never_built=_said(spec, NEVER_BUILT, None),
                 in_order=own_predecessor(spec, inputs),
-                longest=LONGEST if most is None else min(most, LONGEST),
+                longest=1
+                if second_of(spec.partitions_def)
+                else LONGEST
+                if most is None
+                else min(most, LONGEST),
                 whole=spec.partitions_def is None,
                 held={key for key, changed in state.changed.items() if changed < times[key]},
                 open_pace=settings.open_window_minutes * 60.0 if _said(spec, OPEN_WINDOWS, False) else None,
@@ -141,9 +148,10 @@ def followed(
 
 def _corrections(spec: dg.AssetSpec, default: int) -> int:
     """How many of the newest partitions follow a correction."""
-    calendar = calendar_of(spec.partitions_def)
+    calendar, second = calendar_of(time_of(spec.partitions_def)), second_of(spec.partitions_def)
     days = int(_said(spec, CORRECTIONS, default))
-    return math.ceil(days * _A_DAY[calendar.every]) if calendar else days
+    values = max(len(second[1]), 1) if second else 1
+    return math.ceil(days * _A_DAY[calendar.every]) * values if calendar else days
 
 
 def _said(spec: dg.AssetSpec, name: str, default: Any) -> Any:
@@ -176,6 +184,10 @@ def _request(asks: Sequence[Ask], graph: dg.AssetGraph) -> dg.RunRequest:
     partition = ask.keys[0] if ask.keys else None
     if len(ask.keys) > 1:
         tags, partition = tags | {FIRST: ask.keys[0], LAST: ask.keys[-1]}, None
+    elif partition and (second := second_of(graph.get(keys[0]).partitions_def)):
+        # As Dagster would find them out, which asks for the values that were added.
+        tags |= {PARTITION: partition, f"{PARTITION}/{TIME}": window_of(partition)}
+        tags |= {f"{PARTITION}/{second[0]}": value_of(partition)}
     return dg.RunRequest(
         asset_selection=keys,
         asset_check_keys=[check for key in keys for check in other_checks(graph, key)],

@@ -19,11 +19,12 @@ from asgard_assets.components.following.reads import (
     plain,
     table_of,
 )
-from asgard_assets.components.partitions import calendar_of
+from asgard_assets.components.partitions import calendar_of, time_of
 from asgard_assets.lake import Lake
 from asgard_assets.lake.numbers import code_id, publish_id, read_id, rows_id
-from asgard_assets.lake.reads import Stand, number, read_hashes
+from asgard_assets.lake.reads import LAST, Stand, number, read_hashes
 from asgard_assets.lake.snapshot import Snapshot
+from asgard_assets.windows import window_of
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -61,9 +62,9 @@ class Partitions:
         if spec.partitions_def is None:
             return cls(("",))
         keys = tuple(spec.partitions_def.get_partition_keys(current_time=now))
-        calendar, is_open = calendar_of(spec.partitions_def), set[str]()
+        calendar, is_open = calendar_of(time_of(spec.partitions_def)), set[str]()
         for key in reversed(keys if calendar else ()):
-            if not calendar or not calendar.window(key).is_open(now):
+            if not calendar or not calendar.window(window_of(key)).is_open(now):
                 break
             is_open.add(key)
         return cls(keys, frozenset(is_open))
@@ -265,8 +266,11 @@ def _absent(
         elif "" in rows:
             continue
         elif edge.same:
-            if high not in rows:
-                return f"{edge.table} {high}"
+            window = window_of(high.removesuffix(LAST))
+            if absent := [found for found in edge.sliced([window], key) if found not in rows]:
+                return f"{edge.table} {absent[0]}"
+            if edge.slices == () and not stand.between(low, high):
+                return f"{edge.table} {window}"
         else:
             absent = [found for found in edge.within(key, now) if found not in rows]
             if absent or not stand.between(low, high):
