@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -21,20 +21,20 @@ import dagster as dg
 import yaml
 from dagster.components.resolved.core_models import OpSpec
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, DbtProjectComponent
-from dagster_dbt.asset_utils import (
-    build_dbt_specs,
-    default_asset_check_fn,
-)
-from dagster_dbt.components.dbt_component_utils import _set_resolution_context
+from dagster_dbt.asset_utils import default_asset_check_fn, get_asset_check_key_for_test
+from dagster_dbt.components.dbt_component_utils import _set_resolution_context, resolve_cli_args
+from dagster_dbt.utils import select_unique_ids
 from packaging.version import Version
 from pydantic import BaseModel
 
 from asgard_assets.components.authoring.descriptions import described
 from asgard_assets.components.authoring.table_scaffolds import DbtScaffolder
 from asgard_assets.components.automation import LOOKBACK, looking_back, on_upstream_change, once_ended
+from asgard_assets.components.dbt.alone import FRESHNESS, Alone
+from asgard_assets.components.dbt.checks import no_table, with_homes
 from asgard_assets.components.dbt.manifest import PARSE, executable, manifest, prepare, profiles
-from asgard_assets.components.dbt.run import DbtRun, test
-from asgard_assets.components.dbt.sources import source_freshness
+from asgard_assets.components.dbt.run import DbtRun
+from asgard_assets.components.dbt.sources import says_freshness, source_freshness
 from asgard_assets.components.failures import clear_failures, retry_policy
 from asgard_assets.components.following.reads import OPEN_WINDOWS, READS, REBUILD
 from asgard_assets.components.partitions import calendar_of, windows
@@ -47,7 +47,14 @@ from asgard_assets.windows import FEEDS, Calendar, Every
 _DESCRIPTIONS = {
     "translation": "Changes to the asset of each model, such as `group_name: sales`; `{{ node }}` is dbt's model."
 }
-RETRIES = "retries"
+RETRIES, FULL_REFRESH = "retries", "full_refresh"
+_FULL_REFRESH = {
+    FULL_REFRESH: dg.Field(
+        bool,
+        default_value=False,
+        description="Build the chosen incremental models and seeds anew (`dbt build --full-refresh`).",
+    )
+}
 _BUILDING = (
     "materialized",
     "partition_by",
@@ -127,35 +134,68 @@ class DbtModels(DbtProjectComponent):
             self.translator.get_asset_spec(self.manifest, unique_id, self.dbt_project).key: source
             for unique_id, source in self.manifest["sources"].items()
         }
-        name = _word(self.dbt_project.name)
-        checks = self._source_checks()
+        name, made = _word(self.dbt_project.name), {spec.key for spec in specs}
+        elsewhere = [check for check in checks if check.asset_key not in made]
+        fresh = self._freshness_checks()
+        checking = (
+            [self._checks_alone(context, f"{name}_sources", elsewhere, fresh)] if elsewhere or fresh else []
+        )
         return dg.Definitions(
-            assets=assets,
-            asset_checks=[self._checks_of_sources(f"{name}_sources", checks)] if checks else [],
+            assets=[*assets, *self._no_table(elsewhere)],
+            asset_checks=checking,
             metadata=source_freshness(name, sources),
         )
 
-    def _source_checks(self) -> list[dg.AssetCheckSpec]:
-        """The tests that read nothing but sources: they are checks of assets which other stages make."""
-        found = []
-        for unique_id, node in self.manifest["nodes"].items():
-            parents = self.manifest["parent_map"].get(unique_id, [])
-            if node["resource_type"] == "test" and len(parents) == 1 and parents[0].startswith("source."):
-                source = self.translator.get_asset_spec(self.manifest, parents[0], self.dbt_project)
-                check = self.get_asset_check_spec(source, self.manifest, unique_id, self.dbt_project)
-                found += [check] if check else []
-        return found
+    def _no_table(self, checks: Sequence[dg.AssetCheckSpec]) -> list[dg.AssetSpec]:
+        """The asset that tests without any table belong to."""
+        unique_id = no_table(self.manifest)
+        spec = unique_id and self.translator.get_asset_spec(self.manifest, unique_id, self.dbt_project)
+        if not spec or spec.key not in {check.asset_key for check in checks}:
+            return []
+        return [dg.AssetSpec(spec.key, description=spec.description, kinds={"dbt"})]
 
-    def _checks_of_sources(self, name: str, specs: Sequence[dg.AssetCheckSpec]) -> dg.AssetChecksDefinition:
-        @dg.multi_asset_check(name=name, specs=specs, can_subset=True, required_resource_keys={"lake"})
+    def _freshness_checks(self) -> dict[str, dg.AssetCheckSpec]:
+        """`dbt source freshness` as checks, by the source's id: of those that say by which column, or query."""
+        if not self.translator.settings.enable_asset_checks:
+            return {}
+        return {
+            unique_id: dg.AssetCheckSpec(
+                FRESHNESS,
+                asset=self.translator.get_asset_spec(self.manifest, unique_id, self.dbt_project).key,
+                description=f"dbt source freshness of {source['source_name']}.{source['name']}",
+            )
+            for unique_id, source in self.manifest["sources"].items()
+            if says_freshness(source) and self._is_chosen(unique_id)
+        }
+
+    def _checks_alone(
+        self,
+        loading: dg.ComponentLoadContext,
+        name: str,
+        tests: Sequence[dg.AssetCheckSpec],
+        fresh: Mapping[str, dg.AssetCheckSpec],
+    ) -> dg.AssetChecksDefinition:
+        """Checks of assets which other stages make, and of none: their tests run by themselves."""
+
+        @dg.multi_asset_check(
+            name=name, specs=[*tests, *fresh.values()], can_subset=True, required_resource_keys={"lake"}
+        )
         def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-            chosen = [s for s in specs if s.key in context.selected_asset_check_keys]
-            with clear_failures():
-                yield from test(
-                    self._dbt(), self.translator, self.manifest, context.resources.lake.lake, chosen
-                )
+            wanted = context.selected_asset_check_keys
+            chosen = [s for s in tests if s.key in wanted]
+            sources = {u: s for u, s in fresh.items() if s.key in wanted}
+            with clear_failures(), _set_resolution_context(loading.resolution_context):
+                given = self._vars_alone(context.op_execution_context)
+                alone = Alone(self._dbt(), self.translator, self.manifest, given)
+                yield from alone.test(chosen)
+                yield from alone.freshness(sources)
 
         return check
+
+    def _vars_alone(self, context: Any) -> list[str]:
+        """`--vars` for tests by themselves: the component's own, and the lake where it is not that of the settings."""
+        with_own = resolve_cli_args(self.cli_args, context)
+        return _vars(with_own, self._lake_vars(context.resources.lake.lake))[1]
 
     def _dbt(self) -> DbtCliResource:
         project = self.dbt_project
@@ -177,9 +217,22 @@ class DbtModels(DbtProjectComponent):
 
     @property
     def _prepare_command(self) -> tuple[str, ...]:
-        """`prepare_project_cli_args`, which dagster-dbt keeps to itself."""
+        """`prepare_project_cli_args`, which dagster-dbt keeps to itself; by default `parse` with the runs' own `--vars`:
+        with others dbt would make other models of some projects, and parse anew in each run."""
         asked = getattr(self.dbt_project.preparer, "_prepare_project_cli_args", PARSE)
-        return PARSE if list(asked) == ["parse", "--quiet"] else tuple(asked)
+        if list(asked) != ["parse", "--quiet"]:
+            return tuple(asked)
+        words = [
+            w for arg in self.cli_args for w in (arg.items() if isinstance(arg, dict) else [(arg, None)])
+        ]
+        flat = [
+            str(w) if not isinstance(w, Mapping) else json.dumps(w)
+            for pair in words
+            for w in pair
+            if w is not None
+        ]
+        _, given = _vars(flat, {})
+        return (*PARSE, *given) if given and "{{" not in given[1] else PARSE
 
     @property
     def _asks_the_warehouse(self) -> bool:
@@ -209,6 +262,7 @@ class DbtModels(DbtProjectComponent):
             backfill_policy=op.backfill_policy or dg.BackfillPolicy.single_run(),
             required_resource_keys={"lake"},
             retry_policy=retry_policy(max(said) if said else None),
+            config_schema=_FULL_REFRESH if name == "whole" else None,
         )
         def build(context: dg.AssetExecutionContext) -> Iterator[Any]:
             with clear_failures(), _set_resolution_context(loading.resolution_context):
@@ -219,29 +273,31 @@ class DbtModels(DbtProjectComponent):
     def _specs(
         self, found: Mapping[str, Any], project: DbtProject
     ) -> tuple[Sequence[dg.AssetSpec], Sequence[dg.AssetCheckSpec]]:
-        if (self.select, self.exclude, self.selector) != ("fqn:*", "", ""):
-            # dbt's own selection: costs its import, so only where asked for.
-            return build_dbt_specs(
-                translator=self.translator,
-                manifest=found,
-                select=self.select,
-                exclude=self.exclude,
-                selector=self.selector,
-                io_manager_key=None,
-                project=project,
-            )
-        specs, checks = [], {}
+        specs, checks = list[dg.AssetSpec](), list[dg.AssetCheckSpec]()
         for unique_id, node in found["nodes"].items():
-            if not is_asset(node):
+            if is_asset(node) and self._is_chosen(unique_id):
+                specs.append(self.translator.get_asset_spec(found, unique_id, project))
+        made = {spec.key for spec in specs}
+        every = {*found["nodes"]} if self._chosen is None else self._chosen
+        for unique_id, node in found["nodes"].items():
+            if node["resource_type"] != "test" or unique_id not in every:
                 continue
-            spec = self.translator.get_asset_spec(found, unique_id, project)
-            specs.append(spec)
-            for child in found["child_map"].get(unique_id, []):
-                if child.startswith("test."):
-                    check = self.get_asset_check_spec(spec, found, child, project)
-                    if check:
-                        checks[check.key] = check
-        return specs, list(checks.values())
+            key = get_asset_check_key_for_test(found, self.translator, unique_id, project)
+            home = key and dg.AssetSpec(key.asset_key)
+            check = home and self.get_asset_check_spec(home, found, unique_id, project)
+            if check and (check.asset_key in made or node["attached_node"] in found["sources"]):
+                checks.append(check)
+        return specs, checks
+
+    def _is_chosen(self, unique_id: str) -> bool:
+        return self._chosen is None or unique_id in self._chosen
+
+    @cached_property
+    def _chosen(self) -> Set[str] | None:
+        """What `select`, `exclude` and `selector` name; None: everything. dbt's own selection costs its import."""
+        if (self.select, self.exclude, self.selector) == ("fqn:*", "", ""):
+            return None
+        return select_unique_ids(self.select, self.exclude, self.selector, self.dbt_project, self.manifest)
 
     def get_asset_spec(
         self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
@@ -302,33 +358,29 @@ class DbtModels(DbtProjectComponent):
     ) -> dg.AssetCheckSpec | None:
         """A dbt test as a check of the model that it is attached to, under this component's own asset keys."""
         translator: DagsterDbtTranslator = self.translator
-        return default_asset_check_fn(manifest, translator, asset_spec.key, unique_id, project)
+        check = default_asset_check_fn(manifest, translator, asset_spec.key, unique_id, project)
+        said = manifest["nodes"][unique_id].get("description")
+        return check._replace(description=said) if check and said and not check.description else check
 
     def get_cli_args(self, context: dg.AssetExecutionContext) -> list[str]:
         """`dbt build` for the run's days. Unit tests prove the SQL, not the data: they belong to CI."""
-        lake: Lake = context.resources.lake.lake
-        # Each change of the variables makes dbt parse the project anew: what is known without them stays out.
-        given: dict[str, Any] = {} if lake.root == Settings().lake_root else {"lake": lake.root}
+        given = self._lake_vars(context.resources.lake.lake)
         if context.has_partition_key or context.has_partition_key_range:
             keys, calendar = days_of(context), calendar_of(context.assets_def.partitions_def) or Calendar()
             given |= {"min_date": calendar.days_of(keys[0])[0], "max_date": calendar.days_of(keys[-1])[1]}
             if calendar.every == "hour":
                 given |= {"min_hour": keys[0], "max_hour": keys[-1]}
+        args, given_vars = _vars(super().get_cli_args(context), given)
+        if (context.op_execution_context.op_config or {}).get(FULL_REFRESH):
+            args.append("--full-refresh")
+        return [*args, *given_vars, "--exclude-resource-type", "unit_test", "--no-version-check"]
+
+    def _lake_vars(self, lake: Lake) -> dict[str, Any]:
+        """Each change of the variables makes dbt parse the project anew: what is known without them stays out."""
         if self.manifest["metadata"]["adapter_type"] == "trino":
-            given["lake"] = lake.root
-            given["published"] = [f"{stage}/{name}" for stage, name in lake.tables()]
-        args = super().get_cli_args(context)
-        while "--vars" in args:
-            at = args.index("--vars")
-            given = (yaml.safe_load(args[at + 1]) or {}) | given
-            del args[at : at + 2]
-        return [
-            *args,
-            *(["--vars", json.dumps(given)] if given else []),
-            "--exclude-resource-type",
-            "unit_test",
-            "--no-version-check",
-        ]
+            published = [f"{stage}/{name}" for stage, name in lake.tables()]
+            return {"lake": lake.root, "published": published}
+        return {} if lake.root == Settings().lake_root else {"lake": lake.root}
 
     def execute(self, context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
         """Build the selected models; what was published is recorded, with its rows, even where others fail."""
@@ -339,7 +391,9 @@ class DbtModels(DbtProjectComponent):
                 for spec in context.assets_def.check_specs
                 if spec.key in context.selected_asset_check_keys
             ]
-            yield from test(dbt, self.translator, self.manifest, context.resources.lake.lake, chosen)
+            yield from Alone(
+                dbt, self.translator, self.manifest, self._vars_alone(context.op_execution_context)
+            ).test(chosen)
             return
         asked = self.include_metadata if self._asks_the_warehouse else ()
         run = DbtRun(context, dbt, self.translator, self.manifest, self.dbt_project, asked)
@@ -421,45 +475,38 @@ def _says_what_it_read(node: Mapping[str, Any], engine: str) -> bool:
     return engine == "delta" and config["materialized"] not in elsewhere and not config.get("database")
 
 
+def _vars(args: Sequence[str], given: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The arguments without `--vars`, and one `--vars` that holds theirs and what is given."""
+    left, merged = list(args), dict(given)
+    while "--vars" in left:
+        at = left.index("--vars")
+        merged = (yaml.safe_load(left[at + 1]) or {}) | merged
+        del left[at : at + 2]
+    return left, ["--vars", json.dumps(merged)] if merged else []
+
+
 def _word(text: str) -> str:
     """As Dagster allows it in names."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", text)
 
 
 def _nameable(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The manifest with test names and owners that Dagster takes, and each test attached to one model.
+    """The manifest with names of tests and owners that Dagster takes, and each test attached to one asset.
 
-    Tests of one model whose names are then alike are told apart by a few letters of their ids.
-
-    dbt lets a singular test read several models; its result is shown at the last of them that it names. A source
-    that the project makes itself is spelled as what makes it, also where dbt's engine does not tell RAW from raw.
+    A source that the project makes itself is spelled as what makes it, also where dbt's engine does not tell RAW
+    from raw.
     """
-    nodes = dict(found["nodes"])
+    nodes = found["nodes"]
     made = {_lower(node["schema"], _table(node)): node for node in nodes.values() if is_asset(node)}
     sources = dict(found["sources"])
     for unique_id, source in sources.items():
         if maker := made.get(_lower(source["schema"], _table(source))):
             sources[unique_id] = {**source, "schema": maker["schema"], "identifier": _table(maker)}
-    alike = dict[tuple[str, str], list[str]]()
-    for unique_id, node in nodes.items():
-        if node["resource_type"] != "test":
-            continue
-        changed = {"name": re.sub(r"\W", "_", node["name"], flags=re.ASCII)}
-        parents = [p for p in node["depends_on"]["nodes"] if p in nodes and is_asset(nodes[p])]
-        if parents and not node.get("attached_node"):
-            changed["attached_node"] = parents[-1]
-        nodes[unique_id] = {**node, **changed}
-        place = nodes[unique_id].get("attached_node") or "".join(node["depends_on"]["nodes"])
-        alike.setdefault((place, changed["name"].lower()), []).append(unique_id)
-    for same in alike.values():
-        for unique_id in same if len(same) > 1 else ():
-            told_apart = hashlib.sha256(unique_id.encode()).hexdigest()[:8]
-            nodes[unique_id] = {**nodes[unique_id], "name": f"{nodes[unique_id]['name']}_{told_apart}"}
     groups = {
         unique_id: {**group, "owner": _addressed(group.get("owner") or {})}
         for unique_id, group in found.get("groups", {}).items()
     }
-    return {**found, "nodes": nodes, "sources": sources, "groups": groups}
+    return with_homes({**found, "sources": sources, "groups": groups}, is_asset)
 
 
 def _table(node: Mapping[str, Any]) -> str:

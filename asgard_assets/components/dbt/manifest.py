@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def prepare(
     if not (Settings().env != "production" if parse is None else parse):
         raise ConfigError(
             f"{project}: target/manifest.json is missing or older than the project; run "
-            f"`python -m asgard_assets.components.dbt {shlex.join(_argv(project, profile, target, command))}` "
+            f"`python -m asgard_assets.components.dbt {shlex.join(_argv(project, profile, target, command, profiles_dir))}` "
             "when the image is built",
             file=str(project),
         )
@@ -115,12 +115,13 @@ def fingerprint(
         raise ConfigError(
             f"{project} holds no dbt_project.yml; name the dbt project's folder", file=str(project)
         )
-    digest = hashlib.sha256(importlib.metadata.version("dbt-core").encode())
+    versions = [importlib.metadata.version(name) for name in ("dbt-core", "dbt-adapters", "dbt-duckdb")]
+    digest = hashlib.sha256(json.dumps(versions).encode())
     digest.update(json.dumps([profile, target, *command]).encode())
     digest.update(json.dumps(_names_of_the_profile(project, profile, target, profiles_dir)).encode())
     variables = set[str]()
     seen: set[str] = set()
-    for folder, folders, files in os.walk(project, followlinks=True):
+    for folder, folders, files in _folders(project):
         # A local package may link back to the folder that holds it.
         if (place := os.path.realpath(folder)) in seen or not _MADE.isdisjoint(files):
             folders[:] = []
@@ -128,15 +129,29 @@ def fingerprint(
         seen.add(place)
         made = {"target", "logs"} if Path(folder) == project else {"node_modules", "__pycache__"}
         folders[:] = sorted(f for f in folders if f not in made and f[0] != ".")
-        for name in sorted(f for f in files if Path(f).suffix in _READ_BY_DBT and f != ".user.yml"):
+        for name in sorted(f for f in files if _is_read(f)):
             path = Path(folder) / name
-            digest.update(f"{path.relative_to(project)}\0".encode())
+            digest.update(f"{os.path.relpath(path, project)}\0".encode())
             content = path.read_bytes()
             digest.update(hashlib.sha256(content).digest())
             if name != "profiles.yml":
                 variables.update(found.decode() for found in _ENV_VAR.findall(content))
     digest.update(json.dumps({name: os.environ.get(name) for name in sorted(variables)}).encode())
     return digest.hexdigest()
+
+
+def _folders(project: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """The project's folders, and those outside that its `model-paths` and the like name."""
+    yield from os.walk(project, followlinks=True)
+    for name, paths in _settings(project).items():
+        if name.endswith("-paths") and isinstance(paths, list):
+            for path in map(str, paths):
+                if path.startswith(("..", "/")):
+                    yield from os.walk(project / (_rendered(path) or path), followlinks=True)
+
+
+def _is_read(name: str) -> bool:
+    return (Path(name).suffix in _READ_BY_DBT and name != ".user.yml") or name == ".dbtignore"
 
 
 def _names_of_the_profile(
@@ -152,7 +167,10 @@ def _names_of_the_profile(
         output = chosen["outputs"][used]
     except (KeyError, TypeError, yaml.YAMLError):
         return []  # dbt says what is wrong with it
-    return [used, *(_rendered(str(output.get(key, ""))) for key in ("type", "database", "dbname", "schema"))]
+    # DuckDB names a database as its file.
+    file = Path(_rendered(str(output.get("path") or "")) or "").stem
+    names = (_rendered(str(output.get(key, ""))) for key in ("type", "database", "dbname", "schema"))
+    return [used, file, *names]
 
 
 def profiles(
@@ -185,13 +203,23 @@ def profiles(
     return folder, name if profile or not named else None
 
 
-def docs(project: Path, place: Path) -> Path:
+def docs(
+    project: Path,
+    place: Path,
+    profile: str | None = None,
+    target: str | None = None,
+    profiles_dir: Path | None = None,
+    command: Sequence[str] = PARSE,
+) -> Path:
     """dbt's docs site of the project, one file with everything in it. Returns it.
 
-    The catalog holds what is published to the lake; what is not yet, has its declared columns.
+    The catalog holds what is published to the lake; what is not yet, has its declared columns. Of `command`, which
+    makes the manifest elsewhere, the options count, such as `--vars`.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        _dbt(project, Path(scratch), "docs", "generate", "--static")
+        found = profiles(project, profile, profiles_dir)
+        words = ("docs", "generate", "--static", *command[1:])
+        _dbt(project, Path(scratch), *words, target=target, place=found)
         place.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(Path(scratch) / "static_index.html", place / "index.html")
     return place / "index.html"
@@ -271,10 +299,17 @@ def _dbt(
         )
 
 
-def _argv(project: Path, profile: str | None, target: str | None, command: Sequence[str]) -> list[str]:
+def _argv(
+    project: Path,
+    profile: str | None,
+    target: str | None,
+    command: Sequence[str],
+    profiles_dir: Path | None,
+) -> list[str]:
     """What to tell this module to prepare just this."""
     said = [f"--profile={profile}"] if profile else []
     said += [f"--target={target}"] if target else []
+    said += [f"--profiles-dir={profiles_dir}"] if profiles_dir else []
     said += [f"--command={shlex.join(command)}"] if tuple(command) != PARSE else []
     return [str(project), *said]
 
@@ -293,6 +328,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(argv)
     for project in asked.projects:
         if asked.docs:
-            log.info("docs: %s", docs(project, Settings().home.absolute() / "docs" / "dbt"))
+            place = Settings().home.absolute() / "docs" / "dbt"
+            given = (asked.profile, asked.target, asked.profiles_dir, tuple(asked.command))
+            log.info("docs: %s", docs(project, place, *given))
         else:
             prepare(project, asked.profile, asked.target, True, asked.profiles_dir, tuple(asked.command))

@@ -16,6 +16,7 @@ from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject
 from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY
 
 from asgard_assets import strangers
+from asgard_assets.components.dbt.checks import with_rows
 from asgard_assets.components.dbt.columns import column_metadata
 from asgard_assets.components.following.reads import all_specs, code_number, inputs_of
 from asgard_assets.components.tables import days_of
@@ -76,7 +77,7 @@ class DbtRun:
             if "row_count" in self.asked:
                 stream = stream.fetch_row_counts()
             events = list(stream)
-            report = _report(target)
+            report = report_of(target)
             yield from self._outputs(events, report, target)
             unpublished |= report.get("unpublished", {})
             if error := run.get_error():
@@ -143,9 +144,7 @@ class DbtRun:
         return " ".join(selector(nodes[unique_id]) for unique_id in ids)
 
     def _target(self) -> Path:
-        work = Settings().home.absolute() / "dbt"
-        work.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f"{self.context.run.run_id}-", dir=work))
+        return Path(tempfile.mkdtemp(prefix=f"{self.context.run.run_id}-", dir=work_folder()))
 
     def _outputs(self, events: Sequence[Any], report: Mapping[str, Any], target: Path) -> Iterator[Any]:
         columns = {
@@ -165,9 +164,11 @@ class DbtRun:
             yield dg.Output(
                 None, spec.key.to_python_identifier(), metadata={**metadata, **columns.get(unique_id, {})}
             )
+        found = report.get("found", {})
         for event in events:
             if isinstance(event, dg.AssetCheckEvaluation):
-                yield from self._check(event)
+                rows = found.get(str(event.metadata["unique_id"].value))
+                yield from self._check(event, with_rows(event.metadata, rows))
             elif isinstance(event, dg.AssetObservation):
                 yield event
 
@@ -177,7 +178,9 @@ class DbtRun:
             return True
         return unique_id in report.get("columns", {}) and unique_id not in report.get("unpublished", {})
 
-    def _check(self, event: dg.AssetCheckEvaluation) -> Iterator[dg.AssetCheckResult]:
+    def _check(
+        self, event: dg.AssetCheckEvaluation, metadata: Mapping[str, Any]
+    ) -> Iterator[dg.AssetCheckResult]:
         key = dg.AssetCheckKey(event.asset_key, event.check_name)
         if key in self.context.selected_asset_check_keys:
             yield dg.AssetCheckResult(
@@ -185,7 +188,7 @@ class DbtRun:
                 asset_key=key.asset_key,
                 check_name=key.name,
                 severity=event.severity,
-                metadata=event.metadata,
+                metadata=metadata,
             )
         else:
             # The run left this check out, and would not take its result: it is told beside the run.
@@ -194,7 +197,7 @@ class DbtRun:
                     asset_key=key.asset_key,
                     check_name=key.name,
                     passed=event.passed,
-                    metadata=event.metadata,
+                    metadata=metadata,
                     severity=event.severity,
                     blocking=event.severity == dg.AssetCheckSeverity.ERROR,
                 )
@@ -243,7 +246,7 @@ class DbtRun:
                 f"{u['table']} not published{_for(self.context)}: {u['reason']}" for u in unpublished.values()
             )
             if any(u["reason"] == "the model failed" for u in unpublished.values()) and errors:
-                said += f". dbt says: {_reason(errors[0])}"
+                said += f". dbt says: {reason_of(errors[0])}"
             raise dg.Failure(
                 said + ". Readers still see the tables as they were.",
                 metadata={"unpublished": dg.MetadataValue.json(dict(unpublished)), "dbt": work},
@@ -251,45 +254,10 @@ class DbtRun:
             )
         if errors:
             raise dg.Failure(
-                f"dbt failed: {_reason(errors[0])}",
+                f"dbt failed: {reason_of(errors[0])}",
                 metadata={"dbt": work, "log": dg.MetadataValue.md(strangers.block(errors[0]))},
                 allow_retries=False,
             )
-
-
-def test(
-    dbt: DbtCliResource,
-    translator: DagsterDbtTranslator,
-    manifest: Mapping[str, Any],
-    lake: Lake,
-    checks: Sequence[dg.AssetCheckSpec],
-) -> Iterator[dg.AssetCheckResult]:
-    """Run the tests behind `checks` alone. Raises dg.Failure where dbt could not run them."""
-    ids = [str(check.metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY]) for check in checks]
-    chosen = " ".join(selector(manifest["nodes"][unique_id]) for unique_id in ids)
-    args = ["test", "--select", chosen, "--no-version-check", "--vars", json.dumps({"lake": lake.root})]
-    work = Settings().home.absolute() / "dbt"
-    work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=work) as target:
-        run = dbt.cli(
-            args,
-            manifest=manifest,
-            dagster_dbt_translator=translator,
-            raise_on_error=False,
-            target_path=Path(target),
-        )
-        found = [event for event in run.stream() if isinstance(event, dg.AssetCheckEvaluation)]
-        error = run.get_error()
-    for event in found:
-        yield dg.AssetCheckResult(
-            passed=event.passed,
-            asset_key=event.asset_key,
-            check_name=event.check_name,
-            severity=event.severity,
-            metadata=event.metadata,
-        )
-    if error and len(found) < len(checks):
-        raise dg.Failure(f"dbt failed: {_reason(str(error))}", allow_retries=False)
 
 
 def _address(node: Mapping[str, Any]) -> tuple[str, str]:
@@ -307,7 +275,7 @@ def selector(node: Mapping[str, Any]) -> str:
     return f"fqn:{name[:-1]}[{name[-1]}]" if re.fullmatch(r"\w", name[-1]) else f"fqn:{name[:-1]}?"
 
 
-def _reason(text: str) -> str:
+def reason_of(text: str) -> str:
     """What dbt itself says, without dagster-dbt's account of the process around it."""
     said = _COLOURS.sub("", text).rpartition("Errors parsed from dbt logs:")[2]
     return " ".join(said.split())[:4000]
@@ -321,7 +289,14 @@ def _for(context: dg.AssetExecutionContext) -> str:
     return f" for {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "")
 
 
-def _report(target: Path) -> Mapping[str, Any]:
+def work_folder() -> Path:
+    """Where dbt commands have their target folders."""
+    work = Settings().home.absolute() / "dbt"
+    work.mkdir(parents=True, exist_ok=True)
+    return work
+
+
+def report_of(target: Path) -> Mapping[str, Any]:
     """What the delta adapter published; nothing where dbt ended before its last hook, or with another adapter."""
     path = target / REPORT
     return json.loads(path.read_bytes()) if path.is_file() else {}

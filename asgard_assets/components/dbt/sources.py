@@ -13,6 +13,15 @@ _PERIODS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": t
 _ASKED = "asgard/dbt_source_freshness"
 
 
+def says_freshness(source: Mapping[str, Any]) -> bool:
+    """Can `dbt source freshness` look at it? It needs limits, and a column or a query that tells when it was loaded."""
+    limits = source.get("freshness") or {}
+    asked = any(_seconds(limits.get(limit)) for limit in ("warn_after", "error_after"))
+    config = source.get("config") or {}
+    told = ("loaded_at_field", "loaded_at_query")
+    return asked and any(source.get(each) or config.get(each) for each in told)
+
+
 def source_freshness(name: str, sources: Mapping[dg.AssetKey, Mapping[str, Any]]) -> dict[str, Any]:
     """Metadata of a component's definitions: what dbt asks of each source, for `with_source_freshness`."""
     asked = {}

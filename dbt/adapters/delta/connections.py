@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from dbt.adapters.contracts.connection import Connection
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.adapters.duckdb.credentials import DuckDBCredentials, PluginConfig
 from dbt.adapters.duckdb.plugins import BasePlugin
-from dbt.config.profile import Profile
 from dbt_common.exceptions import DbtRuntimeError
 
 from asgard_assets.errors import ConfigError
@@ -57,10 +56,23 @@ class DeltaCredentials(DuckDBCredentials):
         return duck.reaching(self.opened(), filter(None, paths), (*_SETTINGS, *given))
 
 
+class Beside(Protocol):
+    """What knows the tables of the lake that SQL may name without dbt's graph knowing of it."""
+
+    def before(self, cursor: Any, sql: str) -> None:
+        """Make writable what the statement writes to."""
+        ...
+
+    def find(self, cursor: Any, sql: str, missed: str) -> bool:
+        """Show what DuckDB missed; False where the lake has none of it."""
+        ...
+
+
 class DeltaConnectionManager(DuckDBConnectionManager):
     """dbt-duckdb keeps its one database on its own class, where its other modules look for it."""
 
     TYPE = "delta"
+    beside: Beside | None = None
 
     @classmethod
     def open(cls, connection: Connection) -> Connection:
@@ -78,10 +90,19 @@ class DeltaConnectionManager(DuckDBConnectionManager):
             duck.refuse_unlocked(credentials.may_reach(), sql)
         except ConfigError as error:
             raise DbtRuntimeError(str(error)) from error
-        # Again with a new cursor, which has the keys of now.
-        return credentials.opened().patiently(
-            lambda: super(DeltaConnectionManager, self).add_query(sql, *args, **kwargs)
-        )
+        if self.beside:
+            self.beside.before(self.get_thread_connection().handle.cursor(), sql)
+        while True:
+            try:
+                # Again with a new cursor, which has the keys of now.
+                return credentials.opened().patiently(
+                    lambda: super(DeltaConnectionManager, self).add_query(sql, *args, **kwargs)
+                )
+            except DbtRuntimeError as error:
+                if "Catalog Error" not in str(error) or not self.beside:
+                    raise
+                if not self.beside.find(self.get_thread_connection().handle.cursor(), sql, str(error)):
+                    raise
 
 
 # What a model's hook may set: how a query runs, never what it reaches.
@@ -114,15 +135,3 @@ class Plugin(BasePlugin):
         # part of the profile: dbt parses all again where that differs from the last run's.
         spill = os.path.join(tempfile.gettempdir(), f"dbt-delta-{os.getpid()}")
         duck.lock(cursor, reach, given.get("temp_directory", spill))
-
-
-_to_target_dict = Profile.to_target_dict
-
-
-def _as_duckdb(profile: Profile) -> dict[str, Any]:
-    """`target.type` is what a project's macros ask for the SQL dialect: that is DuckDB's."""
-    target = _to_target_dict(profile)
-    return {**target, "type": "duckdb"} if target["type"] == "delta" else target
-
-
-Profile.to_target_dict = _as_duckdb

@@ -4,98 +4,142 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
-from dbt_common.exceptions import DbtRuntimeError
 
-from asgard_assets.errors import AsgardError, UnknownCommitError
+from asgard_assets.errors import UnknownCommitError
 from asgard_assets.lake import Lake
 from asgard_assets.lake.reads import Edge, Reads, Stand
-from dbt.adapters.delta.show import BUILDS, Shown, _parents_first, address
+from dbt.adapters.delta.beside import Beside
+from dbt.adapters.delta.engine import Ended
+from dbt.adapters.delta.failing import keep_found, rows_found
+from dbt.adapters.delta.show import BUILDS, Node, Shown, _parents_first, address
 from dbt.adapters.delta.stage import Staged, _select, _types, arrow_schema, columns_of, copy
 from dbt.adapters.delta.types import quoted
 
 REPORT, READS = "delta_publish.json", "asgard_reads.json"
 _BUILT = ("model", "seed", "snapshot")
+_WRITING = (*BUILDS, "test", "run-operation")
 _PASSED = ("pass", "warn", "success")
 # A microbatch model of which some batches failed keeps the others, as in any warehouse.
 _DONE = ("success", "partial success")
 
 
 def publish(
-    cursor: Any,
-    shown: Shown,
-    staged: Mapping[str, Staged],
-    graph: Any,
-    results: Any,
-    command: str,
-    invocation_id: str,
-    target: Path,
+    cursor: Any, shown: Shown, beside: Beside, staged: Mapping[str, Staged], ended: Ended
 ) -> dict[str, Any]:
     """Publish what passed, parents first. Returns `messages` and `errors`; the report lies in `target`."""
-    if command not in BUILDS:
-        return {"messages": [], "errors": []}
-    status = {result.node.unique_id: str(result.status) for result in results}
-    nodes = graph["nodes"]
-    report: dict[str, Any] = {"invocation_id": invocation_id, "published": {}, "unpublished": {}}
-    messages, errors, refused = list[str](), list[str](), set[str]()
-    inputs = Inputs.read(shown.lake, target / READS)
-    columns = dict(shown.columns)
-    for unique_id in _parents_first(nodes, [n for n in nodes if nodes[n]["resource_type"] in _BUILT]):
-        node = nodes[unique_id]
-        kind = node["config"]["materialized"]
-        upstream = [p for p in node.get("depends_on", {}).get("nodes", []) if p in refused]
-        if kind == "ephemeral" or unique_id not in status:
-            # Through views and ephemeral models, "built on what stays unpublished" is passed on.
-            if upstream:
-                refused.add(unique_id)
-            continue
-        if (node.get("database") or shown.database).lower() != shown.database.lower():
-            if status[unique_id] in _DONE:
-                columns.setdefault(unique_id, {})  # built, in a database of its own
-            continue
-        ready = staged.get(unique_id)
-        table = "/".join(address(node))
-        failed, missing = _blocking(unique_id, nodes, status)
-        reason = _reason(status[unique_id], failed, missing if kind == "delta" else [], upstream)
-        if not reason:
-            try:
-                # What keeps rows of failed batches was not built from what there is now.
-                known = inputs if status[unique_id] == "success" else None
-                done, types = _commit(cursor, shown, node, ready, invocation_id, known)
-            except (AsgardError, DbtRuntimeError, duckdb.Error) as error:
-                reason = _said(error, table)
-                errors.append(reason)
-                if isinstance(error, UnknownCommitError):
-                    ready = None  # its files may be the table's by now: they stay
-            else:
-                columns[unique_id] = types or {}
-                messages += _news(table, done, types)
-                if done:
-                    report["published"][unique_id] = done
-                continue
-        refused.add(unique_id)
-        if ready or kind not in ("view", "table_function", "delta"):
-            tests = [*failed, *(missing if kind == "delta" else ())]
-            report["unpublished"][unique_id] = {"table": table, "reason": reason, "tests": tests}
-            messages.append(f"NOT published {table}: {reason}")
-        if ready:
-            shown.lake.discard(ready.staging)
-    messages += _failures(cursor, shown, nodes, status, invocation_id)
-    for unique_id in shown.hooked:
-        if _changed(cursor, shown, nodes[unique_id]):
-            try:
-                done, types = _commit(cursor, shown, nodes[unique_id], None, invocation_id)
-            except (AsgardError, DbtRuntimeError, duckdb.Error) as error:
-                errors.append(_said(error, "/".join(address(nodes[unique_id]))))
-            else:
-                messages += _news("/".join(address(nodes[unique_id])), done, types)
+    nodes, target = ended.graph["nodes"], ended.target
+    status = {result.node.unique_id: str(result.status) for result in ended.results}
+    run = Publishing(cursor, shown, staged, ended.invocation_id, dict(shown.columns))
+    found = rows_found(cursor, ended.results)
+    if ended.command in (*BUILDS, "clone"):
+        run.models(nodes, status, Inputs.read(shown.lake, target / READS))
+    run.messages += keep_found(shown.lake, nodes, status, run.commit)
+    if ended.command in (*_WRITING, "clone"):
+        run.beside(beside, {**nodes, **ended.graph["sources"]})
+    report = {
+        "invocation_id": ended.invocation_id,
+        "published": run.published,
+        "unpublished": run.unpublished,
+    }
     target.mkdir(parents=True, exist_ok=True)
-    (target / REPORT).write_text(json.dumps(report | {"columns": columns}, indent=2))
-    return {"messages": messages, "errors": errors}
+    (target / REPORT).write_text(json.dumps(report | {"columns": run.columns, "found": found}, indent=2))
+    return {"messages": run.messages, "errors": run.errors}
+
+
+@dataclass
+class Publishing:
+    """One command's commits, and what is to be said of them."""
+
+    cursor: Any
+    shown: Shown
+    staged: Mapping[str, Staged]
+    invocation_id: str
+    columns: dict[str, dict[str, str]]
+    published: dict[str, Any] = field(default_factory=dict[str, Any])
+    unpublished: dict[str, Any] = field(default_factory=dict[str, Any])
+    messages: list[str] = field(default_factory=list[str])
+    errors: list[str] = field(default_factory=list[str])
+
+    def commit(self, node: Node, ready: Staged | None = None, inputs: Inputs | None = None) -> Any:
+        return _commit(self.cursor, self.shown, node, ready, self.invocation_id, inputs)
+
+    def models(self, nodes: Mapping[str, Node], status: Mapping[str, str], inputs: Inputs) -> None:
+        """Commit each model, seed and snapshot whose blocking tests passed; discard the others."""
+        refused = set[str]()
+        blocking = Blocking.of(nodes, status)
+        for unique_id in _parents_first(nodes, [n for n in nodes if nodes[n]["resource_type"] in _BUILT]):
+            node = nodes[unique_id]
+            kind = node["config"]["materialized"]
+            upstream = [p for p in node.get("depends_on", {}).get("nodes", []) if p in refused]
+            if kind == "ephemeral" or unique_id not in status:
+                # Through views and ephemeral models, "built on what stays unpublished" is passed on.
+                if upstream:
+                    refused.add(unique_id)
+                continue
+            if (node.get("database") or self.shown.database).lower() != self.shown.database.lower():
+                if status[unique_id] in _DONE:
+                    self.columns.setdefault(unique_id, {})  # built, in a database of its own
+                continue
+            failed = blocking.failed.get(unique_id, [])
+            missing = blocking.missing.get(unique_id, []) if kind == "delta" else []
+            ready = self.staged.get(unique_id)
+            reason = _reason(status[unique_id], failed, missing, upstream)
+            # What keeps rows of failed batches was not built from what there is now.
+            known = inputs if status[unique_id] == "success" else None
+            if reason and ready:
+                self.shown.lake.discard(ready.staging)
+            if reason or (reason := self._model(unique_id, node, ready, known)):
+                refused.add(unique_id)
+                if ready or kind not in ("view", "table_function", "delta"):
+                    told = {"table": _table(node), "reason": reason, "tests": [*failed, *missing]}
+                    self.unpublished[unique_id] = told
+                    self.messages.append(f"NOT published {_table(node)}: {reason}")
+
+    def _model(self, unique_id: str, node: Node, ready: Staged | None, inputs: Inputs | None) -> str:
+        """Commit one model. Returns why that could not be done."""
+        outcome = self._tried(node, ready, inputs)
+        if isinstance(outcome, Exception):
+            self.errors.append(_said(outcome, _table(node)))
+            if ready and not isinstance(
+                outcome, UnknownCommitError
+            ):  # else its files may be the table's by now
+                self.shown.lake.discard(ready.staging)
+            return self.errors[-1]
+        done, types = outcome
+        self.columns[unique_id] = types or {}
+        if done:
+            self.published[unique_id] = done
+        return ""
+
+    def beside(self, beside: Beside, nodes: Mapping[str, Node]) -> None:
+        """Commit what hooks and operations wrote: into tables of the project, and into their own."""
+        for node in self.shown.written:
+            if changed(self.cursor, self.shown, node):
+                outcome = self._tried(node)
+                self.errors += [_said(outcome, _table(node))] if isinstance(outcome, Exception) else []
+        for node in beside.made(self.cursor, nodes):
+            if self.shown.lake.table(*address(node)) is None or changed(self.cursor, self.shown, node):
+                outcome = self._tried(node)
+                if isinstance(outcome, Exception):
+                    self.messages.append(f"NOT published {_said(outcome, _table(node))}")
+
+    def _tried(self, node: Node, ready: Staged | None = None, inputs: Inputs | None = None) -> Any:
+        """What a commit gives, or its error: whatever a value of one table brings up, the others are published."""
+        try:
+            done, types = self.commit(node, ready, inputs)
+        except Exception as error:  # noqa: BLE001  (DuckDB, Arrow and delta-rs raise many kinds for a value)
+            return error
+        self.messages += _news(_table(node), done, types)
+        return done, types
+
+
+def _table(node: Node) -> str:
+    return "/".join(address(node))
 
 
 def _reason(status: str, failed: Sequence[str], missing: Sequence[str], upstream: Sequence[str]) -> str:
@@ -150,7 +194,11 @@ def _commit(
         ).fetchone()
         relation = f"{quoted(schema)}.{quoted(name)}"
         if found:
-            shown.record_view(node, found[0].replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
+            if (
+                shown.lake.delta_scan(schema, name) not in found[0]
+            ):  # else it is the table, shown: `dbt clone` left it
+                sql = found[0].replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1)
+                shown.record_view(node, sql)
             described = cursor.sql(f"select * from {relation} limit 0")
             return None, dict(zip(described.columns, map(str, described.types), strict=True))
         if node["config"]["materialized"] == "table_function":
@@ -171,7 +219,7 @@ def _commit(
             return None, None
         columns = columns_of(cursor, f"{schema}/{name}", f"select * from {relation}")
         query = _select(columns, columns, relation)
-        seen = shown.seen.get(node["unique_id"])
+        seen = shown.seen.get(node.get("unique_id", ""))
         staging = lake.stage(schema, name, arrow_schema(cursor, columns, query), (), seen, whole=True)
         ready = Staged(staging, True, _types(columns))
         try:
@@ -199,7 +247,7 @@ def _commit(
     return figures, ready.columns
 
 
-def _changed(cursor: Any, shown: Shown, node: Mapping[str, Any]) -> bool:
+def changed(cursor: Any, shown: Shown, node: Mapping[str, Any]) -> bool:
     """Did a hook change the rows of a table that no model of this run made?"""
     schema, name = address(node)
     now, before = f"{quoted(schema)}.{quoted(name)}", shown.lake.delta_scan(schema, name)
@@ -244,42 +292,29 @@ class Inputs:
             self.stands[table] = Stand.of(snapshot.table_id, snapshot.log.numbers(version))
 
 
-def _failures(
-    cursor: Any, shown: Shown, nodes: Any, status: Mapping[str, str], invocation_id: str
-) -> list[str]:
-    """Publish the rows that a test with `store_failures` found; none are left where it passes again."""
-    messages = []
-    for test_id, test in nodes.items():
-        found = status.get(test_id) if test["resource_type"] == "test" else None
-        if not found or found not in ("fail", "warn", "pass") or not test["config"].get("store_failures"):
-            continue
-        if found == "pass" and shown.lake.table(*address(test)) is None:
-            continue
-        try:
-            _commit(cursor, shown, test, None, invocation_id)
-        except (AsgardError, DbtRuntimeError, duckdb.Error) as error:
-            messages.append(f"NOT published {'/'.join(address(test))}: {error}")
-        else:
-            messages.append(f"published {'/'.join(address(test))}: what {test['name']} found")
-    return messages
+@dataclass(frozen=True)
+class Blocking:
+    """By model: names of its blocking tests that failed, and of those that nobody ran."""
+
+    failed: Mapping[str, list[str]]
+    missing: Mapping[str, list[str]]
+
+    @classmethod
+    def of(cls, nodes: Mapping[str, Node], status: Mapping[str, str]) -> Blocking:
+        failed, missing = dict[str, list[str]](), dict[str, list[str]]()
+        for test_id, test in sorted(nodes.items(), key=lambda each: each[1]["name"]):
+            blocks = str(test["config"].get("severity") or "error").lower() == "error"
+            if test["resource_type"] != "test" or not blocks or status.get(test_id) in _PASSED:
+                continue
+            for model in dict.fromkeys(test["depends_on"]["nodes"]):
+                if test_id not in status:
+                    missing.setdefault(model, []).append(test["name"])
+                elif not _waits_for_others(test, model, status):
+                    failed.setdefault(model, []).append(test["name"])
+        return cls(failed, missing)
 
 
-def _waits_for_others(test: Mapping[str, Any], unique_id: str, status: Mapping[str, str]) -> bool:
+def _waits_for_others(test: Node, unique_id: str, status: Mapping[str, str]) -> bool:
     """Was the test skipped because another table that it reads was not built? That says nothing of this one."""
     others = [p for p in test["depends_on"]["nodes"] if p != unique_id and p in status]
     return status[test["unique_id"]] == "skipped" and any(status[p] not in _DONE for p in others)
-
-
-def _blocking(unique_id: str, nodes: Any, status: dict[str, str]) -> tuple[list[str], list[str]]:
-    """Names of the model's blocking tests that failed, and of those that nobody ran."""
-    failed, missing = [], []
-    for test_id, test in nodes.items():
-        if test["resource_type"] != "test" or unique_id not in test["depends_on"]["nodes"]:
-            continue
-        blocks = str(test["config"].get("severity", "error")).lower() == "error"
-        if test_id not in status:
-            if blocks:
-                missing.append(test["name"])
-        elif blocks and status[test_id] not in _PASSED and not _waits_for_others(test, unique_id, status):
-            failed.append(test["name"])
-    return sorted(failed), sorted(missing)

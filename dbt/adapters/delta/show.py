@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal
 
+import duckdb
 from dbt_common.exceptions import DbtRuntimeError
 
 from asgard_assets.lake import DS, Lake
+from dbt.adapters.delta.engine import Told
 from dbt.adapters.delta.types import ORIGINAL, quoted
 
 VIEW = "_view.sql"
@@ -22,15 +23,10 @@ _REBUILT = ("seed", "ephemeral", "delta", *_READ_THROUGH)
 # `{{ this }}`, and not its name alone, outside of `config(post_hook=…)`.
 _CONFIG = re.compile(r"\{\{-?\s*config\(.*?\)\s*-?\}\}", re.DOTALL)
 _SELF = re.compile(r"\{[{%][^{}]*?(\bthis\b(?!\s*\.)|get_relation\([^)]*\bthis\b)")
+_WRITES = re.compile(r"\b(insert|update|delete|merge|truncate|alter|copy)\b", re.IGNORECASE)
 Node = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Told:
-    """What dbt's graph does not tell: where nodes lie that this run defers to, and the text of the project's hooks."""
-
-    deferred: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
-    hooks: str = ""
+Kind = Literal["table", "view"]
+Shape = Kind | Literal[""]
 
 
 class Shown:
@@ -41,17 +37,26 @@ class Shown:
         self.seen: dict[str, dict[str, int]] = {}
         self.columns: dict[str, dict[str, str]] = {}
         self.borrowed: set[str] = set()
-        self.hooked: list[str] = []
+        self.places: set[tuple[str, str]] = set()
+        """Where a relation of the lake is shown."""
+        self.written: list[Node] = []
+        """Tables that statements beside the graph may write to; published where their rows changed."""
+        self.made: set[str] = set()
+        self._looked: set[tuple[str, str]] = set()
+        self.find: Callable[[Any, str, str], bool] | None = None
+        """Shows what a recorded view reads and the graph does not know."""
+        self._nodes: dict[tuple[str, ...], Node] = {}
 
     def for_run(
         self, cursor: Any, graph: Node, selected: list[str], command: str, full_refresh: bool, told: Told
     ) -> Iterator[dict[str, Any]]:
-        """Show what the selected nodes need; yield each relation that dbt has to know of before it starts.
+        """Show what the selected nodes and the hooks need; yield each relation that dbt has to know of before it starts.
 
-        What hooks write to is shown as a table and kept in `hooked`. Raises where a selected node cannot work, or needs what was never built.
+        Raises where a selected node cannot work, or needs what was never built.
         """
         nodes = with_one_spelling({**graph["nodes"], **graph["sources"]})
         made = set(selected) if command in BUILDS else set()
+        self._remember(nodes, made)
         for unique_id in sorted(made & set(nodes)):
             refuse(nodes[unique_id], full_refresh)
         known = relations(cursor, self.database)
@@ -65,19 +70,22 @@ class Shown:
         if any(s.startswith("unit_test.") for s in selected):
             # A unit test reads the column types of the inputs that it replaces, nothing else.
             needed = {n: False for n, node in nodes.items() if self._table(node) and n not in made} | needed
+        read = [n for n in told.read_by_hooks if n not in made and n in nodes and self._table(nodes[n])]
+        needed = {n: False for n in read} | needed
         built = {address(nodes[m]) for m in made if m in nodes and nodes[m]["resource_type"] in _NODES}
         for unique_id in _parents_first(nodes, needed):
             if address(nodes[unique_id]) in known and not self._is_borrowed(nodes[unique_id]):
                 continue
             # A source that is also a seed of this run is a table, as the last run left it in a lasting database.
             again = address(nodes[unique_id]) in built and not self._is_borrowed(nodes[unique_id])
-            missing = not self._show(cursor, nodes[unique_id], as_table=again)
+            shown = self._show(cursor, nodes[unique_id], as_table=again)
+            missing = not shown
             if unique_id in told.deferred:
-                if not missing:
-                    yield self._relation(nodes[unique_id], "view")  # else dbt takes the deferred one
+                if shown:
+                    yield self._relation(nodes[unique_id], shown)  # else dbt takes the deferred one
                 missing = not self._show_deferred(cursor, nodes[unique_id], told) and missing
-            if again and not missing:
-                yield self._relation(nodes[unique_id], "table")
+            if again and shown:
+                yield self._relation(nodes[unique_id], shown)
             if missing and needed[unique_id] and not _may_come_later(nodes, unique_id, made):
                 raise DbtRuntimeError(self._absent(nodes[unique_id]))
             if missing and not needed[unique_id]:
@@ -90,32 +98,85 @@ class Shown:
             if kind not in ("view", "ephemeral", "delta"):
                 self.seen[unique_id] = self.lake.epochs(schema, name, [""])
             if _goes_on(node, full_refresh) and address(node) not in known:
-                if self._show(cursor, node, as_table=True):
-                    yield self._relation(node, "table")
+                if shown := self._show(cursor, node, as_table=True):
+                    yield self._relation(node, shown)  # a view where `dbt clone` made it
             elif kind == "delta" and self._show(cursor, node):
                 yield self._relation(node, "view")
-        for unique_id in self._written_by_hooks(nodes, made, told):
-            self.seen[unique_id] = self.lake.epochs(*address(nodes[unique_id]), [""])
-            if self._show(cursor, nodes[unique_id], as_table=True):
-                self.hooked.append(unique_id)
-                yield self._relation(nodes[unique_id], "table")
+        for node in self._written_by_hooks(nodes, made, told):
+            if address(node) not in known and self._make_table(cursor, node):
+                yield self._relation(node, "table")
 
-    def _show_deferred(self, cursor: Any, node: Node, told: Told) -> bool:
+    def as_table(self, cursor: Any, schema: str, name: str) -> None:
+        """Let a statement write to a table of the lake that the run does not build."""
+        node = self._node(schema, name)
+        if node["unique_id"] in self.made or not self._ours(node):
+            return
+        place = address(node)
+        there = relations(cursor, self.database).get(place)
+        if there is None or (there == "view" and place in self.places):
+            self._make_table(cursor, node)
+
+    def beside(self, cursor: Any, schema: str, name: str) -> bool:
+        """Show a table or view of the lake that the run neither builds nor has shown yet."""
+        node = self._node(schema, name)
+        place = address(node)
+        if (
+            node["unique_id"] in self.made
+            or place in self._looked
+            or place in relations(cursor, self.database)
+        ):
+            return False
+        self._looked.add(place)
+        cursor.execute(f"create schema if not exists {self._name(node, 'schema')}")
+        return bool(self._show(cursor, node))
+
+    def _remember(self, nodes: Mapping[str, Node], made: set[str]) -> None:
+        self.made = made
+        self._nodes = {
+            tuple(map(str.lower, address(node))): node
+            # What makes a table goes before the source that it is declared as.
+            for node in sorted(nodes.values(), key=lambda node: node["resource_type"] != "source")
+            if node["resource_type"] in _NODES and self._ours(node)
+        }
+
+    def _node(self, schema: str, name: str) -> Node:
+        return self._nodes.get((schema.lower(), name.lower())) or unnamed(schema, name)
+
+    def _make_table(self, cursor: Any, node: Node) -> bool:
+        """Show a table of the lake so that statements can write to it; False where it is a view, or is not there."""
+        if node in self.written:
+            return True
+        seen = self.lake.epochs(*address(node), [""])
+        if self.lake.table(*address(node)) is None:
+            return False
+        cursor.execute(f"create schema if not exists {self._name(node, 'schema')}")
+        if address(node) in self.places:
+            cursor.execute(f"drop view if exists {self._name(node)}")
+        if self._show(cursor, node, as_table=True) != "table":
+            return False
+        self.seen[node["unique_id"]] = seen
+        self.written.append(node)
+        return True
+
+    def _show_deferred(self, cursor: Any, node: Node, told: Told) -> Shape:
         schema, name = told.deferred[node["unique_id"]]
         there = {**node, "schema": schema, "alias": name}
         cursor.execute(f"create schema if not exists {self._name(there, 'schema')}")
         return self._show(cursor, there)
 
-    def _written_by_hooks(self, nodes: Mapping[str, Node], made: set[str], told: Told) -> list[str]:
+    def _written_by_hooks(self, nodes: Mapping[str, Node], made: set[str], told: Told) -> list[Node]:
         """Tables that a hook names and this run does not build: it may write its rows there, as an audit log does."""
+        if not _WRITES.search(told.hooks):
+            return []
+        words = set(re.findall(r"\w+", told.hooks.lower()))
         return [
-            unique_id
+            node
             for unique_id, node in sorted(nodes.items())
             if node["resource_type"] in ("model", "seed", "snapshot")
             and unique_id not in made
             and self._ours(node)
             and _kind(node) not in ("delta", "ephemeral", *_READ_THROUGH)
-            and re.search(rf"\b{re.escape(address(node)[1])}\b", told.hooks, re.IGNORECASE)
+            and any(set(re.findall(r"\w+", n.lower())) <= words for n in (address(node)[1], node["name"]))
         ]
 
     def everything(self, cursor: Any, manifest: Any) -> None:
@@ -123,6 +184,7 @@ class Shown:
         found = {**manifest.nodes, **manifest.sources}
         nodes = with_one_spelling({u: n.to_dict() for u, n in found.items() if n.resource_type in _NODES})
         known = relations(cursor, self.database)
+        self._remember(nodes, set())
         self._borrow(cursor, nodes)
         for unique_id in _parents_first(nodes, nodes):
             node = nodes[unique_id]
@@ -193,46 +255,54 @@ class Shown:
                         todo.append(parent)
         return needed
 
-    def _show(self, cursor: Any, node: Node, as_table: bool = False) -> bool:
-        """Show the relation as the lake has it; False where it has none."""
+    def _show(self, cursor: Any, node: Node, as_table: bool = False) -> Shape:
+        """Show the relation as the lake has it, and say as what; "" where it has none."""
         schema, name = address(node)
         looks = [self._from_table, self._from_view]
         if _kind(node) in _READ_THROUGH:
             looks.reverse()
         for look in looks:
-            if look(cursor, node, schema, name, "table" if as_table else "view"):
+            if shown := look(cursor, node, schema, name, "table" if as_table else "view"):
+                self.places.add((schema, name))
                 if _kind(node) == "table_function":
-                    return True  # its columns depend on its arguments
+                    return shown  # its columns depend on its arguments
                 described = cursor.sql(f"select * from {self._name(node)} limit 0")
                 types = map(str, described.types)
                 self.columns[node["unique_id"]] = dict(zip(described.columns, types, strict=True))
-                return True
-        return False
+                return shown
+        return ""
 
-    def _from_table(self, cursor: Any, node: Node, schema: str, name: str, kind: str) -> bool:
+    def _from_table(self, cursor: Any, node: Node, schema: str, name: str, kind: Kind) -> Shape:
         table = self.lake.table(schema, name)
         if table is None:
-            return False
+            return ""
         columns = ", ".join(as_it_was(table))
         cursor.execute(
             f"create or replace {kind} {self._name(node)} as "
             f"select {columns} from {self.lake.delta_scan(schema, name)}"
         )
-        return True
+        return kind
 
-    def _from_view(self, cursor: Any, node: Node, schema: str, name: str, kind: str) -> bool:
+    def _from_view(self, cursor: Any, node: Node, schema: str, name: str, kind: Kind) -> Shape:
         from pyarrow import fs as pafs
 
         path = f"{self.lake.path(schema, name)}/{VIEW}"
         if self.lake.filesystem.get_file_info(path).type != pafs.FileType.File:
-            return False
+            return ""
         with self.lake.filesystem.open_input_stream(path) as stream:
             try:
                 sql = json.loads(stream.read())["sql"]
             except ValueError:
-                return False  # cut short by a kill: the next run that builds the view writes it again
-        cursor.execute(sql)
-        return True
+                return ""  # cut short by a kill: the next run that builds the view writes it again
+        self._looked.add((schema, name))
+        while True:
+            try:
+                cursor.execute(sql)
+                return "view"
+            except duckdb.CatalogException as error:
+                # A clone reads tables of another target, which this run knows nothing of.
+                if self.find is None or not self.find(cursor, sql, str(error)):
+                    raise
 
     def _declare(self, cursor: Any, node: Node) -> None:
         columns = [c for c in node.get("columns", {}).values() if c.get("data_type")]
@@ -283,15 +353,14 @@ def refuse(node: Node, full_refresh: bool) -> None:
         raise DbtRuntimeError(f"{node['name']} is a Python model: use materialized: table")
 
 
-def relations(cursor: Any, database: str) -> set[tuple[str, str]]:
-    """(schema, name) of all tables and views of the run's own database."""
-    return set(
-        cursor.execute(
-            "select schema_name, table_name from duckdb_tables() where database_name = ? union all "
-            "select schema_name, view_name from duckdb_views() where database_name = ? and not internal",
-            [database, database],
-        ).fetchall()
-    )
+def relations(cursor: Any, database: str) -> dict[tuple[str, str], Kind]:
+    """(schema, name) of all tables and views of the run's own database, and which of the two they are."""
+    found = cursor.execute(
+        "select schema_name, table_name, 'table' from duckdb_tables() where database_name = ? union all "
+        "select schema_name, view_name, 'view' from duckdb_views() where database_name = ? and not internal",
+        [database, database],
+    ).fetchall()
+    return {(schema, name): kind for schema, name, kind in found}
 
 
 def as_it_was(table: Any) -> list[str]:
@@ -321,6 +390,12 @@ def with_one_spelling(nodes: Mapping[str, Node]) -> dict[str, Node]:
 def address(node: Node) -> tuple[str, str]:
     """(schema, name) of a model, seed, snapshot or source: where its table lies in the lake."""
     return node["schema"], node.get("alias") or node.get("identifier") or node["name"]
+
+
+def unnamed(schema: str, name: str) -> Node:
+    """A table that is no node of the project, as a node."""
+    known = {"unique_id": f"beside.{schema}.{name}", "schema": schema, "name": name, "alias": name}
+    return {**known, "resource_type": "operation", "config": {"materialized": "table"}}
 
 
 def _kind(node: Node) -> str | None:
