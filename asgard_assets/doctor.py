@@ -69,6 +69,7 @@ def examine() -> Iterator[Finding]:
         yield from _asked()
     if is_remote(settings.lake_root):
         yield commits(settings)
+    yield logs(settings)
     yield _java()
     jars = jar_folder(settings)
     yield Finding("Spark jars", str(jars), "" if installed(settings) else "make setup fetches them")
@@ -132,6 +133,23 @@ def commits(settings: Settings) -> Finding:
             "check ASGARD_LAKE, ASGARD_S3_ENDPOINT and the keys; they need get, put, delete and list on the bucket",
         )
     return Finding("commits", "of two racing writers one wins")
+
+
+def logs(settings: Settings) -> Finding:
+    """Whether a table has lost its log: Delta takes it for one that was never made."""
+    from asgard_assets.lake import Lake
+    from asgard_assets.lake.changes.lost import lost
+
+    try:
+        found = lost(Lake.from_settings(settings))
+    except (ConfigError, OSError) as error:
+        return Finding("tables", f"the lake cannot be listed: {error}", "check ASGARD_LAKE and its keys")
+    if not found:
+        return Finding("tables", "each has its log")
+    cure = "restore _delta_log from a backup (asgard restore-all); or asgard migrate remove TABLE, and build it again"
+    return Finding(
+        "tables", f"the log is gone of {', '.join(found[:5])}{' …' if len(found) > 5 else ''}", cure
+    )
 
 
 def _java() -> Finding:

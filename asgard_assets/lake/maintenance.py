@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from asgard_assets.errors import LakeError
 from asgard_assets.lake import DS, Lake
+from asgard_assets.lake.changes import lost
 
 _STAGING = re.compile(r"^(\d{8}T\d{6})-[0-9a-f]{12}(-[a-z]+)?$")
 
@@ -88,8 +89,10 @@ def _maintain(
             continue
         done.compacted_files += int(figures["numFilesRemoved"])
         done.written_files += int(figures["numFilesAdded"])
-    if not dry_run and table.version() > 0:
-        table.create_checkpoint()
+    if not dry_run:
+        lost.mark(lake, address)
+        if table.version() > 0:
+            table.create_checkpoint()
     # Of a killed run: in no log entry, and older than a run can be. What the log removed stays for time travel.
     tombstones = set(table.vacuum(0, dry_run=True, enforce_retention_duration=False))
     stale = table.vacuum(int(staging_hours), dry_run=True, enforce_retention_duration=False, full=True)

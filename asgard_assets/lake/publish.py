@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from asgard_assets.errors import FencedError, LakeError
+from asgard_assets.lake.changes import lost
 from asgard_assets.lake.changes.columns import merged
 from asgard_assets.lake.commit import Change, PropertyChange, RestoreChange, commit
 from asgard_assets.lake.likeness import Likeness, LivePart, built_from
@@ -349,7 +350,13 @@ class Lake(LakeStaging):
         from deltalake import DeltaTable, Schema
         from deltalake.exceptions import DeltaError
 
-        path = self.path(staging.stage, staging.name)
+        path, address = self.path(staging.stage, staging.name), f"{staging.stage}/{staging.name}"
+        # One that a day of it was published in is there.
+        fresh = not any(staging.seen.values()) and not self.patiently(
+            lambda: DeltaTable.is_deltatable(path, storage_options=self.storage_options)
+        )
+        if fresh:
+            lost.refuse(self, address)
         try:
             self.patiently(
                 lambda: DeltaTable.create(
@@ -365,6 +372,9 @@ class Lake(LakeStaging):
             # It is there all the same where another writer was faster, or the store lost its answer.
             if self.table(staging.stage, staging.name) is None:
                 raise
+
+        if fresh:
+            lost.mark(self, address)
 
         def properties(table: DeltaTable) -> PropertyChange | None:
             present = table.metadata().configuration

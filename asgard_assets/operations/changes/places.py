@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from asgard_assets.errors import ConfigError, ConflictError, NotFoundError
 from asgard_assets.lake import Lake
 from asgard_assets.lake.changes.copying import copy, exists, move, remove, size
+from asgard_assets.lake.changes.lost import lost
 from asgard_assets.lake.numbers import source_name
 from asgard_assets.operations.changes.migration import Migration, Step, opened, parts_of
 
@@ -134,6 +135,18 @@ def asset(
     of the online store. Raises ConflictError where the project would make it again.
     """
     stage, name = parts_of(address)
+    if f"{stage}/{name}" in lost(lake):  # what is left of a table that the project is to build again
+        return Migration(
+            f"what is left of {stage}/{name}, whose log is lost, is removed",
+            (
+                Step(
+                    f"remove {stage}/{name}: {size(lake, f'{stage}/{name}')}",
+                    _removed(lake, f"{stage}/{name}"),
+                ),
+                Step(f"wipe {stage}/{name} in Dagster", _wiped(instance, [f"{stage}/{name}"])),
+            ),
+            ("its partitions count as never built: they are built at the next tick",),
+        )
     if f"{stage}/{name}" in known:
         raise ConflictError(
             f"{stage}/{name} is in the project, which would make it again: remove its YAML or code first"
