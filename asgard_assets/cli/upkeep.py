@@ -1,8 +1,9 @@
-"""Commands that keep a deployment in order: restore, reference, sweep, receive, airbyte refresh."""
+"""Commands that keep a deployment in order: restore, backup, migrate, reference, sweep, receive, airbyte refresh."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,12 +13,15 @@ from asgard_assets.cli.options import UPKEEP, Output, OutputOption
 from asgard_assets.cli.terminal import console, looking, print_json, share_history
 from asgard_assets.errors import ConfigError
 
+if TYPE_CHECKING:
+    from asgard_assets.operations.changes.backup import Backup
+
 airbyte = typer.Typer(help="Airbyte: the committed snapshot of its connections.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (restore, reference, sweep, receive):
+    for command in (restore, backup, restore_all, reference, sweep, receive):
         app.command(rich_help_panel=UPKEEP)(command)
     app.add_typer(migrate.app, name="migrate", rich_help_panel=UPKEEP)
     app.add_typer(airbyte, name="airbyte", rich_help_panel=UPKEEP)
@@ -106,6 +110,69 @@ def restore(
         console.print("nothing to do: it is what it was then")
     else:
         console.print(f"committed as version {made}" if made is not None else "dry run: nothing was changed")
+
+
+def backup(
+    to: Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix; later backups share its files.")],
+    output: OutputOption = Output.text,
+) -> None:
+    """Save the lake and the databases of Dagster, MLflow, Feast and the gateway, as they are at one point in time.
+
+    Runs may go on meanwhile. Files of tables that an earlier backup holds are not copied again.
+
+    Example: asgard backup s3://backups/asgard
+    """
+    from asgard_assets.lake import Lake
+    from asgard_assets.operations.changes.backup import backup as save
+    from asgard_assets.operations.changes.databases import state_of
+    from asgard_assets.roots import checked_root
+    from asgard_assets.settings import Settings
+
+    share_history()
+    with looking("saving lake and databases"):
+        made = save(Lake.from_settings(), checked_root(to, "asgard backup"), state_of(Settings()))
+    _show_backup(made, "saved", output)
+
+
+def restore_all(
+    place: Annotated[str, typer.Argument(help="Where `asgard backup` saved to.")],
+    name: Annotated[
+        str, typer.Option(help="Name of a backup. Default: the newest.", show_default=False)
+    ] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Remove what the lake and the databases hold now.")
+    ] = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """Make the lake and the databases what they were at a backup. Stop the daemon and all runs first.
+
+    What came since is loaded and built again at the next ticks: the lake says what is missing and stale.
+
+    Example: asgard restore-all s3://backups/asgard --replace
+    """
+    from asgard_assets.lake import Lake
+    from asgard_assets.operations.changes.backup import restore_all as put_back
+    from asgard_assets.operations.changes.databases import state_of
+    from asgard_assets.roots import checked_root
+    from asgard_assets.settings import Settings
+
+    share_history()
+    state = state_of(Settings())
+    with looking("restoring lake and databases"):
+        made = put_back(Lake.from_settings(), checked_root(place, "asgard restore-all"), state, name, replace)
+    _show_backup(made, "restored", output)
+
+
+def _show_backup(made: Backup, done: str, output: Output) -> None:
+    if output is Output.json:
+        print_json({**asdict(made), "made_at": made.made_at.isoformat()})
+        return
+    console.print(
+        f"{done} {made.name}: {len(made.tables):,} tables, {made.copied_files:,} files copied; "
+        f"{', '.join(made.beside) or 'no database'}"
+    )
+    for each in made.elsewhere:
+        console.print(f"not held: {each}")
 
 
 def reference(output: OutputOption = Output.text) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import dagster as dg
@@ -13,7 +14,10 @@ from asgard_assets.errors import ConfigError, ConflictError, FencedError, LakeEr
 from asgard_assets.lake import Lake
 from asgard_assets.lake.reads import Edge, Reads
 from asgard_assets.operations.changes import columns, places
+from asgard_assets.operations.changes.backup import backup, restore_all
+from asgard_assets.operations.changes.databases import State
 from asgard_assets.operations.changes.migration import Migration
+from tests.servers.s3 import s3
 
 DAYS = ["2026-10-05", "2026-10-06"]
 SCHEMA = pa.schema([("id", pa.int64()), ("amount", pa.int64()), ("at", pa.int64()), ("ds", pa.string())])
@@ -177,6 +181,8 @@ def test_the_lake_moves_while_it_is_written_and_nothing_refers_to_the_old_place(
 ) -> None:
     put(lake)
     lake.put("_control/t.json", b"1")
+    packed = gzip.compress(b"{}")
+    lake.put("_plans/t/1.jsonl.gz", packed)
     to = Lake(str(tmp_path / "there"))
     carried_out(places.root(lake, to))
     put(lake, days=DAYS[1:])
@@ -185,7 +191,7 @@ def test_the_lake_moves_while_it_is_written_and_nothing_refers_to_the_old_place(
     assert (
         rows(to) == rows(lake) and to.snapshot("silver", "t").numbers == lake.snapshot("silver", "t").numbers
     )
-    assert to.get("_control/t.json") == b"2"
+    assert to.get("_control/t.json") == b"2" and to.get("_plans/t/1.jsonl.gz") == packed
     Path(lake.root).rename(tmp_path / "gone")
     put(to)
     assert len(rows(to)) == 3
@@ -241,3 +247,28 @@ def test_readers_at_work_see_one_version_or_the_other(lake: Lake) -> None:
     assert reader.to_pyarrow_table()["amount"].to_pylist() == [5, 6, 7], (
         "its files are there until the retention is over"
     )
+
+
+@pytest.mark.servers
+def test_tables_on_s3_change_their_place_and_columns_and_are_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with s3(tmp_path / "s3", "lake") as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        there = Lake("s3://lake/a", server.endpoint)
+        put(there)
+        carried_out(columns.rename(there, "silver/t", "amount", "price"))
+        with dg.DagsterInstance.ephemeral() as instance:
+            carried_out(places.table(there, "silver/t", "gold/u", instance))
+        assert there.table("silver", "t") is None and [r["price"] for r in rows(there, "gold/u")] == [5, 6, 7]
+        state = State({}, {}, ())
+        saved = backup(there, "s3://lake/backups", state)
+        other = Lake("s3://lake/b", server.endpoint)
+        carried_out(places.root(there, other))
+        assert rows(other, "gold/u") == rows(there, "gold/u")
+        with dg.DagsterInstance.ephemeral() as instance:
+            carried_out(places.asset(there, "gold/u", instance, [], list))
+        assert there.tables() == []
+        restore_all(there, "s3://lake/backups", state, saved.name)
+        assert rows(there, "gold/u") == rows(other, "gold/u")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from asgard_assets.lake.store import Store
 
@@ -27,20 +28,35 @@ def size(store: Store, folder: str) -> Size:
     return Size(len(found), sum(each[1] for each in found))
 
 
+def names_in(store: Store, folder: str) -> list[str]:
+    """Paths of all files in a folder, relative to it."""
+    return [path[len(folder) :].lstrip("/") for path, _ in _files(store, folder)]
+
+
+def put_file(store: Store, path: str, file: Path) -> None:
+    """Write a local file into the store."""
+    with file.open("rb") as source, store.whole(store.address(path)) as sink:
+        while chunk := source.read(_CHUNK):
+            sink.write(chunk)
+
+
 def exists(store: Store, path: str) -> bool:
     """Whether there is a file, or a folder with one in it, at the path."""
     return next(_files(store, path), None) is not None
 
 
-def copy(store: Store, folder: str, to_store: Store, to: str) -> Size:
+def copy(store: Store, folder: str, to_store: Store, to: str, only: Iterable[str] | None = None) -> Size:
     """Copy what is not there yet in the same size. The log of a table comes last, in order: who reads the copy meanwhile
-    finds an older version, and no broken one."""
+    finds an older version, and no broken one. `only`: of these paths in the folder."""
+    chosen = None if only is None else set(only)
     there = {path: length for path, length in _files(to_store, to)}
     files = bytes_ = 0
     for path, length in sorted(
         _files(store, folder), key=lambda each: ("/_delta_log/" in f"/{each[0]}", each[0])
     ):
-        target = f"{to}{path[len(folder) :]}".lstrip("/")
+        target = f"{to}/{path[len(folder) :].lstrip('/')}".strip("/")
+        if chosen is not None and path[len(folder) :].lstrip("/") not in chosen:
+            continue
         # What is written again under its name is small; all else never changes once it is there.
         if there.get(target) == length and (path.endswith(".parquet") or "/_delta_log/" in f"/{path}"):
             continue
@@ -90,7 +106,7 @@ def _files(store: Store, folder: str) -> Iterator[tuple[str, int]]:
 
 def _copy_file(store: Store, path: str, to_store: Store, target: str) -> None:
     with (
-        store.filesystem.open_input_stream(store.address(path)) as source,
+        store.filesystem.open_input_stream(store.address(path), compression=None) as source,
         to_store.whole(to_store.address(target)) as sink,
     ):
         while chunk := source.read(_CHUNK):
