@@ -136,6 +136,14 @@ class Settings(BaseSettings):
     smtp_user: str = Field(default="", description="User at the mail server. Empty: no login.")
     smtp_password: str = Field(default="", repr=False, description="Password of that user.")
     smtp_from: str = Field(default="asgard@localhost", description="Sender of alerts.")
+    disk_free_gib: float = Field(
+        default=4,
+        ge=0,
+        description="People are told when a disk of the home or a local lake has less free space, in GiB.",
+    )
+    queue_minutes: float = Field(
+        default=30, gt=0, description="People are told when a run waits so long while no run is going on."
+    )
     cost_per_dbu_hour: float = Field(
         default=0.40,
         ge=0,

@@ -8,6 +8,7 @@ import dagster as dg
 
 from asgard_assets.components.following.sensor import ASK, following
 from asgard_assets.components.platform.alerts import alert
+from asgard_assets.components.platform.breaking import about_to_break
 from asgard_assets.components.platform.freshness import freshness_alerts
 
 _REASON = 2_000
@@ -17,7 +18,7 @@ _REASON = 2_000
 @dg.definitions
 def automation() -> dg.Definitions:
     """What is missing or stale is asked for as the lake tells it; failures reach the owner."""
-    return dg.Definitions(sensors=[following(), alert_owner, freshness_alerts()])
+    return dg.Definitions(sensors=[following(), alert_owner, freshness_alerts(), about_to_break()])
 
 
 @dg.run_failure_sensor(
