@@ -40,6 +40,7 @@ from asgard_assets.ingest.api.http.messages import (
     Refused,
     Request,
     Response,
+    Send,
     TransportError,
     Unreachable,
     Unsendable,
@@ -242,9 +243,18 @@ class Task:
         self._walking = Walking(
             job, self.figures, self._files, self._content, self._redactor, self._exchange, self._add
         )
-        pause = Pause(source.limits.pause_share)
         self._judge = judge_of(source)
         self._control = control_judge_of(source)
+        limits = source.limits
+        self._pressure = Pressure(
+            limits.max_per_host or limits.max_in_flight, job.base_url, limits.late_factor, limits.bad_share
+        )
+        self._send = self._chain(label)
+
+    def _chain(self, label: str) -> Send:
+        """What a request passes on its way out, from the outside in: retries first, the connection last."""
+        job, source = self._job, self._source
+        pause = Pause(source.limits.pause_share)
         rate = source.limits.requests_per_second
         gate = Gate(
             self._service or Budget(rate, source.limits.pause_share, patience=source.patience_seconds),
@@ -260,11 +270,7 @@ class Task:
             hosts=source.endpoint.hosts,
             auth=source.auth,
         )
-        limits = source.limits
-        self._pressure = Pressure(
-            limits.max_per_host or limits.max_in_flight, job.base_url, limits.late_factor, limits.bad_share
-        )
-        self._send = chain(
+        return chain(
             [
                 Retrying(
                     source.retry, pause, judge=self._judge, longest_wait=source.limits.longest_wait_seconds
