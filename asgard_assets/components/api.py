@@ -14,6 +14,7 @@ from asgard_assets.components.api_metadata import day_metadata, metadata
 from asgard_assets.components.authoring.source_scaffolds import ApiScaffolder
 from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.failures import clear_failures
+from asgard_assets.components.following.reads import declared_code
 from asgard_assets.components.partitions import windows
 from asgard_assets.components.pulls import Pull, pull_schedule
 from asgard_assets.components.stream.fetching import fetch_asset
@@ -31,6 +32,7 @@ from asgard_assets.ingest.api.source.models import ApiSource, Mode
 from asgard_assets.ingest.api.table.bronze import table_spec
 from asgard_assets.ingest.api.table.children import StagedChild, branches, child_spec
 from asgard_assets.lake import Lake, Published
+from asgard_assets.lake.reads import Reads, number
 from asgard_assets.quality.audit import audit
 from asgard_assets.quality.tables import Model
 from asgard_assets.settings import Settings
@@ -176,6 +178,7 @@ def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
         partitions_def=windows(source.every, source.time_zone),
         automation=on_upstream_change() if model.automation == "on_upstream_change" else None,
         extra_metadata=_shown(source),
+        code_version=declared_code(source),
         # A cursor goes on from one day to the next; what it gets cannot be told apart by days.
         backfill_policy=dg.BackfillPolicy.multi_run(1)
         if source.incremental
@@ -212,6 +215,7 @@ def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
                 first=children.publish,
                 failed=children.failed,
                 beside=children.tell,
+                reads=Reads(code=number(declared_code(source))),
             )
 
     return ingest

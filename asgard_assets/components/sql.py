@@ -12,11 +12,13 @@ from pydantic import BaseModel, Field
 
 from asgard_assets.components.authoring.source_scaffolds import SqlScaffolder
 from asgard_assets.components.failures import clear_failures
+from asgard_assets.components.following.reads import declared_code
 from asgard_assets.components.partitions import windows
 from asgard_assets.components.pulls import Pull, pull_schedule
 from asgard_assets.components.tables import Yielded, days_of, release, report, table_asset, unpublished
 from asgard_assets.ingest.sql.source import Incremental, SqlSource, SqlTable, Windows
 from asgard_assets.lake import Lake
+from asgard_assets.lake.reads import number
 from asgard_assets.quality.audit import audit
 from asgard_assets.settings import Settings
 from asgard_assets.windows import Window
@@ -85,6 +87,7 @@ def sql_asset(source: SqlSource, table: SqlTable) -> dg.AssetsDefinition:
         spec,
         name=f"sql_{spec.name}",
         partitions_def=windows(source.every, source.time_zone),
+        code_version=declared_code(source, table),
         extra_metadata={"reads": source.reads, SQL_SOURCE: dg.MetadataValue.json(_shown(source))},
         backfill_policy=dg.BackfillPolicy.multi_run(1) if one_by_one else dg.BackfillPolicy.single_run(),
         pool=source.pool or f"sql:{source.name}",
@@ -110,8 +113,10 @@ def publish_read(
     from asgard_assets.ingest.sql.load import commit
 
     spec, staging = source.spec(table), loaded.staging
-    run = {"dagster_run_id": context.run.run_id}
-    done = release(lake, staging, audit(lake, staging, spec), lambda good: commit(lake, loaded, good, run))
+    run, code = {"dagster_run_id": context.run.run_id}, number(declared_code(source, table))
+    done = release(
+        lake, staging, audit(lake, staging, spec), lambda good: commit(lake, loaded, good, run, code)
+    )
     rows: dict[str, int] = {}
     for part in lake.live(staging.stage, staging.name):
         rows[part.day] = rows.get(part.day, 0) + part.rows

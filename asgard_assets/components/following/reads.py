@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 from dagster import _check as dg_check
+from pydantic import BaseModel
 
 from asgard_assets.components.automation import ALL, LOOKBACK, lookback
 from asgard_assets.components.following.zones import ZonesMapping
@@ -175,6 +177,31 @@ _NO_CODE = {
 def source_code(source: Any) -> str:
     """The version of a source: its YAML, without what only the catalog and the sensor need."""
     return f"{number(source.model_dump_json(exclude=_NO_CODE | _unsaid(source))):x}"
+
+
+_NO_CODE_EITHER = _NO_CODE | {
+    "auth", "retry", "limits", "transport", "execution", "middleware", "lookback_days", "database", "tables", "pool",
+    "connections", "statement_timeout_seconds", "max_offsets_per_batch", "starting", "on_data_loss",
+}  # fmt: skip
+"""How and when a source is asked, and by whom, changes no row either."""
+
+
+def declared_code(*models: BaseModel) -> str:
+    """The version of a source of an API, a database or a topic: what its YAML says of the rows."""
+    without: dict[str, Any] = {
+        **dict.fromkeys(_NO_CODE_EITHER, True),
+        "quality": dict.fromkeys(_NO_CODE, True),
+    }
+    told = []
+    for model in models:
+        unsaid = dict.fromkeys(_unsaid(model), True)
+        told.append(json.dumps(model.model_dump(exclude=without | unsaid), sort_keys=True, default=_plain))
+    return f"{number(' '.join(told)):x}"
+
+
+def _plain(value: Any) -> Any:
+    """Sets in order: theirs differs from one process to the next."""
+    return sorted(value) if isinstance(value, (set, frozenset)) else str(value)
 
 
 def _unsaid(contract: Any) -> set[str]:

@@ -9,10 +9,12 @@ import dagster as dg
 from pydantic import BaseModel
 
 from asgard_assets.components.failures import clear_failures, retry_policy
+from asgard_assets.components.following.reads import declared_code
 from asgard_assets.components.partitions import windows
 from asgard_assets.components.tables import table_asset
 from asgard_assets.ingest.stream.source import StreamSource
 from asgard_assets.ingest.stream.table import table_spec
+from asgard_assets.lake.reads import number
 from asgard_assets.settings import Settings
 from asgard_assets.sinks.events import EventsSink
 
@@ -66,6 +68,7 @@ def stream_asset(source: StreamSource) -> dg.AssetsDefinition:
         name=f"stream_{source.name}",
         deps=deps,
         partitions_def=windows(source.every, source.time_zone),
+        code_version=declared_code(source),
         extra_metadata={STREAM_SOURCE: dg.MetadataValue.json(source.model_dump(mode="json"))},
         pool=f"stream:{source.name}",
         required_resource_keys={"lake"},
@@ -83,6 +86,7 @@ def stream_asset(source: StreamSource) -> dg.AssetsDefinition:
                 Kafka.from_settings(settings),
                 settings.calendar(source.every, source.time_zone),
                 metadata={"dagster_run_id": context.run.run_id},
+                code=number(declared_code(source)),
             )
             yield from report_stream(context, lake, spec, told)
 

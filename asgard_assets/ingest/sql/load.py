@@ -20,6 +20,7 @@ from asgard_assets.ingest.sql.source import VOLATILE, Incremental, Snapshot, Sql
 from asgard_assets.ingest.sql.state import Cursor, cursor_id, read_cursor, write_cursor
 from asgard_assets.lake import Lake, Published, Staging
 from asgard_assets.lake.arrow import without_pandas
+from asgard_assets.lake.reads import Reads
 from asgard_assets.windows import Calendar
 
 if TYPE_CHECKING:
@@ -119,20 +120,26 @@ def _read(
 
 
 def commit(
-    lake: Lake, loaded: Loaded, good: Sequence[str], metadata: Mapping[str, Any] | None = None
+    lake: Lake,
+    loaded: Loaded,
+    good: Sequence[str],
+    metadata: Mapping[str, Any] | None = None,
+    code: int = 0,
 ) -> Published | None:
-    """Make the good windows visible in one commit. Raises FencedError where another load was first."""
+    """Make the good windows visible in one commit. Raises FencedError where another load was first. `code` is the version
+    of the YAML that they were read by."""
     if not good:
         return None
     staging = loaded.staging
     if loaded.cursor is None or loaded.before is None or loaded.replaced is None:
         if loaded.shape.retype:
             retype(lake, staging)
-        published = lake.publish(staging, list(good), metadata=metadata, volatile=VOLATILE)
+        reads = Reads(code=code) if code else None
+        published = lake.publish(staging, list(good), metadata=metadata, volatile=VOLATILE, reads=reads)
         number = published.version
     else:
         moved = {cursor_id(loaded.name): (loaded.before.number, loaded.cursor.number)}
-        published = lake.amend(staging, loaded.replaced, moved, list(good), metadata, VOLATILE)
+        published = lake.amend(staging, loaded.replaced, moved, list(good), metadata, VOLATILE, code)
         number = loaded.cursor.number
     record(lake, loaded.name, loaded.shape.columns, loaded.changes, loaded.shape.absent, number)
     return published

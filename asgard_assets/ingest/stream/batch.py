@@ -44,6 +44,8 @@ class Batch:
     seen: Mapping[int, int]
     staging: Staging
     bad: Staging
+    code: int = 0
+    """The version of the YAML that the records were read by."""
     days: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     _after: Mapping[int, int] = field(default_factory=dict)  # up to which the quarantine has its bad records
@@ -120,7 +122,9 @@ class Batch:
         self, staging: Staging, plans: Mapping[str, tuple[int, int]], metadata: Mapping[str, Any]
     ) -> Published:
         days = [day for day, files in self.lake.staged_files(staging).items() if files]
-        return self.lake.amend(staging, lambda live: {}, plans, days, metadata, volatile=self.spec.volatile)
+        return self.lake.amend(
+            staging, lambda live: {}, plans, days, metadata, volatile=self.spec.volatile, code=self.code
+        )
 
     def _plans(self, seen: Mapping[int, int]) -> dict[str, tuple[int, int]]:
         return {

@@ -55,6 +55,7 @@ def catch_up(
     *,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     metadata: Mapping[str, Any] | None = None,
+    code: int = 0,
 ) -> CaughtUp:
     """Publish what the topic has now and the table has not. What is written meanwhile is left to the next run.
 
@@ -81,6 +82,7 @@ def catch_up(
         except BaseException:
             batch.discard()
             raise
+        batch.code = code
         audit, published = batch.publish(metadata or {})
         if published is None:
             if positions(lake, spec.stage, spec.name, target) == seen:
