@@ -68,7 +68,7 @@ PARTS = (
     ), (*API, *FILES)),
     Part("dbt-models", 0, 8, (
         "test_drop_in.py", "test_delta.py::test_eight_*", "dbt/test_gold.py", "dbt/test_calendars.py", "dbt/test_state.py", "dbt/test_daily.py",
-        "dbt/test_checks_alone.py", "dbt/test_strangers.py",
+        "dbt/test_checks_alone.py", "dbt/test_strangers.py", "dbt/test_fresh.py",
     ), DBT),
     Part("sensors", 0, 8, ("end_to_end/test_automation.py", "test_file_sensor.py::test_ticks_with_many*"), ("asgard_assets/components/", *DEMO)),
     Part("kills-of-tables", 1, 4, ("test_kill.py", "test_lost_answers.py::test_a_store_that_refuses*"), ("asgard_assets/lake/", "asgard_assets/ml/", *DEMO)),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from asgard_assets.lake import Lake
@@ -92,6 +94,45 @@ def test_a_hook_s_rows_are_kept_whatever_is_selected(lake: Lake, tmp_path: Path)
         ok, output = dbt(lake, project, "run", "--select", "m")
         assert ok, output
         assert rows(lake, "select count(*), count(distinct what) from gold.audit_log") == [(count, count)]
+
+
+def test_runs_that_write_into_one_log_at_the_same_time_keep_the_rows_of_both(lake: Lake, tmp_path: Path):
+    """Another run adds its row just before this one publishes."""
+    files = {
+        "models/log.sql": "{{ config(materialized='incremental') }} select 'first' as what, timestamp '2026-01-01' as at_",
+        "models/m.sql": "{{ config(materialized='table', post_hook=\"insert into {{ target.schema }}.log "
+        "values ('{{ var('who') }}', now())\") }} select 1 as id",
+    }
+    project = write_project(tmp_path / "shop", files)
+    assert dbt(lake, project, "build", "--select", "log", who="one")[0]
+    hold = Lake.publish
+    raced = list[str]()
+
+    def publish(self: Lake, staging: Any, *args: Any, **options: Any) -> Any:
+        if staging.table == "gold/log" and not raced:
+            raced.append("once")
+            add_row(self, "meanwhile")
+        return hold(self, staging, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lake, "publish", publish)
+        ok, output = dbt(lake, project, "run", "--select", "m", who="slow")
+    assert ok, output
+    assert rows(lake, "select what from gold.log order by 1") == [
+        ("first",),
+        ("meanwhile",),
+        ("slow",),
+    ]
+
+
+def add_row(lake: Lake, what: str) -> None:
+    """What another run does: the rows that are there and one more, in one commit."""
+    table = lake.table("gold", "log")
+    assert table is not None
+    there = table.to_pyarrow_table()
+    staging = lake.stage("gold", "log", there.schema)
+    lake.write(staging, pa.concat_tables([there, pa.table({"what": [what], "at_": [None]}, there.schema)]))
+    lake.publish(staging)
 
 
 def test_a_model_that_fails_takes_nothing_healthy_with_it(lake: Lake, tmp_path: Path):

@@ -17,7 +17,8 @@ from asgard_assets.components.dbt.checks import with_rows
 from asgard_assets.components.dbt.run import reason_of, report_of, selector, work_folder
 
 FRESHNESS = "dbt_source_freshness"
-_ENDED = {"pass": "passed", "warn": "warns", "error": "is too old", "runtime error": "could not be read"}
+_TOLD = ("status", "max_loaded_at", "snapshotted_at", "max_loaded_at_time_ago_in_s", "error")
+_ENDED = {"pass": "is fresh", "warn": "is late", "error": "is too old", "runtime error": "could not be read"}
 
 
 @dataclass(frozen=True)
@@ -65,28 +66,20 @@ class Alone:
             found = json.loads(answers.read_bytes())["results"] if answers.is_file() else []
             error = run.get_error()
         told = {answer["unique_id"]: answer for answer in found if answer["unique_id"] in checks}
-        for unique_id, answer in told.items():
+        if not told:
+            raise dg.Failure(f"dbt failed: {reason_of(str(error))}", allow_retries=False)
+        for unique_id, check in checks.items():
+            # dbt leaves out a source that it could not read.
+            answer = told.get(unique_id) or {"status": "runtime error", "error": reason_of(str(error))}
             status = answer["status"]
             yield dg.AssetCheckResult(
                 passed=status == "pass",
-                asset_key=checks[unique_id].asset_key,
+                asset_key=check.asset_key,
                 check_name=FRESHNESS,
                 severity=dg.AssetCheckSeverity.WARN if status == "warn" else dg.AssetCheckSeverity.ERROR,
                 description=f"{nodes[unique_id]['name']} {_ENDED.get(status, status)}",
-                metadata={
-                    name: answer[name]
-                    for name in (
-                        "status",
-                        "max_loaded_at",
-                        "snapshotted_at",
-                        "max_loaded_at_time_ago_in_s",
-                        "error",
-                    )
-                    if answer.get(name) is not None
-                },
+                metadata={name: answer[name] for name in _TOLD if answer.get(name) is not None},
             )
-        if len(told) < len(checks):
-            raise dg.Failure(f"dbt failed: {reason_of(str(error))}", allow_retries=False)
 
     def _command(self, args: Sequence[str], target: Path) -> DbtCliInvocation:
         return self.dbt.cli(

@@ -15,17 +15,20 @@ _RESERVED = {"up_to_date"}  # checks that the platform gives each table
 _ROWS = "failing rows"
 
 
-def with_homes(found: Mapping[str, Any], is_asset: Callable[[Node], bool]) -> Mapping[str, Any]:
+def with_homes(
+    found: Mapping[str, Any], is_asset: Callable[[Node], bool], output: Callable[[Node], str]
+) -> Mapping[str, Any]:
     """The manifest with each test attached to one asset, under a name that Dagster takes.
 
     A test of an ephemeral model belongs to what that model reads. One of several models belongs to the last that it
     names, one of several sources likewise. One that reads no table belongs to an asset `[project, tests]` of its own.
-    Tests of one asset whose names are then alike are told apart by a few letters of their ids.
+    Dagster gives each check an output `output(asset)_name`: tests whose outputs are alike, or are that of an asset,
+    are told apart by a few letters of their ids.
     """
     nodes, sources = dict(found["nodes"]), dict(found["sources"])
     parent_map = dict(found["parent_map"])
     homeless = f"source.{found['metadata'].get('project_name') or 'dbt'}.asgard.{NO_TABLE}"
-    alike = dict[tuple[str, str], list[str]]()
+    alike, taken = dict[str, list[str]](), {output(n).lower() for n in nodes.values() if is_asset(n)}
     for unique_id, node in found["nodes"].items():
         if node["resource_type"] != "test":
             continue
@@ -38,9 +41,12 @@ def with_homes(found: Mapping[str, Any], is_asset: Callable[[Node], bool]) -> Ma
         depends = {**node["depends_on"], "nodes": read or [homeless]}
         nodes[unique_id] = {**node, "name": name, "attached_node": home, "depends_on": depends}
         parent_map[unique_id] = read or [homeless]
-        alike.setdefault((_named(node, found) or home, name.lower()), []).append(unique_id)
-    for (_, name), same in alike.items():
-        for unique_id in same if len(same) > 1 or name in _RESERVED else ():
+        place = _named(node, found) or home
+        full = f"{output(nodes.get(place) or sources[place])}_{name}".lower()
+        taken |= {full} if name.lower() in _RESERVED else set()
+        alike.setdefault(full, []).append(unique_id)
+    for full, same in alike.items():
+        for unique_id in same if len(same) > 1 or full in taken else ():
             told_apart = hashlib.sha256(unique_id.encode()).hexdigest()[:8]
             nodes[unique_id] = {**nodes[unique_id], "name": f"{nodes[unique_id]['name']}_{told_apart}"}
     return {**found, "nodes": nodes, "sources": sources, "parent_map": parent_map}

@@ -47,6 +47,7 @@ from asgard_assets.windows import FEEDS, Calendar, Every
 _DESCRIPTIONS = {
     "translation": "Changes to the asset of each model, such as `group_name: sales`; `{{ node }}` is dbt's model."
 }
+Node = Mapping[str, Any]
 RETRIES, FULL_REFRESH = "retries", "full_refresh"
 _FULL_REFRESH = {
     FULL_REFRESH: dg.Field(
@@ -125,10 +126,15 @@ class DbtModels(DbtProjectComponent):
         """One op for the models of each calendar and one for those that are a whole, so that each has its partitions."""
         specs, checks = self._specs(self.manifest, self.dbt_project)
         refuse_longer_parents(self.manifest)
-        by_name = dict[str, list[dg.AssetSpec]]()
+        refuse_same_keys(self.manifest)
+        by_name, outputs = dict[str, list[dg.AssetSpec]](), set[str]()
         for spec in specs:
             calendar = calendar_of(spec.partitions_def)
-            by_name.setdefault(_OPS[calendar.every] if calendar else "whole", []).append(spec)
+            name = _OPS[calendar.every] if calendar else "whole"
+            while (output := f"{name}/{spec.key.to_python_identifier()}") in outputs:
+                name += "_also"  # `a__b.c` and `a.b__c`: an op would have two outputs of one name
+            outputs.add(output)
+            by_name.setdefault(name, []).append(spec)
         assets = [self._asset(context, name, chosen, checks) for name, chosen in sorted(by_name.items())]
         sources = {
             self.translator.get_asset_spec(self.manifest, unique_id, self.dbt_project).key: source
@@ -262,7 +268,7 @@ class DbtModels(DbtProjectComponent):
             backfill_policy=op.backfill_policy or dg.BackfillPolicy.single_run(),
             required_resource_keys={"lake"},
             retry_policy=retry_policy(max(said) if said else None),
-            config_schema=_FULL_REFRESH if name == "whole" else None,
+            config_schema=_FULL_REFRESH if name.startswith("whole") else None,
         )
         def build(context: dg.AssetExecutionContext) -> Iterator[Any]:
             with clear_failures(), _set_resolution_context(loading.resolution_context):
@@ -400,9 +406,33 @@ class DbtModels(DbtProjectComponent):
         yield from run.build(self.get_cli_args(context))
 
 
-def is_asset(node: Mapping[str, Any]) -> bool:
+def is_asset(node: Node) -> bool:
     """Is it a table or a view, which somebody can read?"""
     return node["resource_type"] in _ASSETS and node["config"]["materialized"] != "ephemeral"
+
+
+def key_of(node: Node) -> dg.AssetKey:
+    """`[schema, name]`, or what the node itself says in `meta.dagster.asset_key`."""
+    meta = {**(node.get("meta") or {}), **(node.get("config", {}).get("meta") or {})}
+    own = (meta.get("dagster") or {}).get("asset_key")
+    return dg.AssetKey(own or [_word(node["schema"]), _word(_table(node))])
+
+
+def output_of(node: Node) -> str:
+    """How Dagster names the output that stands for the asset."""
+    return key_of(node).to_python_identifier()
+
+
+def refuse_same_keys(found: Mapping[str, Any]) -> None:
+    """Raise ConfigError where two models would be one asset, and one table of the lake."""
+    known = dict[dg.AssetKey, Node]()
+    for node in filter(is_asset, found["nodes"].values()):
+        other = known.setdefault(key_of(node), node)
+        if other is not node:
+            raise ConfigError(
+                f"dbt: {other['unique_id']} and {node['unique_id']} would both be the asset {key_of(node).to_user_string()}. "
+                "Give one of them another alias or schema, or a key of its own (meta.dagster.asset_key)"
+            )
 
 
 def every_of(node: Mapping[str, Any]) -> Every | None:
@@ -506,7 +536,7 @@ def _nameable(found: Mapping[str, Any]) -> Mapping[str, Any]:
         unique_id: {**group, "owner": _addressed(group.get("owner") or {})}
         for unique_id, group in found.get("groups", {}).items()
     }
-    return with_homes({**found, "sources": sources, "groups": groups}, is_asset)
+    return with_homes({**found, "sources": sources, "groups": groups}, is_asset, output_of)
 
 
 def _table(node: Mapping[str, Any]) -> str:

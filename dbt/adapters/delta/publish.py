@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 
-from asgard_assets.errors import UnknownCommitError
+from asgard_assets.errors import FencedError, UnknownCommitError
 from asgard_assets.lake import Lake
 from asgard_assets.lake.reads import Edge, Reads, Stand
 from dbt.adapters.delta.beside import Beside
@@ -23,6 +23,7 @@ from dbt.adapters.delta.types import quoted
 REPORT, READS = "delta_publish.json", "asgard_reads.json"
 _BUILT = ("model", "seed", "snapshot")
 _WRITING = (*BUILDS, "test", "run-operation")
+_TRIES = 5
 _PASSED = ("pass", "warn", "success")
 # A microbatch model of which some batches failed keeps the others, as in any warehouse.
 _DONE = ("success", "partial success")
@@ -119,11 +120,17 @@ class Publishing:
     def beside(self, beside: Beside, nodes: Mapping[str, Node]) -> None:
         """Commit what hooks and operations wrote: into tables of the project, and into their own."""
         for node in self.shown.written:
-            if changed(self.cursor, self.shown, node):
+            if changed(self.cursor, node, self.shown.rows_before[node["unique_id"]]):
                 outcome = self._tried(node)
+                for _ in range(_TRIES):
+                    if isinstance(outcome, FencedError):  # another run wrote there too, as in an audit log
+                        self.shown.rebase(self.cursor, node)
+                        outcome = self._tried(node)
                 self.errors += [_said(outcome, _table(node))] if isinstance(outcome, Exception) else []
         for node in beside.made(self.cursor, nodes):
-            if self.shown.lake.table(*address(node)) is None or changed(self.cursor, self.shown, node):
+            table = self.shown.lake.table(*address(node))
+            before = f"from {self.shown.lake.delta_scan(*address(node))}"
+            if table is None or changed(self.cursor, node, before):
                 outcome = self._tried(node)
                 if isinstance(outcome, Exception):
                     self.messages.append(f"NOT published {_said(outcome, _table(node))}")
@@ -247,13 +254,14 @@ def _commit(
     return figures, ready.columns
 
 
-def changed(cursor: Any, shown: Shown, node: Mapping[str, Any]) -> bool:
-    """Did a hook change the rows of a table that no model of this run made?"""
-    schema, name = address(node)
-    now, before = f"{quoted(schema)}.{quoted(name)}", shown.lake.delta_scan(schema, name)
-    differ = f"(from {now} except all from {before}) union all (from {before} except all from {now})"
+def changed(cursor: Any, node: Node, before: str) -> bool:
+    """Are the rows of a table others than before?"""
+    now = f"from {'.'.join(map(quoted, address(node)))}"
     try:
-        return bool(cursor.execute(f"select 1 from ({differ}) limit 1").fetchall())
+        found = cursor.execute(
+            f"select 1 from (({now}) except all ({before}) union all (({before}) except all ({now}))) limit 1"
+        )
+        return bool(found.fetchall())
     except duckdb.Error:
         return True  # other columns, or a type that cannot be compared
 

@@ -41,6 +41,7 @@ class Shown:
         """Where a relation of the lake is shown."""
         self.written: list[Node] = []
         """Tables that statements beside the graph may write to; published where their rows changed."""
+        self.rows_before: dict[str, str] = {}
         self.made: set[str] = set()
         self._looked: set[tuple[str, str]] = set()
         self.find: Callable[[Any, str, str], bool] | None = None
@@ -146,17 +147,37 @@ class Shown:
         """Show a table of the lake so that statements can write to it; False where it is a view, or is not there."""
         if node in self.written:
             return True
-        seen = self.lake.epochs(*address(node), [""])
-        if self.lake.table(*address(node)) is None:
+        rows = self._pinned(node)
+        if rows is None:
             return False
         cursor.execute(f"create schema if not exists {self._name(node, 'schema')}")
         if address(node) in self.places:
             cursor.execute(f"drop view if exists {self._name(node)}")
-        if self._show(cursor, node, as_table=True) != "table":
-            return False
-        self.seen[node["unique_id"]] = seen
+        cursor.execute(f"create table {self._name(node)} as {rows}")
+        self.places.add(address(node))
+        self.rows_before[node["unique_id"]] = rows
         self.written.append(node)
         return True
+
+    def _pinned(self, node: Node) -> str | None:
+        """A query of the table as it is now, whatever is published later. What it replaces is noted in `seen`."""
+        seen, table = self.lake.epochs(*address(node), [""]), self.lake.table(*address(node))
+        if table is None:
+            return None
+        self.seen[node["unique_id"]] = seen
+        found = self.lake.delta_scan(*address(node), f"version={table.version()}")
+        return f"select {', '.join(as_it_was(table))} from {found}"
+
+    def rebase(self, cursor: Any, node: Node) -> None:
+        """Do again, on the table as it is published by now, what statements of this run did to its rows."""
+        name, before, now = self._name(node), self.rows_before[node["unique_id"]], self._pinned(node)
+        cursor.execute(f"create or replace temp table delta_added as (from {name}) except all ({before})")
+        cursor.execute(f"create or replace temp table delta_removed as ({before}) except all (from {name})")
+        cursor.execute(
+            f"create or replace table {name} as (({now}) except all (from delta_removed)) union all by name "
+            "(from delta_added)"
+        )
+        self.rows_before[node["unique_id"]] = now or before
 
     def _show_deferred(self, cursor: Any, node: Node, told: Told) -> Shape:
         schema, name = told.deferred[node["unique_id"]]
