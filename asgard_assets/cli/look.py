@@ -1,4 +1,4 @@
-"""Commands that change nothing: sources, preview, plan, state."""
+"""Commands that change nothing: sources, preview, plan, state, cost."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FileStates(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (sources, preview, plan, state):
+    for command in (sources, preview, plan, state, cost):
         app.command(rich_help_panel=LOOK)(command)
 
 
@@ -159,6 +159,57 @@ def plan(
     echo(report[output](made, broken))
     if broken:
         raise typer.Exit(2)
+
+
+class By(StrEnum):
+    """What one line of the costs is about."""
+
+    run = "run"
+    table = "table"
+    owner = "owner"
+
+
+def cost(
+    month: Annotated[
+        str, typer.Option(help="The month, such as 2026-10. Default: this one.", show_default=False)
+    ] = "",
+    by: Annotated[By, typer.Option(help="One line for each run, table or owner.")] = By.table,
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep",
+            help="Write the month's runs into the table platform/costs, which outlives Dagster's history.",
+        ),
+    ] = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """Show what runs have cost: requests, bytes, CPU seconds, Spark hours and money, as they recorded it.
+
+    Prices: ASGARD_COST_PER_DBU_HOUR and ASGARD_DBU_PER_HOUR.
+
+    Example: asgard cost --month 2026-10 --by owner
+    """
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    import dagster as dg
+
+    from asgard_assets.cli.reports import cost_report
+    from asgard_assets.lake import Lake
+    from asgard_assets.operations.costs import month as months
+    from asgard_assets.operations.costs.figures import costs, month_of, summed
+    from asgard_assets.operations.sources import load_definitions
+    from asgard_assets.settings import Settings
+
+    settings, lake = Settings(), Lake.from_settings()
+    start, end = month_of(month or f"{datetime.now(ZoneInfo(settings.time_zone)):%Y-%m}", settings.time_zone)
+    share_history()
+    with looking("reading the history"), dg.DagsterInstance.get() as instance:
+        found = costs(instance, load_definitions().resolve_all_asset_specs(), start, end, settings)
+        if keep:
+            months.keep(lake, found, settings.time_zone)
+        lines = summed(months.of_month(lake, found, start), by.value)
+    cost_report.show(lines, by.value, output)
 
 
 def state(

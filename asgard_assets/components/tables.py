@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from asgard_assets.lake import Lake, Published, Staging
 from asgard_assets.lake.reads import Reads
 from asgard_assets.quality.audit import Audit, audit
 from asgard_assets.quality.tables import TableSpec
+from asgard_assets.quality.usage import Usage
 from asgard_assets.settings import Settings
 from asgard_assets.windows import Calendar, window_of
 
@@ -108,7 +110,28 @@ def table_asset(
     found += [check for one in also for check in check_specs(one)]
     parent = [dg.AssetKey(spec.asset_key)]
     specs = [contract, *(asset_spec(one, deps=parent, partitions_def=partitions_def) for one in also)]
-    return dg.multi_asset(name=name, specs=specs, check_specs=found, **options)
+    make = dg.multi_asset(name=name, specs=specs, check_specs=found, **options)
+    return lambda body: make(metered(body))
+
+
+def metered(body: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """The body, whose results say what the run has used until then: `asgard cost` reads it."""
+
+    @functools.wraps(body)
+    def run(*given: Any, **named: Any) -> Iterator[Any]:
+        start = Usage.now()
+        for each in body(*given, **named):
+            if isinstance(each, dg.MaterializeResult):
+                used, told = Usage.now().since(start), dict(each.metadata or {})
+                figures = {
+                    "cost/seconds": round(used.seconds, 3),
+                    "cost/cpu_seconds": round(used.cpu_seconds, 3),
+                }
+                figures |= {f"cost/{name}": told[name] for name in ("bytes", "requests") if name in told}
+                each = each._replace(metadata={**told, **figures})
+            yield each
+
+    return run
 
 
 def days_of(context: dg.AssetExecutionContext) -> list[str]:
