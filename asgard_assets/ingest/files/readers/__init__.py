@@ -126,7 +126,9 @@ def read_file(landing: Landing, path: str, how: How, part: Range | None = None) 
     from asgard_assets.ingest.files.readers.isolated import BINARY, ThisProcess
 
     is_binary = bool(how.archive) or how.format.type in BINARY
-    return (read_apart if is_binary and not ThisProcess.is_apart else read_here)(landing, path, how, part)
+    if is_binary and not ThisProcess.is_apart:
+        return read_apart(landing, path, how, part, read_here)
+    return read_here(landing, path, how, part)
 
 
 def read_here(landing: Landing, path: str, how: How, part: Range | None = None) -> Iterator[Records]:

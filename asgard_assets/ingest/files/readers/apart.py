@@ -7,7 +7,7 @@ import base64
 import io
 import json
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from asgard_assets.errors import SourceError
@@ -32,11 +32,14 @@ _MADE = {
 _ARROW = "pyarrow.lib"
 
 
-def read_apart(landing: Landing, path: str, how: Any, part: Range | None) -> Iterator[Records]:
-    """The file's records, read in a process of their own, as they come. Raises SourceError where there are none."""
+Read = Callable[[Landing, str, Any, Range | None], Iterator[Records]]
+
+
+def read_apart(landing: Landing, path: str, how: Any, part: Range | None, read: Read) -> Iterator[Records]:
+    """The file's records, read by `read` in a process of their own, as they come. Raises SourceError where there are none."""
     file = landing.look(path)
     try:
-        for line in lines_apart(_tell, [(path, file.size if file else 0)], (landing, how, part)):
+        for line in lines_apart(_tell, [(path, file.size if file else 0)], (landing, how, part, read)):
             told = json.loads(line)
             if "error" in told:
                 raise SourceError(told["error"], source=path)
@@ -48,12 +51,10 @@ def read_apart(landing: Landing, path: str, how: Any, part: Range | None) -> Ite
 
 
 def _tell(paths: Iterable[str], context: Any) -> Iterator[str]:
-    from asgard_assets.ingest.files.readers import read_file
-
-    landing, how, part = context
+    landing, how, part, read = context
     for path in paths:
         try:
-            for records in read_file(landing, path, how, part):
+            for records in read(landing, path, how, part):
                 yield json.dumps({"records": base64.b64encode(pickle.dumps(records, 5)).decode()})
         except SourceError as error:
             yield json.dumps({"error": error.message})
