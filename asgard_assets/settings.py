@@ -174,6 +174,12 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("ASGARD_DATABASE_URL", "DATABASE_URL"),
         description="Database of the gateway's accounts and audit log. Empty: SQLite in ASGARD_HOME.",
     )
+    gateway_port: int = Field(
+        default=8000,
+        ge=0,
+        le=65_535,
+        description="Port at which `asgard dev` serves the REST API beside the UI. 0: it does not.",
+    )
     gateway_requests_per_second: float = Field(
         default=500, ge=1, description="Most requests a second that the gateway answers one account."
     )

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
@@ -34,6 +35,9 @@ from asgard_assets.settings import Settings
 from asgard_assets.strangers import visible
 
 if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
     import psutil
 
 app = typer.Typer(
@@ -73,7 +77,7 @@ def dev(
         bool, typer.Option("--end-leftovers", help="End what a killed `asgard dev` has left, without asking.")
     ] = False,
 ) -> None:
-    """Start the Dagster UI and daemon on the local data, and what the project runs beside them.
+    """Start the Dagster UI and daemon, the REST API, and what the project runs beside them, on the local data.
 
     Everything that it starts ends with it.
 
@@ -105,7 +109,45 @@ def dev(
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda *_: ui.terminate())
-        raise typer.Exit(ui.wait())
+        # Dagster makes its databases first: two processes at once would both write their first version.
+        while ui.poll() is None and not _answers(host, port):
+            time.sleep(0.5)
+        api = _start_api(found.folder) if ui.poll() is None else None
+        try:
+            raise typer.Exit(ui.wait())
+        finally:
+            if api:
+                api.terminate()
+                api.wait()
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def _start_api(folder: Path) -> subprocess.Popen[bytes] | None:
+    """Serve the REST API on this machine, where its port is free and wanted."""
+    from asgard_assets.cli import children
+
+    port = Settings().gateway_port
+    if not port:
+        return None
+    try:
+        _refuse_taken("127.0.0.1", port)
+    except ConfigError:
+        console.print(
+            f"Port {port} is taken: the REST API is not started (ASGARD_GATEWAY_PORT).", highlight=False
+        )
+        return None
+    console.print(f"The REST API: http://127.0.0.1:{port}/docs", highlight=False)
+    code = "from asgard_assets.cli.main import main; main()"
+    return children.start(
+        [sys.executable, "-c", code, "serve", "--port", str(port)], folder, dict(os.environ)
+    )
 
 
 def _offer_to_end(left: Sequence[psutil.Process], wanted: bool) -> None:

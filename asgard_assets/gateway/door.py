@@ -12,13 +12,14 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
+from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgard_assets.gateway.accounts.gate import Gate
 from asgard_assets.gateway.accounts.roles import NOBODY, May
-from asgard_assets.gateway.problems import RefusedError, problem
+from asgard_assets.gateway.problems import NO_DATABASE, RefusedError, problem
 
 access = logging.getLogger("asgard.access")
 log = logging.getLogger(__name__)
@@ -50,6 +51,9 @@ class Door:
             await self._app(scope, _limited(receive), answer)
         except RefusedError as error:
             await self._say(scope, receive, answer, error.status, error.detail, error.headers)
+        except OperationalError as error:
+            log.error("request %s: the gateway's database: %s", request_id, str(error.orig).splitlines()[0])
+            await self._say(scope, receive, answer, 503, NO_DATABASE)
         except Exception:
             log.exception("request %s failed", request_id)
             detail = f"an error in the server; its log has the reason under request {request_id}"
@@ -68,7 +72,13 @@ class Door:
 
     def _audit(self, scope: Scope, status: int, request_id: str) -> None:
         account, action = scope["state"].get("account", ""), f"{scope['method']} {scope['path']}"
-        self._gate.accounts.note(account, request_id, action, status)
+        try:
+            self._gate.accounts.note(account, request_id, action, status)
+        except (
+            OperationalError
+        ) as error:  # what was done is done; this line is all that is left to tell of it
+            reason = str(error.orig).splitlines()[0]
+            log.error("not in the audit log: %s %s by %s: %s", action, status, account or "nobody", reason)
 
     async def _say(
         self, scope: Scope, receive: Receive, answer: _Answer, status: int, detail: str,

@@ -18,6 +18,7 @@ from asgard_assets.operations.serving.products import Products
 from asgard_assets.operations.serving.trainings import Trainings
 from asgard_assets.operations.transforms.follow import Runs
 from asgard_assets.operations.transforms.queue import Queue
+from asgard_assets.operations.transforms.shared import submissions_of
 from asgard_assets.operations.transforms.submissions import Submissions
 from asgard_assets.settings import Settings
 
@@ -43,7 +44,7 @@ class Platform:
 
     @classmethod
     def from_settings(cls, settings: Settings, instance: dg.DagsterInstance) -> Platform:
-        submissions, lake = Submissions.from_settings(settings), Lake.from_settings(settings)
+        submissions, lake = submissions_of(settings), Lake.from_settings(settings)
         runs = Runs(submissions, instance)
         return cls(
             settings,

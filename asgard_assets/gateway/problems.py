@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from asgard_assets.errors import (
@@ -31,6 +32,9 @@ TITLES = {
     500: "Internal error", 501: "Not built yet", 502: "Airbyte refused", 503: "Not available",
 }  # fmt: skip
 _OF_AIRBYTE = {400: 422, 404: 404, 409: 409, 422: 422, 501: 501}
+
+
+NO_DATABASE = "the gateway's database, or Dagster's, does not answer; send the request again in a while"
 
 
 class Problem(BaseModel):
@@ -119,6 +123,11 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(RefusedError)
     async def refused(request: Request, error: RefusedError) -> JSONResponse:
         return answer(request, error.status, error.detail, headers=error.headers)
+
+    @app.exception_handler(OperationalError)
+    async def database(request: Request, error: OperationalError) -> JSONResponse:
+        log.error("%s %s: %s", request.method, request.url.path, str(error.orig).splitlines()[0])
+        return answer(request, 503, NO_DATABASE)
 
     async def known(request: Request, error: Exception) -> JSONResponse:
         status, detail = status_of(error)

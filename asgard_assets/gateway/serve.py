@@ -40,6 +40,8 @@ def serve(host: str, port: int) -> None:
     from asgard_assets.gateway.platform import Platform
 
     settings = Settings()
+    if not settings.database_url:
+        settings.refuse_home("DATABASE_URL", "accounts, the audit log and runs", "postgresql://…/asgard")
     accounts = Accounts.from_settings(settings)
     refuse_open(settings, host, bool(accounts.list()))
     handler = logging.StreamHandler(sys.stdout)

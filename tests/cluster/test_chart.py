@@ -38,6 +38,11 @@ EVERYTHING = {
     "ingress.tlsSecret": "tls",
     "ingress.login.url": "https://login.example.com/auth",
     "webserver.autoscaling.enabled": "true",
+    "gateway.enabled": "true",
+    "gateway.autoscaling.enabled": "true",
+    "gateway.ingress.enabled": "true",
+    "gateway.ingress.host": "api.example.com",
+    "gateway.ingress.tlsSecret": "api-tls",
     "secrets.sources[0]": "crm-token",
     "imagePullSecrets[0].name": "registry",
 }
@@ -92,9 +97,9 @@ def test_every_object_passes_a_server_side_dry_run(world: World, values: str | N
         "ResourceQuota",
         "PodDisruptionBudget",
     } <= set(kinds)
-    assert kinds.count("Deployment") == 3
+    assert kinds.count("Deployment") == (4 if values is None else 3)  # the gateway
     assert ("HorizontalPodAutoscaler" in kinds) == (values != "values-staging.yaml")
-    assert ("Ingress" in kinds) == (values is None)
+    assert kinds.count("Ingress") == (2 if values is None else 0)
     assert "Secret" not in kinds
 
 

@@ -46,6 +46,7 @@ class Home:
             "ASGARD_AIRBYTE_URL": f"http://127.0.0.1:{self.airbyte_port}",
             "DAGSTER_HOME": str(self.path / "dagster"),
             "DAGSTER_DISABLE_TELEMETRY": "yes",
+            "ASGARD_GATEWAY_PORT": "0",
             "PYTHONPATH": str(self.repository),
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         }

@@ -34,14 +34,16 @@ def chromium() -> str:
 
 @pytest.fixture
 def ui(copy_of_demo: Home) -> Iterator[str]:
-    """`asgard dev` on a copy of the demo."""
-    port = free_port()
-    process = copy_of_demo.start("asgard", "dev", "--port", str(port))
+    """`asgard dev` on a copy of the demo, with the REST API beside it."""
+    port, api = free_port(), free_port()
+    process = copy_of_demo.start("asgard", "dev", "--port", str(port), ASGARD_GATEWAY_PORT=str(api))
     try:
         wait_until(lambda: listens(port), 120, "the UI answers")
+        wait_until(lambda: listens(api), 120, "the REST API answers")
         yield f"http://127.0.0.1:{port}"
     finally:
         ended(process, 60, signal.SIGINT, group=True)
+    assert not listens(api)
 
 
 def test_a_person_sees_the_platform_and_materializes_a_day_by_clicking(

@@ -11,6 +11,7 @@ import httpx
 import pyarrow as pa
 import pytest
 from fastapi import FastAPI
+from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
 from asgard_assets.errors import ConfigError
@@ -51,6 +52,25 @@ def test_an_error_of_the_server_is_a_500_that_tells_nothing(app: FastAPI, platfo
     app.add_api_route("/broken", broken)
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
         assert CANARY not in json.dumps(problem(client.get("/broken"), 500))
+
+
+def test_a_database_that_is_away_is_a_503_that_says_so(
+    app: FastAPI, accounts: Any, key: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def away(*_: Any) -> None:
+        raise OperationalError("select 1", {}, Exception(f"could not connect, password {CANARY}"))
+
+    headers = key("editor")
+    app.add_api_route("/broken", lambda: away())
+    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+        assert "does not answer" in problem(client.get("/broken", headers=headers), 503)["detail"]
+        monkeypatch.setattr(accounts, "note", away)
+        made = client.post("/sink", json={"name": "s", "config": {"bucket_name": "b"}}, headers=headers)
+        assert made.status_code == 201 and "not in the audit log: POST /sink 201 by editor-0" in caplog.text
+        monkeypatch.setattr(accounts, "caller", away)
+        answer = client.get("/sink", headers={"Authorization": "Bearer other"})
+        assert CANARY not in json.dumps(problem(answer, 503))
+        assert client.get("/health").status_code == 200
 
 
 def test_a_request_id_is_kept_and_a_strange_one_is_not(client: httpx.Client):

@@ -61,6 +61,17 @@ def test_a_password_may_be_a_reference(client: httpx.Client, platform: Platform)
     assert not (platform.settings.home / "gateway" / "secrets").exists()
 
 
+def test_in_production_a_password_is_a_reference(client: httpx.Client, platform: Platform):
+    object.__setattr__(
+        platform.databases, "settings", platform.settings.model_copy(update={"env": "production"})
+    )
+    body = {"source_type": "postgres", "name": "s", "source_config": CONFIG}
+    answer = client.post("/datasource", json=body)
+    assert answer.status_code == 422 and "env:SHOP_PASSWORD" in answer.json()["detail"]
+    assert "canary" not in answer.text and not (platform.settings.home / "gateway" / "secrets").exists()
+    made(client, password="env:SHOP_PASSWORD")
+
+
 @pytest.mark.parametrize(
     "config", [{"host": ""}, {"port": 0}, {"replication": "cdc"}, {"username": ""}, {"tls": "perhaps"}]
 )

@@ -92,9 +92,11 @@ class Accounts:
     """Safe for several processes on one database. `clock` gives seconds since 1970."""
 
     def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
-        self._engine, self._clock = sa.create_engine(url), clock
-        _tables.create_all(self._engine)
+        self._engine, self._clock = sa.create_engine(url, pool_pre_ping=True), clock
         with self._engine.begin() as connection:
+            if self._engine.dialect.name == "postgresql":  # other gateways make the tables too
+                connection.execute(sa.text("select pg_advisory_xact_lock(7260120)"))
+            _tables.create_all(connection)
             for statement in _ONLY_ADDED.get(self._engine.dialect.name, ()):
                 connection.execute(sa.text(statement))
 

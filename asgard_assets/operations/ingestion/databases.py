@@ -110,6 +110,11 @@ class Databases:
 
     def _hidden(self, id: str, password: str) -> str:
         """The password in a file that only this user may read, as a reference."""
+        if self.settings.env == "production":
+            raise ConfigError(
+                "source_config: password: in production send a reference, such as env:SHOP_PASSWORD: other pods do not see what "
+                "this one keeps. secrets.sources of the Helm chart holds the value"
+            )
         folder = self.settings.home.absolute() / "gateway" / "secrets"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = Path(folder) / id

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
 from asgard_assets import project
 from asgard_assets.operations.transforms.submissions import Outcome, Submission, Submissions
 
@@ -87,8 +89,8 @@ class Queue:
         while not self._stopped.is_set():
             try:
                 self.tick()
-            except OSError as error:
-                log.error("submissions cannot be read: %s", error)
+            except (OSError, DBAPIError) as error:
+                log.error("submissions cannot be read: %s", str(error).splitlines()[0])
             self._wake.wait(self._seconds)
             self._wake.clear()
 

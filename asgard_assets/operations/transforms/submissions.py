@@ -19,7 +19,6 @@ from pathlib import Path
 
 from asgard_assets.errors import ConflictError
 from asgard_assets.lake.store import Store
-from asgard_assets.settings import Settings
 
 RUN_ID = re.compile(r"[0-9a-f]{8,36}")
 
@@ -64,10 +63,6 @@ class Submissions:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder, self._store = folder, Store(str(folder))
-
-    @classmethod
-    def from_settings(cls, settings: Settings | None = None) -> Submissions:
-        return cls((settings or Settings()).home.absolute() / "gateway" / "runs")
 
     def add(self, submission: Submission) -> bool:
         """False where there is one of this id."""

@@ -13,7 +13,9 @@ from asgard_assets import project
 from asgard_assets.components.platform.contracts import REVISION
 from asgard_assets.errors import AsgardError, ConflictError, NotFoundError
 from asgard_assets.operations.runs import TAG, Launch, Ran, execute
+from asgard_assets.operations.transforms.shared import submissions_of
 from asgard_assets.operations.transforms.submissions import Outcome, Submission, Submissions
+from asgard_assets.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +94,7 @@ def _outcome(ran: Ran, seconds: float) -> Outcome:
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout)
     project.read_env()
-    sys.exit(not work(Submissions.from_settings(), sys.argv[1]))
+    sys.exit(not work(submissions_of(Settings()), sys.argv[1]))
 
 
 if __name__ == "__main__":
