@@ -78,7 +78,7 @@ PARTS = (
     Part("page-on-files", 1, 4.5, ("test_ci_materialize.py", "test_pages.py::test_the_page_on_[fl]*", "test_docs.py::test_the_notebook*"), (*PAGES, *FILES)),
     Part("pages", 1, 8, ("test_pages.py", "test_readme.py"), PAGES),
     Part("formats", 2, 2.2, (
-        "readers/test_odd_columns.py::*", "readers/test_isolated.py::*", "files/test_sent.py::*", "files/test_strange.py::*", "files/test_moving.py::*",
+        "readers/test_odd_columns.py::*", "readers/test_isolated.py::*", "readers/test_formats.py::test_every_format*", "files/test_sent.py::*", "files/test_strange.py::*", "files/test_moving.py::*",
     ), FILES),
     Part("spark-submit", 2, 8, ("test_spark_submit.py", "test_odd_checkout.py", "test_submit.py", "test_production.py", "test_commits.py", "test_fresh_keys.py"), STEPS),
     Part("java-and-aws", 0, 1.5, ("test_java.py", "test_aws_secrets.py"), ("deployments/local/setup.sh", "asgard_assets/spark/java.py", "asgard_assets/resources/")),
