@@ -67,7 +67,7 @@ class Platform:
         )
 
 
-def platform_of(request: Request) -> Platform:
+async def platform_of(request: Request) -> Platform:
     return request.app.state.platform
 
 

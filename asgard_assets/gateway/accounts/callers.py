@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -10,10 +10,10 @@ from fastapi import Depends, Request
 from asgard_assets.gateway.accounts.roles import Caller, May
 
 
-def needs(action: May) -> Callable[[Request], Caller]:
+def needs(action: May) -> Callable[[Request], Awaitable[Caller]]:
     """A dependency that gives the caller, or refuses."""
 
-    def caller(request: Request) -> Caller:
+    async def caller(request: Request) -> Caller:  # no thread of its own: it waits for nothing
         found: Caller = request.state.caller
         found.must(action)
         request.state.action = action

@@ -111,16 +111,19 @@ class Runs:
         self, submissions: Submissions, instance: dg.DagsterInstance, namespace: str = "asgard"
     ) -> None:
         self._submissions, self._instance, self._namespace = submissions, instance, namespace
-        self._ended: dict[str, RunStatus] = {}  # what has ended stays as it is
+        self._ended: dict[
+            str, tuple[str, RunStatus]
+        ] = {}  # with its workspace: what has ended stays as it is
 
     def status(self, run_id: str, sees: Sees = everywhere) -> RunStatus:
         """Raises NotFoundError where nobody submitted such a run in a workspace that the caller sees."""
-        one, known = self._one(run_id, sees), self._ended.get(run_id)
-        if known is None:
-            known = self._status(one, self._record(run_id), self._submissions.outcome(run_id))
-        if known.ended and self._submissions.outcome(run_id):
-            self._ended[run_id] = known
-        return known
+        if (known := self._ended.get(run_id)) is not None and sees(known[0]):
+            return known[1]
+        one, outcome = self._one(run_id, sees), self._submissions.outcome(run_id)
+        found = self._status(one, self._record(run_id), outcome)
+        if found.ended and outcome:
+            self._ended[run_id] = (one.workspace, found)
+        return found
 
     def jobs(self, limit: int, state: str = "", sees: Sees = everywhere) -> list[RunStatus]:
         """The newest first; those in `state`, then at most `limit`. Loads, features and trainings are none of them."""
