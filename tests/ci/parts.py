@@ -94,7 +94,7 @@ PARTS = (
         "deployments/project/", "deployments/wheel.py", "asgard_assets/project.py", "asgard_assets/operations/new/project.py",
         "asgard_assets/components/platform/", "tests/project/", "pyproject.toml",
     )),
-    Part("month", 2, 5, ("month/test_month.py::*", "following/test_requests.py", "components/test_zone_cuts.py::*", "components/test_slices.py::*", "components/test_time_in_stages.py::*"), (
+    Part("month", 2, 3.5, ("month/test_month.py::*", "following/test_requests.py", "components/test_zone_cuts.py::*", "components/test_slices.py::*", "components/test_time_in_stages.py::*"), (
         "asgard_assets/components/", "asgard_assets/lake/", "asgard_assets/ingest/files/", "tests/month/",
     )),
     Part("streams", 1, 2, ("stream/test_streams.py", "stream/test_assets.py"), (
