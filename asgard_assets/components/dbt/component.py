@@ -35,6 +35,7 @@ from asgard_assets.components.dbt.checks import no_table, with_homes
 from asgard_assets.components.dbt.manifest import PARSE, executable, manifest, prepare, profiles
 from asgard_assets.components.dbt.run import DbtRun
 from asgard_assets.components.dbt.sources import says_freshness, source_freshness
+from asgard_assets.components.dbt.unfit import unfit
 from asgard_assets.components.failures import clear_failures, retry_policy
 from asgard_assets.components.following.reads import OPEN_WINDOWS, READS, REBUILD
 from asgard_assets.components.partitions import calendar_of, windows
@@ -114,6 +115,14 @@ class DbtModels(DbtProjectComponent):
         state_path.touch()
 
     @cached_property
+    def _settings(self) -> Settings:
+        return Settings()
+
+    @cached_property
+    def _lake(self) -> Lake:
+        return Lake.from_settings()
+
+    @cached_property
     def manifest(self) -> Mapping[str, Any]:
         """dbt's manifest, with what Dagster could not name made nameable."""
         project, command = self.dbt_project, self._prepare_command
@@ -127,6 +136,7 @@ class DbtModels(DbtProjectComponent):
         specs, checks = self._specs(self.manifest, self.dbt_project)
         refuse_longer_parents(self.manifest)
         refuse_same_keys(self.manifest)
+        refuse_unfit(self.manifest)
         by_name, outputs = dict[str, list[dg.AssetSpec]](), set[str]()
         for spec in specs:
             calendar = calendar_of(spec.partitions_def)
@@ -308,7 +318,19 @@ class DbtModels(DbtProjectComponent):
     def get_asset_spec(
         self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> dg.AssetSpec:
-        """The Dagster face of a model or a source; see the module's docstring for what comes from where."""
+        """The Dagster face of a model or a source; see the module's docstring for what comes from where.
+
+        Made once: dagster-dbt asks again for each child and each test.
+        """
+        known: dict[Any, dg.AssetSpec] = self.__dict__.setdefault("_known_specs", {})
+        asked = (id(manifest), unique_id)
+        if asked not in known:
+            known[asked] = self._make_spec(manifest, unique_id, project)
+        return known[asked]
+
+    def _make_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetSpec:
         # dagster-dbt asks again for each event of a run, then without the project that code references need.
         spec = super().get_asset_spec(manifest, unique_id, project or self.dbt_project)
         node = self.get_resource_props(manifest, unique_id)
@@ -330,7 +352,7 @@ class DbtModels(DbtProjectComponent):
             )
         spec = spec.replace_attributes(
             group_name=_word(spec.group_name or schema),
-            owners=list(own.get("owners") or spec.owners or (Settings().owner,)),
+            owners=list(own.get("owners") or spec.owners or (self._settings.owner,)),
             tags={"stage": _word(schema), **spec.tags, **own.get("tags", {})},
             kinds={
                 "dbt",
@@ -345,7 +367,7 @@ class DbtModels(DbtProjectComponent):
         )
         return spec.merge_attributes(
             metadata={
-                "dagster/uri": Lake.from_settings().path(schema, table),
+                "dagster/uri": self._lake.path(schema, table),
                 "dagster/table_name": f"{schema}.{table}",
                 "key": key if isinstance(key, str) else ", ".join(key),
                 LOOKBACK: own.get(LOOKBACK, 0),
@@ -421,6 +443,13 @@ def key_of(node: Node) -> dg.AssetKey:
 def output_of(node: Node) -> str:
     """How Dagster names the output that stands for the asset."""
     return key_of(node).to_python_identifier()
+
+
+def refuse_unfit(found: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a model asks for what the lake cannot hold; of another warehouse nothing is known."""
+    reasons = [r for n in found["nodes"].values() if n["resource_type"] in _ASSETS and (r := unfit(n))]
+    if reasons and found["metadata"].get("adapter_type") == "delta":
+        raise ConfigError("dbt: " + "; ".join(reasons))
 
 
 def refuse_same_keys(found: Mapping[str, Any]) -> None:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import duckdb
 from dbt_common.exceptions import DbtRuntimeError
 
-from asgard_assets.lake import DS, Lake
+from asgard_assets.components.dbt.unfit import unfit
+from asgard_assets.lake import Lake
 from dbt.adapters.delta.engine import Told
 from dbt.adapters.delta.types import ORIGINAL, quoted
 
@@ -344,34 +345,13 @@ class Shown:
 
 def refuse(node: Node, full_refresh: bool) -> None:
     """Raise where a selected node cannot give a complete, lasting table."""
-    config = node.get("config", {})
-    if _kind(node) != "delta":
-        return
-    days = config.get("partition_by")
-    if days and days not in (DS, [DS]):
-        raise DbtRuntimeError(
-            f"{node['name']}: delta tables are partitioned by `{DS}` or not at all, not by {days}"
-        )
-    if days and _full(node, full_refresh):
+    if reason := unfit(node):
+        raise DbtRuntimeError(reason)
+    if _kind(node) == "delta" and node["config"].get("partition_by") and _full(node, full_refresh):
         raise DbtRuntimeError(
             f"{node['name']} is built by days: --full-refresh would leave only this window. Give the whole "
             "range by min_date and max_date instead"
         )
-    strategy = config.get("incremental_strategy")
-    if strategy not in (None, "replace", "merge", "append"):
-        raise DbtRuntimeError(
-            f"{node['name']}: incremental_strategy {strategy} is not one of delta's: replace (the default), merge, "
-            "append. For dbt-duckdb's own strategies use materialized: incremental"
-        )
-    if strategy == "merge" and not config.get("unique_key"):
-        raise DbtRuntimeError(f"{node['name']}: incremental_strategy merge needs config(unique_key=…)")
-    if strategy == "append" and days:
-        raise DbtRuntimeError(
-            f"{node['name']}: append beside partition_by would double the rows of a day that is run again; use "
-            "replace or merge"
-        )
-    if node.get("language") == "python":
-        raise DbtRuntimeError(f"{node['name']} is a Python model: use materialized: table")
 
 
 def relations(cursor: Any, database: str) -> dict[tuple[str, str], Kind]:

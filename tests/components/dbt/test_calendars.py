@@ -7,7 +7,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from asgard_assets.components.dbt.component import every_of, refuse_longer_parents
+from asgard_assets.components.dbt.component import (
+    every_of,
+    refuse_longer_parents,
+    refuse_same_keys,
+    refuse_unfit,
+)
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake
 from asgard_assets.resources.lake import LakeResource
@@ -87,6 +92,31 @@ def node(name: str, every: str | None, **config: object) -> dict[str, object]:
     meta = {"dagster": {"every": every}} if every else {}
     given = {"materialized": "delta", "partition_by": "ds", "meta": meta, **config}
     return {"name": name, "resource_type": "model", "config": given}
+
+
+def test_what_the_lake_cannot_hold_is_named_when_the_project_loads_and_two_models_of_one_key_are():
+    def project(*nodes: dict[str, object], engine: str = "delta") -> dict[str, object]:
+        return {"nodes": {f"model.{n['name']}": n for n in nodes}, "metadata": {"adapter_type": engine}}
+
+    column = {"name": "either", "data_type": "UNION(a INTEGER, b VARCHAR)"}
+    contract = {"contract": {"enforced": True}, "materialized": "table"}
+    bad = [
+        node("months", None, partition_by="month"),
+        node("odd", None, incremental_strategy="insert_overwrite"),
+        {**node("mixed", None, **contract), "columns": {"either": column}},
+    ]
+    with pytest.raises(
+        ConfigError, match="months: delta tables .*; odd: incremental_strategy .*; mixed: column either"
+    ):
+        refuse_unfit(project(*bad))
+    refuse_unfit(project(*bad, engine="duckdb"))
+    places = [
+        {"unique_id": f"model.{n}", "schema": "gold", "alias": n, **node(n, None)}
+        for n in ("a b", "a_b", "c")
+    ]
+    with pytest.raises(ConfigError, match=r"model.a b and model.a_b would both be the asset gold/a_b"):
+        refuse_same_keys(project(*places))
+    refuse_same_keys(project(*places[1:]))
 
 
 def test_what_every_cannot_be_is_said_when_the_project_loads():
