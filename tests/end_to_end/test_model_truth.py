@@ -32,8 +32,9 @@ WEEKS = {"2026-10-19": "2026-10-12", "2026-10-26": "2026-10-19", "2026-11-02": "
 LAST = WEEKS["2026-11-02"]
 
 
-@pytest.fixture(scope="module")
-def registry(demo: Demo) -> Registry:
+@pytest.fixture
+def registry(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    monkeypatch.setenv("ASGARD_LAKE", demo.lake.root)  # MLflow's files lie in the lake that the settings name
     return Registry(f"sqlite:///{demo.path / 'mlflow.db'}", name="churn")
 
 
