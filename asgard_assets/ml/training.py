@@ -147,7 +147,7 @@ def labels(
         snapshot: days_later(snapshot.to_pydatetime(), spec.horizon_days)
         for snapshot in asked["snapshot"].unique()
     }
-    asked["label_until"] = asked["snapshot"].map(ends)
+    asked["label_until"] = asked["snapshot"].map(ends)  # pyright: ignore[reportArgumentType]  a dict is one, too
     store.duckdb.con.register("asked_about", asked)
     found = store.query(
         spec.label_source,

@@ -315,6 +315,10 @@ class DbtModels(DbtProjectComponent):
             return None
         return select_unique_ids(self.select, self.exclude, self.selector, self.dbt_project, self.manifest)
 
+    @cached_property
+    def _known_specs(self) -> dict[tuple[int, str], dg.AssetSpec]:
+        return {}
+
     def get_asset_spec(
         self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> dg.AssetSpec:
@@ -322,8 +326,7 @@ class DbtModels(DbtProjectComponent):
 
         Made once: dagster-dbt asks again for each child and each test.
         """
-        known: dict[Any, dg.AssetSpec] = self.__dict__.setdefault("_known_specs", {})
-        asked = (id(manifest), unique_id)
+        known, asked = self._known_specs, (id(manifest), unique_id)
         if asked not in known:
             known[asked] = self._make_spec(manifest, unique_id, project)
         return known[asked]
