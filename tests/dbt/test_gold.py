@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from asgard_assets.lake import Lake
+from asgard_assets.lake.changes.lost import MARK
 from tests.fakes.gold import DAYS, put_silver, rows, run_dbt, start_dbt, version_elsewhere
 from tests.patience import patience
 
@@ -129,10 +130,10 @@ def test_a_failing_blocking_test_leaves_the_table_and_what_is_built_on_it_unchan
     refused = report["unpublished"]["model.gold.customer_metrics"]
     assert refused["tests"] == ["accepted_values_customer_metrics_subscription__active__cancelled"]
     assert report["published"] == {}
-    # What was staged is gone: nothing but the log and the published files is left in the table's folder.
+    # What was staged is gone: nothing but the log, the mark that there is one, and the published files is left.
     files = {Path(uri).parent.parent for uri in silver.files("gold", "customer_metrics")}
     table = Path(silver.path("gold", "customer_metrics"))
-    assert {p for p in table.iterdir() if p.name != "_delta_log"} == files
+    assert {p for p in table.iterdir() if p.name not in ("_delta_log", MARK)} == files
 
 
 @pytest.mark.servers

@@ -323,7 +323,7 @@ def test_a_run_names_the_data_the_features_and_the_code(trained: Home):
     assert run.data.metrics["auc"] > run.data.metrics["baseline_rule_auc"]
     plots = {f.path for f in trained.registry.client.list_artifacts(run.info.run_id, "plots")}
     assert plots == {"plots/roc_curve.png", "plots/calibration.png", "plots/feature_importance.png"}
-    assert str(trained.settings.home) in run.info.artifact_uri
+    assert run.info.artifact_uri.startswith("lake:/_models/churn/")  # in the lake, wherever that is by then
 
 
 def test_with_shuffled_labels_nothing_is_promoted(trained: Home, tmp_path: Path):

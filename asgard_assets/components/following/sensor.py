@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -188,12 +189,15 @@ def _request(asks: Sequence[Ask], graph: dg.AssetGraph) -> dg.RunRequest:
         # As Dagster would find them out, which asks for the values that were added.
         tags |= {PARTITION: partition, f"{PARTITION}/{TIME}": window_of(partition)}
         tags |= {f"{PARTITION}/{second[0]}": value_of(partition)}
-    return dg.RunRequest(
-        asset_selection=keys,
-        asset_check_keys=[check for key in keys for check in other_checks(graph, key)],
-        tags=tags,
-        partition_key=partition,
-    )
+    with warnings.catch_warnings():
+        # Dagster's own tags of partitions with a second dimension are none that it calls well-formed.
+        warnings.filterwarnings("ignore", "Non-compliant tag keys")
+        return dg.RunRequest(
+            asset_selection=keys,
+            asset_check_keys=[check for key in keys for check in other_checks(graph, key)],
+            tags=tags,
+            partition_key=partition,
+        )
 
 
 def tell(found: Plan, specs: Mapping[dg.AssetKey, dg.AssetSpec]) -> None:
