@@ -100,7 +100,7 @@ def table(
 ) -> None:
     """Rename a table or move it to another stage, with its history.
 
-    Example: asgard migrate table gold/customer_metrics gold/customers
+    Example: asgard migrate table gold/order_metrics gold/orders
     """
     from asgard_assets.operations.changes import places
 

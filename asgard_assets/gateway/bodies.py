@@ -161,9 +161,7 @@ class NewFeatures(Model):
 
 
 class OnlineKeys(Model):
-    entities: dict[str, list[int | str]] = Field(
-        description='Keys by column, such as {"customer_id": [1, 2]}.'
-    )
+    entities: dict[str, list[int | str]] = Field(description='Keys by column, such as {"user_id": [1, 2]}.')
 
 
 class NewTraining(Model):
