@@ -117,3 +117,23 @@ def test_no_tracked_text_names_a_machine_or_an_index():
             if pattern.search(line)
         ]
     assert not bad
+
+
+def test_a_file_that_is_in_no_project_is_run_without_dagster_and_pandas():
+    """They are half of such a command's time."""
+    modules = (
+        "cli.main",
+        "cli.act",
+        "cli.api_files",
+        "operations.targets",
+        "ingest.api.pipeline",
+        "lake.duck",
+    )
+    code = "import sys\n" + "".join(f"import asgard_assets.{name}\n" for name in modules)
+    code += (
+        "import duckdb\nfrom asgard_assets.lake.arrow import without_pandas\nwithout_pandas()\n"
+        "asgard_assets.lake.duck.only_reads(duckdb.connect(), 'select 1')\n"
+        "print([name for name in ('dagster', 'pandas', 'pyspark') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"

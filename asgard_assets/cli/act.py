@@ -71,9 +71,7 @@ def run(
 
     Examples: asgard run invoices, asgard run 'group:silver' --partitions 2026-10-05...2026-10-11
     """
-    from asgard_assets.operations import actions
     from asgard_assets.operations.partitions import Span
-    from asgard_assets.operations.sources import Kind
     from asgard_assets.operations.targets import is_file
 
     if is_file(target):
@@ -84,6 +82,10 @@ def run(
         given = ApiFile(_api_at(target), partitions, None, limit, record, replay, cursor)
         api_files.run(given, rows, mode, dry_run, output)
         return
+    # Dagster, which a file that is in no project does not need.
+    from asgard_assets.operations import actions
+    from asgard_assets.operations.sources import Kind
+
     _refuse_for_project(rows, limit, record, replay)
     span = Span.parse(partitions)
     with looking(f"looking for what is new in {target}") as tell:
@@ -111,7 +113,6 @@ def backfill(
 
     Example: asgard backfill invoices --partitions 2026-10-05...
     """
-    from asgard_assets.operations import actions
     from asgard_assets.operations.partitions import Span
     from asgard_assets.operations.targets import is_file
 
@@ -126,6 +127,8 @@ def backfill(
 
         api_files.backfill(ApiFile(_api_at(target), partitions), rows, everything, dry_run, output)
         return
+    from asgard_assets.operations import actions
+
     with looking(f"looking for what is missing in {target}") as tell:
         project, found = _found(target, tell)
         work = actions.work_to_backfill(project, found, span, everything)
@@ -145,9 +148,7 @@ def retry(
 
     Example: asgard retry usage
     """
-    from asgard_assets.operations import actions
     from asgard_assets.operations.partitions import Span
-    from asgard_assets.operations.sources import Kind
     from asgard_assets.operations.targets import is_file
 
     if is_file(target):
@@ -156,6 +157,9 @@ def retry(
 
         api_files.run(ApiFile(_api_at(target), partitions), rows, "resume", dry_run, output)
         return
+    from asgard_assets.operations import actions
+    from asgard_assets.operations.sources import Kind
+
     with looking(f"looking for what failed in {target}") as tell:
         project, found = _found(target, tell)
         work = actions.work_to_retry(project, found, Span.parse(partitions))
@@ -183,7 +187,6 @@ def repair(
 
     Example: asgard repair invoices --dry-run
     """
-    from asgard_assets.operations import actions
     from asgard_assets.operations.partitions import Span
     from asgard_assets.operations.targets import is_file
 
@@ -193,6 +196,8 @@ def repair(
 
         api_files.run(ApiFile(_api_at(target), partitions), rows, "resume", dry_run, output)
         return
+    from asgard_assets.operations import actions
+
     with looking(f"looking for what could not be used of {target}") as tell:
         project, found = _found(target, tell)
         gone = actions.forget_removed(project, found, dry_run)

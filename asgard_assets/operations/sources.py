@@ -8,9 +8,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets import project
-from asgard_assets.components.api import API_SOURCE
-from asgard_assets.components.files import SOURCE
-from asgard_assets.components.sql import SQL_SOURCE
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.files.source.models import FileSource
@@ -82,6 +79,10 @@ class Catalog:
 
 def catalog(definitions: dg.Definitions | None = None) -> Catalog:
     """Every source that the code location has an asset for."""
+    from asgard_assets.components.api import API_SOURCE
+    from asgard_assets.components.files import SOURCE
+    from asgard_assets.components.sql import SQL_SOURCE
+
     definitions = definitions or load_definitions()
     files, apis, databases = dict[str, FileSource](), dict[str, ApiSource](), dict[str, SqlSource]()
     streams: dict[tuple[str, str], list[str]] = {}

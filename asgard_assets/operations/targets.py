@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.operations.sources import Catalog, Source
 
 if TYPE_CHECKING:
     import dagster as dg
+
+    from asgard_assets.operations.sources import Catalog, Source
 
 FILES = (".yaml", ".yml", ".json")
 

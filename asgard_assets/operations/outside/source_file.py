@@ -21,8 +21,6 @@ from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.plan.listing import scan
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
-from asgard_assets.operations.sources import Kind
-from asgard_assets.operations.state import Backlog, SourceState, backlog_of
 from asgard_assets.windows import parse_keys, stretches
 
 if TYPE_CHECKING:
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from asgard_assets.ingest.api.preview import DryRun, Preview
     from asgard_assets.ingest.api.table.figures import Summary
     from asgard_assets.ingest.api.table.progress import Progress
+    from asgard_assets.operations.state import Backlog, SourceState
 
 _FILES = "asgard_assets.components.files.FileIngest"
 
@@ -115,6 +114,9 @@ def preview(given: ApiFile) -> Preview:
 
 def state(path: Path) -> SourceState:
     """Where the source of a file stands, as the lake tells."""
+    from asgard_assets.operations.sources import Kind
+    from asgard_assets.operations.state import SourceState
+
     lake = Lake.from_settings()
     if source := file_source_at(path):
         return SourceState(source.name, Kind.files, "", (), _backlog(lake, source))
@@ -152,6 +154,8 @@ def file_source_at(path: Path) -> FileSource | None:
 
 
 def _backlog(lake: Lake, source: FileSource) -> Backlog:
+    from asgard_assets.operations.state import backlog_of
+
     return backlog_of([scan(lake, Landing.from_settings(), source, full=True, max_files=10_000_000)])
 
 
