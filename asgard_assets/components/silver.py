@@ -1,5 +1,6 @@
 """Silver tables as assets: each Python file of a folder that declares one with `@silver`."""
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from asgard_assets.components.following.reads import (
     code_of,
     opened,
 )
-from asgard_assets.components.partitions import calendar_of, windows
+from asgard_assets.components.partitions import calendar_of, partitions_of, second_of, time_of
 from asgard_assets.components.tables import (
     Yielded,
     asset_spec,
@@ -31,10 +32,13 @@ from asgard_assets.components.tables import (
 )
 from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.lake import DS, Lake, Staging
+from asgard_assets.lake.numbers import rows_of
 from asgard_assets.settings import Settings
 from asgard_assets.transforms.rejects import Rejects, rejects
 from asgard_assets.transforms.silver import SilverTable, conforms
+from asgard_assets.transforms.slices import Slices
 from asgard_assets.transforms.windows_read import WindowsRead
+from asgard_assets.windows import by_value, slice_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -93,7 +97,7 @@ def rejected_spec(table: SilverTable) -> dg.AssetSpec:
     }
     name, contract = (
         table.spec.name,
-        asset_spec(table.spec, partitions_def=windows(table.spec.every, table.spec.time_zone)),
+        asset_spec(table.spec, partitions_def=_partitions(table)),
     )
     return contract.replace_attributes(
         key=["rejected", name],
@@ -115,12 +119,13 @@ def rejected_spec(table: SilverTable) -> dg.AssetSpec:
 def silver_asset(table: SilverTable) -> dg.AssetsDefinition:
     """The asset of one table: a range of days is one Spark job, one commit and one more for its rejects."""
     spec, key = table.spec, dg.AssetKey(table.spec.asset_key)
-    mapping = _DAY_AND_BEFORE if table.history else None
+    # Dagster maps windows to windows only; what a slice reads the metadata says.
+    mapping = _DAY_AND_BEFORE if table.history and not table.second else None
     # Lookups are read up to each day: a late row of theirs changes the days after it as well.
     lookups = [dg.AssetKey([e.stage, e.name]) for e in table.inputs if e.until and not table.history]
     deps = [
         days_before(upstream, Settings().lookback_days)
-        if (upstream := dg.AssetKey([entry.stage, entry.name])) in lookups
+        if (upstream := dg.AssetKey([entry.stage, entry.name])) in lookups and not table.second
         else dg.AssetDep(upstream, partition_mapping=mapping)
         for entry in table.inputs
     ]
@@ -132,7 +137,7 @@ def silver_asset(table: SilverTable) -> dg.AssetsDefinition:
         spec,
         name=f"silver_{spec.name}",
         deps=deps,
-        partitions_def=windows(table.spec.every, table.spec.time_zone),
+        partitions_def=_partitions(table),
         automation=on_upstream_change(lookups),
         extra_metadata={
             "rejected": dg.MetadataValue.asset(dg.AssetKey(["rejected", spec.name])),
@@ -147,10 +152,10 @@ def silver_asset(table: SilverTable) -> dg.AssetsDefinition:
     def build(context: dg.AssetExecutionContext) -> Iterator[Yielded]:
         with clear_failures():
             lake, days = context.resources.lake.lake, days_of(context)
-            read = _windows_read(context, table)
-            require(lake, table, days, read)
+            read, slices = _windows_read(context, table), _slices(context, table)
+            require(lake, table, days, read, slices)
             reads = opened(context, lake)
-            staged = stage(context.resources.spark.session, lake, table, days, read, reads.versions)
+            staged = stage(context.resources.spark.session, lake, table, days, read, reads.versions, slices)
             yield _rate_result(key, table, staged.rejected)
 
             def rejects_first(good: list[str]) -> None:
@@ -166,13 +171,27 @@ def silver_asset(table: SilverTable) -> dg.AssetsDefinition:
     return build
 
 
+def _partitions(table: SilverTable) -> dg.PartitionsDefinition:
+    return partitions_of(table.spec.every, table.spec.time_zone, table.partitions)
+
+
+def _slices(context: dg.AssetExecutionContext, table: SilverTable) -> Slices:
+    """By which columns the table and its inputs are cut, beside time."""
+    graph, found = context.job_def.asset_layer.asset_graph, dict[str, tuple[str, tuple[str, ...]]]()
+    for entry in table.inputs:
+        key = dg.AssetKey([entry.stage, entry.name])
+        if graph.has(key) and (second := second_of(graph.get(key).partitions_def)):
+            found[entry.table] = second
+    return Slices(table.second, found)
+
+
 def _windows_read(context: dg.AssetExecutionContext, table: SilverTable) -> dict[str, WindowsRead]:
     """How the windows of each input make up those of the table, by the input's name."""
     graph, read = context.job_def.asset_layer.asset_graph, dict[str, WindowsRead]()
     own = table.spec.calendar
     for entry in table.inputs:
         key = dg.AssetKey([entry.stage, entry.name])
-        source = calendar_of(graph.get(key).partitions_def) if graph.has(key) else None
+        source = calendar_of(time_of(graph.get(key).partitions_def)) if graph.has(key) else None
         read[entry.name] = WindowsRead(
             f"silver/{table.spec.name}", own, source or own, entry.at, lookup=entry.until
         )
@@ -195,28 +214,38 @@ class Staged:
 
 
 def require(
-    lake: Lake, table: SilverTable, days: Sequence[str], read: Mapping[str, WindowsRead] | None = None
+    lake: Lake,
+    table: SilverTable,
+    days: Sequence[str],
+    read: Mapping[str, WindowsRead] | None = None,
+    slices: Slices | None = None,
 ) -> None:
     """Raise SourceError unless every input has the days that this run reads, naming them and what to run.
 
     A day that was published without a row counts as there: its result is an empty day.
     """
+    slices = slices or Slices()
     for entry in table.inputs:
         if entry.until:
             if lake.version(entry.stage, entry.name) < 0:
                 raise _absent(entry.table, f"{entry.table} does not exist yet; needed for", days)
             continue
-        needed = read[entry.name].needed(days) if read else days
-        absent = [day for day, epoch in lake.epochs(entry.stage, entry.name, needed).items() if not epoch]
+        there, absent = rows_of(lake.snapshot(entry.stage, entry.name).numbers), list[str]()
+        for value, windows in by_value(days).items():
+            needed = read[entry.name].needed(windows) if read else windows
+            absent += slices.absent(entry.table, needed, value, there)
         if absent:
-            raise _absent(entry.table, f"{entry.table} has no data for", absent)
-    first = min(days)
-    calendar = table.spec.calendar
-    before = calendar.after(first, -1)
-    if table.history and calendar.has(calendar.window(before)):
-        own = f"silver/{table.spec.name}"
-        if not lake.epochs("silver", table.spec.name, [before])[before]:
-            raise _absent(own, f"{own} keeps history, so that {first} needs the day before it:", [before])
+            raise _absent(entry.table, f"{entry.table} has no data for", list(dict.fromkeys(absent)))
+    for value, windows in by_value(days).items() if table.history else ():
+        _require_before(lake, table, min(windows), value)
+
+
+def _require_before(lake: Lake, table: SilverTable, first: str, value: str) -> None:
+    calendar, own = table.spec.calendar, f"silver/{table.spec.name}"
+    window = calendar.after(first, -1)
+    before = slice_of(window, value)
+    if calendar.has(calendar.window(window)) and not lake.epochs("silver", table.spec.name, [before])[before]:
+        raise _absent(own, f"{own} keeps history, so that {first} needs the day before it:", [before])
 
 
 def _absent(table: str, problem: str, days: Sequence[str]) -> SourceError:
@@ -238,33 +267,55 @@ def stage(
     days: Sequence[str],
     read: Mapping[str, WindowsRead] | None = None,
     versions: Mapping[str, int] | None = None,
+    slices: Slices | None = None,
 ) -> Staged:
     """Run the function over `days` and stage both of its frames: two Spark writes, a file or so a day.
 
     Inputs are read at `versions`, by stage/table; others as they are now.
     """
     from asgard_assets.spark import tables
-    from asgard_assets.transforms.rows import Split
 
-    name = table.spec.name
+    name, slices = table.spec.name, slices or Slices(table.second)
     # Before the inputs are read: a run that reads newer ones and is done first must not be overwritten.
     seen = {target: lake.epochs(target, name, days) for target in ("silver", "rejected")}
-    result = table(**frames(spark, lake, table, days, read, versions))
-    if not isinstance(result, Split):
-        result = Split(result, spark.createDataFrame([], "record string, reason string, ds string"))
-    valid = conforms(table, result.valid)
-    good = lake.stage("silver", name, tables.arrow_schema(valid), days, seen["silver"])
-    bad = lake.stage("rejected", name, tables.arrow_schema(result.rejected), days, seen["rejected"])
+    made = [
+        _made(spark, table, frames(spark, lake, table, windows, read, versions, slices, value), slices, value)
+        for value, windows in by_value(days).items()
+    ]
+    valid, rejected = (functools.reduce(_union, each) for each in zip(*made, strict=True))
+    good = lake.stage(
+        "silver", name, tables.arrow_schema(valid), days, seen["silver"], dimension=table.second
+    )
+    bad = lake.stage(
+        "rejected", name, tables.arrow_schema(rejected), days, seen["rejected"], dimension=table.second
+    )
     with ThreadPoolExecutor(2) as pool:  # side by side: on few rows a write mostly waits for the driver
         writes = [
-            pool.submit(tables.write, frame.hint("rebalance", "ds"), staging)
-            for frame, staging in ((valid, good), (result.rejected, bad))
+            pool.submit(tables.write, frame.hint("rebalance", *staging.partition_by), staging)
+            for frame, staging in ((valid, good), (rejected, bad))
         ]
         for write in writes:
             write.result()
     sources = [(entry.stage, entry.name) for entry in table.inputs if not entry.until]
     named = {(e.stage, e.name): read[e.name].name for e in table.inputs if not e.until} if read else {}
-    return Staged(good, bad, rejects(lake, bad, sources, named))
+    return Staged(good, bad, rejects(lake, bad, sources, named, slices))
+
+
+def _made(
+    spark: "SparkSession", table: SilverTable, given: Mapping[str, "DataFrame"], slices: Slices, value: str
+) -> tuple["DataFrame", "DataFrame"]:
+    """The function's rows and what it rejected, of one value of the second column where there is one."""
+    from asgard_assets.transforms.rows import Split
+
+    told: dict[str, Any] = {table.second: value} if table.takes_value else {}
+    result = table(**given, **told)
+    if not isinstance(result, Split):
+        result = Split(result, spark.createDataFrame([], "record string, reason string, ds string"))
+    return conforms(table, slices.named(result.valid, value)), slices.named(result.rejected, value)
+
+
+def _union(one: "DataFrame", other: "DataFrame") -> "DataFrame":
+    return one.unionByName(other)
 
 
 def frames(
@@ -274,26 +325,32 @@ def frames(
     days: Sequence[str],
     read: Mapping[str, WindowsRead] | None = None,
     versions: Mapping[str, int] | None = None,
+    slices: Slices | None = None,
+    value: str = "",
 ) -> dict[str, "DataFrame"]:
-    """The function's arguments: each input's days of this run, and the table's own days before it."""
+    """The function's arguments: each input's days of this run, and the table's own days before it.
+
+    `value`: of which value of the second column.
+    """
     from pyspark.sql.types import StructType
 
     from asgard_assets.spark import tables
 
-    found: dict[str, DataFrame] = {}
+    found, slices = dict[str, "DataFrame"](), slices or Slices()
     for entry in table.inputs:
         windows_read = read[entry.name] if read else None
         keys = windows_read.keys(days) if windows_read and not entry.until else list(days)
         chosen, version = None if entry.until else keys, (versions or {}).get(entry.table)
         frame = tables.read(spark, lake, entry.stage, entry.name, chosen, version=version)
+        frame = slices.own(entry.table, frame, value)
         if entry.until:
             frame = frame.where(f"ds <= '{windows_read.until(days) if windows_read else max(days)}'")
         found[entry.name] = windows_read.renamed(frame, days) if windows_read else frame
     if table.history:
         own = tables.read(
             spark, lake, "silver", table.spec.name, schema=cast(StructType, StructType.fromDDL(table.ddl))
-        )
-        found["earlier"] = own.where(f"ds < '{min(days)}'")
+        ).where(f"ds < '{min(days)}'")
+        found["earlier"] = own.where(own[table.second] == value).drop(table.second) if table.second else own
     return found
 
 

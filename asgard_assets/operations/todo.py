@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgard_assets.components.api import Ask
 from asgard_assets.components.files import Load
-from asgard_assets.components.partitions import keys_of
+from asgard_assets.components.partitions import keys_of, time_of
 from asgard_assets.components.sql import Read, current_window
 from asgard_assets.ingest.api.plan.calendar import outstanding_windows
 from asgard_assets.ingest.api.source.models import ApiSource
@@ -19,9 +19,11 @@ from asgard_assets.ingest.files.plan.quarantine import quarantined
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.ingest.sql.source import SqlSource, Windows
 from asgard_assets.lake import Lake
+from asgard_assets.lake.sql import identifier
 from asgard_assets.operations.partitions import Span
 from asgard_assets.operations.sources import Catalog
 from asgard_assets.settings import Settings
+from asgard_assets.windows import window_of
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -123,7 +125,9 @@ class Finder:
             found, config = self._failed_rows(api, "outcome = 'permanent'"), _api_config(api, Ask.failed)
         else:
             found, config = self._rejected(asset), {}
-        return Todo(asset, {d: n for d, n in found.items() if span is None or span.holds(d)}, config=config)
+        return Todo(
+            asset, {d: n for d, n in found.items() if span is None or span.holds(window_of(d))}, config=config
+        )
 
     def _files(self, asset: str) -> FileSource | None:
         stage, _, name = asset.partition("/")
@@ -177,18 +181,19 @@ class Finder:
         return [key for key in keys if key not in done and not published.get(key)]
 
     def _open(self, asset: str) -> set[str]:
-        """The partition whose window has not ended."""
+        """The partitions whose window has not ended."""
         import dagster as dg
 
         definition = self._node(asset).partitions_def
-        newest = (
-            definition.get_last_partition_key()
-            if isinstance(definition, dg.TimeWindowPartitionsDefinition)
-            else None
-        )
-        if newest is None or definition.time_window_for_partition_key(newest).end <= datetime.now(UTC):
+        time = time_of(definition)
+        if not isinstance(time, dg.TimeWindowPartitionsDefinition):
             return set()
-        return {newest}
+        newest = time.get_last_partition_key()
+        if newest is None or time.time_window_for_partition_key(newest).end <= datetime.now(UTC):
+            return set()
+        if time is definition:
+            return {newest}
+        return {key for key in keys_of(definition, self.instance) if window_of(key) == newest}
 
     def _failed_runs(self, asset: str, span: Span | None) -> Mapping[str, Amount] | None:
         definition, key = self._node(asset).partitions_def, _key(asset)
@@ -207,11 +212,14 @@ class Finder:
         return self._counted("rejected", name, "true") if stage == "silver" else {}
 
     def _counted(self, stage: str, name: str, condition: str) -> dict[str, Amount]:
-        if self.lake.table(stage, name) is None:
+        table = self.lake.table(stage, name)
+        if table is None:
             return {}
+        columns = sorted(table.metadata().partition_columns, key=lambda column: column != "ds")
+        key = " || '|' || ".join(map(identifier, columns))
         with self.lake.connect(tables=[f"{stage}/{name}"]) as connection:
             rows = connection.execute(
-                f'select ds, count(*) from "{stage}"."{name}" where {condition} group by 1 order by 1'
+                f'select {key}, count(*) from "{stage}"."{name}" where {condition} group by 1 order by 1'
             ).fetchall()
         return {day: Amount(records=count) for day, count in rows}
 

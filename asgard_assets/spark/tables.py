@@ -59,5 +59,5 @@ def write(frame: DataFrame, staging: Staging) -> None:
     """Write the frame's rows as staged Parquet files, one folder a day; about one file a task and day."""
     writer = frame.write.mode("append").option("compression", "zstd")
     if staging.partitioned:
-        writer = writer.partitionBy(DS)
+        writer = writer.partitionBy(*staging.partition_by)
     writer.parquet(spark_address(staging.path))

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asgard_assets import strangers
-from asgard_assets.lake import DS, Lake, Staging
+from asgard_assets.lake import Lake, Staging
+from asgard_assets.transforms.slices import Slices
+from asgard_assets.windows import value_of, window_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,10 +47,12 @@ def rejects(
     staged: Staging,
     sources: Sequence[tuple[str, str]],
     named: Mapping[tuple[str, str], Callable[[str], str]] | None = None,
+    slices: Slices | None = None,
 ) -> Rejects:
     """Count the staged rejects of each day against the rows that the source tables have for it.
 
-    `named` gives the day that a partition of a source belongs to, where that is not its own name.
+    `named` gives the day that a partition of a source belongs to, where that is not its own name. `slices`: how the
+    table and its sources are cut beside time.
     """
     import pyarrow.parquet as pq
 
@@ -64,27 +68,20 @@ def rejects(
     read = {day: 0 for day in by_day}
     for stage, name in sources:
         name_of = (named or {}).get((stage, name), str)
+        counts: Counter[tuple[str, str]] = Counter()
         for key, rows in _row_counts(lake, stage, name).items():
-            day = name_of(key)
-            if day in read:
-                read[day] += rows
+            counts[name_of(window_of(key)), value_of(key)] += rows
+        for day, rows in (slices or Slices()).rows_read(f"{stage}/{name}", read, counts).items():
+            read[day] += rows
     table = strangers.table(("ds", "reason", "record"), shown)
     return Rejects(read, by_day, table if shown else "No row was rejected.")
 
 
 def _row_counts(lake: Lake, stage: str, name: str) -> dict[str, int]:
-    """Rows of each day from the Delta log, without reading a file."""
-    import pyarrow as pa
-
-    table = lake.table(stage, name)
-    if table is None:
-        return {}
-    actions = pa.table(table.get_add_actions(flatten=True))
+    """Rows of each partition from the Delta log, without reading a file."""
     counts: dict[str, int] = {}
-    for day, rows in zip(
-        actions[f"partition.{DS}"].to_pylist(), actions["num_records"].to_pylist(), strict=True
-    ):
-        counts[day] = counts.get(day, 0) + (rows or 0)
+    for part in lake.live(stage, name):
+        counts[part.day or ""] = counts.get(part.day or "", 0) + part.rows
     return counts
 
 

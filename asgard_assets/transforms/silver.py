@@ -18,8 +18,8 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import DS
@@ -82,9 +82,22 @@ class SilverTable:
     function: Transform
     history: bool
     max_rejected: float
+    partitions: Mapping[str, Sequence[str] | Literal["dynamic"]] = field(
+        default_factory=dict[str, "Sequence[str] | Literal['dynamic']"]
+    )
 
-    def __call__(self, **frames: DataFrame) -> DataFrame | Split:
+    def __call__(self, **frames: DataFrame | str) -> DataFrame | Split:
         return self.function(**frames)
+
+    @property
+    def second(self) -> str:
+        """The column that cuts the table beside time; '' if there is none."""
+        return next(iter(self.partitions), "")
+
+    @property
+    def takes_value(self) -> bool:
+        """Whether the function wants to know the value that it is called for."""
+        return bool(self.second) and self.second in inspect.signature(self.function).parameters
 
     @property
     def ddl(self) -> str:
@@ -109,6 +122,7 @@ def silver(
     max_rejected: float = 0.05,
     every: Every = "day",
     time_zone: str = "",
+    partitions: Mapping[str, Sequence[str] | Literal["dynamic"]] | None = None,
 ) -> Callable[[Transform], SilverTable]:
     """Declare the decorated function as the Silver table of the same name.
 
@@ -117,7 +131,9 @@ def silver(
     that keep versions: days go in order, and the function takes `earlier`. A share of rejected rows above
     `max_rejected` is a warning. `rebuild`: never, or on_code_change. `every`: hour, day, week or month; inputs by the hour or day feed longer windows, and
     the function finds their rows under the names of its own. `time_zone`: that of its windows, if not the project's;
-    `within` reads inputs whose windows are others.
+    `within` reads inputs whose windows are others. `partitions`: a second column beside time, such as
+    `{"region": ["eu", "us"]}` or `{"tenant": "dynamic"}`; then the function is called for each value, with the rows of
+    that value of inputs that have the same column. A parameter of this name is the value; the column is added.
 
     Raises ConfigError where the function's parameters are not its inputs, a type is none of Spark's, or the key is
     no column.
@@ -127,9 +143,12 @@ def silver(
     def declare(function: Transform) -> SilverTable:
         table = name or getattr(function, "__name__", "")
         described = {n: Column(type=c) if isinstance(c, str) else _column(*c) for n, c in columns.items()}
+        second = next(iter(partitions or {}), "")
+        if second:
+            described.setdefault(second, Column(type="string", description="Cuts the table, beside time."))
         described[DS] = Column(type="string", description="Day that was asked for (UTC).")
         _refuse_parameters(
-            table, function, {entry.name for entry in read} | ({"earlier"} if history else set())
+            table, function, {entry.name for entry in read} | ({"earlier"} if history else set()), second
         )
         _refuse_columns(table, described, key)
         return SilverTable(
@@ -153,13 +172,14 @@ def silver(
             function=function,
             history=history,
             max_rejected=max_rejected,
+            partitions=dict(partitions or {}),
         )
 
     return declare
 
 
-def _refuse_parameters(table: str, function: Transform, inputs: set[str]) -> None:
-    taken = set(inspect.signature(function).parameters)
+def _refuse_parameters(table: str, function: Transform, inputs: set[str], second: str = "") -> None:
+    taken = set(inspect.signature(function).parameters) - ({second} - inputs)
     if inputs != taken:
         raise ConfigError(
             f"silver/{table}: the function takes ({', '.join(sorted(taken))}), but its inputs are "

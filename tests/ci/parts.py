@@ -97,6 +97,9 @@ PARTS = (
     Part("month", 2, 3.5, ("month/test_month.py::*", "following/test_requests.py", "components/test_zone_cuts.py::*", "components/test_slices.py::*", "components/test_time_in_stages.py::*"), (
         "asgard_assets/components/", "asgard_assets/lake/", "asgard_assets/ingest/files/", "tests/month/",
     )),
+    Part("slices", 1, 0.7, ("components/test_silver_slices.py::*",), (
+        "asgard_assets/components/", "asgard_assets/transforms/", "asgard_assets/lake/",
+    )),
     Part("streams", 1, 2, ("stream/test_streams.py", "stream/test_assets.py"), (
         "asgard_assets/ingest/stream/", "asgard_assets/sinks/", "asgard_assets/components/stream/", "asgard_assets/lake/",
         "deployments/local/streaming/", "tests/ingest/stream/",

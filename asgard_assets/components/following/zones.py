@@ -1,4 +1,4 @@
-"""Edges between calendars of two zones: Dagster's own mapping refuses them."""
+"""Edges between calendars of two zones, and those of tables that a second column cuts: Dagster's own mapping refuses them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from asgard_assets.components.partitions import calendar_of
+from asgard_assets.components.partitions import calendar_of, second_of, time_of
 from asgard_assets.errors import ConfigError
 from asgard_assets.windows import Calendar
 
@@ -95,13 +95,16 @@ def _there(definition: dg.PartitionsDefinition, keys: Collection[str]) -> Any:
 
 
 def between_zones(loaded: dg.Definitions) -> dg.Definitions:
-    """Definitions in which every edge between calendars of two zones has a mapping.
+    """Definitions in which every edge between calendars of two zones has a mapping, and no edge of slices has one that
+    goes with windows only: what is read of earlier windows the metadata says.
 
     Raises ConfigError where a dbt model or a feature view reads a table of another zone: rows are cut in Silver.
     """
     specs = {spec.key: spec for spec in loaded.resolve_all_asset_specs()}
-    zones = {str(found.zone) for spec in specs.values() if (found := calendar_of(spec.partitions_def))}
-    if len(zones) < 2:
+    zones = {
+        str(found.zone) for spec in specs.values() if (found := calendar_of(time_of(spec.partitions_def)))
+    }
+    if len(zones) < 2 and not any(second_of(spec.partitions_def) for spec in specs.values()):
         return loaded
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)
@@ -114,10 +117,14 @@ def _mapped(spec: dg.AssetSpec, specs: Mapping[dg.AssetKey, dg.AssetSpec]) -> dg
 
 
 def _mapped_edge(spec: dg.AssetSpec, dep: dg.AssetDep, upstream: dg.AssetSpec | None) -> dg.AssetDep:
-    own, source = calendar_of(spec.partitions_def), calendar_of(upstream.partitions_def if upstream else None)
+    ends = spec.partitions_def, upstream.partitions_def if upstream else None
+    own, source = (calendar_of(time_of(each)) for each in ends)
+    mapping = dep.partition_mapping
+    sliced = any(map(second_of, ends))
+    if sliced and isinstance(mapping, dg.TimeWindowPartitionMapping):
+        dep = dg.AssetDep(dep.asset_key)
     if own is None or source is None or str(own.zone) == str(source.zone):
         return dep
-    mapping = dep.partition_mapping
     if mapping is not None and not isinstance(mapping, dg.TimeWindowPartitionMapping):
         return dep
     if {"dbt", "feast"} & set(spec.kinds):
@@ -126,6 +133,8 @@ def _mapped_edge(spec: dg.AssetSpec, dep: dg.AssetDep, upstream: dg.AssetSpec | 
             f"{name} has windows of {own.zone} and reads {other}, which has those of {source.zone}: let a Silver table "
             f"bring its rows into windows of {own.zone}, and read that"
         )
+    if sliced:
+        return dep
     return dg.AssetDep(
         dep.asset_key, partition_mapping=ZonesMapping.of(-mapping.start_offset if mapping else 0)
     )
