@@ -16,7 +16,7 @@ import typer
 from rich.markup import escape
 
 from asgard_assets import project
-from asgard_assets.cli import accounts, act, look, stream, upkeep
+from asgard_assets.cli import accounts, act, look, stream, telemetry, upkeep
 from asgard_assets.cli import new as cli_new
 from asgard_assets.cli import start as cli_start
 from asgard_assets.cli.options import LOOK, START, Output, OutputOption, Rows
@@ -229,7 +229,7 @@ def sql(
         wide.print(f"… and more: --limit {10 * limit}")
 
 
-for group in (look, act, stream, upkeep):
+for group in (look, act, stream, telemetry, upkeep):
     group.register(app)
 app.add_typer(cli_new.new, name="new", rich_help_panel=START)
 app.add_typer(accounts.account, name="account", rich_help_panel=START)

@@ -126,6 +126,7 @@ def metered(body: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
                 figures = {
                     "cost/seconds": round(used.seconds, 3),
                     "cost/cpu_seconds": round(used.cpu_seconds, 3),
+                    "cost/memory_bytes": used.memory_bytes,
                 }
                 figures |= {f"cost/{name}": told[name] for name in ("bytes", "requests") if name in told}
                 each = each._replace(metadata={**told, **figures})

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from asgard_assets.gateway.accounts.callers import Reader
 from asgard_assets.gateway.platform import Here
+from asgard_assets.telemetry.exposition import CONTENT_TYPE, exposition
 from asgard_assets.version import VERSION
 
 router = APIRouter(tags=["Health"])
@@ -40,20 +41,6 @@ def ready(here: Here, response: Response) -> Health:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-def metrics(here: Here, caller: Reader) -> str:
-    """Figures for Prometheus, over all workspaces: runs by state, success rate, mean duration, queue depth."""
-    found = here.runs.totals()
-    lines = [
-        "# TYPE asgard_runs gauge",
-        *(f'asgard_runs{{state="{s.lower()}"}} {n}' for s, n in found.by_state.items()),
-    ]
-    figures = {
-        "asgard_queue_depth": found.queue_depth,
-        "asgard_runs_running": found.running,
-        "asgard_runs_success_ratio": found.success_rate,
-        "asgard_runs_mean_seconds": found.mean_seconds,
-    }
-    for name, value in figures.items():
-        if value is not None:
-            lines += [f"# TYPE {name} gauge", f"{name} {value:g}"]
-    return "\n".join(lines) + "\n"
+def metrics(here: Here, caller: Reader) -> Response:
+    """Figures for Prometheus, over all workspaces: runs, durations, rows, requests, lag, quarantine, age of tables."""
+    return Response(exposition(here.watch.facts()), media_type=CONTENT_TYPE)

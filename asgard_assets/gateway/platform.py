@@ -12,6 +12,7 @@ from asgard_assets.lake import Lake
 from asgard_assets.ml.views import feature_views
 from asgard_assets.operations.ingestion.airbyte import Airbyte
 from asgard_assets.operations.ingestion.databases import Databases
+from asgard_assets.operations.metrics.watch import Watch, watch_of
 from asgard_assets.operations.serving.features import Features
 from asgard_assets.operations.serving.predictions import Models
 from asgard_assets.operations.serving.products import Products
@@ -41,6 +42,7 @@ class Platform:
     databases: Databases
     features: Features
     trainings: Trainings
+    watch: Watch
 
     @classmethod
     def from_settings(cls, settings: Settings, instance: dg.DagsterInstance) -> Platform:
@@ -64,6 +66,7 @@ class Platform:
                 {one.lower() for one in settings.gateway_masked_columns},
             ),
             Trainings(lake, settings, submissions, runs, feature_views),
+            watch_of(settings, instance),
         )
 
 

@@ -17,9 +17,11 @@ from asgard_assets.gateway.accounts.gate import Gate
 from asgard_assets.gateway.accounts.store import Accounts
 from asgard_assets.gateway.app import create_app
 from asgard_assets.gateway.platform import Platform
+from asgard_assets.ingest.stream.kafka import Kafka
 from asgard_assets.lake import Lake
 from asgard_assets.operations.ingestion.airbyte import Airbyte
 from asgard_assets.operations.ingestion.databases import Databases
+from asgard_assets.operations.metrics.watch import Watch
 from asgard_assets.operations.serving.features import Features
 from asgard_assets.operations.serving.predictions import Models
 from asgard_assets.operations.serving.products import Products
@@ -105,6 +107,7 @@ def platform(tmp_path: Path, memory: MemoryAirbyte) -> Iterator[Platform]:
     submissions = Submissions(tmp_path / "runs")
     queue = Queue(submissions, start=lambda _: SimpleNamespace(poll=lambda: None), seconds=60)
     with dg.DagsterInstance.ephemeral() as instance:
+        runs = Runs(submissions, instance)
         yield Platform(
             Settings(home=tmp_path / "home"),
             Lake(str(tmp_path / "lake")),
@@ -130,8 +133,11 @@ def platform(tmp_path: Path, memory: MemoryAirbyte) -> Iterator[Platform]:
                 Lake(str(tmp_path / "lake")),
                 Settings(home=tmp_path / "home", gateway_training=True),
                 submissions,
-                Runs(submissions, instance),
+                runs,
                 dict,
+            ),
+            Watch(
+                instance, Lake(str(tmp_path / "lake")), Kafka("broker:9092"), lambda: runs.totals().by_state
             ),
         )
 

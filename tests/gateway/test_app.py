@@ -294,7 +294,10 @@ def test_a_transform_that_cannot_be_one_leaves_nothing(
 
 def test_figures_for_prometheus(client: httpx.Client, sink: dict[str, Any]):
     client.post("/transform", json={"sql": "select * from orders"})
-    assert "asgard_queue_depth 1" in client.get("/metrics").text
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'asgard_transforms{state="submitted"} 1.0' in answer.text
+    assert 'asgard_metrics_unread{part="lake"} 0.0' in answer.text
 
 
 def test_a_log_line_is_json_with_what_was_asked(client: httpx.Client, caplog: pytest.LogCaptureFixture):

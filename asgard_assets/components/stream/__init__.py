@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from asgard_assets.components.failures import clear_failures, retry_policy
 from asgard_assets.components.following.reads import declared_code
 from asgard_assets.components.partitions import windows
-from asgard_assets.components.tables import table_asset
+from asgard_assets.components.tables import metered, table_asset
 from asgard_assets.ingest.stream.source import StreamSource
 from asgard_assets.ingest.stream.table import table_spec
 from asgard_assets.lake.reads import number
@@ -132,14 +132,15 @@ def sink_asset(sink: EventsSink) -> dg.AssetsDefinition:
         pool=f"postgres:{sink.name}",
         required_resource_keys={"lake"},
     )
-    def fill_postgres(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    @metered
+    def fill_postgres(context: dg.AssetExecutionContext) -> Iterator[Any]:
         from asgard_assets.ingest.api.source.secrets import resolve
         from asgard_assets.sinks.events import sink_events
 
         with clear_failures():
             url = resolve(sink.url, sink.name).value
             told = sink_events(context.resources.lake.lake, sink, url)
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata={
                 "rows": told.rows,
                 "upserted": told.upserted,

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: Dagster reads the annotations of the asset function as objects.
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import Field
 
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.partitions import windows
-from asgard_assets.components.tables import days_of
+from asgard_assets.components.tables import days_of, metered
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.settings import Settings
 
@@ -44,17 +45,20 @@ def fetch_asset(source: ApiSource, retry: dg.RetryPolicy, metadata: Mapping[str,
         pool=f"api:{source.name}",
         required_resource_keys=secrets,
     )
+    @metered
     def fetch_source(context: dg.AssetExecutionContext, config: FetchRunConfig) -> Iterator[Any]:
         from asgard_assets.ingest.api.source.secrets import aws_secrets
         from asgard_assets.ingest.stream.fetch import fetch
         from asgard_assets.ingest.stream.kafka import Kafka
 
-        sent = 0
+        sent, requests = 0, Counter[str]()
         with clear_failures(), aws_secrets(context.resources.secrets.read if secrets else None):
             for one in fetch(source, days_of(context), Kafka.from_settings(), again=config.again):
                 sent += one.sent
+                did = {"requests": one.requests, "retries": one.retries, "throttles": one.throttles}
+                requests.update(did)
                 about = {"sent": one.sent, "unchanged": one.unchanged}
                 context.add_asset_metadata(about, asset_key=key, partition_key=one.window)
-        yield dg.MaterializeResult(asset_key=key, metadata={"records": sent})
+        yield dg.MaterializeResult(asset_key=key, metadata={"records": sent, **requests})
 
     return fetch_source

@@ -63,6 +63,8 @@ class Fetched:
     sent: int = 0
     unchanged: int = 0
     requests: int = 0
+    retries: int = 0
+    throttles: int = 0
     cursor: Any = None
     skipped: bool = False
 
@@ -135,8 +137,10 @@ def _fetch_window(
             if isinstance(error, KafkaException):
                 raise kafka.away(error) from error
             raise
-    told = staged.summary.requests
-    return Fetched(source.name, topic, window, out.sent, out.unchanged, told, reached)
+    did = staged.summary
+    return Fetched(
+        source.name, topic, window, out.sent, out.unchanged, did.requests, did.retries, did.throttles, reached
+    )
 
 
 def _refuse_incomplete(source: ApiSource, window: str, summary: Summary) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from asgard_assets.ingest.stream.kafka import Topic
 
 QUARANTINE = "quarantine"
+STREAM = "stream"
+"""With which the transaction numbers of offsets begin."""
 _WHERE = {
     "topic": Column(type="string"),
     "topic_id": Column(
@@ -77,7 +79,7 @@ def table_spec(source: StreamSource) -> TableSpec:
 
 def offset_id(topic: Topic, partition: int) -> str:
     """Under which a table's commits say up to which offset it has a partition. A topic that is made anew is another one."""
-    return f"stream/{topic.name}/{topic.id}/{partition}"
+    return f"{STREAM}/{topic.name}/{topic.id}/{partition}"
 
 
 def positions(lake: Lake, stage: str, name: str, topic: Topic) -> dict[int, int]:
