@@ -62,10 +62,10 @@ def feature_view_asset(view: FeatureViewSpec) -> dg.AssetsDefinition:
         contract,
         name=f"features_{view.name}",
         deps=[dg.AssetKey([view.stage, view.source])],
-        partitions_def=windows(view.every),
+        partitions_def=windows(view.every, view.time_zone),
         automation=on_upstream_change(),
         extra_metadata=gold,
-        code_version=f"{number(view.model_dump_json()):x}",
+        code_version=f"{number(view.code):x}",
         into_open=view.open_windows,
     )
     def body(context: dg.AssetExecutionContext, features: FeatureStoreResource) -> Iterator[Yielded]:

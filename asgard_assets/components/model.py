@@ -1,8 +1,10 @@
 """A model as three assets: one `defs.yaml` and a fit function become training set, registered model, predictions."""
 
 # No `from __future__ import annotations`: Dagster wants the type of `context`, not its name.
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 
 import dagster as dg
 from pydantic import BaseModel
@@ -19,11 +21,12 @@ from asgard_assets.components.following.reads import (
     receipt,
     receipt_of,
 )
-from asgard_assets.components.partitions import daily, weekly
+from asgard_assets.components.partitions import cut_offs, windows
 from asgard_assets.components.tables import Yielded, days_of, publish, refuse_open, table_asset
 from asgard_assets.ml import contracts
 from asgard_assets.ml.candidate import Candidate, code_version, propose
 from asgard_assets.ml.judging import plots
+from asgard_assets.ml.moments import last_day
 from asgard_assets.ml.predict import predict, top
 from asgard_assets.ml.project import with_fit
 from asgard_assets.ml.registry import Registry
@@ -33,11 +36,15 @@ from asgard_assets.resources.features import FeatureStoreResource
 from asgard_assets.resources.lake import LakeResource
 from asgard_assets.resources.mlflow import ModelRegistryResource
 from asgard_assets.settings import Settings
+from asgard_assets.windows import Every
+
+_DAYS: Mapping[Every, float] = {"hour": 1 / 24, "day": 1, "week": 7, "month": 28}
+"""How long the shortest window is."""
 
 
 @dg.scaffold_with(TrainedModelScaffolder)
 class TrainedModel(dg.Component):
-    """A model that is trained for each weekly cut-off and predicts every day."""
+    """A model that is trained for each cut-off (once a week, or `every`) and predicts every day."""
 
     def __init__(self, definition: ModelDefinition) -> None:
         self.definition = definition
@@ -56,46 +63,67 @@ class TrainedModel(dg.Component):
 
 
 def model_assets(definition: ModelDefinition) -> list[dg.AssetsDefinition]:
-    """Training set (weekly), registered model (weekly) and predictions (daily)."""
+    """Training set and registered model of each cut-off, and predictions of each day."""
     return [_training_set(definition), _model(definition), _predictions(definition)]
 
 
 def _training_set(definition: ModelDefinition) -> dg.AssetsDefinition:
-    spec = contracts.training_set(definition)
-    # A week's cut-off looks back over the bounded window: this week and those before it, as far as there are any.
-    weeks = -(-definition.spec.window_days // 7)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        history = dg.TimeWindowPartitionMapping(
-            start_offset=1 - weeks, end_offset=0, allow_nonexistent_upstream_partitions=True
-        )
+    spec, windows = contracts.training_set(definition), _cut_offs(definition)
 
     @table_asset(
         spec,
         name=spec.name,
-        deps=[
-            dg.AssetDep(dg.AssetKey(["features", view]), partition_mapping=history)
-            for view in definition.views
-        ],
-        partitions_def=weekly(),
-        # Once a week, when its days are complete. A correction to an old day does not retrain: the next week sees it.
+        deps=_history(definition),
+        partitions_def=windows,
+        # Once a window, when its days are complete. A correction to an old day does not retrain: the next one sees it.
         automation=dg.AutomationCondition.on_missing(),
         extra_metadata={READS: {}, CORRECTIONS: 0, NEVER_BUILT: 2},
     )
     def training_set(context: dg.AssetExecutionContext, features: FeatureStoreResource) -> Iterator[Yielded]:
         with clear_failures():
-            weeks = days_of(context)
+            ends = _ends(definition, context)
+            days = list(ends) if windows else []
             with features.open() as store:
                 reads = opened(context, store.lake)
-                seen = store.lake.epochs(spec.stage, spec.name, weeks)
-                rows = build(definition, store, weeks, Settings().first_day.isoformat())
-                staging = store.lake.stage(spec.stage, spec.name, contracts.schema(spec), weeks, seen)
+                seen = store.lake.epochs(spec.stage, spec.name, days or [""])
+                rows = build(definition, store, ends, Settings().first_day.isoformat())
+                staging = store.lake.stage(
+                    spec.stage, spec.name, contracts.schema(spec), days, seen, whole=windows is None
+                )
                 store.lake.write(staging, rows)
                 table = dg.MetadataValue.md(summary(definition, rows))
                 shown = {"snapshots": table}
                 yield from publish(context, store.lake, spec, staging, metadata=shown, reads=reads)
 
     return training_set
+
+
+def _cut_offs(definition: ModelDefinition) -> dg.TimeWindowPartitionsDefinition | None:
+    spec = definition.spec
+    return None if spec.every == "none" else cut_offs(spec.every, spec.time_zone)
+
+
+def _history(definition: ModelDefinition) -> list[dg.AssetDep]:
+    """A cut-off looks back over the bounded window: its own window and those before it, as far as there are any."""
+    views = [dg.AssetKey(["features", view]) for view in definition.views]
+    if definition.spec.every == "none":
+        return [dg.AssetDep(view) for view in views]
+    count = math.ceil(definition.spec.window_days / _DAYS[definition.spec.every])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        history = dg.TimeWindowPartitionMapping(
+            start_offset=1 - count, end_offset=0, allow_nonexistent_upstream_partitions=True
+        )
+    return [dg.AssetDep(view, partition_mapping=history) for view in views]
+
+
+def _ends(definition: ModelDefinition, context: dg.AssetExecutionContext) -> dict[str, datetime]:
+    """The cut-offs of the run, by the names of their windows; of a model without windows by the last day before it."""
+    spec = definition.spec
+    if spec.every != "none":
+        return {key: spec.cut_off(key) for key in days_of(context)}
+    end = spec.cut_off("", datetime.now(UTC))
+    return {last_day(end, spec.time_zone): end}
 
 
 def _model(definition: ModelDefinition) -> dg.AssetsDefinition:
@@ -106,7 +134,7 @@ def _model(definition: ModelDefinition) -> dg.AssetsDefinition:
         spec,
         name=spec.name,
         deps=[dg.AssetKey(definition.spec.table_name("training_set"))],
-        partitions_def=weekly(),
+        partitions_def=_cut_offs(definition),
         automation=dg.AutomationCondition.on_missing(),
         code_version=code_version(definition),
         extra_metadata={
@@ -127,13 +155,14 @@ def _model(definition: ModelDefinition) -> dg.AssetsDefinition:
         with clear_failures():
             registry, reads = mlflow.registry(definition.spec.name), opened(context, lake.lake)
             candidates = []
-            for week in days_of(context):
-                candidate = propose(definition, lake.lake, registry, week)
+            windows = [] if definition.spec.every == "none" else days_of(context)
+            for window in windows or [""]:
+                candidate = propose(definition, lake.lake, registry, window)
                 if candidate.verdict.passed and candidate.reloads:
                     registry.promote(candidate.version)
                 candidates.append(candidate)
-                context.add_asset_metadata(_metadata(candidate), asset_key=key, partition_key=week)
-            receipt(context, lake.lake, reads, place, days_of(context))
+                context.add_asset_metadata(_metadata(candidate), asset_key=key, partition_key=window or None)
+            receipt(context, lake.lake, reads, place, windows)
         yield from _told(key, candidates, registry)
 
     return model
@@ -192,7 +221,7 @@ def _predictions(definition: ModelDefinition) -> dg.AssetsDefinition:
         spec,
         name=spec.name,
         deps=deps,
-        partitions_def=daily(),
+        partitions_def=windows("day", definition.spec.time_zone),
         automation=on_upstream_change().ignore(dg.AssetSelection.assets(model)),  # type: ignore[attr-defined]
         extra_metadata={READS: {}},
     )

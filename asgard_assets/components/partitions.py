@@ -128,14 +128,24 @@ def daily() -> dg.TimeWindowPartitionsDefinition:
     return windows("day")
 
 
-def weekly() -> dg.WeeklyPartitionsDefinition:
-    """Model cut-offs: a partition is a week from Monday, its cut-off the week's end.
+def weekly() -> dg.TimeWindowPartitionsDefinition:
+    """Cut-offs of models that are trained once a week."""
+    return cut_offs("week")
 
-    The first starts a week after the first day, so that every cut-off has two weeks behind it.
-    """
+
+def cut_offs(every: Every, time_zone: str = "") -> dg.TimeWindowPartitionsDefinition:
+    """Model cut-offs: the ends of windows that have ended, from two weeks after the first day on."""
     settings = Settings()
-    start = settings.first_day + timedelta(days=7 + (-settings.first_day.weekday()) % 7)
+    first, zone = settings.first_day, time_zone or settings.time_zone
     end = settings.partition_end.isoformat() if settings.partition_end else None
-    return dg.WeeklyPartitionsDefinition(
-        start.isoformat(), end_date=end, timezone=settings.time_zone, day_offset=1
+    if every == "week":
+        start = first + timedelta(days=7 + (-first.weekday()) % 7)
+        return dg.WeeklyPartitionsDefinition(start.isoformat(), end_date=end, timezone=zone, day_offset=1)
+    if every == "month":
+        return dg.MonthlyPartitionsDefinition(first.isoformat(), end_date=end, timezone=zone)
+    if every == "day":
+        start = first + timedelta(days=13)
+        return dg.DailyPartitionsDefinition(start.isoformat(), end_date=end, timezone=zone)
+    return dg.HourlyPartitionsDefinition(
+        f"{(first + timedelta(days=14)).isoformat()}T00", end and f"{end}T00", timezone=zone, fmt=_HOUR_KEY
     )

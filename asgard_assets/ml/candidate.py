@@ -14,7 +14,7 @@ from asgard_assets.ml.inputs import entities, part
 from asgard_assets.ml.judging import plots, verdict
 from asgard_assets.ml.judging.outcomes import kind_of
 from asgard_assets.ml.judging.verdict import Verdict
-from asgard_assets.ml.moments import cut_off
+from asgard_assets.ml.moments import cut_off_name
 from asgard_assets.ml.registry import Provenance, Registry, Version
 from asgard_assets.ml.spec import ModelDefinition
 from asgard_assets.ml.training import content_hash
@@ -43,11 +43,13 @@ def stored(definition: ModelDefinition, lake: Lake, partition: str) -> tuple[pa.
     stage, name = definition.spec.table_name("training_set")
     table = lake.table(stage, name)
     if table is None or not lake.epochs(stage, name, [partition])[partition]:
+        named = f" for the {definition.spec.every} {partition}" if partition else ""
         raise ModelError(
-            f"no training set for the week {partition}; materialize [{stage}, {name}] for it first"
+            f"no training set{named}; materialize [{stage}, {name}]{' for it' * bool(named)} first"
         )
+    where = f" where ds = '{partition}'" if partition else ""
     with lake.connect() as connection:
-        rows = connection.sql(f"select * from {stage}.{name} where ds = '{partition}'").to_arrow_table()
+        rows = connection.sql(f"select * from {stage}.{name}{where}").to_arrow_table()
     return rows, table.version()
 
 
@@ -71,7 +73,9 @@ def propose(definition: ModelDefinition, lake: Lake, registry: Registry, partiti
 
     kind = kind_of(definition.spec.task)
     rows, version = stored(definition, lake, partition)
-    end = f"{cut_off(partition):%Y-%m-%d}"
+    end = cut_off_name(
+        definition.spec.cut_off(partition) if partition else rows["cut_off"][0].as_py(), definition.spec.every
+    )
     rival = registry.champion_before(end)
     fitted = train(definition, rows)
     judged = verdict.judge(
@@ -123,6 +127,6 @@ def chosen(model: Any) -> dict[str, Any]:
 def code_version(definition: ModelDefinition) -> str:
     """Hash of what decides what a model is: its spec, its own code and the platform's."""
     folder = Path(__file__).parent
-    parts = [definition.spec.model_dump_json().encode(), definition.code.read_bytes()]
+    parts = [definition.spec.code.encode(), definition.code.read_bytes()]
     parts += [(folder / name).read_bytes() for name in CODE]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from asgard_assets.lake.sql import arrow_type
+from asgard_assets.ml.moments import Trained
 from asgard_assets.ml.spec import ModelDefinition, ModelSpec
 from asgard_assets.ml.views import keys_of
 from asgard_assets.quality.tables import Check, Column, TableSpec
@@ -13,7 +14,21 @@ from asgard_assets.quality.tables import Check, Column, TableSpec
 if TYPE_CHECKING:
     import pyarrow as pa
 
-WEEK = 8 * 24
+_FRESH: Mapping[Trained, float] = {
+    "hour": 26,
+    "day": 50,
+    "week": 8 * 24,
+    "month": 32 * 24,
+    "none": 100 * 365 * 24,
+}
+"""Hours after which the training set and the model are shown as stale: a day more than a window; never without windows."""
+_WINDOWS: Mapping[Trained, str] = {
+    "hour": "Partition: the hour that ends",
+    "day": "Partition: the day that ends",
+    "week": "Partition: the Monday of the week that ends",
+    "month": "Partition: the first day of the month that ends",
+    "none": "The day that ends",
+}
 FIGURES = {"classification": "auc", "regression": "r2"}
 """What the catalog shows first of a version."""
 LABEL_TYPES = {"classification": "boolean", "regression": "double"}
@@ -41,7 +56,8 @@ def training_set(definition: ModelDefinition) -> TableSpec:
         tags=spec.tags,
         retries=spec.retries,
         kinds=("feast", "delta", "duckdb"),
-        fresh_hours=WEEK,
+        fresh_hours=_FRESH[spec.every],
+        time_zone=spec.time_zone,
     )
 
 
@@ -77,7 +93,8 @@ def versions(spec: ModelSpec) -> TableSpec:
         tags=spec.tags,
         retries=spec.retries,
         kinds=("mlflow", "scikitlearn"),
-        fresh_hours=WEEK,
+        fresh_hours=_FRESH[spec.every],
+        time_zone=spec.time_zone,
     )
 
 
@@ -120,6 +137,7 @@ def predictions(definition: ModelDefinition) -> TableSpec:
         tags=spec.tags,
         retries=spec.retries,
         kinds=("mlflow", "scikitlearn", "delta"),
+        time_zone=spec.time_zone,
     )
 
 
@@ -150,9 +168,7 @@ def _training_columns(definition: ModelDefinition, known: Mapping[str, Column]) 
         "split": Column(type="string", description="train, validation, or gap (left out between the two)."),
         **definition.feature_columns,
         **known,
-        "ds": Column(
-            type="string", description="Partition: the Monday of the week that ends with the cut-off."
-        ),
+        "ds": Column(type="string", description=f"{_WINDOWS[definition.spec.every]} with the cut-off."),
     }
 
 

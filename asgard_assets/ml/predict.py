@@ -31,7 +31,7 @@ def predict(
 
     spec, columns = definition.spec, schema(predictions(definition))
     require_published(store.lake, *spec.source, days)
-    moments = [day_end(day) for day in days]
+    moments = [day_end(day, spec.time_zone) for day in days]
     day_of = {moment.timestamp(): day for moment, day in zip(moments, days, strict=True)}
     asked = population(definition, store, moments, history=False)
     if asked.empty:

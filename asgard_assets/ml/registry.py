@@ -32,7 +32,7 @@ _TRAINING_SET, _ROWS = "training_set", "rows.parquet"
 
 @dataclass(frozen=True)
 class Version:
-    """A registered model version. `cut_off` is an ISO date."""
+    """A registered model version. `cut_off` is an ISO date, with the time where models are trained by the hour."""
 
     number: int
     run_id: str
@@ -106,7 +106,7 @@ class Registry:
         if found is None:
             raise ModelError(
                 f"no version of {self.name} is @{ALIAS} yet: materialize [model, {self.name}_training_set] and "
-                f"[model, {self.name}_model] for a weekly cut-off; the check beats_champion_and_baseline says why a candidate was not promoted"
+                f"[model, {self.name}_model] for a cut-off; the check beats_champion_and_baseline says why a candidate was not promoted"
             )
         return found
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from asgard_assets.errors import ConfigError
+from asgard_assets.ml.moments import Trained, cut_off
 from asgard_assets.ml.views import NUMERIC, FeatureViewSpec, fingerprint, keys_of
-from asgard_assets.quality.tables import Check, Column, Model
+from asgard_assets.quality.tables import Check, Column, Model, TimeZone
+from asgard_assets.settings import Settings
 
 Task = Literal["classification", "regression"]
 Loss = Literal["log_loss", "brier", "rmse", "mae"]
@@ -58,7 +60,7 @@ class Rule(Model):
 class ModelSpec(Model):
     """One model: three assets, `<name>_training_set`, `<name>_model` and `<name>_predictions`.
 
-    A snapshot is the end of a day. A cut-off is the end of a week: what a model learns from is not later.
+    A snapshot is the end of a day. A cut-off is the end of a week, or of `every`: what a model learns from is not later.
     """
 
     name: str = Field(pattern=_NAME, description="Name of the registered model, and prefix of its assets.")
@@ -87,6 +89,15 @@ class ModelSpec(Model):
     horizon_days: int = Field(ge=1, description="How many days after a snapshot the label looks ahead.")
     window_days: int = Field(
         ge=2, description="How many days before the cut-off the snapshots begin. At least the horizon."
+    )
+    every: Trained = Field(
+        default="week",
+        description="How often the model is trained: once an hour, day, week or month that has ended. none: once, and then "
+        "whenever somebody asks; the cut-off is the end of the last day.",
+    )
+    time_zone: TimeZone = Field(
+        default="",
+        description="Zone of its days and cut-offs, which is that of `table`. Empty: ASGARD_TIME_ZONE.",
     )
     validation_snapshots: int = Field(
         default=3, ge=1, description="The last snapshots, which judge the model."
@@ -130,6 +141,20 @@ class ModelSpec(Model):
                 f"loss {self.loss} is none of a {self.task}; use {' or '.join(_LOSSES[self.task])}"
             )
         return self
+
+    @property
+    def code(self) -> str:
+        """All that it says, as text. What came later and is not said is left out: a version of before stays what it was."""
+        unsaid = {
+            name
+            for name in ("every", "time_zone")
+            if getattr(self, name) == type(self).model_fields[name].default
+        }
+        return self.model_dump_json(exclude=unsaid)
+
+    def cut_off(self, partition: str, now: datetime | None = None) -> datetime:
+        """The end of the window `partition`; without windows, of the last day that has ended `now`."""
+        return cut_off(partition, self.every, self.time_zone, now)
 
     @property
     def window(self) -> timedelta:
@@ -199,6 +224,7 @@ def define(
             f"model {spec.name}: no feature view {', '.join(missing)}; there are {', '.join(sorted(views)) or 'none'}"
         )
     found = ModelDefinition(spec, {name: views[name] for name in spec.views}, fit, code)
+    _refuse_two_zones(spec, found.views)
     unknown = [name for name in spec.features if name not in found.feature_columns]
     if unknown:
         raise ConfigError(
@@ -209,6 +235,16 @@ def define(
     if spec.label.column in reserved:
         raise ConfigError(f"model {spec.name}: the training set has a column {spec.label.column} already")
     return found
+
+
+def _refuse_two_zones(spec: ModelSpec, views: Mapping[str, FeatureViewSpec]) -> None:
+    own = spec.time_zone or Settings().time_zone
+    for view in views.values():
+        zone = view.time_zone or Settings().time_zone
+        if view.table in (spec.table, spec.label.table) and zone != own:
+            raise ConfigError(
+                f"model {spec.name} has days of {own}, and its table {view.table} those of {zone}; write time_zone: {zone}"
+            )
 
 
 def _parts(table: str) -> tuple[str, str]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import ModelError
 from asgard_assets.ml.contracts import schema, training_set
-from asgard_assets.ml.moments import cut_off, day_end, day_ending, day_ends, days_earlier, days_later
+from asgard_assets.ml.moments import day_end, day_ending, day_ends, days_earlier, days_later, last_day
 from asgard_assets.ml.spec import ModelDefinition, ModelSpec
 from asgard_assets.ml.store import OpenStore
 from asgard_assets.ml.views import ORIGIN, FeatureViewSpec
@@ -58,8 +58,9 @@ def _number(*entity: int | str) -> int:
 
 def snapshots(spec: ModelSpec, end: datetime, first_day: str) -> list[datetime]:
     """Midnights of the bounded window before the cut-off `end` whose labels are complete by then."""
-    first = max(days_earlier(end, spec.window_days), day_end(first_day))
-    return day_ends(first, days_earlier(end, spec.horizon_days))
+    zone = spec.time_zone
+    first = max(days_earlier(end, spec.window_days, zone), day_end(first_day, zone))
+    return day_ends(first, days_earlier(end, spec.horizon_days, zone), zone)
 
 
 def split(spec: ModelSpec, moments: Sequence[datetime]) -> Split:
@@ -70,16 +71,19 @@ def split(spec: ModelSpec, moments: Sequence[datetime]) -> Split:
     """
     count = spec.validation_snapshots
     validation = tuple(moments[-count:]) if len(moments) > count + 1 else tuple(moments[-1:])
-    apart = tuple(moment for moment in moments if days_later(moment, spec.horizon_days) <= validation[0])
+    apart = tuple(
+        moment for moment in moments if days_later(moment, spec.horizon_days, spec.time_zone) <= validation[0]
+    )
     if len(apart) >= FEWEST_TRAINING_SNAPSHOTS:
         return Split(apart, validation, False)
     return Split(tuple(moment for moment in moments if moment < validation[0]), validation, True)
 
 
 def build(
-    definition: ModelDefinition, store: OpenStore, partitions: Sequence[str], first_day: str
+    definition: ModelDefinition, store: OpenStore, cut_offs: Mapping[str, datetime], first_day: str
 ) -> pa.Table:
-    """Rows of the training set of each cut-off, with one population query and one Feast join for all.
+    """Rows of the training set of each cut-off (by the name of its window), with one population query and one Feast join
+    for all.
 
     Raises SourceError where a table lacks a day, ModelError where a cut-off has too little history.
     """
@@ -88,27 +92,28 @@ def build(
 
     spec, keys = definition.spec, definition.keys
     moments: dict[str, list[datetime]] = {}
-    for partition in partitions:
-        moments[partition] = snapshots(spec, cut_off(partition), first_day)
+    for partition, end in cut_offs.items():
+        moments[partition] = snapshots(spec, end, first_day)
         if len(moments[partition]) < 2:
             raise ModelError(
-                f"cut-off {cut_off(partition):%Y-%m-%d}: history begins on {first_day}, which leaves "
-                f"{len(moments[partition])} snapshots with a full {spec.horizon_days} days of outcome; choose a later week"
+                f"cut-off {end:%Y-%m-%d}: history begins on {first_day}, which leaves "
+                f"{len(moments[partition])} snapshots with a full {spec.horizon_days} days of outcome; choose a later one"
             )
-    last = max(cut_off(partition) for partition in partitions)
     earliest = min(m[0] for m in moments.values())
-    days = days_between(day_ending(earliest), day_ending(last))
+    days = days_between(
+        day_ending(earliest, spec.time_zone), last_day(max(cut_offs.values()), spec.time_zone)
+    )
     for table in {spec.source, spec.label_source}:
         require_published(store.lake, *table, days)
     asked = sorted({moment for m in moments.values() for moment in m})
     known = features_at(definition, store, population(definition, store, asked, history=True), history=True)
     frames = []
-    for partition in partitions:
-        labelled = labels(definition, store, moments[partition], cut_off(partition)).merge(
+    for partition, end in cut_offs.items():
+        labelled = labels(definition, store, moments[partition], end).merge(
             known, on=[*keys, "snapshot"], how="left", validate="one_to_one"
         )
         plan = split(spec, moments[partition])
-        labelled["cut_off"] = pd.Timestamp(cut_off(partition))
+        labelled["cut_off"] = pd.Timestamp(end)
         labelled["split"] = [
             plan.of(s.to_pydatetime(), *entity)
             for s, *entity in zip(
@@ -131,7 +136,7 @@ def population(
     return store.query(
         definition.spec.source,
         f"""select distinct {keys}, event_timestamp as snapshot from source
-        where {ORIGIN} in ({_days(moments)}) and ({definition.spec.population}){known} order by snapshot, {keys}""",
+        where {ORIGIN} in ({_days(moments, definition.spec.time_zone)}) and ({definition.spec.population}){known} order by snapshot, {keys}""",
     )
 
 
@@ -144,7 +149,7 @@ def labels(
     same = " and ".join(f"later.{key} = asked.{key}" for key in keys)
     both = ", ".join(f"asked.{key} as {key}" for key in keys)
     ends = {
-        snapshot: days_later(snapshot.to_pydatetime(), spec.horizon_days)
+        snapshot: days_later(snapshot.to_pydatetime(), spec.horizon_days, spec.time_zone)
         for snapshot in asked["snapshot"].unique()
     }
     asked["label_until"] = asked["snapshot"].map(ends)  # pyright: ignore[reportArgumentType]  a dict is one, too
@@ -229,7 +234,7 @@ def summary(definition: ModelDefinition, rows: pa.Table) -> str:
     certain = definition.spec.task == "classification"
     frame = rows.select(["ds", "split", "snapshot", label]).to_pandas()
     lines = [
-        f"| week | split | rows | {label if certain else f'average {label}'} | snapshots |",
+        f"| {definition.spec.every if definition.spec.every != 'none' else 'day'} | split | rows | {label if certain else f'average {label}'} | snapshots |",
         "|---|---|---|---|---|",
     ]
     for (week, name), part in frame.groupby(["ds", "split"]):
@@ -239,5 +244,5 @@ def summary(definition: ModelDefinition, rows: pa.Table) -> str:
     return "\n".join(lines)
 
 
-def _days(moments: Sequence[datetime]) -> str:
-    return ", ".join(f"'{day_ending(moment)}'" for moment in moments)
+def _days(moments: Sequence[datetime], zone: str) -> str:
+    return ", ".join(f"'{day_ending(moment, zone)}'" for moment in moments)

@@ -15,8 +15,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from asgard_assets import project
 from asgard_assets.errors import ConfigError
-from asgard_assets.quality.tables import Check, Column, Model, TableSpec
-from asgard_assets.windows import Every
+from asgard_assets.quality.tables import Check, Column, Model, TableSpec, TimeZone
+from asgard_assets.settings import Settings
+from asgard_assets.windows import Calendar, Every
 
 COMPONENT = "asgard_assets.components.feast.FeatureView"
 # Columns that each Gold table under a feature view carries.
@@ -52,6 +53,9 @@ class FeatureViewSpec(Model):
     every: Every = Field(
         default="day",
         description="Length of the table's partitions: hour, day, week or month. Features hold as of their end.",
+    )
+    time_zone: TimeZone = Field(
+        default="", description="Zone of the table's windows, such as Asia/Tokyo. Empty: ASGARD_TIME_ZONE."
     )
     ttl_days: int = Field(ge=1, description="A value older than this is no longer served or joined.")
     features: dict[str, Feature] = Field(
@@ -101,6 +105,16 @@ class FeatureViewSpec(Model):
     def keys(self) -> dict[str, KeyType]:
         """The key columns with their types, in order."""
         return {self.key: "bigint"} if isinstance(self.key, str) else self.key
+
+    @property
+    def calendar(self) -> Calendar:
+        """The windows of the table."""
+        return Settings().calendar(self.every, self.time_zone)
+
+    @property
+    def code(self) -> str:
+        """All that it says, as text. What came later and is not said is left out: a version of before stays what it was."""
+        return self.model_dump_json(exclude=None if self.time_zone else {"time_zone"})
 
     @property
     def stage(self) -> str:
@@ -171,6 +185,7 @@ class FeatureViewSpec(Model):
             tags={"table": self.table.replace("/", "."), **self.tags},
             kinds=self.kinds,
             every=self.every,
+            time_zone=self.time_zone,
             fresh_hours=self.fresh_hours,
             retries=self.retries,
         )
@@ -218,5 +233,5 @@ def keys_of(views: Iterable[FeatureViewSpec]) -> dict[str, KeyType]:
 
 def fingerprint(views: dict[str, FeatureViewSpec]) -> str:
     """A short hash of what the views define; a model's run names it."""
-    text = "\n".join(views[name].model_dump_json() for name in sorted(views))
+    text = "\n".join(views[name].code for name in sorted(views))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -12,7 +12,6 @@ from asgard_assets.errors import SourceError
 from asgard_assets.lake import Lake, duck
 from asgard_assets.ml.store import OpenStore
 from asgard_assets.ml.views import CREATED, EVENT_TIME, ORIGIN, FeatureViewSpec
-from asgard_assets.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def judge(
         else f"count(*) filter (where not coalesce(({c.sql}), false))"
         for c in checks
     ]
-    calendar = Settings().calendar(view.every)
+    calendar = view.calendar
     ends = pa.table({"window": list(days), "window_end": [calendar.window(day).end for day in days]})
     with duck.connect() as connection:
         connection.register("pulled", pulled)
@@ -97,7 +96,7 @@ def require_published(lake: Lake, stage: str, name: str, days: Sequence[str]) ->
 
 def _pull(store: OpenStore, view: FeatureViewSpec, days: Sequence[str]) -> Any:
     source: Any = store.feast.get_feature_view(view.name).batch_source
-    windows = [Settings().calendar(view.every).window(day) for day in days]
+    windows = [view.calendar.window(day) for day in days]
     config = store.feast.config
     offline = store.feast._get_provider().offline_store  # type: ignore[attr-defined]
     job = offline.pull_all_from_table_or_query(

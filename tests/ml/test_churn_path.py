@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -77,6 +77,10 @@ def _home(folder: Path, rows: list[dict]) -> Iterator[Home]:
             yield Home(settings, lake, store, Registry.from_settings("churn", settings), rows)
 
 
+def ends(weeks: list[str]) -> dict[str, datetime]:
+    return {week: cut_off(week) for week in weeks}
+
+
 def store_set(lake: Lake, rows: pa.Table, weeks: list[str]) -> None:
     staging = lake.stage("model", "churn_training_set", schema(SPEC), weeks)
     lake.write(staging, rows)
@@ -87,7 +91,7 @@ def store_set(lake: Lake, rows: pa.Table, weeks: list[str]) -> None:
 @pytest.fixture(scope="module")
 def trained(home: Home) -> Home:
     """Three cut-offs trained and promoted in order."""
-    store_set(home.lake, training.build(CHURN, home.store, WEEKS, START), WEEKS)
+    store_set(home.lake, training.build(CHURN, home.store, ends(WEEKS), START), WEEKS)
     for week in WEEKS:
         candidate = propose(CHURN, home.lake, home.registry, week)
         if candidate.verdict.passed:
@@ -213,7 +217,7 @@ def test_a_planted_leak_is_kept_out_and_would_be_caught(fresh: Home):
             row["created_at"] = snapshot + timedelta(days=7)
             row["sessions_7d"] = 10_000
     publish(fresh.lake, fresh.rows)
-    honest = training.build(CHURN, fresh.store, WEEKS[:1], START)
+    honest = training.build(CHURN, fresh.store, ends(WEEKS[:1]), START)
     assert max(honest["customer_activity__sessions_7d"].to_pylist()) < 10_000
     store_set(fresh.lake, honest, WEEKS[:1])
     version = fresh.lake.version("model", "churn_training_set")
@@ -242,14 +246,14 @@ def test_a_planted_leak_is_kept_out_and_would_be_caught(fresh: Home):
 
 
 def test_a_range_of_cut_offs_gives_the_rows_that_each_gives_alone(home: Home):
-    together = training.build(CHURN, home.store, WEEKS, START)
-    alone = pa.concat_tables([training.build(CHURN, home.store, [week], START) for week in WEEKS])
+    together = training.build(CHURN, home.store, ends(WEEKS), START)
+    alone = pa.concat_tables([training.build(CHURN, home.store, ends([week]), START) for week in WEEKS])
     assert training.content_hash(together, CHURN.keys) == training.content_hash(alone, CHURN.keys)
 
 
 def test_a_cut_off_without_enough_history_says_so(home: Home):
-    with pytest.raises(ModelError, match="choose a later week"):
-        training.build(CHURN, home.store, ["2026-10-05"], START)
+    with pytest.raises(ModelError, match="choose a later one"):
+        training.build(CHURN, home.store, ends(["2026-10-05"]), START)
 
 
 # Online --------------------------------------------------------------------------------------------------

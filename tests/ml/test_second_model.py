@@ -11,6 +11,7 @@ from asgard_assets.components.feast import feature_view_asset, online_asset
 from asgard_assets.components.model import model_assets
 from asgard_assets.lake import Lake
 from asgard_assets.ml import online, training
+from asgard_assets.ml.moments import cut_off
 from asgard_assets.ml.registry import Registry
 from asgard_assets.ml.store import open_store
 from asgard_assets.resources.environment import resources
@@ -79,7 +80,7 @@ def test_a_key_of_two_columns_joins_and_serves_by_both(tmp_path: Path, settings:
     publish(lake, rows)
     assert shop.definition.keys == ["product_id", "store"]
     with open_store(settings, shop.repository) as store:
-        built = training.build(shop.definition, store, WEEKS[1:2], DAYS[0])
+        built = training.build(shop.definition, store, {WEEKS[1]: cut_off(WEEKS[1])}, DAYS[0])
         found = {
             (r["product_id"], r["store"], r["snapshot"]): (
                 r["units_next_7d"],

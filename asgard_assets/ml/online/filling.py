@@ -19,7 +19,6 @@ from asgard_assets.errors import SourceError
 from asgard_assets.ml.servers import Key, keep_only
 from asgard_assets.ml.store import OpenStore
 from asgard_assets.ml.views import EVENT_TIME, ORIGIN, FeatureViewSpec
-from asgard_assets.settings import Settings
 
 SAMPLE = 50
 
@@ -83,7 +82,7 @@ def read(store: OpenStore, view: FeatureViewSpec, keys: Iterable[Key]) -> dict[K
 def _newest_rows(store: OpenStore, view: FeatureViewSpec, newest: datetime) -> dict[Key, dict[str, Any]]:
     count, names = len(view.keys), [*view.keys, *view.features, ORIGIN]
     oldest = newest - timedelta(days=view.ttl_days)
-    first = Settings().calendar(view.every).key_at(oldest - timedelta(microseconds=1))
+    first = view.calendar.key_at(oldest - timedelta(microseconds=1))
     table, keys = store.lake.delta_scan(view.stage, view.source), ", ".join(view.keys)
     found = store.duckdb.raw_sql(
         f"""select {", ".join(names)} from {table} where {EVENT_TIME} >= timestamptz '{oldest.isoformat()}'
