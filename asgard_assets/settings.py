@@ -159,6 +159,21 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("ASGARD_STORAGE_COST_PER_GB", "STORAGE_COST_PER_GB"),
         description="Price of one GB stored for a month, for `asgard plan`.",
     )
+    list_cost_per_1000: float = Field(
+        default=0.005,
+        ge=0,
+        description="Price of 1,000 listings of the object store, for estimates of ingestions.",
+    )
+    read_cost_per_1000: float = Field(
+        default=0.0004,
+        ge=0,
+        description="Price of 1,000 reads of the object store, for estimates of ingestions.",
+    )
+    dagster_url: str = Field(
+        default="http://127.0.0.1:3000",
+        description="Address of Dagster's UI: the gateway asks it to load the project again after an ingestion changed, and "
+        "its pages link to it. Empty: neither.",
+    )
     kafka: str = Field(
         default="127.0.0.1:9092", description="Kafka's brokers, as host:port with commas between them."
     )

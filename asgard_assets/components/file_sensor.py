@@ -16,15 +16,17 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 
 import dagster as dg
 
 from asgard_assets.components.partitions import windows
 from asgard_assets.components.platform.alerts import alert
+from asgard_assets.components.pulls import Pull
 from asgard_assets.errors import ConfigError, SourceError
 from asgard_assets.ingest.files.landing import File, Landing
 from asgard_assets.ingest.files.landing.notices import Notice, Notices, notices_of, read_notices
-from asgard_assets.ingest.files.plan.control import Control, note_alert, read_control
+from asgard_assets.ingest.files.plan.control import SOURCE_TAG, Control, note_alert, read_control
 from asgard_assets.ingest.files.plan.listing import Scan, batch_hash, day_of, scan, scan_announced
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
@@ -57,7 +59,7 @@ class Cursor:
     """Where the next tick looks: behind which name, whether on a full listing, when the last one ended.
 
     `files`, `bytes` and `oldest_us` sum up what a listing over several ticks found outstanding; `told` is the
-    backlog last told as an event, so that only changes are.
+    backlog last told as an event, so that only changes are. `looked_at`: when a source with a schedule was last looked at.
     """
 
     after: str = ""
@@ -67,6 +69,7 @@ class Cursor:
     bytes: int = 0
     oldest_us: int = 0
     told: str = ""
+    looked_at: float = 0.0
 
     @classmethod
     def read(cls, text: str | None) -> Cursor:
@@ -79,9 +82,13 @@ class Cursor:
 
 
 def file_sensor(
-    source: FileSource, clock: Callable[[], float] = time.time, runs_per_tick: int = RUNS_PER_TICK
+    source: FileSource,
+    clock: Callable[[], float] = time.time,
+    runs_per_tick: int = RUNS_PER_TICK,
+    pull: Pull | None = None,
 ) -> dg.SensorDefinition:
-    """Ask for one run for each day that has files to load; for ranges of days where many have.
+    """Ask for one run for each day that has files to load; for ranges of days where many have. With `pull`, the folder is
+    looked at when that is due.
 
     A batch (these files, in these versions) is asked for once; after a failure it waits for a changed file or
     for `asgard retry`, and the tick says so. A listing that fails makes the tick fail and tells the owner.
@@ -99,6 +106,11 @@ def file_sensor(
         lake, landing = Lake.from_settings(), Landing.from_settings()
         control = read_control(lake, source.name)
         cursor = Cursor.read(context.cursor)
+        if pull is not None and not is_due(source, pull, cursor, clock()):
+            return dg.SensorResult(
+                skip_reason=f"the folder is looked at when {pull.schedule} is due", cursor=context.cursor
+            )
+        cursor = replace(cursor, looked_at=clock())
         queue = None if control.pause else notices_of(landing, source)
         notices, told = _received(landing, source, queue)
         announced = [file for notice in notices or () for file in notice.files]
@@ -139,6 +151,13 @@ def file_sensor(
         )
 
     return look_for_files
+
+
+def is_due(source: FileSource, pull: Pull, cursor: Cursor, now: float) -> bool:
+    """Whether the schedule was due since the last look, or a listing is to go on."""
+    zone = source.calendar.zone
+    last = pull.newest(datetime.fromtimestamp(now, zone), str(zone))
+    return bool(cursor.after) or cursor.full or cursor.looked_at < last.timestamp()
 
 
 def listing_is_due(source: FileSource, cursor: Cursor, now: float | None = None) -> bool:
@@ -312,6 +331,7 @@ def _request(
     files, batch = [file for day in run for file in found.todo[day]], _batch(source, batches, run)
     tags = {
         BATCH_TAG: batch,
+        SOURCE_TAG: source.name,
         "asgard/files": str(len(files)),
         "asgard/bytes": str(sum(file.size for file in files)),
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import Any, cast
+from typing import Any
 
 # No `from __future__ import annotations`: Dagster wants to see the type of `context`, not its name.
 import dagster as dg
@@ -14,14 +14,25 @@ from asgard_assets.components.file_sensor import file_sensor
 from asgard_assets.components.following.reads import source_code
 from asgard_assets.components.loaded import publish_loaded
 from asgard_assets.components.partitions import windows
+from asgard_assets.components.pulls import Pull
 from asgard_assets.components.tables import days_of, table_asset
 from asgard_assets.ingest.files.landing import Landing
+from asgard_assets.ingest.files.plan.progress import metered
 from asgard_assets.ingest.files.plan.quarantine import quarantined
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 
 SOURCE = "file_source"
 """Metadata of the asset: the source's configuration, by which `asgard plan`, `preview` and others find it."""
+
+
+class FileIngestModel(FileSource):
+    """What `defs.yaml` holds."""
+
+    pull: Pull | None = Field(
+        default=None,
+        description='When the folder is looked at: {every: hour}, {cron: "0 2 * * *"}. Default: all the time.',
+    )
 
 
 class Load(Enum):
@@ -46,20 +57,22 @@ class Reload(dg.Config):
 class FileIngest(dg.Component):
     """A folder of CSV, JSON or Parquet files, loaded day by day into a Bronze table; new files start runs."""
 
-    def __init__(self, source: FileSource) -> None:
-        self.source = source
+    def __init__(self, source: FileSource, pull: Pull | None = None) -> None:
+        self.source, self.pull = source, pull
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
-        return FileSource
+        return FileIngestModel
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> "FileIngest":
-        return cls(cast(FileSource, attributes))
+        assert isinstance(attributes, FileIngestModel)
+        given = attributes.model_dump(exclude={"pull"}, exclude_unset=True, by_alias=True)
+        return cls(FileSource.model_validate(given), attributes.pull)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         asset = file_asset(self.source)
-        return dg.Definitions(assets=[asset], sensors=[file_sensor(self.source)])
+        return dg.Definitions(assets=[asset], sensors=[file_sensor(self.source, pull=self.pull)])
 
 
 def file_asset(source: FileSource) -> dg.AssetsDefinition:
@@ -84,15 +97,17 @@ def file_asset(source: FileSource) -> dg.AssetsDefinition:
             days = days_of(context)
             again = _again(lake, source, days, config.reload)
             spark = context.resources.spark
-            loaded = load(
-                lambda: spark.session,
-                lake,
-                landing,
-                source,
-                days,
-                full=config.reload is Load.all,
-                again=again,
-            )
+            with metered(lake, source.name, context.run.run_id) as meter:
+                loaded = load(
+                    lambda: spark.session,
+                    lake,
+                    landing,
+                    source,
+                    days,
+                    full=config.reload is Load.all,
+                    again=again,
+                    meter=meter,
+                )
             yield from publish_loaded(context, lake, spec, loaded)
 
     return load_files

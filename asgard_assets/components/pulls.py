@@ -10,7 +10,7 @@ from typing import Literal, Self
 import dagster as dg
 from pydantic import Field, model_validator
 
-from asgard_assets.ingest.files.plan.control import read_control
+from asgard_assets.ingest.files.plan.control import SOURCE_TAG, read_control
 from asgard_assets.lake import Lake
 from asgard_assets.quality.tables import Model
 from asgard_assets.settings import Settings
@@ -84,16 +84,33 @@ class Pull(Model):
         return f"{day} {self.on or 1} * *" if self.every == "month" else f"{day} * * *"
 
     def last(self, now: datetime, time_zone: str) -> datetime:
-        """When the schedule was due before `now`."""
-        ticks = dg.TimeWindowPartitionsDefinition(
-            start=datetime(2000, 1, 1),
+        """When the schedule was due before the tick `now`."""
+        return self._before(now, time_zone).start
+
+    def newest(self, now: datetime, time_zone: str) -> datetime:
+        """When the schedule was due last, at any moment `now`."""
+        return self._before(now, time_zone).end
+
+    def count(self, start: datetime, end: datetime, time_zone: str) -> int:
+        """How often the schedule is due between two moments."""
+        spans = self._ticks(start, time_zone).get_partition_keys(current_time=end)
+        return len(spans) + 1  # those between two ticks
+
+    def _before(self, now: datetime, time_zone: str) -> dg.TimeWindow:
+        """The newest span between two ticks that has ended."""
+        before = self._ticks(datetime(2000, 1, 1), time_zone).get_prev_partition_window(
+            now, respect_bounds=False
+        )
+        assert before is not None
+        return before
+
+    def _ticks(self, start: datetime, time_zone: str) -> dg.TimeWindowPartitionsDefinition:
+        return dg.TimeWindowPartitionsDefinition(
+            start=start.replace(tzinfo=None),
             fmt="%Y-%m-%dT%H:%M%z",
             timezone=time_zone,
             cron_schedule=self.schedule,
         )
-        before = ticks.get_prev_partition_window(now, respect_bounds=False)
-        assert before is not None
-        return before.start
 
 
 def _is_cron(text: str) -> bool:
@@ -130,7 +147,7 @@ def pull_schedule(
     Windows outside the calendar are left out, and named if none is left. Without `due` the assets have no partitions.
     """
     zone = calendar.timezone if calendar else Settings().time_zone
-    shown = ", ".join(key.to_user_string() for key in keys)
+    shown, own = ", ".join(key.to_user_string() for key in keys), {SOURCE_TAG: source or name}
 
     def ask(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         now = context.scheduled_execution_time
@@ -139,7 +156,7 @@ def pull_schedule(
             yield dg.SkipReason(str(pause))
             return
         if due is None or calendar is None:
-            yield dg.RunRequest(run_key=tick)
+            yield dg.RunRequest(run_key=tick, tags=own)
             return
         windows = due(_instance(context), pull.last(now, zone), now)
         with dg.partition_loading_context(now):
@@ -148,9 +165,11 @@ def pull_schedule(
             yield dg.SkipReason(f"outside the calendar: {', '.join(w.key for w in windows)}")
         elif one_by_one or len(known) == 1:
             for key in known:
-                yield dg.RunRequest(run_key=f"{tick} {key}", partition_key=key)
+                yield dg.RunRequest(run_key=f"{tick} {key}", partition_key=key, tags=own)
         else:
-            yield dg.RunRequest(run_key=tick, tags=dict(zip(_RANGE, (known[0], known[-1]), strict=True)))
+            yield dg.RunRequest(
+                run_key=tick, tags=own | dict(zip(_RANGE, (known[0], known[-1]), strict=True))
+            )
 
     return dg.ScheduleDefinition(
         name=f"pull_{name}",

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
+from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.lake import Lake
 from asgard_assets.ml.views import feature_views
+from asgard_assets.operations.autoloader.estimates import Estimates
+from asgard_assets.operations.autoloader.ingestions import Ingestions
+from asgard_assets.operations.autoloader.reload import Reloader
+from asgard_assets.operations.autoloader.runs import IngestionRuns
 from asgard_assets.operations.ingestion.airbyte import Airbyte
 from asgard_assets.operations.ingestion.databases import Databases
 from asgard_assets.operations.metrics.watch import Watch, watch_of
@@ -43,11 +48,14 @@ class Platform:
     features: Features
     trainings: Trainings
     watch: Watch
+    ingestions: Ingestions
+    ingestion_runs: IngestionRuns
+    estimates: Estimates
 
     @classmethod
     def from_settings(cls, settings: Settings, instance: dg.DagsterInstance) -> Platform:
         submissions, lake = submissions_of(settings), Lake.from_settings(settings)
-        runs = Runs(submissions, instance)
+        runs, landing = Runs(submissions, instance), Landing.from_settings(settings)
         return cls(
             settings,
             lake,
@@ -67,6 +75,9 @@ class Platform:
             ),
             Trainings(lake, settings, submissions, runs, feature_views),
             watch_of(settings, instance),
+            Ingestions(lake, landing, Reloader(settings)),
+            IngestionRuns(lake, submissions, instance),
+            Estimates(lake, landing, settings, instance),
         )
 
 

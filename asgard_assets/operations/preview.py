@@ -111,6 +111,11 @@ def preview_of_files(source: FileSource, span: Span | None, limit: int) -> Files
     return _of_files(Lake.from_settings(), Landing.from_settings(), source, span, limit)
 
 
+def preview_in(lake: Lake, landing: Landing, source: FileSource, limit: int) -> FilesPreview:
+    """A file source of any landing folder, whether it was made or not."""
+    return _of_files(lake, landing, source, None, limit)
+
+
 def _of_files(
     lake: Lake, landing: Landing, source: FileSource, span: Span | None, limit: int
 ) -> FilesPreview:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from asgard_assets.ingest.files.plan.control import SOURCE_TAG
 from asgard_assets.operations.partitions import shown
 from asgard_assets.windows import slice_of, value_of
 
@@ -24,12 +25,13 @@ TAG = "asgard/command"
 
 @dataclass(frozen=True)
 class Launch:
-    """One run: these assets, for these partitions in order; none where they have no partitions."""
+    """One run: these assets, for these partitions in order; none where they have no partitions. `source`: which one it loads."""
 
     assets: tuple[str, ...]
     partitions: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
     id: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False)
+    source: str = ""
 
     @property
     def title(self) -> str:
@@ -42,13 +44,14 @@ class Launch:
     @property
     def tags(self) -> dict[str, str]:
         """How Dagster is told of the partitions."""
+        own = {TAG: self.id, **({SOURCE_TAG: self.source} if self.source else {})}
         if not self.partitions:
-            return {TAG: self.id}
+            return own
         if len(self.partitions) == 1:
-            return {TAG: self.id, "dagster/partition": self.partitions[0]}
+            return {**own, "dagster/partition": self.partitions[0]}
         first, last = self.partitions[0], self.partitions[-1]
         return {
-            TAG: self.id,
+            **own,
             "dagster/asset_partition_range_start": first,
             "dagster/asset_partition_range_end": last,
         }

@@ -18,7 +18,11 @@ from asgard_assets.gateway.accounts.store import Accounts
 from asgard_assets.gateway.app import create_app
 from asgard_assets.gateway.platform import Platform
 from asgard_assets.ingest.stream.kafka import Kafka
+from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.lake import Lake
+from asgard_assets.operations.autoloader.estimates import Estimates
+from asgard_assets.operations.autoloader.ingestions import Ingestions
+from asgard_assets.operations.autoloader.runs import IngestionRuns
 from asgard_assets.operations.ingestion.airbyte import Airbyte
 from asgard_assets.operations.ingestion.databases import Databases
 from asgard_assets.operations.metrics.watch import Watch
@@ -138,6 +142,13 @@ def platform(tmp_path: Path, memory: MemoryAirbyte) -> Iterator[Platform]:
             ),
             Watch(
                 instance, Lake(str(tmp_path / "lake")), Kafka("broker:9092"), lambda: runs.totals().by_state
+            Ingestions(Lake(str(tmp_path / "lake")), Landing(str(tmp_path / "landing"))),
+            IngestionRuns(Lake(str(tmp_path / "lake")), submissions, instance),
+            Estimates(
+                Lake(str(tmp_path / "lake")),
+                Landing(str(tmp_path / "landing")),
+                Settings(home=tmp_path / "home"),
+                instance,
             ),
         )
 

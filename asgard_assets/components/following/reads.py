@@ -169,7 +169,7 @@ def code_of(function: Callable[..., Any], contract: Any) -> str:
 
 _NO_CODE = {
     "description", "owners", "tags", "kinds", "fresh_hours", "retries", "clean", "notify", "deps", "ordered",
-    "full_listing_hours", "checks",
+    "full_listing_hours", "checks", "load_from",
 }  # fmt: skip
 """Of a source's YAML what changes no row."""
 

@@ -13,6 +13,7 @@ from asgard_assets.components.dbt.sources import with_source_freshness
 from asgard_assets.components.following.conditions import with_automation
 from asgard_assets.components.following.up_to_date import with_up_to_date
 from asgard_assets.components.following.zones import between_zones
+from asgard_assets.components.platform.definitions import managed_definitions
 from asgard_assets.components.platform.features import managed_features
 from asgard_assets.components.platform.sources import managed_sources
 from asgard_assets.components.platform.trainings import managed_trainings
@@ -32,7 +33,7 @@ def project_definitions(module: Path) -> dg.Definitions:
     refuse_bombs_in(module.parent / "defs")
     loaded = dg.load_from_defs_folder(path_within_project=module.parent)
     own = dg.Definitions(resources=resources(), executor=executor())
-    made = (managed_transforms, managed_sources, managed_features, managed_trainings)
+    made = (managed_transforms, managed_sources, managed_definitions, managed_features, managed_trainings)
     sent = [each(loaded) for each in made]
     whole = between_zones(dg.Definitions.merge(loaded, *sent, own))
     check_tags_of_steps(whole)

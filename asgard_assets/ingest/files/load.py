@@ -20,6 +20,7 @@ from asgard_assets.ingest.files.plan.batch import Batch, batch_of
 from asgard_assets.ingest.files.plan.judgement import DayFigures, count, figures_of, judged
 from asgard_assets.ingest.files.plan.load_plan import LoadPlan, write_plan
 from asgard_assets.ingest.files.plan.manifest import open_manifest
+from asgard_assets.ingest.files.plan.progress import Meter
 from asgard_assets.ingest.files.plan.quarantine import STAGE, BadFile, quarantine_schema, store, without_files
 from asgard_assets.ingest.files.plan.read_task import Outcome, Part, Piece, ReadTask
 from asgard_assets.ingest.files.plan.run import LoadRun
@@ -105,15 +106,17 @@ def load(
     full: bool = False,
     again: Collection[str] = (),
     driver_files: int = DRIVER_FILES,
+    meter: Meter | None = None,
 ) -> Loaded:
     """Stage what is new or changed of `days`; with `full` every file that lies there, and `again` these in any case.
 
-    `spark` opens the session. It is called where more than `driver_files` files, or than 4 MB, are to be read.
+    `spark` opens the session. It is called where more than `driver_files` files, or than 4 MB, are to be read. `meter` is
+    told how far the reading is.
     Raises SourceError where the source's folder cannot be listed, ConfigError where a declared type is not the
     table's and does not hold it.
     """
     run = LoadRun(
-        lake, landing, source, tuple(dict.fromkeys(days)), now or datetime.now(UTC), full, frozenset(again), driver_files
+        lake, landing, source, tuple(dict.fromkeys(days)), now or datetime.now(UTC), full, frozenset(again), driver_files, meter
     )  # fmt: skip
     begun = _begin(run)
     if not begun.open_days:
@@ -200,7 +203,7 @@ def _read(spark: Callable[[], SparkSession], begun: _Begun) -> _Read:
     task = ReadTask(
         run.landing, run.lake, begun.staging.path, quarantine.path, source, Shape(fields), run.now
     )
-    outcomes, parts, fields = read_pieces(spark, task, pieces, run.driver_files)
+    outcomes, parts, fields = read_pieces(spark, task, pieces, run.driver_files, run.meter)
     return _Read(outcomes, parts, fields, pieces, quarantine)
 
 

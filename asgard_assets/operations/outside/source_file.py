@@ -141,7 +141,7 @@ def file_source_at(path: Path) -> FileSource | None:
     if not isinstance(inner, dict) or not {"path", "ds"} <= inner.keys() or "endpoint" in inner:
         return None
     try:
-        return FileSource.model_validate(inner)
+        return FileSource.model_validate({key: value for key, value in inner.items() if key != "pull"})
     except ValidationError as error:
         text = path.read_text(encoding="utf-8").splitlines()
         problems = []

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
 STATES: tuple[str, ...] = ("SUBMITTED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")
-_WORDS = {
+WORDS = {
     "QUEUED": "SUBMITTED", "NOT_STARTED": "SUBMITTED", "MANAGED": "SUBMITTED", "STARTING": "SUBMITTED", "STARTED": "RUNNING",
     "CANCELING": "RUNNING", "SUCCESS": "COMPLETED", "FAILURE": "FAILED", "CANCELED": "CANCELLED",
 }  # fmt: skip
@@ -221,7 +221,7 @@ class Runs:
 
         state, run = "SUBMITTED", record.dagster_run if record else None
         if run:
-            state = _WORDS.get(run.status.value, run.status.value)
+            state = WORDS.get(run.status.value, run.status.value)
         if run and run.is_finished and outcome is None:  # its worker has not told yet how it went
             state = "RUNNING"
         if outcome and state in ("SUBMITTED", "RUNNING"):  # its process ended, and Dagster was not told

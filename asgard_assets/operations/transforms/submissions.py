@@ -25,7 +25,10 @@ RUN_ID = re.compile(r"[0-9a-f]{8,36}")
 
 @dataclass(frozen=True)
 class Submission:
-    """A run that somebody asked for. `created`: seconds since 1970."""
+    """A run that somebody asked for. `created`: seconds since 1970.
+
+    Of an ingestion, `source` is its name, `ask` which data to load, `partitions` of which windows, `retry_of` an earlier run.
+    """
 
     run_id: str
     table: str
@@ -34,6 +37,10 @@ class Submission:
     workspace: str = "default"
     account: str = ""
     executors: int = 0
+    source: str = ""
+    ask: str = ""
+    partitions: str = ""
+    retry_of: str = ""
 
     @property
     def is_transform(self) -> bool:
@@ -126,6 +133,10 @@ def queued(submissions: Submissions, made: Submission) -> Submission:
     if submissions.add(made):
         return made
     known = submissions.get(made.run_id)
-    if known is None or (known.table, known.revision) != (made.table, made.revision):
+    if known is None or _asked(known) != _asked(made):
         raise ConflictError("this Idempotency-Key was sent before with another request; send a new key")
     return known
+
+
+def _asked(one: Submission) -> tuple[str, int, str, str, str]:
+    return one.table, one.revision, one.ask, one.partitions, one.retry_of

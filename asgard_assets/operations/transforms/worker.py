@@ -12,6 +12,7 @@ from typing import Any
 from asgard_assets import project
 from asgard_assets.components.platform.contracts import REVISION
 from asgard_assets.errors import AsgardError, ConflictError, NotFoundError
+from asgard_assets.operations.autoloader.work import load_source
 from asgard_assets.operations.runs import TAG, Launch, Ran, execute
 from asgard_assets.operations.transforms.shared import submissions_of
 from asgard_assets.operations.transforms.submissions import Outcome, Submission, Submissions
@@ -47,10 +48,12 @@ def _run(found: Submission) -> Ran:
             return Ran(
                 (found.table,),
                 (),
-                ok=run.is_success,
+                ok=run.is_success and not found.source,  # an ingestion may take several runs
                 run_id=run.run_id,
                 reasons=("its process was ended from outside",),
             )
+        if found.source:
+            return load_source(found, instance)
         if stage == "bronze":  # of a source that was connected through the API: what it has now
             return execute(Launch((found.table,), (_current_window(found.table),), id=found.run_id), instance)
         _refuse_foreign(found.table)

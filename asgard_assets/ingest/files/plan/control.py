@@ -12,6 +12,9 @@ from datetime import UTC, datetime
 
 from asgard_assets.lake import Lake
 
+SOURCE_TAG = "asgard/source"
+"""Tag of the Dagster runs that load a source; its value is the source's name."""
+
 
 @dataclass(frozen=True)
 class Pause:

@@ -229,13 +229,13 @@ def _judge(
     known: Known | None,
     failures: Mapping[str, tuple[str, str]],
 ) -> FileState | None:
-    """None for a file that is not the source's, or that belongs to no day."""
+    """None for a file that is not the source's, that belongs to no day, or to one before `load_from`."""
     if listed is None:
         return (
             FileState(path, known.ds, "deleted", known.file.size, known.file.modified_us) if known else None
         )
     day = day_of(source, listed) if chosen(source, path) else None
-    if day is None:
+    if day is None or source.begins_after(day):
         return None
     version, reason = failures.get(path, ("", ""))
     if version == listed.version:
@@ -275,7 +275,7 @@ class _Found:
             return False  # nearly every file of a big source: nothing of it needs to be worked out
         state = _judge(source, path, listed, known, failures)
         if state is None:
-            if listed is not None and chosen(source, path):
+            if listed is not None and chosen(source, path) and day_of(source, listed) is None:
                 self.undated_count += 1
                 if len(self.undated) < _SHOWN:
                     self.undated.append(path.encode("utf-8", "backslashreplace").decode())

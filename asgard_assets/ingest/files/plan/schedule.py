@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.landing import File, Landing
+from asgard_assets.ingest.files.plan.progress import Meter
 from asgard_assets.ingest.files.plan.read_task import Outcome, Part, Piece, ReadTask, run_task
 from asgard_assets.ingest.files.plan.splits import split
 from asgard_assets.ingest.files.readers import how_to_read, read_file
@@ -88,12 +89,18 @@ def sample_files(texts: Iterable[str], about: _Sampling) -> Iterator[str]:
 
 
 def read_pieces(
-    spark: Callable[[], SparkSession], task: ReadTask, pieces: Sequence[Piece], driver_files: int
+    spark: Callable[[], SparkSession],
+    task: ReadTask,
+    pieces: Sequence[Piece],
+    driver_files: int,
+    meter: Meter | None = None,
 ) -> tuple[list[Outcome], list[Part], dict[str, pa.DataType]]:
     """All pieces, those again whose columns need another type or whose parts do not add up; and the columns then."""
     source, before = task.source, task.shape.fields
     cut, expected = split(spark, task.landing, source, pieces)
-    outcomes, parts = _read(spark, task, cut, driver_files)
+    if meter is not None:
+        meter.begin(len(cut), sum(_weight(piece) for piece in cut))
+    outcomes, parts = _read(spark, task, cut, driver_files, meter)
     wrong = {
         o.path
         for o in outcomes
@@ -138,20 +145,35 @@ def read_pieces(
 
 
 def _read(
-    spark: Callable[[], SparkSession], task: ReadTask, pieces: Sequence[Piece], driver_files: int
+    spark: Callable[[], SparkSession],
+    task: ReadTask,
+    pieces: Sequence[Piece],
+    driver_files: int,
+    meter: Meter | None = None,
 ) -> tuple[list[Outcome], list[Part]]:
     if not pieces:
         return [], []
     small = sum(piece.file.size for piece in pieces) <= _DRIVER_BYTES and len(pieces) <= driver_files
     told = _by_driver(task, pieces) if small else _by_spark(spark(), task, pieces)
     outcomes, parts = list[Outcome](), list[Part]()
+    weights = {
+        (piece.file.path, piece.part.start if piece.part else None): _weight(piece) for piece in pieces
+    }
     for text in told:
         found = json.loads(text)
         if "part" in found:
             parts.append(Part(**found["part"] | {"files": tuple(found["part"]["files"])}))
         else:
-            outcomes.append(Outcome(**found["outcome"]))
+            outcome = Outcome(**found["outcome"])
+            outcomes.append(outcome)
+            if meter is not None:
+                meter.read(weights.get((outcome.path, outcome.start), 0), outcome.rows)
     return sorted(outcomes, key=lambda o: (o.ds, o.path, o.start or 0)), parts
+
+
+def _weight(piece: Piece) -> int:
+    """Its bytes."""
+    return piece.part.end - piece.part.start if piece.part else piece.file.size
 
 
 def _by_driver(task: ReadTask, pieces: Sequence[Piece]) -> Iterator[str]:
@@ -193,7 +215,7 @@ def _spark_job(
 ) -> Iterator[str]:
     rows, size, files, number = [], 0, 0, 0
     for piece in pieces:
-        weight = piece.part.end - piece.part.start if piece.part else piece.file.size
+        weight = _weight(piece)
         if size > TASK_BYTES or files >= _TASK_FILES:
             number, size, files = number + 1, 0, 0
         size, files = size + weight, files + 1

@@ -331,6 +331,10 @@ class FileSource(Model):
         default="day", description="The table's windows, one a partition: hour, day, week or month."
     )
     time_zone: TimeZone = Field(default="", description=ZONE_TEXT)
+    load_from: date | None = Field(
+        default=None,
+        description="Files of earlier windows are left alone, such as 2026-10-05. Default: all files are loaded.",
+    )
     ordered: bool = Field(
         default=False,
         description="The producer promises that each new file's path sorts behind all earlier ones (UTF-8 bytes): "
@@ -517,6 +521,13 @@ class FileSource(Model):
         own = self.time_zone or (self.ds.time_zone if isinstance(self.ds, _InZone) else "")
         zone = zone_named(own or Settings().time_zone)
         return Calendar(zone, self.every)
+
+    def begins_after(self, window: str) -> bool:
+        """Whether a window lies before `load_from`, in the source's zone."""
+        if self.load_from is None:
+            return False
+        first = datetime.combine(self.load_from, datetime.min.time(), self.calendar.zone)
+        return self.calendar.window(window).end <= first
 
     @property
     def spec(self) -> TableSpec:
