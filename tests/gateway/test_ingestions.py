@@ -118,7 +118,14 @@ def test_what_is_wrong_is_said_and_nothing_is_kept(client: httpx.Client, change:
 
 
 @pytest.mark.parametrize(
-    "secret", ["file:/etc/passwd", "env:ASGARD_S3_KEY", "env:AWS_SECRET_ACCESS_KEY", "env:DATABASE_URL", "env:X${SECRET_KEY}"]
+    "secret",
+    [
+        "file:/etc/passwd",
+        "env:ASGARD_S3_KEY",
+        "env:AWS_SECRET_ACCESS_KEY",
+        "env:DATABASE_URL",
+        "env:X${SECRET_KEY}",
+    ],
 )
 def test_secrets_of_the_platform_are_no_source_s(client: httpx.Client, secret: str):
     server = {**DATABASE["source"]["database"], "password": secret}  # type: ignore[index]
