@@ -17,8 +17,8 @@ from asgard_assets.gateway.accounts.gate import Gate
 from asgard_assets.gateway.accounts.store import Accounts
 from asgard_assets.gateway.app import create_app
 from asgard_assets.gateway.platform import Platform
-from asgard_assets.ingest.stream.kafka import Kafka
 from asgard_assets.ingest.files.landing import Landing
+from asgard_assets.ingest.stream.kafka import Kafka
 from asgard_assets.lake import Lake
 from asgard_assets.operations.autoloader.estimates import Estimates
 from asgard_assets.operations.autoloader.ingestions import Ingestions
@@ -142,6 +142,7 @@ def platform(tmp_path: Path, memory: MemoryAirbyte) -> Iterator[Platform]:
             ),
             Watch(
                 instance, Lake(str(tmp_path / "lake")), Kafka("broker:9092"), lambda: runs.totals().by_state
+            ),
             Ingestions(Lake(str(tmp_path / "lake")), Landing(str(tmp_path / "landing"))),
             IngestionRuns(Lake(str(tmp_path / "lake")), submissions, instance),
             Estimates(

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from asgard_assets.components.platform.definitions import ManagedDefinition, component_of
 from asgard_assets.components.file_sensor import landing_exists
+from asgard_assets.components.platform.definitions import ManagedDefinition, component_of
 from asgard_assets.errors import ConfigError, NotBuiltError
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.source.models import TECHNICAL, FileSource
