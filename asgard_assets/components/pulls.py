@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, Self
 
 import dagster as dg
 from pydantic import Field, model_validator
 
+from asgard_assets.components.partitions import second_of, time_of
 from asgard_assets.ingest.files.plan.control import SOURCE_TAG, read_control
 from asgard_assets.lake import Lake
 from asgard_assets.quality.tables import Model
 from asgard_assets.settings import Settings
-from asgard_assets.windows import Window
+from asgard_assets.windows import Window, slice_of, value_of
 
 _DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 _PART = re.compile(r"([1-9]\d*) (minute|hour)s?")
@@ -132,21 +133,46 @@ Due = Callable[[dg.DagsterInstance | None, datetime, datetime], Sequence[Window]
 """Which windows are asked for: of the tick before this one and this one (what is due since then)."""
 
 
+def _values(calendar: dg.PartitionsDefinition, instance: dg.DagsterInstance | None) -> Sequence[str]:
+    """The values of the second column; '' where there is none."""
+    second = second_of(calendar)
+    if second is None:
+        return [""]
+    column, values = second
+    return values or (instance.get_dynamic_partitions(column) if instance else ())
+
+
+def _asked(
+    tick: str, keys: Sequence[str], one_by_one: bool, own: Mapping[str, str]
+) -> Iterator[dg.RunRequest]:
+    """One run for the keys, or one for each."""
+    if one_by_one or len(keys) == 1:
+        for key in keys:
+            yield dg.RunRequest(run_key=f"{tick} {key}", partition_key=key, tags=own)
+        return
+    value = value_of(keys[0])
+    tags: dict[str, str] = dict(zip(_RANGE, (keys[0], keys[-1]), strict=True))
+    yield dg.RunRequest(run_key=f"{tick} {value}".rstrip(), tags={**own, **tags})
+
+
 def pull_schedule(
     name: str,
     pull: Pull,
     keys: Sequence[dg.AssetKey],
     due: Due | None = None,
-    calendar: dg.TimeWindowPartitionsDefinition | None = None,
+    calendar: dg.PartitionsDefinition | None = None,
     one_by_one: bool = False,
     source: str = "",
 ) -> dg.ScheduleDefinition:
     """The schedule `pull_NAME`. Each tick asks for the windows that are `due`, as one range or `one_by_one`; none while
     `source` (default: `name`) is paused.
 
-    Windows outside the calendar are left out, and named if none is left. Without `due` the assets have no partitions.
+    Windows outside the calendar are left out, and named if none is left. Without `due` the assets have no partitions. Of tables
+    that a second column cuts each value is asked for by itself.
     """
-    zone = calendar.timezone if calendar else Settings().time_zone
+    time = time_of(calendar)
+    assert time is None or isinstance(time, dg.TimeWindowPartitionsDefinition)
+    zone = time.timezone if time else Settings().time_zone
     shown, own = ", ".join(key.to_user_string() for key in keys), {SOURCE_TAG: source or name}
 
     def ask(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
@@ -155,21 +181,16 @@ def pull_schedule(
         if pause := read_control(Lake.from_settings(), source or name).pause:
             yield dg.SkipReason(str(pause))
             return
-        if due is None or calendar is None:
+        if due is None or calendar is None or time is None:
             yield dg.RunRequest(run_key=tick, tags=own)
             return
         windows = due(_instance(context), pull.last(now, zone), now)
         with dg.partition_loading_context(now):
-            known = [window.key for window in windows if calendar.has_partition_key(window.key)]
+            known = [window.key for window in windows if time.has_partition_key(window.key)]
         if not known:
             yield dg.SkipReason(f"outside the calendar: {', '.join(w.key for w in windows)}")
-        elif one_by_one or len(known) == 1:
-            for key in known:
-                yield dg.RunRequest(run_key=f"{tick} {key}", partition_key=key, tags=own)
-        else:
-            yield dg.RunRequest(
-                run_key=tick, tags=own | dict(zip(_RANGE, (known[0], known[-1]), strict=True))
-            )
+        for value in _values(calendar, _instance(context)) if known else ():
+            yield from _asked(tick, [slice_of(key, value) for key in known], one_by_one, own)
 
     return dg.ScheduleDefinition(
         name=f"pull_{name}",

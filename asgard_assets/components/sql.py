@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from asgard_assets.components.authoring.source_scaffolds import SqlScaffolder
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.following.reads import declared_code
-from asgard_assets.components.partitions import windows
+from asgard_assets.components.partitions import partitions_of
 from asgard_assets.components.pulls import Pull, pull_schedule
 from asgard_assets.components.tables import Yielded, days_of, release, report, table_asset, unpublished
 from asgard_assets.ingest.sql.source import Incremental, SqlSource, SqlTable, Windows
@@ -21,7 +21,7 @@ from asgard_assets.lake import Lake
 from asgard_assets.lake.reads import number
 from asgard_assets.quality.audit import audit
 from asgard_assets.settings import Settings
-from asgard_assets.windows import Window
+from asgard_assets.windows import Window, window_of
 
 if TYPE_CHECKING:
     from asgard_assets.ingest.sql.load import Loaded
@@ -77,6 +77,11 @@ class SqlIngest(dg.Component):
         return dg.Definitions(assets=assets, schedules=sql_schedules(source, self.model.pull))
 
 
+def sql_partitions(source: SqlSource) -> dg.PartitionsDefinition:
+    """The windows of the source's tables, crossed with its second column where it has one."""
+    return partitions_of(source.every, source.time_zone, source.partitions)
+
+
 def sql_asset(source: SqlSource, table: SqlTable) -> dg.AssetsDefinition:
     """The Bronze asset of one table: a run reads it in one snapshot and publishes it in one commit."""
     spec = source.spec(table)
@@ -86,7 +91,7 @@ def sql_asset(source: SqlSource, table: SqlTable) -> dg.AssetsDefinition:
     @table_asset(
         spec,
         name=f"sql_{spec.name}",
-        partitions_def=windows(source.every, source.time_zone),
+        partitions_def=sql_partitions(source),
         code_version=declared_code(source, table),
         extra_metadata={"reads": source.reads, SQL_SOURCE: dg.MetadataValue.json(_shown(source))},
         backfill_policy=dg.BackfillPolicy.multi_run(1) if one_by_one else dg.BackfillPolicy.single_run(),
@@ -178,7 +183,9 @@ def sql_schedules(source: SqlSource, pull: Pull | None) -> list[dg.ScheduleDefin
     def ended(instance: dg.DagsterInstance | None, previous: datetime, now: datetime) -> list[Window]:
         """Windows that ended since the tick before, or that an earlier tick did not get; the open one where none did."""
         there = instance.get_materialized_partitions(keys(by_window)[0]) if instance else ()
-        past = max((w.end for w in map(calendar.window, there) if w.end <= now), default=previous)
+        past = max(
+            (w.end for w in map(calendar.window, map(window_of, there)) if w.end <= now), default=previous
+        )
         since = max(min(previous, past), now - timedelta(days=settings.lookback_days))
         found = [window for window in calendar.overlapping(since, now) if window.end <= now]
         return (
@@ -189,11 +196,7 @@ def sql_schedules(source: SqlSource, pull: Pull | None) -> list[dg.ScheduleDefin
 
     made = []
     if as_now:
-        made.append(
-            pull_schedule(
-                source.name, pull, keys(as_now), now_only, windows(source.every, source.time_zone), True
-            )
-        )
+        made.append(pull_schedule(source.name, pull, keys(as_now), now_only, sql_partitions(source), True))
     if by_window:
         name = f"{source.name}_windows" if as_now else source.name
         made.append(
@@ -202,7 +205,7 @@ def sql_schedules(source: SqlSource, pull: Pull | None) -> list[dg.ScheduleDefin
                 pull,
                 keys(by_window),
                 ended,
-                windows(source.every, source.time_zone),
+                sql_partitions(source),
                 source=source.name,
             )
         )

@@ -92,7 +92,7 @@ class Finder:
             wanted = (
                 set(self.missing(asset, keys)) if isinstance(source.named(name).load, Windows) else set[str]()
             )
-            keys = [key for key in keys if key in {*wanted, now}]
+            keys = [key for key in keys if key in wanted or window_of(key) == now]
         config = {f"sql_{name}": {"reload": (Read.all if everything else Read.changed).value}}
         return Todo(asset, dict.fromkeys(keys, Amount()), config=config)
 

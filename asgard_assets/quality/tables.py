@@ -21,6 +21,10 @@ def _known_zone(zone: str) -> str:
 
 
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
+PARTITIONS_TEXT = (
+    "A second column that cuts the table beside time, with its values: {region: [eu, us]}; {tenant: dynamic} for values that are "
+    "added while the platform runs."
+)
 ZONE_TEXT = "Zone of its windows, such as Asia/Tokyo. Empty: ASGARD_TIME_ZONE."
 
 

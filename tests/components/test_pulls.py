@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from asgard_assets.components.api import ApiIngestModel, api_asset, api_schedule
 from asgard_assets.components.pulls import Pull
+from asgard_assets.components.sql import SqlIngest, SqlIngestModel
 from asgard_assets.ingest.api.plan.calendar import outstanding_windows
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.files.plan import control
@@ -159,3 +160,27 @@ def test_a_plan_counts_the_days_of_the_lookback():
     assert late.wants("2026-10-01", False)
     snapshot = outstanding_windows(source(kind="snapshot"), Calendar(), now)
     assert snapshot.wants("2026-10-20", True) and not snapshot.wants("2026-10-19", False)
+
+
+@pytest.mark.parametrize("values", [["eu", "us"], "dynamic"])
+def test_each_value_of_a_second_column_is_asked_for_by_itself(values):
+    server = {"type": "postgres", "host": "127.0.0.1", "database": "shop", "user": "reader"}
+    model = SqlIngestModel.model_validate(
+        {
+            "name": "shop", "database": server, "pull": NIGHTLY, "partitions": {"region": values},
+            "tables": [{"table": "orders", "key": ["id"], "load": {"type": "windows", "column": "at"}}],
+        }
+    )  # fmt: skip
+    found = SqlIngest(model).build_defs(None)  # pyright: ignore[reportArgumentType]
+    whole = dg.Definitions.merge(found, dg.Definitions(resources={"lake": None}))
+    repository = whole.get_repository_def()
+    schedule = repository.get_schedule_def("pull_shop")
+    with dg.instance_for_test() as instance:
+        instance.add_dynamic_partitions("region", ["eu", "us"])
+        with dg.build_schedule_context(
+            instance,
+            scheduled_execution_time=datetime(2026, 10, 20, 2, tzinfo=UTC),
+            repository_def=repository,
+        ) as context:
+            asked = [request.partition_key for request in schedule.evaluate_tick(context).run_requests or []]
+    assert asked == ["2026-10-19|eu", "2026-10-19|us"]

@@ -206,7 +206,7 @@ def _plain(value: Any) -> Any:
 
 def _unsaid(contract: Any) -> set[str]:
     """What came later and is not used: a version of before stays what it was."""
-    return set() if getattr(contract, "time_zone", "") else {"time_zone"}
+    return {name for name in ("time_zone", "partitions") if not getattr(contract, name, None)}
 
 
 def code_number(spec: dg.AssetSpec) -> int:

@@ -21,7 +21,7 @@ from asgard_assets.ingest.sql.state import Cursor, cursor_id, read_cursor, write
 from asgard_assets.lake import Lake, Published, Staging
 from asgard_assets.lake.arrow import without_pandas
 from asgard_assets.lake.reads import Reads
-from asgard_assets.windows import Calendar
+from asgard_assets.windows import Calendar, value_of, window_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,8 +70,8 @@ def load(
     relation = dialect.relation(table.table, table.query, source.db_schema)
     with dialect.sessions(source.connections if table.split else 1, relation) as sessions:
         found = sessions[0].describe(relation)
-        shape = shape_of(name, table, found, present_in(lake, name))
-        staging = lake.stage("bronze", name, shape.schema, days, seen)
+        shape = shape_of(name, table, found, present_in(lake, name), source.second)
+        staging = lake.stage("bronze", name, shape.schema, days, seen, dimension=source.second)
         reading = Reading(dialect, lake, staging, name, source.chunk_mb << 20, now, shape.numbered)
         try:
             return _read(
@@ -97,11 +97,14 @@ def _read(
     done = Loaded(name, staging, shape, reading.figures, dialect.notes)
     if not isinstance(table.load, Incremental) or before is None:
         for day in staging.days:
-            where = (
-                window_condition(dialect, table, found, calendar, day)
+            conditions = (
+                [window_condition(dialect, table, found, calendar, window_of(day))]
                 if isinstance(table.load, Windows)
-                else ""
+                else []
             )
+            if staging.dimension:
+                conditions.append(value_condition(dialect, name, found, staging.dimension, value_of(day)))
+            where = " and ".join(conditions)
             reading.read(sessions, Query(relation, shape.fields, where, day), table.split)
         return done
     column = _cursor_field(name, table.load, found)
@@ -169,7 +172,7 @@ def present_in(lake: Lake, name: str) -> dict[str, pa.DataType]:
 def refuse_days(source: SqlSource, table: SqlTable, days: Sequence[str], current: str) -> None:
     """Raises ConfigError for windows of which the database cannot tell: it knows how things are now."""
     name = source.bronze_name(table)
-    if isinstance(table.load, Snapshot) and (other := [day for day in days if day != current]):
+    if isinstance(table.load, Snapshot) and (other := [day for day in days if window_of(day) != current]):
         raise ConfigError(
             f"{name}: a snapshot has no history: the database tells how things are now, so that only {current} can be "
             f"asked for, not {', '.join(other[:5])}{' …' if len(other) > 5 else ''}"
@@ -201,6 +204,17 @@ def window_condition(
         ends = [f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}{zone}" for moment in (window.start, window.end)]
     start, end = (dialect.literal(column, text) for text in ends)
     return f"{column.column} >= {start} and {column.column} < {end}"
+
+
+def value_condition(dialect: Dialect, name: str, found: Sequence[Field], second: str, value: str) -> str:
+    """Rows of one value of the second column. Raises ConfigError where the database has no such column of text."""
+    column = next((f for f in found if f.name.lower() == second), None)
+    if column is None or str(column.type) != "string":
+        raise ConfigError(
+            f"{name}: `partitions` needs a column {second} of text; it is {column.native if column else 'not there'}. Name it so in "
+            "a `query`"
+        )
+    return f"{column.column} = {dialect.literal(column, value)}"
 
 
 def since_condition(dialect: Dialect, column: Field, load: Incremental, value: str | None) -> str:

@@ -30,7 +30,7 @@ def preview(lake: Lake, source: SqlSource, table: SqlTable, limit: int = 10) -> 
     name, dialect = source.bronze_name(table), dialect_of(source)
     relation = dialect.relation(table.table, table.query, source.db_schema)
     with dialect.sessions(1, relation) as sessions:
-        shape = shape_of(name, table, sessions[0].describe(relation), present_in(lake, name))
+        shape = shape_of(name, table, sessions[0].describe(relation), present_in(lake, name), source.second)
         lines: list[bytes] = []
         some = f"(select * from {relation} limit {limit:d}) as asgard_rows"
         sessions[0].copy(dialect.select([*texts(shape.fields)], some, ""), lines.append)

@@ -15,7 +15,7 @@ from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.sql.blocks import Blocks
 from asgard_assets.ingest.sql.fields import Dialect, Field, Session, by_name, texts
 from asgard_assets.ingest.sql.source import Split
-from asgard_assets.lake import DS, Lake, Staging
+from asgard_assets.lake import Lake, Staging
 from asgard_assets.lake.statistics import without_floats
 
 if TYPE_CHECKING:
@@ -105,7 +105,9 @@ class _Writer:
     def __init__(self, reading: Reading, day: str, first: int) -> None:
         schema = reading.staging.schema
         self._reading, self._day, self._row = reading, day, first
-        self._schema = schema.remove(schema.get_field_index(DS))
+        for name in reading.staging.values(day):
+            schema = schema.remove(schema.get_field_index(name))
+        self._schema = schema
         self._file: Any = None
         self._writer: Any = None
         self._rows = 0
@@ -133,7 +135,7 @@ class _Writer:
             schema=self._schema,
         )
         if self._writer is None:
-            folder = f"{self._reading.staging.path}/{DS}={self._day}"
+            folder = self._reading.staging.folder(self._day)
             self._file = self._reading.lake.whole(f"{folder}/part-{uuid.uuid4().hex}.parquet")
             statistics: Any = without_floats(self._schema)
             self._writer = pq.ParquetWriter(

@@ -28,6 +28,8 @@ class Shape:
     changes: tuple[Change, ...] = ()
     absent: tuple[str, ...] = ()
     retype: bool = False
+    second: str = ""
+    """The column that cuts the table beside time; it is in the folders' names, and in no file."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -36,14 +38,22 @@ class Shape:
 
         technical = [n for n in TECHNICAL if n != DS and (n != "_row" or self.numbered)]
         added = [(name, arrow_type(TECHNICAL[name].type)) for name in technical]
-        return pa.schema([*self.columns.items(), *added, (DS, pa.string())])
+        second = [(self.second, pa.string())] if self.second else []
+        return pa.schema([*self.columns.items(), *added, *second, (DS, pa.string())])
 
 
 def shape_of(
-    source: str, table: SqlTable, found: Sequence[Field], present: Mapping[str, pa.DataType]
+    source: str,
+    table: SqlTable,
+    found: Sequence[Field],
+    present: Mapping[str, pa.DataType],
+    second: str = "",
 ) -> Shape:
-    """Raises ConfigError for columns that the database has not, SourceError for new ones where the mode forbids them."""
-    chosen = _chosen(source, table, found)
+    """`second`: the column that cuts the table beside time.
+
+    Raises ConfigError for columns that the database has not, SourceError for new ones where the mode forbids them."""
+    chosen = [field for field in _chosen(source, table, found) if field.name.lower() != second]
+    present = {name: kind for name, kind in present.items() if name.lower() != second}
     spelled = {name.lower(): name for name in present}
     fields, columns, stuck, new = list[Field](), dict(present), dict[str, str](), list[str]()
     for field in chosen:
@@ -74,7 +84,7 @@ def shape_of(
     absent = tuple(name for name in present if name not in read)
     changes = differences(present, columns, absent, stuck) if present else ()
     retype = any(columns[name] != kind for name, kind in present.items())
-    return Shape(tuple(fields), columns, not table.key, changes, absent, retype)
+    return Shape(tuple(fields), columns, not table.key, changes, absent, retype, second)
 
 
 def present_columns(schema: pa.Schema) -> dict[str, pa.DataType]:

@@ -12,7 +12,7 @@ from asgard_assets.ingest.api.source.schemes import SecretRef
 from asgard_assets.ingest.files.source.models import TECHNICAL as FILE_COLUMNS
 from asgard_assets.ingest.files.source.models import SchemaMode
 from asgard_assets.lake.numbers import source_name
-from asgard_assets.quality.tables import ZONE_TEXT, Check, Column, Model, TableSpec, TimeZone
+from asgard_assets.quality.tables import PARTITIONS_TEXT, ZONE_TEXT, Check, Column, Model, TableSpec, TimeZone
 from asgard_assets.windows import Every
 
 TECHNICAL = {name: FILE_COLUMNS[name] for name in ("_rescued_data", "_ingested_at")} | {
@@ -200,6 +200,9 @@ class SqlSource(Model):
     )
     every: Every = Field(default="day", description="The tables' windows: hour, day, week or month.")
     time_zone: TimeZone = Field(default="", description=ZONE_TEXT)
+    partitions: dict[str, tuple[str, ...] | Literal["dynamic"]] = Field(
+        default_factory=dict, description=PARTITIONS_TEXT
+    )
     connections: int = Field(
         default=1,
         ge=1,
@@ -236,6 +239,21 @@ class SqlSource(Model):
             raise ValueError(f"{_LATER[kind]} is not built yet; there are postgres, mysql and mariadb")
         return told
 
+    @model_validator(mode="after")
+    def _slices_have_windows(self) -> Self:
+        wrong = [self.bronze_name(t) for t in self.tables if isinstance(t.load, Incremental)]
+        if self.partitions and wrong:
+            raise ValueError(
+                f"partitions: {', '.join(wrong)} goes on from one cursor, which knows no {self.second}; use `load: windows` or "
+                "`load: snapshot`, or a source of its own for each value"
+            )
+        return self
+
+    @property
+    def second(self) -> str:
+        """The column that cuts the tables beside time; '' if there is none."""
+        return next(iter(self.partitions), "")
+
     @field_validator("name")
     @classmethod
     def _name_is_free(cls, name: str) -> str:
@@ -267,6 +285,14 @@ class SqlSource(Model):
         """Where it reads, without user and password."""
         return f"{self.database.type}://{self.database.host}:{self.database.port}/{self.database.database}"
 
+    @property
+    def _second_column(self) -> dict[str, Column]:
+        return (
+            {self.second: Column(type="string", description="Cuts the table, beside time.")}
+            if self.second
+            else {}
+        )
+
     def spec(self, table: SqlTable) -> TableSpec:
         """The Bronze table's contract."""
         origin = table.table or "a query"
@@ -275,7 +301,10 @@ class SqlSource(Model):
             name=self.bronze_name(table),
             description=table.description or f"Rows of {origin} in {self.database.database}.",
             key=table.key or ("_row",),
-            columns=TECHNICAL if not table.key else {n: c for n, c in TECHNICAL.items() if n != "_row"},
+            columns={
+                **self._second_column,
+                **{n: c for n, c in TECHNICAL.items() if n != "_row" or not table.key},
+            },
             checks=table.checks,
             owners=self.owners,
             tags={"source": self.name, **self.tags},

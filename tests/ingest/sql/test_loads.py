@@ -57,6 +57,43 @@ def test_windows_hold_the_rows_of_their_time(database: Database, kind: str):
     assert [row["id"] for row in database.bronze()] == [2]
 
 
+@pytest.mark.parametrize("how", ["windows", "snapshot"])
+def test_a_second_column_cuts_the_table_and_each_value_is_read_by_itself(database: Database, how: str):
+    database.run(
+        "create table TABLE (id int primary key, region varchar(10), sold_at date)",
+        f"insert into TABLE values (1, 'eu', '{TODAY}'), (2, 'us', '{TODAY}'), (3, 'eu', '{TODAY}'), (4, 'mars', '{TODAY}')",
+    )
+    told = {"key": ["id"], "load": {"type": how} | ({"column": "sold_at"} if how == "windows" else {})}
+    slices, given = [f"{TODAY}|eu", f"{TODAY}|us"], {"partitions": {"region": ["eu", "us"]}}
+    database.load(told, slices, **given)
+    assert [(row["id"], row["region"], row["ds"]) for row in database.bronze()] == [
+        (1, "eu", TODAY),
+        (2, "us", TODAY),
+        (3, "eu", TODAY),
+    ]
+    database.run("delete from TABLE where id in (1, 2)", "alter table TABLE add column amount int")
+    database.load(told, slices[:1], **given)
+    assert [(row["id"], row["region"]) for row in database.bronze()] == [(2, "us"), (3, "eu")], (
+        "us was not read again"
+    )
+    assert database.lake.epochs("bronze", "t", slices) == {slices[0]: 2, slices[1]: 1}
+    with database.lake.connect() as connection:
+        assert connection.execute(
+            "select region, count(amount), count(*) from bronze.t group by 1 order by 1"
+        ).fetchall() == [("eu", 0, 1), ("us", 0, 1)]
+
+
+def test_a_second_column_must_be_there_and_a_cursor_knows_none(database: Database):
+    database.run("create table TABLE (id int primary key, region int)")
+    for column, why in (("area", "area of text; it is not there"), ("region", "region of text; it is int")):
+        with pytest.raises(ConfigError, match=why):
+            database.load({"key": ["id"]}, [f"{TODAY}|eu"], partitions={column: ["eu"]})
+    with pytest.raises(ValueError, match="goes on from one cursor"):
+        database.source(
+            {"key": ["id"], "load": {"type": "incremental", "cursor": "id"}}, partitions={"region": ["eu"]}
+        )
+
+
 def test_a_cursor_brings_what_changed_and_one_row_a_key(database: Database):
     orders(database)
     table = {"key": ["id"], "load": CHANGES}
