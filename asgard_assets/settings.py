@@ -183,6 +183,13 @@ class Settings(BaseSettings):
         description="Options of the Kafka client, as JSON in the names of librdkafka; secrets as references: "
         '{"security.protocol": "SASL_SSL", "sasl.password": "env:KAFKA_PASSWORD"}.',
     )
+    openlineage_url: str = Field(
+        repr=False,
+        default="",
+        validation_alias=AliasChoices("ASGARD_OPENLINEAGE_URL", "OPENLINEAGE_URL"),
+        description="Where lineage of runs is sent: http://host:port of an OpenLineage endpoint such as Marquez, or "
+        "file:/path/events.jsonl. Empty: nowhere.",
+    )
     database_url: str = Field(
         repr=False,
         default="",

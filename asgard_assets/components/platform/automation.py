@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import dagster as dg
 
 from asgard_assets.components.following.sensor import ASK, following
+from asgard_assets.components.lineage.sensor import lineage_sensor
 from asgard_assets.components.platform.alerts import alert
 from asgard_assets.components.platform.breaking import about_to_break
 from asgard_assets.components.platform.freshness import freshness_alerts
+from asgard_assets.settings import Settings
 
 _REASON = 2_000
 """Characters of a reason in a message: Slack and Teams cut or refuse long ones."""
@@ -18,7 +20,8 @@ _REASON = 2_000
 @dg.definitions
 def automation() -> dg.Definitions:
     """What is missing or stale is asked for as the lake tells it; failures reach the owner."""
-    return dg.Definitions(sensors=[following(), alert_owner, freshness_alerts(), about_to_break()])
+    sensors = [following(), alert_owner, freshness_alerts(), about_to_break()]
+    return dg.Definitions(sensors=[*sensors, lineage_sensor()] if Settings().openlineage_url else sensors)
 
 
 @dg.run_failure_sensor(

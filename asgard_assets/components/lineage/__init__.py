@@ -1,0 +1,1 @@
+"""Lineage from Dagster's records: what the sensor sends, and the graph of columns."""

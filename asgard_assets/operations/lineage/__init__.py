@@ -1,0 +1,1 @@
+"""`asgard lineage`: where a table or a column comes from, and what is made of it."""

@@ -1,0 +1,1 @@
+"""Where data comes from: OpenLineage events of runs, where they are sent, and the way of a column through the tables."""
