@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
@@ -22,6 +23,7 @@ from asgard_assets.roots import checked_root
 from asgard_assets.windows import Calendar, Every, zone_named
 
 _LOCAL_START = date(2026, 10, 5)
+_READ: dict[tuple[object, ...], Settings] = {}  # the last ones read, by what they were read from
 LOCAL_AIRBYTE_USER = "asgard"
 
 
@@ -224,6 +226,20 @@ class Settings(BaseSettings):
     )
     s3_region: str = Field(default="us-east-1", description="S3 region of lake and landing files.")
 
+    def __init__(self, **given: Any) -> None:
+        """Settings that are read anew only where the environment, the project or its `.env` has changed since."""
+        if given:
+            super().__init__(**given)
+            return
+        source = (type(self), *_source())
+        if source not in _READ:
+            super().__init__()
+            _READ.clear()
+            _READ[source] = self
+            return
+        for part in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"):
+            object.__setattr__(self, part, getattr(_READ[source], part))
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -341,3 +357,14 @@ class Settings(BaseSettings):
                 f"{variable} is not set: {what} would lie on the disk of one pod and go with it; set it to a server that "
                 f"all pods reach, such as {example} (secrets.state of the Helm chart)"
             )
+
+
+def _source() -> tuple[object, ...]:
+    """What settings are read from, as it is now: the environment, the project's folder and its `.env`."""
+    file = project.folder() / ".env"
+    try:
+        stat = file.stat()
+        written = stat.st_mtime_ns, stat.st_size, stat.st_ino
+    except OSError:
+        written = None
+    return frozenset(os.environ.items()), file, written

@@ -8,6 +8,7 @@ import dagster as dg
 
 from asgard_assets import project
 from asgard_assets.components.authoring.code_references import with_code_references
+from asgard_assets.components.authoring.component_docs import describe_components_where_they_are_shown
 from asgard_assets.components.authoring.sandbox import render_yaml_in_a_sandbox
 from asgard_assets.components.dbt.sources import with_source_freshness
 from asgard_assets.components.following.conditions import with_automation
@@ -30,6 +31,7 @@ def project_definitions(module: Path) -> dg.Definitions:
     """
     project.use(module)
     render_yaml_in_a_sandbox()
+    describe_components_where_they_are_shown()
     refuse_bombs_in(module.parent / "defs")
     loaded = dg.load_from_defs_folder(path_within_project=module.parent)
     own = dg.Definitions(resources=resources(), executor=executor())
