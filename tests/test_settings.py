@@ -115,3 +115,19 @@ def test_an_error_of_the_settings_shows_no_value(settings: Settings, monkeypatch
     with pytest.raises(ValueError, match=name.lower().removeprefix("asgard_")) as told:
         Settings()
     assert "hidden-1" not in str(told.value)
+
+
+def test_settings_follow_the_environment_and_the_env_file(tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.dg]\ndirectory_type = "project"\n[tool.dg.project]\nroot_module = "shop"\n'
+    )
+    monkeypatch.setenv("ASGARD_PROJECT", str(tmp_path))
+    monkeypatch.delenv("ASGARD_LOOKBACK_DAYS", raising=False)
+    assert Settings() == Settings()
+    assert Settings().lookback_days == 60
+    (tmp_path / ".env").write_text("ASGARD_LOOKBACK_DAYS=7\n")
+    assert Settings().lookback_days == 7
+    monkeypatch.setenv("ASGARD_LOOKBACK_DAYS", "8")
+    assert Settings().lookback_days == 8
+    assert Settings(lookback_days=9).lookback_days == 9
+    assert Settings().lookback_days == 8

@@ -223,6 +223,8 @@ class Task:
         self._job, self._source = job, source
         self._client = client
         self._renderer = Renderer(source, job.base_url)
+        self._streams, self._cookies = source.streams, source.keeps_cookies
+        self._single = source.one_request_a_row
         self._steps = {name: Renderer(source, job.base_url, source.step(name)) for name in source.steps}
         self._redactor = Redactor()
         self._describing = Describing(source, self._redactor, job.base_url)
@@ -375,7 +377,7 @@ class Task:
         one = self._list if isinstance(self._source.form, PullForm) else self._row
         while (planned := await rows.take()) is not None:
             day, request_id, row_key, row, known = planned
-            if self._source.keeps_cookies:
+            if self._cookies:
                 fresh_jar()
             await one(day, request_id, row_key, parsed_row(row), known)
 
@@ -420,7 +422,7 @@ class Task:
             exchange = Exchange(Request(request_id, self._source.endpoint.method, ""), began)
             exchange.failed(PERMANENT, error)
             return exchange
-        if self._source.streams and not (page is not None and page.step in CONTROL):
+        if self._streams and not (page is not None and page.step in CONTROL):
             request.trace.spool = tempfile.TemporaryFile(prefix="asgard-body-")  # noqa: SIM115  Walking closes it
         request.trace.control = page is not None and page.step in CONTROL
         exchange = Exchange(request, began, params)
@@ -434,7 +436,7 @@ class Task:
                     error = f"{error}; {request.trace.gave_up}"
             text, unread = self._content.text_of(response.headers, response.body)
             exchange.answered(response, outcome, error, text)
-            if self._source.one_request_a_row and exchange.outcome == SUCCESS and not exchange.unchanged:
+            if self._single and exchange.outcome == SUCCESS and not exchange.unchanged:
                 if unread:
                     exchange.unread(unread)
                 elif said := next_page_of(response.status, response.headers, response.body, params):

@@ -17,9 +17,6 @@ from asgard_assets.ingest.api.plan.calendar import calendar_of, today, usual_day
 from asgard_assets.ingest.api.plan.checkpoint import cursor_state
 from asgard_assets.ingest.api.source.config import load, located
 from asgard_assets.ingest.api.source.models import ApiSource, Mode
-from asgard_assets.ingest.files.landing import Landing
-from asgard_assets.ingest.files.plan.listing import scan
-from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.windows import parse_keys, stretches
 
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
     from asgard_assets.ingest.api.preview import DryRun, Preview
     from asgard_assets.ingest.api.table.figures import Summary
     from asgard_assets.ingest.api.table.progress import Progress
+    from asgard_assets.ingest.files.source.models import FileSource
     from asgard_assets.operations.state import Backlog, SourceState
 
 _FILES = "asgard_assets.components.files.FileIngest"
@@ -140,6 +138,9 @@ def file_source_at(path: Path) -> FileSource | None:
     inner = document.get("attributes") if document.get("type") == _FILES else document
     if not isinstance(inner, dict) or not {"path", "ds"} <= inner.keys() or "endpoint" in inner:
         return None
+    # Here, so that a small job that reads an API does not pay for it.
+    from asgard_assets.ingest.files.source.models import FileSource
+
     try:
         return FileSource.model_validate({key: value for key, value in inner.items() if key != "pull"})
     except ValidationError as error:
@@ -154,6 +155,8 @@ def file_source_at(path: Path) -> FileSource | None:
 
 
 def _backlog(lake: Lake, source: FileSource) -> Backlog:
+    from asgard_assets.ingest.files.landing import Landing
+    from asgard_assets.ingest.files.plan.listing import scan
     from asgard_assets.operations.state import backlog_of
 
     return backlog_of([scan(lake, Landing.from_settings(), source, full=True, max_files=10_000_000)])

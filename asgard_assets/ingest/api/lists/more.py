@@ -31,7 +31,7 @@ def next_page_of(status: int, headers: Mapping[str, str], body: bytes, sent: Map
 
     In a body without a list, or whose list is one of plain values, such keys mean something else.
     """
-    if next_link(headers.get("link", "")):
+    if "link" in headers and next_link(headers["link"]):
         return 'the Link header has rel="next"'
     if not _worth_a_look(body, headers):
         return ""

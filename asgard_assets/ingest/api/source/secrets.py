@@ -154,13 +154,17 @@ def _variable(name: str, source: str) -> str:
 
 
 class Redactor:
-    """Takes known secrets out of any text, whatever way they got there (an API that echoes them, say)."""
+    """Takes known secrets out of any text, whatever way they got there (an API that echoes them, say).
+
+    `added` is how many sets of them it was told: what was cleaned before another came is not clean any more.
+    """
 
     def __init__(self, values: Iterable[str] = ()):
         self._sets: deque[frozenset[str]] = deque(maxlen=_REMEMBERED)
         self._values: tuple[str, ...] = ()
         self._words: frozenset[str] = frozenset()
         self._written: tuple[Written, ...] = ()
+        self.added = 0
         self.add(values)
 
     def add(self, values: Iterable[str]) -> None:
@@ -170,6 +174,7 @@ class Redactor:
         found = frozenset(value for value in values if len(value) >= 6)
         if found and found not in self._sets:
             self._sets.append(found)
+            self.added += 1
             self._values = tuple(sorted(frozenset().union(*self._sets), key=len, reverse=True))
             self._words = frozenset(v for v in self._values if v.isalpha() and len(v) <= _LONGEST_WORD)
             self._written = tuple(map(any_form, sorted({*self._values} - self._words, key=len, reverse=True)))

@@ -79,6 +79,7 @@ class Describing:
         self._dropped, self._redactor = source.sink.volatile_headers, redactor
         self._address = address_shown(source.endpoint.base_url, base_url)
         self._known: dict[tuple[tuple[str, str], ...], str] = {}
+        self._told = redactor.added
 
     def columns(self, exchange: Exchange) -> dict[str, Any]:
         request, text = exchange.request, self._redactor.text
@@ -89,13 +90,13 @@ class Describing:
             "request_id": request.id,
             "url": text(without_logins(self._address(request.url))),
             "method": request.method,
-            "request_headers": text(self._json(tuple(request.headers.items()))),
+            "request_headers": self._shown(tuple(request.headers.items())),
             "request_params": text(dumped(exchange.params)) if exchange.params else "{}",
             "request_body": text(request.body.decode()) if request.body is not None else None,
             "status_code": exchange.status,
             "response_headers": None
             if exchange.status is None
-            else text(self._json(tuple([pair for pair in answered.items() if pair[0] not in dropped]))),
+            else self._shown(tuple([pair for pair in answered.items() if pair[0] not in dropped])),
             "success": exchange.outcome == SUCCESS,
             "outcome": exchange.outcome,
             "error_class": exchange.error_class,
@@ -106,12 +107,13 @@ class Describing:
             "duration_seconds": exchange.seconds,
         }
 
-    def _json(self, headers: tuple[tuple[str, str], ...]) -> str:
+    def _shown(self, headers: tuple[tuple[str, str], ...]) -> str:
         found = self._known.get(headers)
-        if found is None:
-            if len(self._known) >= _KNOWN_HEADERS:
+        if found is None or self._told != self._redactor.added:
+            if len(self._known) >= _KNOWN_HEADERS or self._told != self._redactor.added:
                 self._known.clear()
-            found = self._known[headers] = dumped(dict(headers))
+                self._told = self._redactor.added
+            found = self._known[headers] = self._redactor.text(dumped(dict(headers)))
         return found
 
 
