@@ -185,6 +185,15 @@ class Settings(BaseSettings):
         description="Options of the Kafka client, as JSON in the names of librdkafka; secrets as references: "
         '{"security.protocol": "SASL_SSL", "sasl.password": "env:KAFKA_PASSWORD"}.',
     )
+    schema_registry: str = Field(
+        default="",
+        description="Address of a schema registry with Confluent's API, such as http://registry:8081. Empty: none.",
+    )
+    schema_registry_auth: str = Field(
+        default="",
+        pattern=r"^$|^(env:|file:|aws-secret:).+$",
+        description="Reference to the registry's login, user:password, such as env:REGISTRY_LOGIN. Empty: no login.",
+    )
     openlineage_url: str = Field(
         repr=False,
         default="",

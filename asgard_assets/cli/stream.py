@@ -97,5 +97,6 @@ def _show(found: Fetched | AsgardError) -> None:
         return
     told = "sent before" if found.skipped else f"{found.sent:,} records"
     extra = f", {found.unchanged:,} unchanged" if found.unchanged else ""
+    extra += f", {found.refused:,} dead letters" if found.refused else ""
     text = f"{found.source} {found.window} → {found.topic}: {told}{extra}"
     console.print(text, highlight=False, markup=False)

@@ -16,6 +16,7 @@ from asgard_assets.ingest.files.plan.listing import scan
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.operations.history import History, history
+from asgard_assets.operations.outside.schemas import schema_notes
 from asgard_assets.operations.partitions import Span
 from asgard_assets.operations.preview import SchemaChange, preview
 from asgard_assets.operations.targets import Target
@@ -192,7 +193,8 @@ def _of_table(
         unit, requests = "requests", round(each * amount)
     elif key.path[0] == "bronze" and not past.runs:
         requests = None
-    plan = AssetPlan(key.to_user_string(), unit, chosen, files=0, bytes=0, requests=requests)
+    notes = schema_notes(project.catalog, key.to_user_string())
+    plan = AssetPlan(key.to_user_string(), unit, chosen, files=0, bytes=0, requests=requests, notes=notes)
     plan = _measured(
         plan, key.path[0], key.path[-1], requests if unit == "requests" else amount, past, settings
     )

@@ -57,7 +57,7 @@ def fetch_asset(source: ApiSource, retry: dg.RetryPolicy, metadata: Mapping[str,
                 sent += one.sent
                 did = {"requests": one.requests, "retries": one.retries, "throttles": one.throttles}
                 requests.update(did)
-                about = {"sent": one.sent, "unchanged": one.unchanged}
+                about = {"sent": one.sent, "unchanged": one.unchanged, "dead_letters": one.refused}
                 context.add_asset_metadata(about, asset_key=key, partition_key=one.window)
         yield dg.MaterializeResult(asset_key=key, metadata={"records": sent, **requests})
 

@@ -69,6 +69,7 @@ class Batch:
     def add(self, rows: Rows) -> None:
         """Stage a piece of the batch."""
         rows.bad = [row for row in rows.bad if row[3] >= self._after.get(row[2], 0)]
+        rows.dead = [one for one in rows.dead if one[0].offset >= self._after.get(one[0].partition, 0)]
         good, bad = rows.tables()
         self.staging = self._write(self.staging, good, self.days)
         if bad.num_rows:

@@ -27,6 +27,7 @@ from asgard_assets.ingest.api.source.forms import PullForm
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.table.bronze import RETRYABLE, SUCCESS
 from asgard_assets.ingest.api.values.cursors import earlier, later
+from asgard_assets.ingest.stream.dead import REASON
 from asgard_assets.ingest.stream.kafka import Kafka
 from asgard_assets.ingest.stream.records import (
     IDEMPOTENCY_KEY,
@@ -35,6 +36,8 @@ from asgard_assets.ingest.stream.records import (
     external_id,
     idempotency_key,
 )
+from asgard_assets.ingest.stream.registry import Registry
+from asgard_assets.ingest.stream.schemas import Encoder, MisfitError
 from asgard_assets.ingest.stream.state import STATE_TOPIC, FetchState, read_state
 from asgard_assets.lake import Lake, Staging
 
@@ -55,7 +58,8 @@ class FetchIncomplete(Transient, SourceError):
 
 @dataclass(frozen=True)
 class Fetched:
-    """What one window sent. `unchanged`: records that were sent before, with the same content."""
+    """What one window sent. `unchanged`: records that were sent before, with the same content. `refused`: items that
+    break the topic's schema; they went to its dead letters."""
 
     source: str
     topic: str
@@ -65,6 +69,7 @@ class Fetched:
     requests: int = 0
     retries: int = 0
     throttles: int = 0
+    refused: int = 0
     cursor: Any = None
     skipped: bool = False
 
@@ -82,14 +87,22 @@ def fetch(
     `on_sent` is told after each record how many the transaction has. Raises FetchIncomplete where a request has no
     answer, Refused or Unreachable where none has, KafkaAway.
     """
-    topic = topic_of(source)
+    topic, schema = topic_of(source), source.sink.kafka_schema
+    encoder = Encoder(schema, Registry.from_settings().register(topic, schema)) if schema else None
     kafka.make_topic(topic)
+    if encoder:
+        kafka.make_topic(dead_letters_of(topic))
     producer = _producer(kafka, source)
     try:
         for window in windows:
-            yield _fetch_window(source, topic, window, kafka, producer, again, on_sent)
+            yield _fetch_window(source, topic, window, kafka, producer, again, on_sent, encoder)
     finally:
         producer.flush(0)
+
+
+def dead_letters_of(topic: str) -> str:
+    """Where items go that break the topic's schema."""
+    return f"{topic}.dead"
 
 
 def topic_of(source: ApiSource) -> str:
@@ -110,6 +123,7 @@ def _fetch_window(
     producer: Producer,
     again: bool,
     on_sent: Callable[[int], None],
+    encoder: Encoder | None,
 ) -> Fetched:
     from confluent_kafka import KafkaException
 
@@ -122,7 +136,7 @@ def _fetch_window(
         run = Run(lake, source, (window,), "refresh", process_requests=_ALL, cursor=_cursor(source, state))
         staged = stage_source(_no_spark, run)
         _refuse_incomplete(source, window, staged.summary)
-        out = _Outbox(producer, source, topic, {} if again else state.recent)
+        out = _Outbox(producer, source, topic, {} if again else state.recent, encoder)
         reached = _reached(source, state, staged.summary.cursor)
         try:
             producer.begin_transaction()
@@ -139,7 +153,16 @@ def _fetch_window(
             raise
     did = staged.summary
     return Fetched(
-        source.name, topic, window, out.sent, out.unchanged, did.requests, did.retries, did.throttles, reached
+        source.name,
+        topic,
+        window,
+        out.sent,
+        out.unchanged,
+        did.requests,
+        did.retries,
+        did.throttles,
+        out.refused,
+        reached,
     )
 
 
@@ -165,6 +188,8 @@ class _Outbox:
     source: ApiSource
     topic: str
     recent: Mapping[str, str]
+    encoder: Encoder | None = None
+    refused: int = 0
     sent: int = 0
     unchanged: int = 0
     marks: dict[str, str] = field(default_factory=dict[str, str])
@@ -178,10 +203,18 @@ class _Outbox:
         if self.marks.get(key, self.recent.get(key)) == mark:
             self.unchanged += 1
             return
-        _queue(self.producer, self.topic, record.key, record.value, headers)
         self.marks.pop(key, None)
         self.marks[key] = mark
-        self.sent += 1
+        topic, value = self.topic, record.value
+        if self.encoder:
+            try:
+                value = self.encoder.value(json.loads(value))
+            except MisfitError as error:
+                topic = dead_letters_of(self.topic)
+                headers.append((REASON, str(error).encode()))
+                self.refused += 1
+        _queue(self.producer, topic, record.key, value, headers)
+        self.sent += topic == self.topic
 
 
 def _cursor(source: ApiSource, state: FetchState) -> Any:

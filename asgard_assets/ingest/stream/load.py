@@ -11,9 +11,12 @@ from typing import Any
 
 from asgard_assets.errors import LakeError, SourceError
 from asgard_assets.ingest.stream.batch import Batch
+from asgard_assets.ingest.stream.dead import DeadLetters
 from asgard_assets.ingest.stream.kafka import Kafka, Span, Topic, lag, spans
 from asgard_assets.ingest.stream.reading import read
 from asgard_assets.ingest.stream.records import Reader
+from asgard_assets.ingest.stream.registry import Registry
+from asgard_assets.ingest.stream.schemas import Decoder
 from asgard_assets.ingest.stream.source import StreamSource
 from asgard_assets.ingest.stream.table import positions, table_spec
 from asgard_assets.lake import Lake, Published
@@ -61,7 +64,8 @@ def catch_up(
 
     Raises KafkaAway, SourceError where there is no such topic or records are lost, QualityError where a check blocks.
     """
-    spec, told = table_spec(source), CaughtUp()
+    spec, told, decoder = table_spec(source), CaughtUp(), decoder_of(source)
+    dead = DeadLetters(kafka, source.dead_letters, source.topic)
     target = topic_of(kafka, source, settled=True)
     while True:
         seen = positions(lake, spec.stage, spec.name, target)
@@ -76,9 +80,11 @@ def catch_up(
         now = clock()
         batch = Batch.open(lake, spec, target, taken, seen, calendar.key_at(now))
         try:
-            reader = Reader(source, target.id, calendar, now)
+            reader = Reader(source, target.id, calendar, now, decoder)
             for piece in read(kafka, source.topic, group_of(source), taken):
-                batch.add(reader.rows(piece))
+                rows = reader.rows(piece)
+                batch.add(rows)
+                dead.send(rows.dead)
         except BaseException:
             batch.discard()
             raise
@@ -98,6 +104,16 @@ def catch_up(
     told.offsets = positions(lake, spec.stage, spec.name, target)
     told.lag = lag(topic_of(kafka, source), told.offsets)
     return told
+
+
+def decoder_of(source: StreamSource) -> Decoder | None:
+    """Reads values by the registry's schemas. Raises ConfigError where it is not set, or forbids the declared schema."""
+    if not source.registry:
+        return None
+    registry = Registry.from_settings()
+    if source.declared_schema is not None:
+        registry.check(source.topic, source.declared_schema)
+    return Decoder(registry, source.format)
 
 
 def topic_of(kafka: Kafka, source: StreamSource, settled: bool = False) -> Topic:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from asgard_assets.ingest.stream.schemas import Decoder, MisfitError, plain
 from asgard_assets.ingest.stream.source import StreamSource
 from asgard_assets.ingest.stream.table import BAD_COLUMNS, COLUMNS, schema_of
 from asgard_assets.windows import Calendar
@@ -44,6 +45,8 @@ class Rows:
 
     good: list[tuple[Any, ...]] = field(default_factory=list)
     bad: list[tuple[Any, ...]] = field(default_factory=list)
+    dead: list[tuple[Record, str]] = field(default_factory=list)
+    """The records of the bad rows, as they were sent, with their reasons."""
 
     def tables(self) -> tuple[pa.Table, pa.Table]:
         return _table(self.good, COLUMNS), _table(self.bad, BAD_COLUMNS)
@@ -52,7 +55,15 @@ class Rows:
 class Reader:
     """Makes rows of records. `now` is the time of the batch; the calendar says which windows there are."""
 
-    def __init__(self, source: StreamSource, topic_id: str, calendar: Calendar, now: datetime):
+    def __init__(
+        self,
+        source: StreamSource,
+        topic_id: str,
+        calendar: Calendar,
+        now: datetime,
+        decoder: Decoder | None = None,
+    ):
+        self._decoder = decoder
         self._source, self._topic_id, self._calendar, self._now = source, topic_id, calendar, now
         self._today = calendar.key_at(now)
         self._latest = now + timedelta(hours=source.window.future_hours)
@@ -67,21 +78,16 @@ class Reader:
                 found.good.append(self._row(record))
             except Bad as bad:
                 found.bad.append(self._set_aside(record, str(bad)))
+                found.dead.append((record, str(bad)))
         return found
 
     def _row(self, record: Record) -> tuple[Any, ...]:
-        import orjson
-
         value, headers = record.value, dict(record.headers or ())
         payload = document = None
         if value is not None:
             if len(value) > self._source.max_record_bytes:
                 raise Bad(f"longer than max_record_bytes: {len(value):,} bytes")
-            try:
-                document = orjson.loads(value)
-                payload = value.decode()
-            except ValueError:
-                document, payload = _parsed(value)
+            document, payload = self._read(value)
             if self._fits and (misfit := self._fits(document)):
                 raise Bad(misfit)
         key = _text(record.key)
@@ -98,6 +104,22 @@ class Reader:
             REPLAYED in headers,
             self._source.topic, self._topic_id, record.partition, record.offset, sent, self._window(document, sent),
         )  # fmt: skip
+
+    def _read(self, value: bytes) -> tuple[Any, str]:
+        """The value as JSON, and its text."""
+        import orjson
+
+        if self._decoder is not None:
+            try:
+                document = self._decoder.document(value)
+            except MisfitError as error:
+                raise Bad(str(error)) from error
+            text = plain(document)
+            return json.loads(text), text
+        try:
+            return orjson.loads(value), value.decode()
+        except ValueError:
+            return _parsed(value)
 
     def _window(self, document: Any, sent: datetime | None) -> str:
         if self._source.window.type == "arrival" or document is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
+from asgard_assets.ingest.api.source.sink import Format, TopicSchema
 from asgard_assets.lake.numbers import source_name
 from asgard_assets.quality.tables import ZONE_TEXT, Check, Model, TimeZone
 from asgard_assets.windows import Every
@@ -61,6 +62,19 @@ class StreamSource(Model):
     max_record_bytes: int = Field(
         default=8 << 20, ge=1, description="A longer record goes to quarantine, with its beginning."
     )
+    registry: bool = Field(
+        default=False,
+        description="Values carry the id of their schema, as a schema registry has them written (ASGARD_SCHEMA_REGISTRY).",
+    )
+    format: Format = Field(
+        default="json",
+        description="How values are written. avro and protobuf are read by the registry's schemas.",
+    )
+    dead_letters: str = Field(
+        default="",
+        pattern=f"^$|{TOPIC}",
+        description="Topic that gets each record that goes to quarantine too, with the reason as a header.",
+    )
     json_schema: JsonValue = Field(
         default=None, description="JSON Schema of a record. One that breaks it goes to quarantine."
     )
@@ -79,10 +93,25 @@ class StreamSource(Model):
         default=26, gt=0, description="A table older than this many hours is shown as stale."
     )
 
+    @model_validator(mode="after")
+    def _formats_need_their_schemas(self) -> StreamSource:
+        if self.format != "json" and not self.registry:
+            raise ValueError(f"format: {self.format} needs registry: true, which its schemas are read from")
+        if self.dead_letters == self.topic:
+            raise ValueError("dead_letters: records would come back for ever; name another topic")
+        return self
+
     @field_validator("name")
     @classmethod
     def _name_is_free(cls, name: str) -> str:
         return source_name(name)
+
+    @property
+    def declared_schema(self) -> TopicSchema | None:
+        """The JSON Schema, as the registry is asked whether it fits."""
+        if not self.registry or self.json_schema is None or self.format != "json":
+            return None
+        return TopicSchema(format="json", definition=self.json_schema)
 
     @property
     def table(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
@@ -76,6 +77,33 @@ class Child(Model):
         return (self.table, *(table for child in self.children for table in child.tables))
 
 
+Format = Literal["json", "avro", "protobuf"]
+"""How a schema registry has values written."""
+
+
+class TopicSchema(Model):
+    """The schema of a topic's values, in a schema registry."""
+
+    format: Format = Field(
+        default="json", description="Kind of schema, and how values are written: json, avro or protobuf."
+    )
+    definition: JsonValue = Field(
+        description="The schema: JSON Schema or Avro as YAML; Protobuf as base64 of its FileDescriptorProto."
+    )
+    subject: str = Field(
+        default="", description="Subject in the registry. Default: the topic's name with -value behind it."
+    )
+
+    @property
+    def text(self) -> str:
+        """As the registry gets it: the same text for the same schema."""
+        return (
+            self.definition
+            if isinstance(self.definition, str)
+            else json.dumps(self.definition, separators=(",", ":"))
+        )
+
+
 class Sink(Model):
     """The table (or topic), and what of an answer it keeps."""
 
@@ -88,6 +116,11 @@ class Sink(Model):
         pattern=r"^[a-z0-9_]+\.[a-z][a-z0-9_]*$",
         description="Topic that the items go to, such as events.orders, instead of a table. `table` is left out; the "
         "asset is events/orders.",
+    )
+    kafka_schema: TopicSchema | None = Field(
+        default=None,
+        description="Schema of the topic's values, registered before a fetch starts. An item that breaks it goes to the "
+        "topic with .dead behind its name.",
     )
     body: Literal["text", "none"] = Field(
         default="text", description="text: response bodies are stored. none: they are left out."
