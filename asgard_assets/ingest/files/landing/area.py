@@ -17,7 +17,13 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from asgard_assets.errors import SourceError
-from asgard_assets.ingest.files.landing.bounds import leads_out, open_inside, opened_folder, outside
+from asgard_assets.ingest.files.landing.bounds import (
+    leads_out,
+    open_inside,
+    opened_folder,
+    outside,
+    stat_inside,
+)
 from asgard_assets.ingest.files.source.models import ByFolder, FileSource
 from asgard_assets.lake.store import Found, Store
 from asgard_assets.settings import Settings
@@ -69,9 +75,8 @@ class Landing(Store):
         """The file as it is now; None where it is gone, or a link leads out of the root."""
         if self.remote:
             return self._head(path)
-        full = self.address(path)
         try:
-            stat = None if leads_out(os.path.realpath(self.root), full) else os.stat(full)
+            stat = stat_inside(self.root, path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         if stat is None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from asgard_assets.errors import SourceError
 
 _F_GETPATH = 50  # macOS
+_PLACE = getattr(os, "O_PATH", 0)  # Linux
 
 
 def inside(real_root: str, real_path: str) -> bool:
@@ -38,15 +39,42 @@ def outside(root: str, path: str) -> SourceError:
 
 def open_inside(root: str, path: str, flags: int = 0) -> int:
     """A descriptor of what lies at `path`. Raises SourceError where that is outside of the root, else OSError."""
-    real_root = os.path.realpath(root)
-    if leads_out(real_root, f"{root}/{path}"):
-        raise outside(root, path)
     # Without waiting: a file may have been swapped for a pipe.
-    opened = os.open(f"{root}/{path}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)
-    if inside(real_root, _place_of(opened)):
-        return opened
-    os.close(opened)
-    raise outside(root, path)
+    how = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags
+    if not _PLACE:
+        if leads_out(os.path.realpath(root), f"{root}/{path}"):
+            raise outside(root, path)
+        opened = os.open(f"{root}/{path}", how)
+        if inside(os.path.realpath(root), _place_of(opened)):
+            return opened
+        os.close(opened)
+        raise outside(root, path)
+    with _placed(root) as above, _placed(f"{root}/{path}") as found:
+        if not inside(_place_of(above), _place_of(found)):
+            raise outside(root, path)
+        try:
+            return os.open(f"/proc/self/fd/{found}", how)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, f"{root}/{path}") from None
+
+
+def stat_inside(root: str, path: str) -> os.stat_result | None:
+    """What is at `path`; None where it lies outside of the root. Raises OSError where nothing is there."""
+    if not _PLACE:
+        full = f"{root}/{path}"
+        return None if leads_out(os.path.realpath(root), full) else os.stat(full)
+    with _placed(root) as above, _placed(f"{root}/{path}") as found:
+        return os.fstat(found) if inside(_place_of(above), _place_of(found)) else None
+
+
+@contextmanager
+def _placed(path: str) -> Iterator[int]:
+    """A descriptor that says where something lies, links followed, and opens nothing."""
+    descriptor = os.open(path, _PLACE | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _place_of(descriptor: int) -> str:

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from asgard_assets.ingest.files.readers.records import Bad, Range, Records, gathered, held, lines_of
 from asgard_assets.ingest.files.source.formats import Json, extension
@@ -22,8 +22,12 @@ class Repeated(dict[str, Any]):
     """An object in which a name came more than once: the last value has it, as every parser says; `pairs` are all."""
 
     __slots__ = ("pairs",)
+    made: ClassVar[int] = (
+        0  # in this process, by any thread: a batch before and after which it is the same has none
+    )
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        Repeated.made += 1
         super().__init__(pairs)
         self.pairs = pairs
 
@@ -123,7 +127,7 @@ def _is_cut(content: bytes, options: Json, decoder: json.JSONDecoder) -> bool:
 
 
 def _batches(lines: Iterable[tuple[int, Any]], decoder: json.JSONDecoder, options: Json) -> Iterator[Records]:
-    good, rows, bad, size = list[dict[str, Any]](), list[int](), list[Bad](), 0
+    good, rows, bad, size, made = list[dict[str, Any]](), list[int](), list[Bad](), 0, Repeated.made
     decode, fast, seen = decoder.decode, _FAST[decoder].decode, False
     flat = True
     for index, line in lines:
@@ -147,17 +151,17 @@ def _batches(lines: Iterable[tuple[int, Any]], decoder: json.JSONDecoder, option
                 bad.append(Bad(index, str(error), raw_text(line)))
                 continue
         else:
-            value = line
+            value, made = line, -1  # of a document that was read before
         if isinstance(value, dict):
             good.append(value)
             rows.append(index)
         else:
             bad.append(Bad(index, "is not a JSON object", raw_text(line)))
         if len(good) + len(bad) >= _BATCH_ROWS or size > _BATCH_BYTES:
-            yield _batch(good, rows, bad, decoder is EXACT)
-            good, rows, bad, size, seen = [], [], [], 0, True
+            yield _batch(good, rows, bad, decoder is EXACT, Repeated.made > made)
+            good, rows, bad, size, seen, made = [], [], [], 0, True, Repeated.made
     if good or bad or not seen:
-        yield _batch(good, rows, bad, decoder is EXACT)
+        yield _batch(good, rows, bad, decoder is EXACT, Repeated.made > made)
 
 
 def _decoder_of(text: str, decoder: json.JSONDecoder) -> json.JSONDecoder:
@@ -169,8 +173,11 @@ def _is_flat(text: str, record: dict[str, Any]) -> bool:
     return text.count('":') == len(record) and not any(sign in text for sign in (" :", "\t:", "\r:"))
 
 
-def _batch(good: list[dict[str, Any]], rows: list[int], bad: list[Bad], exact: bool) -> Records:
-    """`exact`: values that are no scalars become their text, in which nothing is lost."""
+def _batch(
+    good: list[dict[str, Any]], rows: list[int], bad: list[Bad], exact: bool, repeated: bool
+) -> Records:
+    """`exact`: values that are no scalars become their text, in which nothing is lost. `repeated`: some object may
+    hold a name twice."""
     import numpy as np
 
     earlier, aside = dict[tuple[str, int], list[Any]](), dict[int, dict[str, Any]]()
@@ -180,7 +187,7 @@ def _batch(good: list[dict[str, Any]], rows: list[int], bad: list[Bad], exact: b
             for name, value in record.earlier:
                 seen[name] = seen.get(name, 0) + 1
                 earlier.setdefault((name, seen[name]), [None] * len(good))[index] = value
-        if not exact and (inside := _inside(record)):
+        if repeated and not exact and (inside := _inside(record)):
             aside[index] = inside
     columns = [*gathered(good), *((name, values) for (name, _), values in earlier.items())]
     return Records([*columns], np.array(rows, "int64"), bad, aside=aside)
