@@ -1,14 +1,16 @@
-"""Commands of streams: fetch, replay."""
+"""Commands of streams: fetch, stream, replay."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asgard_assets.cli.options import ACT, Output, OutputOption, Partitions
-from asgard_assets.cli.terminal import console, print_json
+from asgard_assets.cli.terminal import console, print_json, share_history
 from asgard_assets.errors import AsgardError
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (fetch, replay):
+    for command in (fetch, stream, replay):
         app.command(rich_help_panel=ACT)(command)
 
 
@@ -55,11 +57,74 @@ def fetch(
         if output is Output.json:
             print_json(done)
         return
+    for found in fetching.follow(source, every_seconds, _until_stopped()):
+        _show(found)
+
+
+def stream(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="A KafkaIngest stream: its name, or its YAML file.", show_default=False
+        ),
+    ],
+    every_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Seconds between two looks at the topic.")
+    ] = 1,
+    report_seconds: Annotated[
+        float, typer.Option(min=1, help="At most so often Dagster is told of new rows.")
+    ] = 15,
+    alive: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file that is touched after each look, for a liveness probe.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Make a topic its Bronze table, until somebody stops it (SIGTERM, Ctrl-C). The batch at hand is ended first.
+
+    It does what runs of the asset do, and both may go on from each other: offsets stand in the table.
+
+    Example: asgard stream orders --every-seconds 2
+    """
+    import dagster as dg
+
+    from asgard_assets.components.following.reads import declared_code
+    from asgard_assets.ingest.stream.kafka import Kafka
+    from asgard_assets.lake import Lake
+    from asgard_assets.lake.reads import number
+    from asgard_assets.operations.outside.streams import Follower, Pace, heartbeat, reporter, stream_of
+
+    source, lake = stream_of(name), Lake.from_settings()
+    share_history()
+    with dg.DagsterInstance.get() as instance:
+        follower = Follower(
+            source,
+            lake,
+            Kafka.from_settings(),
+            _until_stopped(),
+            reporter(instance, lake, source),
+            heartbeat(alive),
+            Pace(every_seconds, report_seconds),
+            number(declared_code(source)),
+        )
+        for found in follower.run():
+            if isinstance(found, AsgardError):
+                console.print(f"{found}", style="yellow", highlight=False, markup=False)
+                continue
+            bad = sum(found.quarantined.values())
+            text = f"{source.table}: {sum(found.rows.values()):,} rows" + (
+                f", {bad:,} in quarantine" if bad else ""
+            )
+            console.print(text, highlight=False, markup=False)
+
+
+def _until_stopped() -> Callable[[], bool]:
+    """Says whether somebody has asked this process to stop."""
     stop = list[int]()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stop.append(number))
-    for found in fetching.follow(source, every_seconds, lambda: bool(stop)):
-        _show(found)
+    return lambda: bool(stop)
 
 
 def replay(

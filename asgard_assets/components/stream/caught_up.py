@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
-from asgard_assets.components.tables import Release, Yielded, report
+from asgard_assets.components.tables import Release, Yielded, check_result, report
 from asgard_assets.ingest.stream.kafka import Kafka, KafkaAway, lag
 from asgard_assets.ingest.stream.load import CaughtUp, NoTopicError, first_offsets, topic_of
 from asgard_assets.ingest.stream.source import StreamSource
-from asgard_assets.ingest.stream.table import positions
+from asgard_assets.ingest.stream.table import positions, table_spec
 from asgard_assets.lake import Lake
 from asgard_assets.quality.audit import Audit
 from asgard_assets.quality.tables import TableSpec
@@ -31,20 +32,44 @@ def report_stream(
     context: dg.AssetExecutionContext, lake: Lake, spec: TableSpec, told: CaughtUp
 ) -> Iterator[Yielded]:
     """Tell Dagster of each window that got rows, of the checks, and of offsets and lag."""
-    table: dict[str, int] = {}
-    for part in lake.live(spec.stage, spec.name):
-        table[part.day] = table.get(part.day, 0) + part.rows
     version = {"version": told.published.version} if told.published else {}
-
-    def about(day: str) -> dict[str, Any]:
-        return {"dagster/partition_row_count": table.get(day, 0), "new_rows": told.rows[day], **version}
-
     asked = (
         list(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else []
     )
     done = Release(_joined(spec, told), told.published, list(told.rows), {})
-    total = {
-        **version,
+    yield from report(context, spec, done, asked, _about(lake, spec, told), {**version, **_totals(told)})
+
+
+def events(
+    lake: Lake, source: StreamSource, told: CaughtUp
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
+    """The same for a stream that no run carries: each window that got rows, and the checks."""
+    spec, key = table_spec(source), dg.AssetKey(["bronze", source.name])
+    about, totals = _about(lake, spec, told), _totals(told)
+    for day in told.rows or (spec.calendar.key_at(datetime.now(UTC)),):
+        yield dg.AssetMaterialization(key, partition=day, metadata={**about(day), **totals})
+    joined = _joined(spec, told)
+    for check in joined.checks:
+        found = check_result(key, joined, check)
+        yield dg.AssetCheckEvaluation(key, check.name, found.passed, found.metadata, severity=found.severity)
+
+
+def _about(lake: Lake, spec: TableSpec, told: CaughtUp) -> Callable[[str], dict[str, Any]]:
+    """What is told of one window."""
+    table = Counter[str]()
+    for part in lake.live(spec.stage, spec.name):
+        table[part.day] += part.rows
+    version = {"version": told.published.version} if told.published else {}
+
+    def about(day: str) -> dict[str, Any]:
+        return {"dagster/partition_row_count": table[day], "new_rows": told.rows[day], **version}
+
+    return about
+
+
+def _totals(told: CaughtUp) -> dict[str, Any]:
+    """What is told of all windows together."""
+    return {
         "rows": sum(told.rows.values()),
         "quarantined_rows": sum(told.quarantined.values()),
         "quarantined_because": dict(told.quarantined),
@@ -52,7 +77,6 @@ def report_stream(
         "offsets": {str(part): offset for part, offset in told.offsets.items()},
         "lag": told.lag,
     }
-    yield from report(context, spec, done, asked, about, total)
 
 
 def _joined(spec: TableSpec, told: CaughtUp) -> Audit:

@@ -49,6 +49,15 @@ class CaughtUp:
         self.audits.append(audit)
         self.published = published
 
+    def add(self, later: CaughtUp) -> None:
+        """Count what was published after this too."""
+        self.rows.update(later.rows)
+        self.quarantined.update(later.quarantined)
+        self.offsets, self.lag = later.offsets, later.lag
+        self.batches += later.batches
+        self.audits += later.audits
+        self.published = later.published or self.published
+
 
 def catch_up(
     lake: Lake,
@@ -59,15 +68,18 @@ def catch_up(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     metadata: Mapping[str, Any] | None = None,
     code: int = 0,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> CaughtUp:
     """Publish what the topic has now and the table has not. What is written meanwhile is left to the next run.
+
+    Once `stopped`, no further batch is begun.
 
     Raises KafkaAway, SourceError where there is no such topic or records are lost, QualityError where a check blocks.
     """
     spec, told, decoder = table_spec(source), CaughtUp(), decoder_of(source)
     dead = DeadLetters(kafka, source.dead_letters, source.topic)
     target = topic_of(kafka, source, settled=True)
-    while True:
+    while not stopped():
         seen = positions(lake, spec.stage, spec.name, target)
         begins = first_offsets(source, target, seen)
         taken = [*spans(target, begins, source.max_offsets_per_batch)]
