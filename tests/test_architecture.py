@@ -18,6 +18,7 @@ PUBLIC = {
     "asgard_assets.components.model": "TrainedModel",
     "asgard_assets.components.python": "table",
     "asgard_assets.components.silver": "SilverTables",
+    "asgard_assets.components.sinks": "PostgresTable",
     "asgard_assets.components.sql": "SqlIngest",
     "asgard_assets.components.stream": "KafkaIngest",
     "asgard_assets.errors": "AsgardError",

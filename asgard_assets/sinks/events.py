@@ -7,8 +7,8 @@ ledger: how far each partition of the topic is. A sink that is killed has done a
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,7 @@ from asgard_assets.errors import LakeError, SourceError, Transient
 from asgard_assets.lake import Lake
 from asgard_assets.lake.sql import identifier, literally, quoted
 from asgard_assets.quality.tables import Model
+from asgard_assets.sinks.copying import line
 
 if TYPE_CHECKING:
     import psycopg2.extensions as pg
@@ -35,7 +36,6 @@ _COLUMNS = (
     "kafka_partition",
     "kafka_offset",
 )
-_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _TABLES = """
 create schema if not exists {schema};
 create table if not exists {table} (
@@ -146,24 +146,31 @@ def sink_events(
 
     Raises PostgresAway, LakeError where the table is no stream's.
     """
+    told = Sunk()
+    with connected(url, sink.name, sink.url) as connection:
+        _prepare(connection, sink)
+        while _batch(connection, lake, sink, batch_rows, told, before_commit) == batch_rows:
+            pass
+    return told
+
+
+@contextmanager
+def connected(url: str, name: str, reference: str) -> Iterator[pg.connection]:
+    """A connection for the block. Raises PostgresAway where Postgres does not answer, or ends it."""
     import psycopg2
 
-    told = Sunk()
     try:
-        connection = psycopg2.connect(url, application_name=f"asgard {sink.name}")
+        connection = psycopg2.connect(url, application_name=f"asgard {name}")
         try:
-            _prepare(connection, sink)
-            while _batch(connection, lake, sink, batch_rows, told, before_commit) == batch_rows:
-                pass
+            yield connection
         finally:
             connection.close()
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         raise PostgresAway(
-            f"{sink.name}: Postgres cannot be reached: {str(error).strip()}. Check the address behind {sink.url}; "
+            f"{name}: Postgres cannot be reached: {str(error).strip()}. Check the address behind {reference}; "
             "what was committed stays, and the next run goes on",
-            source=sink.name,
+            source=name,
         ) from error
-    return told
 
 
 def _batch(
@@ -187,7 +194,7 @@ def _batch(
         ends, rows = dict(ledger), 0
         for piece in _new_rows(lake, sink, ledger, batch_rows):
             cursor.copy_expert(
-                f"copy {names['table']}_stage from stdin", io.StringIO("".join(map(_line, piece)))
+                f"copy {names['table']}_stage from stdin", io.StringIO("".join(map(line, piece)))
             )
             rows += len(piece)
             for row in piece:
@@ -271,21 +278,3 @@ def _prepare(connection: pg.connection, sink: EventsSink) -> None:
 def _names(sink: EventsSink) -> dict[str, str]:
     schema, _, _ = sink.target.partition(".")
     return {"schema": schema, "table": sink.target, "newest": _NEWEST.format(table=sink.target)}
-
-
-def _line(row: Sequence[Any]) -> str:
-    """A row as COPY reads it. Postgres has no character U+0000; it becomes U+FFFD."""
-    return "\t".join(map(_field, row)) + "\n"
-
-
-def _field(value: Any) -> str:
-    if value is None:
-        return "\\N"
-    if isinstance(value, bool):
-        return "t" if value else "f"
-    text = value.isoformat() if hasattr(value, "isoformat") else str(value)
-    if "\0" in text:
-        text = text.replace("\0", "\ufffd")
-    if "\\u0000" in text:
-        text = _NUL.sub(r"\1\\ufffd", text)
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")

@@ -108,6 +108,7 @@ PARTS = (
     Part("monitoring", 0, 0.9, ("telemetry/test_monitoring.py", "components/lineage/test_lineage.py::*"), (
         "asgard_assets/telemetry/", "asgard_assets/operations/metrics/", "asgard_assets/components/lineage/", "deployments/monitoring/", "tests/telemetry/",
     )),
+    Part("sinks", 0, 0.5, ("sinks/test_mirror.py",), ("asgard_assets/sinks/", "asgard_assets/components/sinks/", "asgard_assets/lake/", "tests/sinks/")),
     Part("databases", 0, 2.5, ("ingest/sql/test_types.py", "ingest/sql/test_loads.py", "ingest/sql/test_assets.py", "ingest/sql/test_connected.py", "ingest/sql/test_kills.py"), (
         "asgard_assets/ingest/sql/", "asgard_assets/components/sql.py", "asgard_assets/lake/", "tests/ingest/sql/", "tests/servers/mariadb.py",
     )),

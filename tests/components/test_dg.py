@@ -27,6 +27,7 @@ COMPONENTS = {
     "silver.SilverTables",
     "sql.SqlIngest",
     "stream.KafkaIngest",
+    "sinks.PostgresTable",
     "stream.PostgresSink",
 }
 PYPROJECT = """\
