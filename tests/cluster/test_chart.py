@@ -44,6 +44,8 @@ EVERYTHING = {
     "gateway.ingress.host": "api.example.com",
     "gateway.ingress.tlsSecret": "api-tls",
     "secrets.sources[0]": "crm-token",
+    "streams.names[0]": "web_orders",
+    "fetchers.names[0]": "crm",
     "imagePullSecrets[0].name": "registry",
 }
 
@@ -97,7 +99,7 @@ def test_every_object_passes_a_server_side_dry_run(world: World, values: str | N
         "ResourceQuota",
         "PodDisruptionBudget",
     } <= set(kinds)
-    assert kinds.count("Deployment") == (4 if values is None else 3)  # the gateway
+    assert kinds.count("Deployment") == (6 if values is None else 3)  # the gateway, a stream, a fetcher
     assert ("HorizontalPodAutoscaler" in kinds) == (values != "values-staging.yaml")
     assert kinds.count("Ingress") == (2 if values is None else 0)
     assert "Secret" not in kinds
