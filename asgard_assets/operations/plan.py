@@ -286,9 +286,20 @@ def _downstream(graph: dg.AssetGraph, touched: Mapping[dg.AssetKey, set[str]]) -
             if graph.get(key).partitions_def is None:
                 whole = whole or bool(reached[parent])
                 continue
-            for day in reached[parent] if graph.get(parent).partitions_def is not None else ():
-                days |= set(graph.get_child_partition_keys_of_parent(day, parent, key))
+            days |= _children(graph, reached[parent], parent, key)
         if days or whole:
             reached[key] = days or {""}
             found[key.to_user_string()] = tuple(sorted(days))
     return found
+
+
+def _children(graph: dg.AssetGraph, days: set[str], parent: dg.AssetKey, child: dg.AssetKey) -> set[str]:
+    """Partitions of the child that read these of the parent: one question for all of them."""
+    above, below = graph.get(parent).partitions_def, graph.get(child).partitions_def
+    known = [day for day in sorted(days) if day]
+    if above is None or below is None or not known:
+        return set()
+    found = graph.get_partition_mapping(child, parent).get_downstream_partitions_for_partitions(
+        above.subset_with_partition_keys(known), above, below
+    )
+    return {str(key) for key in found.get_partition_keys()}

@@ -33,6 +33,19 @@
   {{ return('substr(' ~ column ~ ", 1, 10) between '" ~ min_date() ~ "' and '" ~ max_date() ~ "'") }}
 {% endmacro %}
 
+{#- The window of this model in which something happened at the instant `column`: its `ds`, in the zone of the model. -#}
+{% macro window_at(column) %}
+  {%- set every = window_length(model) -%}
+  {%- if every == 'hour' -%}{%- do exceptions.raise_compiler_error('window_at names days, weeks and months') -%}{%- endif -%}
+  {{ return("cast(cast(date_trunc('" ~ every ~ "', cast(" ~ column ~ " as date)) as date) as varchar)") }}
+{% endmacro %}
+
+{#- Whether that lies in the windows that this run builds: for tables whose windows are cut by those of this model, such as
+    days of another zone. -#}
+{% macro in_windows_at(column) %}
+  {{ return('cast(' ~ column ~ " as date) between date '" ~ min_date() ~ "' and date '" ~ max_date() ~ "'") }}
+{% endmacro %}
+
 {#- The day `days` before another, as text. -#}
 {% macro day_before(day, days) %}
   {{ return((modules.datetime.date.fromisoformat(day) - modules.datetime.timedelta(days=days)).isoformat()) }}

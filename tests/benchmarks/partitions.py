@@ -1,4 +1,5 @@
-"""What many partitions cost: load the project, let the sensor `following` tick, ask for the state. CPU seconds.
+"""What many partitions cost: load the project, let the sensor `following` tick, ask for the state and for a plan, look at an
+asset's page. CPU seconds.
 
 python -m tests.benchmarks.partitions            28 days and 10 years, all of Bronze there, nothing else
 python -m tests.benchmarks.partitions hours      a table of 3 years of hours, and one of days that reads it
@@ -32,7 +33,13 @@ def days(count: int) -> None:
     watch = Watch()
     from asgard_assets.components.following.outlook import outlooks
     from asgard_assets.definitions import defs
+    from asgard_assets.ingest.files.landing import Landing
     from asgard_assets.lake import Lake
+    from asgard_assets.operations.partitions import Span
+    from asgard_assets.operations.plan import make_plan
+    from asgard_assets.operations.sources import catalog
+    from asgard_assets.operations.targets import find
+    from asgard_assets.operations.todo import Finder
     from asgard_assets.windows import days_after
 
     repository = defs().get_repository_def()
@@ -55,6 +62,73 @@ def days(count: int) -> None:
         keys = list(repository.asset_graph.materializable_asset_keys)
         outlooks(lake, repository, instance, keys)
         watch.tell("asgard state")
+        definitions = catalog(defs())
+        watch.tell("(the code location loads again)")
+        finder = Finder(definitions, lake, Landing.from_settings(), instance)
+        planned = make_plan(finder, find(definitions, "group:silver"), Span.parse(f"{first}..."))
+        watch.tell(f"asgard plan, of {sum(len(each.partitions) for each in planned.assets)} partitions")
+    page(count)
+
+
+def page(count: int) -> None:
+    """What an asset's page asks of the webserver, with all of its partitions materialized: its CPU seconds, and its clock."""
+    import json
+    import urllib.request
+
+    import dagster as dg
+    import psutil
+
+    from asgard_assets.resources.home import prepare_home
+    from asgard_assets.windows import days_after
+    from tests.end_to_end.homes import BIN, free_port, listens
+    from tests.patience import ended, wait_until
+
+    os.environ["DAGSTER_HOME"] = f"{os.environ['ASGARD_HOME']}/dagster"
+    prepare_home()
+    key, first = dg.AssetKey(["silver", "invoices"]), os.environ["ASGARD_PARTITION_START"]
+    with dg.DagsterInstance.get() as instance:
+        for n in range(count):
+            event = dg.AssetMaterialization(key, partition=days_after(first, n))
+            instance.report_runless_asset_event(event)
+    port = free_port()
+    web = subprocess.Popen(
+        [str(BIN / "dagster-webserver"), "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: listens(port), 120, "the webserver answers")
+
+        def ask(fields: str) -> int:
+            query = (
+                f"query($k: AssetKeyInput!){{assetNodeOrError(assetKey:$k){{... on AssetNode{{{fields}}}}}}}"
+            )
+            body = json.dumps({"query": query, "variables": {"k": {"path": list(key.path)}}}).encode()
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"}
+            )
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return len(answer.read())
+
+        ask("id")
+        process, begun = psutil.Process(web.pid), time.monotonic()
+        before = sum(process.cpu_times()[:2])
+        sizes = [ask(fields) for fields in _PAGE]
+        used, passed = sum(process.cpu_times()[:2]) - before, time.monotonic() - begun
+        print(
+            f"  an asset's page: {used:.2f} CPU s of the webserver, {passed:.2f} s, {sum(sizes)} bytes",
+            flush=True,
+        )
+    finally:
+        ended(web, 20, group=True)
+
+
+_PAGE = (
+    "assetPartitionStatuses{... on TimePartitionStatuses{ranges{startKey endKey status}}}",
+    "partitionKeysByDimension{name partitionKeys}",
+    "partitionStats{numMaterialized numPartitions numFailed} staleStatus staleCauses{key{path} reason category}",
+    "assetMaterializations(limit:100){timestamp partition}",
+)
+"""What the page of an asset asks for."""
 
 
 def hours() -> None:

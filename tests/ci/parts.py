@@ -66,6 +66,7 @@ PARTS = (
         "test_exactly_once.py", "test_canaries.py", "test_once.py", "test_walk_state.py", "test_big_bodies.py",
         "landing/test_s3.py::test_files_on_s3*", "test_vault.py::test_what_a_killed_run_held*",
     ), (*API, *FILES)),
+    Part("dbt-zones", 0, 0.7, ("dbt/test_calendars.py::test_a_model_of_another_zone*",), DBT),
     Part("dbt-models", 0, 8, (
         "test_drop_in.py", "test_delta.py::test_eight_*", "dbt/test_gold.py", "dbt/test_calendars.py", "dbt/test_state.py", "dbt/test_daily.py",
         "dbt/test_checks_alone.py", "dbt/test_strangers.py", "dbt/test_fresh.py",
@@ -84,7 +85,7 @@ PARTS = (
     Part("java-and-aws", 0, 1.5, ("test_java.py", "test_aws_secrets.py"), ("deployments/local/setup.sh", "asgard_assets/spark/java.py", "asgard_assets/resources/")),
     Part("airbyte", 0, 4.5, ("test_airbyte_bronze.py::*", "test_airbyte_manifests.py::*", "test_airbyte_syncs.py::*", "components/airbyte/test_runs.py::*", "test_airbyte_client.py", "test_airbyte_clock.py", "test_airbyte_dev.py", "test_airbyte_server.py"), AIRBYTE),
     Part("other-servers", 2, 7, ("test_foreign_apis.py", "test_foreign_lists.py", "openapi/test_described.py::*", "test_keycloak.py", "test_receiver.py", "test_conditional.py", "lake/test_store.py", "ml/test_artifacts.py", "ml/test_online.py", "operations/test_backup.py", "operations/test_changes.py"), (*API, "asgard_assets/ml/", "asgard_assets/operations/changes/")),
-    Part("models", 1, 7.6, ("ml/test_second_model.py", "ml/test_churn_path.py", "ml/test_view_calendars.py::*", "ml/test_model_calendars.py", "features/test_assets.py::*", "test_model_truth.py::test_with_shuffled_labels*"), ("asgard_assets/ml/", "asgard_assets/components/", "docs/own-model.md")),
+    Part("models", 1, 7.8, ("ml/test_second_model.py", "ml/test_churn_path.py", "ml/test_view_calendars.py::*", "ml/test_model_calendars.py", "ml/test_online_zones.py::*", "features/test_assets.py::*", "test_model_truth.py::test_with_shuffled_labels*"), ("asgard_assets/ml/", "asgard_assets/components/", "docs/own-model.md")),
     Part("screens", 0, 3, ("test_ui.py",), ("asgard_assets/components/", *DEMO)),
     Part("refusals", 2, 8, (
         "test_blocking.py", "test_bad_input.py", "test_model_truth.py::test_a_feature_of_later_knowledge*",

@@ -53,6 +53,11 @@ class Story:
     def _plan(self, at: datetime, what: str, happens: Callable[[], None]) -> None:
         self.events.append(Event(at, len(self.events), what, happens))
 
+    def _later(self, what: str, happens: Callable[[], None]) -> None:
+        """It cannot happen now."""
+        self._plan(self.world.now + HOUR, what, happens)
+        self.events.sort()
+
     def _files_of(self, day: str) -> None:
         window = self.oracle.calendar.window(day)
         for part, hour in enumerate((6, 12, 18, 24.5)):
@@ -175,6 +180,32 @@ class Story:
         write_deltalake(self.world.lake.path("bronze", "sales"), flat, mode="append", schema_mode="merge")
         self.oracle.files["sales"][day][f"notebook {self.world.now}"] = rows
         self.oracle.changed.add(("sales", day))
+
+    def trouble_removed(self) -> None:
+        """A file that is loaded leaves the landing folder: its rows stay."""
+        day = self._day()
+        name = self._file(day)
+        if {*self.oracle.files["sales"][day][name]} <= {
+            *rows_of(self.world.lake, "bronze/sales").get(day, [])
+        }:
+            self.world.remove("sales", day, name)
+        else:
+            self._later("removed", self.trouble_removed)
+
+    def trouble_restored(self) -> None:
+        """A person loads a file, and then sets the table back to what it was before: the file is not loaded again."""
+        day, name = self._day(), "p9"
+        there = rows_of(self.world.lake, "bronze/sales").get(day, [])
+        if sorted(self._rows_of(day)) != there or name in self.oracle.files["sales"][day]:
+            return self._later("restored", self.trouble_restored)  # something waits to be loaded
+        version = self.world.lake.version("bronze", "sales")
+        self.world.drop("sales", day, name, self._some(9))
+        assert self.world.by_hand("bronze/sales", day, day)
+        assert len(rows_of(self.world.lake, "bronze/sales")[day]) > len(there)
+        self.world.lake.restore("bronze", "sales", version)
+
+    def _rows_of(self, day: str) -> list[tuple[int, int]]:
+        return [row for rows in self.oracle.files["sales"].get(day, {}).values() for row in rows]
 
     def trouble_daemon_down(self) -> None:
         self.world.down_until = self.world.now + timedelta(hours=self.chance.uniform(1, 9))

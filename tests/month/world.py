@@ -200,6 +200,10 @@ class World:
         stamp = self.now.timestamp()
         os.utime(path, (stamp, stamp))
 
+    def remove(self, source: str, key: str, name: str) -> None:
+        """A file leaves the landing folder."""
+        (Path(Settings().landing_root) / source / f"ds={key}" / f"{name}.csv").unlink(missing_ok=True)
+
     def stream(self, hours: Mapping[str, tables.Rows]) -> None:
         """Another program publishes hours, and tells Dagster."""
         flat = [(id, amount, hour) for hour, rows in hours.items() for id, amount in rows]

@@ -38,12 +38,13 @@ from asgard_assets.components.dbt.sources import says_freshness, source_freshnes
 from asgard_assets.components.dbt.unfit import unfit
 from asgard_assets.components.failures import clear_failures, retry_policy
 from asgard_assets.components.following.reads import OPEN_WINDOWS, READS, REBUILD
+from asgard_assets.components.following.zones import CUTS
 from asgard_assets.components.partitions import calendar_of, windows
 from asgard_assets.components.tables import days_of
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import DS, Lake
 from asgard_assets.settings import Settings
-from asgard_assets.windows import FEEDS, Calendar, Every
+from asgard_assets.windows import FEEDS, Calendar, Every, zone_named
 
 _DESCRIPTIONS = {
     "translation": "Changes to the asset of each model, such as `group_name: sales`; `{{ node }}` is dbt's model."
@@ -68,6 +69,8 @@ _BUILDING = (
 )
 _OPS: Mapping[Every, str] = {"hour": "hourly", "day": "daily", "week": "weekly", "month": "monthly"}
 _ASSETS = ("model", "seed", "snapshot")
+_CUTS = "in_windows_at("
+"""The macro by which a model takes the rows that happened in its windows, whatever those of its parent are."""
 
 
 class LocalDbt(DbtCliResource):
@@ -140,7 +143,7 @@ class DbtModels(DbtProjectComponent):
         by_name, outputs = dict[str, list[dg.AssetSpec]](), set[str]()
         for spec in specs:
             calendar = calendar_of(spec.partitions_def)
-            name = _OPS[calendar.every] if calendar else "whole"
+            name = _op_of(calendar) if calendar else "whole"
             while (output := f"{name}/{spec.key.to_python_identifier()}") in outputs:
                 name += "_also"  # `a__b.c` and `a.b__c`: an op would have two outputs of one name
             outputs.add(output)
@@ -348,7 +351,7 @@ class DbtModels(DbtProjectComponent):
         key = config.get("unique_key") or []
         engine = manifest["metadata"].get("adapter_type") or "duckdb"
         every = every_of(node)
-        partitions = windows(every) if every else None
+        partitions = windows(every, _zone_of(node)) if every else None
         if own.get(LOOKBACK) and every != "day":
             raise ConfigError(
                 f"dbt model {node['name']}: {LOOKBACK} counts days, and needs a partition every day"
@@ -375,6 +378,7 @@ class DbtModels(DbtProjectComponent):
                 "key": key if isinstance(key, str) else ", ".join(key),
                 LOOKBACK: own.get(LOOKBACK, 0),
                 **({READS: {}, OPEN_WINDOWS: True} if _says_what_it_read(node, engine) else {}),
+                **({CUTS: True} if _CUTS in (node.get("raw_code") or "") else {}),
                 **({RETRIES: int(own[RETRIES])} if RETRIES in own else {}),
                 **({REBUILD: own[REBUILD]} if own.get(REBUILD, "never") != "never" else {}),
             }
@@ -484,6 +488,24 @@ def every_of(node: Mapping[str, Any]) -> Every | None:
     if said is not None and said not in FEEDS:
         raise ConfigError(f"dbt model {node['name']}: every is {said!r}; write {', '.join(FEEDS)}")
     return said or "day"
+
+
+def _zone_of(node: Mapping[str, Any]) -> str:
+    """The zone of a model's windows (`meta.dagster.time_zone`), '' for the project's. Raises ConfigError for none."""
+    meta = {**(node.get("meta") or {}), **(node["config"].get("meta") or {})}
+    zone = (meta.get("dagster") or {}).get("time_zone") or ""
+    try:
+        return str(zone_named(zone)) if zone else ""
+    except ConfigError as error:
+        raise ConfigError(f"dbt model {node['name']}: time_zone: {error}") from error
+
+
+def _op_of(calendar: Calendar) -> str:
+    """The name of the op that builds models of this calendar: one for each length, and for each further zone."""
+    zone = str(calendar.zone)
+    return _OPS[calendar.every] + (
+        "" if zone == Settings().time_zone else f"_{re.sub(r'[^a-z0-9]+', '_', zone.lower())}"
+    )
 
 
 def refuse_longer_parents(found: Mapping[str, Any]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,12 @@ from asgard_assets import strangers
 from asgard_assets.components.dbt.checks import with_rows
 from asgard_assets.components.dbt.columns import column_metadata
 from asgard_assets.components.following.reads import all_specs, code_number, inputs_of
+from asgard_assets.components.partitions import calendar_of
 from asgard_assets.components.tables import days_of
 from asgard_assets.lake import DS, Lake
 from asgard_assets.lake.reads import Edge, Reads
 from asgard_assets.settings import Settings
+from asgard_assets.windows import Calendar
 
 REPORT, READS = "delta_publish.json", "asgard_reads.json"
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -63,13 +67,14 @@ class DbtRun:
             target = self._target()
             targets.append(target)
             (target / READS).write_text(json.dumps(self._reads(selected)))
-            run = self.dbt.cli(
-                [*args, *chosen_words],
-                manifest=self.manifest,
-                dagster_dbt_translator=self.translator,
-                raise_on_error=False,
-                target_path=target,
-            )
+            with _in_zone(calendar_of(self.context.assets_def.partitions_def)):
+                run = self.dbt.cli(
+                    [*args, *chosen_words],
+                    manifest=self.manifest,
+                    dagster_dbt_translator=self.translator,
+                    raise_on_error=False,
+                    target_path=target,
+                )
             # Outputs wait for the publish report: dbt calls a model done as soon as it is staged.
             stream = run.stream()
             if "column_metadata" in self.asked:
@@ -258,6 +263,23 @@ class DbtRun:
                 metadata={"dbt": work, "log": dg.MetadataValue.md(strangers.block(errors[0]))},
                 allow_retries=False,
             )
+
+
+@contextmanager
+def _in_zone(calendar: Calendar | None) -> Iterator[None]:
+    """dbt, which is begun within, has days of this calendar's zone. A process takes its settings from the environment."""
+    name, before = "ASGARD_TIME_ZONE", os.environ.get("ASGARD_TIME_ZONE")
+    if calendar is None or str(calendar.zone) == Settings().time_zone:
+        yield
+        return
+    os.environ[name] = str(calendar.zone)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _address(node: Mapping[str, Any]) -> tuple[str, str]:

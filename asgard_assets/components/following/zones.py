@@ -13,6 +13,9 @@ from asgard_assets.components.partitions import calendar_of, second_of, time_of
 from asgard_assets.errors import ConfigError
 from asgard_assets.windows import Calendar
 
+CUTS = "cuts_by_time"
+"""Metadata of a dbt model that takes the rows which happened in its windows, whatever those of its inputs are."""
+
 
 class ZonesMapping(dg.AllPartitionMapping):
     """A window reads the windows of the input, in another zone, that share time with it or with those `before` it.
@@ -116,6 +119,14 @@ def _mapped(spec: dg.AssetSpec, specs: Mapping[dg.AssetKey, dg.AssetSpec]) -> dg
     return spec if deps == list(spec.deps) else spec.replace_attributes(deps=deps)
 
 
+def _takes_rows_as_they_lie(spec: dg.AssetSpec) -> bool:
+    """Whether the rows of a window are those that the input has under its name."""
+    kinds = set(spec.kinds)
+    return ("dbt" in kinds and CUTS not in spec.metadata) or (
+        spec.key.path[0] == "features" and "feast" in kinds
+    )
+
+
 def _mapped_edge(spec: dg.AssetSpec, dep: dg.AssetDep, upstream: dg.AssetSpec | None) -> dg.AssetDep:
     ends = spec.partitions_def, upstream.partitions_def if upstream else None
     own, source = (calendar_of(time_of(each)) for each in ends)
@@ -127,11 +138,12 @@ def _mapped_edge(spec: dg.AssetSpec, dep: dg.AssetDep, upstream: dg.AssetSpec | 
         return dep
     if mapping is not None and not isinstance(mapping, dg.TimeWindowPartitionMapping):
         return dep
-    if {"dbt", "feast"} & set(spec.kinds):
+    if _takes_rows_as_they_lie(spec):
         name, other = spec.key.to_user_string(), dep.asset_key.to_user_string()
         raise ConfigError(
             f"{name} has windows of {own.zone} and reads {other}, which has those of {source.zone}: let a Silver table "
             f"bring its rows into windows of {own.zone}, and read that"
+            + ("; or take them by time, with in_windows_at" if "dbt" in spec.kinds else "")
         )
     if sliced:
         return dep

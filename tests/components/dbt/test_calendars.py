@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +14,8 @@ from asgard_assets.components.dbt.component import (
     refuse_same_keys,
     refuse_unfit,
 )
+from asgard_assets.components.following.zones import between_zones
+from asgard_assets.components.partitions import windows
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake
 from asgard_assets.resources.lake import LakeResource
@@ -86,6 +89,63 @@ def test_hours_feed_days_and_days_feed_weeks_and_months_where_clocks_change(
     assert days.pop("2026-10-25") == 25 and {*days.values()} == {24}
     assert rows("weeks") == {"2026-10-12": 7 * 24, "2026-10-19": 7 * 24 + 1}
     assert rows("months") == {"2026-10-01": 31 * 24 + 1}
+
+
+@pytest.mark.servers
+def test_a_model_of_another_zone_takes_the_rows_that_happened_in_its_days(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import pyarrow as pa
+
+    monkeypatch.setenv("ASGARD_TIME_ZONE", "Europe/Berlin")
+    monkeypatch.setenv("ASGARD_PARTITION_START", "2026-10-01")
+    monkeypatch.setenv("ASGARD_PARTITION_END", "2026-11-09")
+    days = Calendar.named("Europe/Berlin").between("2026-10-20", "2026-10-30")
+    begin, end = (Calendar.named("Europe/Berlin").window(days[at]) for at in (0, -1))
+    moments = [
+        begin.start + n * timedelta(hours=1) for n in range((end.end - begin.start) // timedelta(hours=1))
+    ]
+    schema = pa.schema([("n", pa.int64()), ("moment", pa.timestamp("us", "UTC")), ("ds", pa.string())])
+    named = [Calendar.named("Europe/Berlin").key_at(moment) for moment in moments]
+    staging = lake.stage("silver", "beats", schema, days)
+    lake.write(staging, pa.table([[1] * len(moments), moments, named], schema=schema))
+    lake.publish(staging)
+    head = "{{ config(materialized='delta', partition_by='ds', meta={'dagster': {'time_zone': 'Asia/Tokyo'}}) }}\n"
+    text = "select {{ window_at('moment') }} as ds, count(*) as n, min(moment) as first, max(moment) as last from {{ source('silver', 'beats') }} where "
+    where = {"tokyo": "{{ in_windows_at('moment') }}", "berlin": "{{ in_windows() }}"}
+    files = {
+        f"models/gold/{name}.sql": (head if name == "tokyo" else head.replace("Asia/Tokyo", ""))
+        + text
+        + found
+        + " group by 1"
+        for name, found in where.items()
+    }
+    loaded = definitions(copy_project(tmp_path / "project", {**files, "models/gold/beats.yml": SOURCE}))
+    for name in where:
+        build(loaded, lake, name, "2026-10-24", "2026-10-26")
+    hours = {
+        name: dict(lake.connect().execute(f"select ds, n from gold.{name}").fetchall()) for name in where
+    }
+    assert hours["tokyo"] == {"2026-10-24": 24, "2026-10-25": 24, "2026-10-26": 24}
+    assert hours["berlin"] == {"2026-10-24": 24, "2026-10-25": 25, "2026-10-26": 24}, (
+        "clocks go back in Berlin"
+    )
+    [[first, last]] = (
+        lake.connect()
+        .execute("select epoch(first), epoch(last) from gold.tokyo where ds = '2026-10-25'")
+        .fetchall()
+    )
+    window = Calendar.named("Asia/Tokyo").window("2026-10-25")
+    assert (first, last + 3600) == (window.start.timestamp(), window.end.timestamp())
+    assets = [asset for asset in loaded.assets or () if isinstance(asset, dg.AssetsDefinition)]
+    silver = dg.AssetSpec(["silver", "beats"], partitions_def=windows())
+    mapped = between_zones(
+        dg.Definitions(assets=[silver, *assets], resources={"lake": LakeResource(root=lake.root)})
+    )
+    up = mapped.resolve_asset_graph().get_parent_partition_keys_for_child(
+        "2026-10-25", silver.key, dg.AssetKey(["gold", "tokyo"])
+    )
+    assert sorted(up.partitions_subset.get_partition_keys()) == ["2026-10-24", "2026-10-25"]
 
 
 def node(name: str, every: str | None, **config: object) -> dict[str, object]:
