@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -25,6 +25,18 @@ from asgard_assets.windows import Calendar, Every, zone_named
 _LOCAL_START = date(2026, 10, 5)
 _READ: dict[tuple[object, ...], Settings] = {}  # the last ones read, by what they were read from
 LOCAL_AIRBYTE_USER = "asgard"
+
+
+class SparkConnect(BaseModel):
+    """A Spark Connect server that is run elsewhere."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    address: str = Field(
+        pattern=r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?$", description="Host, or host:port, of the server."
+    )
+    tls: bool = Field(default=False, description="Whether the connection is encrypted.")
+    workspaces: tuple[str, ...] = Field(default=("*",), description="Who sees it: workspaces, or * for all.")
 
 
 class Settings(BaseSettings):
@@ -160,6 +172,19 @@ class Settings(BaseSettings):
         ge=0,
         validation_alias=AliasChoices("ASGARD_STORAGE_COST_PER_GB", "STORAGE_COST_PER_GB"),
         description="Price of one GB stored for a month, for `asgard plan`.",
+    )
+    clusters: dict[str, SparkConnect] = Field(
+        repr=False,
+        default_factory=dict[str, SparkConnect],
+        description='Spark Connect servers that the gateway shows and tests, as JSON: {"big": {"address": "spark.example.com", '
+        '"tls": true, "workspaces": ["sales"]}}.',
+    )
+    spark_connect_port: int = Field(
+        default=15_002,
+        ge=1,
+        le=65_535,
+        validation_alias=AliasChoices("ASGARD_SPARK_CONNECT_PORT", "SPARK_CONNECT_DEFAULT_PORT"),
+        description="Port of Spark Connect servers whose address names none.",
     )
     list_cost_per_1000: float = Field(
         default=0.005,

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from asgard_assets.gateway import features, health, ingestion, mlops, models, serving, transforms
 from asgard_assets.gateway.accounts.gate import Gate
-from asgard_assets.gateway.autoloader import ingestions, runs
+from asgard_assets.gateway.autoloader import clusters, ingestions, repairs, runs
 from asgard_assets.gateway.door import LOOPBACK, Door
 from asgard_assets.gateway.platform import Platform
 from asgard_assets.gateway.problems import RESPONSES, add_handlers
@@ -39,7 +39,9 @@ def create_app(platform: Platform, gate: Gate, hosts: Iterable[str] = LOOPBACK) 
     for prefix, tag in transforms.PREFIXES.items():
         app.include_router(transforms.router, prefix=prefix, tags=[tag])
     app.include_router(runs.router)
+    app.include_router(repairs.router)
     app.include_router(ingestions.router)
+    app.include_router(clusters.router)
     app.include_router(models.router)
     app.include_router(serving.router)
     app.include_router(features.router)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import httpx
+import pyarrow as pa
 import pytest
 import yaml
 
 from asgard_assets.components.platform.definitions import definitions_in, managed_definitions
 from asgard_assets.gateway.platform import Platform
 from asgard_assets.ingest.files.plan.control import read_control
+from asgard_assets.ingest.files.plan.quarantine import STAGE, quarantine_schema
+from asgard_assets.ingest.files.shape.schema import Change, record
 from asgard_assets.operations.transforms.submissions import Outcome
 from tests.gateway.conftest import Keys
 
@@ -246,3 +250,39 @@ def test_a_source_that_cannot_be_made_any_more_keeps_no_other_from_loading(
     with caplog.at_level(logging.WARNING):
         assert loaded(platform) == {"bronze/orders"}
     assert "broken" in caplog.text
+
+
+def test_a_decision_about_a_column_is_a_revision(client: httpx.Client, platform: Platform):
+    make(client)
+    columns = {"id": pa.int64(), "note": pa.string()}
+    change = Change("NEW_COLUMN", "note", "", "string", "added")
+    record(platform.lake, "orders", columns, (change,), (), 1)
+    seen = client.get(f"{ROOT}/orders/schema").json()
+    assert [(one["kind"], one["column"], one["decision"]) for one in seen["changes"]] == [
+        ("NEW_COLUMN", "note", "")
+    ]
+    decided = client.post(f"{ROOT}/orders/schema/changes", json={"column": "note", "decision": "refuse"})
+    assert decided.json()["revision"] == 2 and "schema_changes" in decided.json()["definition"]
+    assert client.get(f"{ROOT}/orders/schema").json()["changes"][0]["decision"] == "refuse"
+    assert (
+        client.post(f"{ROOT}/orders/schema/changes", json={"column": "x", "decision": "accept"}).status_code
+        == 404
+    )
+
+
+def test_the_quarantine_is_shown_and_loaded_again(client: httpx.Client, platform: Platform, key: Keys):
+    admin, viewer = key("admin"), key("viewer")
+    make(client, **admin)
+    assert client.get(f"{ROOT}/orders/quarantine", headers=viewer).json()["total"] == 0
+    day, at = "2026-10-05", datetime(2026, 10, 5, tzinfo=UTC)
+    staging = platform.lake.stage(STAGE, "orders", quarantine_schema(), [day])
+    row = {"file": "orders/a.csv", "row": 3, "kind": "row", "reason": "too few fields", "raw": "<b>4</b>", "ds": day,
+           "quarantined_at": at, "size": 1, "version": "v", "modified": at}  # fmt: skip
+    platform.lake.write(staging, pa.Table.from_pylist([row], staging.schema))
+    platform.lake.publish(staging)
+    found = client.get(f"{ROOT}/orders/quarantine", headers=admin).json()
+    assert (found["files"], found["records"][0]["raw"]) == ({"orders/a.csv": 1}, "<b>4</b>")
+    assert client.get(f"{ROOT}/orders/quarantine", headers=viewer).json()["records"][0]["raw"] == "***"
+    run = client.post(f"{ROOT}/orders/quarantine/reload", headers=admin)
+    queued = platform.submissions.get(run.json()["run_id"])
+    assert run.status_code == 202 and queued and queued.ask == "quarantined"

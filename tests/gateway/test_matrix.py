@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from asgard_assets.gateway.accounts.roles import ROLES, May
 from asgard_assets.gateway.platform import Platform
+from asgard_assets.settings import SparkConnect
 from tests.gateway.conftest import Keys
 
 FOR_ALL = {"/health", "/health/ready"}
@@ -113,6 +114,7 @@ def things(platform: Platform, client: httpx.Client, admin: dict[str, str]) -> d
     made("/api/v1/ingestions", {"name": "mine_too", "source": {"path": "main/x"}})
     run = client.post("/api/v1/ingestions/mine_too/run", headers=admin).json()
     return {
+        "/api/v1/clusters": {"cluster_id": "mine"},
         "/api/v1/ingestions": {"ingestion_id": "mine_too", "run_id": run["run_id"]},
         "/ingestion": {"ingestion_id": ingestion["connection_id"]},
         "/transform": {"run_id": transform["run_id"]},
@@ -129,6 +131,10 @@ def test_what_belongs_to_a_workspace_is_not_there_for_others(
     platform: Platform, app: FastAPI, client: httpx.Client, key: Keys
 ):
     admin, insider, outsider = key("admin"), key("viewer", "main"), key("admin", "other")
+    mine = SparkConnect(address="h", workspaces=("main",))
+    app.state.platform = replace(
+        platform, settings=platform.settings.model_copy(update={"clusters": {"mine": mine}})
+    )
     known = things(platform, client, admin)
     for route in routes(app):
         if not route.parameters or route.method != "get":

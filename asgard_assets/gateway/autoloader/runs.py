@@ -46,12 +46,7 @@ def run_ingestion(
         response.status_code = 200
         told = refresh(here.lake, here.ingestions, found, body.refresh, body.partitions)
         return Started(run_id="", ingestion_id=ingestion_id, status="dry_run", would_load=told)
-    here.estimates.keep(found.document, caller.sees)
-    asked = Ask(body.refresh, body.partitions, caller.name, idempotency_key or "")
-    table = here.ingestions.tables(found)[0]
-    made = here.ingestion_runs.start(ingestion_id, table, found.number, found.document.workspace, asked)
-    here.queue.wake()
-    return Started(run_id=made.run_id, ingestion_id=ingestion_id, status="submitted")
+    return start(here, caller, ingestion_id, body, idempotency_key or "")
 
 
 @router.get("/{ingestion_id}/runs")
@@ -87,6 +82,17 @@ def retry_run(
     """Run what a failed run has not loaded, again."""
     here.ingestions.find(ingestion_id, caller.sees)
     made = here.ingestion_runs.retry(ingestion_id, run_id, caller.name, idempotency_key or "")
+    here.queue.wake()
+    return Started(run_id=made.run_id, ingestion_id=ingestion_id, status="submitted")
+
+
+def start(here: Platform, caller: Caller, ingestion_id: str, body: RunBody, idempotency_key: str) -> Started:
+    """Queue a run. Raises NotFoundError or ConfigError."""
+    found = here.ingestions.find(ingestion_id, caller.sees)
+    here.estimates.keep(found.document, caller.sees)
+    asked = Ask(body.refresh, body.partitions, caller.name, idempotency_key)
+    table = here.ingestions.tables(found)[0]
+    made = here.ingestion_runs.start(ingestion_id, table, found.number, found.document.workspace, asked)
     here.queue.wake()
     return Started(run_id=made.run_id, ingestion_id=ingestion_id, status="submitted")
 

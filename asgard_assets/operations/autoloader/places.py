@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from asgard_assets.errors import ConfigError, NotFoundError
+from asgard_assets.errors import AsgardError, ConfigError, NotFoundError, SourceError
 from asgard_assets.settings import Settings
 
 LOCAL = "local"
-Status = Literal["available", "unavailable"]
+_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,30 @@ class Connection:
 
 
 def places(settings: Settings) -> list[Place]:
-    """Where this platform can run: where its launcher starts steps."""
+    """Where this platform runs, as its launcher says; then the Spark Connect servers of the settings."""
     start = {"none": 5.0, "spark-submit": 15.0, "kubernetes": 45.0}[settings.launcher]
-    if settings.launcher == "kubernetes":
-        return [Place(LOCAL, "Kubernetes", "kubernetes", "", True, settings.dbu_per_hour, start)]
-    return [Place(LOCAL, "This machine", "local", "", True, settings.dbu_per_hour, start)]
+    name, kind = (
+        ("Kubernetes", "kubernetes") if settings.launcher == "kubernetes" else ("This machine", "local")
+    )
+    here = Place(LOCAL, name, kind, "", True, settings.dbu_per_hour, start)
+    others = [
+        Place(
+            id,
+            id,
+            "spark-connect",
+            _with_port(one.address, settings),
+            False,
+            settings.dbu_per_hour,
+            1.0,
+            one.workspaces,
+        )
+        for id, one in sorted(settings.clusters.items())
+    ]
+    return [here, *others]
+
+
+def _with_port(address: str, settings: Settings) -> str:
+    return address if ":" in address else f"{address}:{settings.spark_connect_port}"
 
 
 def place(settings: Settings, id: str, sees: Callable[[str], bool]) -> Place:
@@ -67,18 +85,52 @@ def to_run(settings: Settings, id: str, sees: Callable[[str], bool]) -> Place:
         raise ConfigError(f"cluster: {error}") from error
     if not found.used:
         raise ConfigError(
-            f"cluster: runs do not start at {id}; choose one that GET /api/v1/clusters shows as used"
+            f"cluster: runs do not start at {id}; choose one that GET /api/v1/clusters shows with used: true"
         )
     return found
 
 
-def reach(
-    host: str, port: int, seconds: float = 5.0, clock: Callable[[], float] = time.perf_counter
-) -> tuple[bool, float, str]:
-    """Whether something listens there, and how long it took."""
+def test(settings: Settings, found: Place, clock: Callable[[], float] = time.perf_counter) -> Connection:
+    """Whether runs could start there now: Java is here, the API server answers, or the server speaks gRPC."""
     began = clock()
     try:
-        socket.create_connection((host, port), timeout=seconds).close()
-    except OSError as error:
-        return False, (clock() - began) * 1000, f"{host}:{port} does not answer: {error}"
-    return True, (clock() - began) * 1000, ""
+        {"local": _local, "kubernetes": _kubernetes, "spark-connect": _spark_connect}[found.type](
+            settings, found
+        )
+    except (AsgardError, OSError) as error:
+        return Connection(found.id, False, round((clock() - began) * 1000, 1), str(error))
+    return Connection(found.id, True, round((clock() - began) * 1000, 1))
+
+
+def _local(settings: Settings, _: Place) -> None:
+    from asgard_assets.spark.java import java
+
+    java()
+
+
+def _kubernetes(settings: Settings, _: Place) -> None:
+    from asgard_assets.spark.kube import Api
+
+    Api.connect().get("/version")
+
+
+def _spark_connect(settings: Settings, found: Place) -> None:
+    import grpc
+
+    tls = settings.clusters[found.id].tls
+    made = (
+        grpc.secure_channel(found.address, grpc.ssl_channel_credentials())
+        if tls
+        else grpc.insecure_channel(found.address)
+    )
+    try:
+        grpc.channel_ready_future(made).result(timeout=_SECONDS)
+    except grpc.FutureTimeoutError as error:
+        how = "over TLS" if tls else "without TLS"
+        raise SourceError(
+            f"{found.address} does not answer as a Spark Connect server {how} within {_SECONDS:g} s; check its address, port "
+            "and `tls` in ASGARD_CLUSTERS",
+            source=found.id,
+        ) from error
+    finally:
+        made.close()

@@ -106,7 +106,7 @@ def read_pieces(
         for o in outcomes
         if not o.error and expected.get((o.path, o.start or 0), o.records) != o.records
     }
-    fixed = [name for name in source.columns]
+    fixed = [*source.columns, *source.kept_types]
     widens = source.schema_mode == "addNewColumns"
     fields = evolve(
         before,

@@ -144,6 +144,7 @@ class Conformer:
                     columns[name] = column
         if not self._source.sql:
             self._add_folders(columns, used, records, rescued, file, seen)
+        self._refuse_without(used, file)
         bad = [*records.bad, *(unreadable or ())]
         days: list[str | None] = []
         if rule:
@@ -187,9 +188,19 @@ class Conformer:
                 used.add(name.lower())
                 columns[name] = column
 
+    def _refuse_without(self, used: set[str], file: File) -> None:
+        """Raises SourceError where the file lacks a column that may not be gone."""
+        decided = self._source.schema_changes.items()
+        kept = {name for name, decision in decided if decision == "refuse" and name in self._fields}
+        if gone := sorted(name for name in kept if name.lower() not in used):
+            raise SourceError(
+                f"{file.path}: has no column {gone[0]!r}, and the source refuses files without it (`schema_changes`)",
+                source=file.path,
+            )
+
     def _welcome(self, raw: str, values: Any, rescued: list[str | None], file: File, name: str) -> bool:
         """Whether a column that the table does not have enters it."""
-        mode = self._source.schema_mode
+        mode = self._source.mode_of(name)
         if not self._began or (mode == "addNewColumns" and not self._shape.fixed):
             return True
         if mode == "failOnNewColumns":
@@ -236,7 +247,10 @@ class Conformer:
         for index, left in fitted.left.items():
             for path, value in left.items():
                 rescued[index] = _with(rescued[index], f"{name}.{path}" if path else name, value)
-        if fitted.left and self._source.schema_mode == "failOnNewColumns" and not declared:
+        refused = self._source.mode_of(name) == "failOnNewColumns" and not declared
+        if fitted.want is not None and refused and name in self._source.schema_changes:
+            raise _of_another_type(file, name, type_name(target))
+        if fitted.left and refused:
             index = min(fitted.left)
             raise SourceError(
                 f"{file.path}: record {int(records.rows[index])} has in column {name!r} a value that is no "
@@ -246,7 +260,7 @@ class Conformer:
         if fitted.shown is not None:
             before = arrow_type(seen.misfits[name]) if name in seen.misfits else fitted.shown
             seen.misfits[name] = type_name(unify_or_text(before, fitted.shown))
-        if fitted.want is not None and not declared and self._typed:
+        if fitted.want is not None and not declared and self._typed and name not in self._source.kept_types:
             wanted = arrow_type(seen.wants[name]) if name in seen.wants else target
             seen.wants[name] = type_name(unify(wanted, fitted.want) or wanted)
         return fitted.values
@@ -431,6 +445,14 @@ def _split_off(table: pa.Table, needed: Sequence[str], reason: str) -> tuple[pa.
         left = json.loads(rescued) if rescued else {}
         bad.append(Bad(row, reason, raw_text({n: v for n, v in record.items() if n not in left} | left)))
     return table.filter(whole), bad
+
+
+def _of_another_type(file: File, name: str, kind: str) -> SourceError:
+    return SourceError(
+        f"{file.path}: has in column {name!r} values of another type than {kind}, and the source refuses that "
+        "(`schema_changes`)",
+        source=file.path,
+    )
 
 
 def _rescue_all(rescued: list[str | None], name: str, values: Any) -> None:

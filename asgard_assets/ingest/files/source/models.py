@@ -23,6 +23,12 @@ from asgard_assets.windows import Calendar, Every, zone_named
 
 SchemaMode = Literal["addNewColumns", "rescue", "failOnNewColumns", "none"]
 FilesMode = Literal["add", "snapshot"]
+Decision = Literal["accept", "rescue", "refuse"]
+_MODES: dict[Decision, SchemaMode] = {
+    "accept": "addNewColumns",
+    "rescue": "rescue",
+    "refuse": "failOnNewColumns",
+}
 
 TECHNICAL = {
     "_rescued_data": Column(
@@ -356,6 +362,11 @@ class FileSource(Model):
         description="What to do with a column the table does not have: add it, keep it in _rescued_data "
         "(rescue), fail that day (failOnNewColumns), or ignore it (none).",
     )
+    schema_changes: dict[str, Decision] = Field(
+        default_factory=dict[str, Decision],
+        description="What to do with single columns that are new, gone or of another type: accept them, rescue their values, "
+        "or refuse the file. Others: as `schema_mode` says.",
+    )
     files: FilesMode = Field(
         default="add",
         description="What the files of one day are to each other. add: parts of the day; the rows of a loaded "
@@ -521,6 +532,16 @@ class FileSource(Model):
         own = self.time_zone or (self.ds.time_zone if isinstance(self.ds, _InZone) else "")
         zone = zone_named(own or Settings().time_zone)
         return Calendar(zone, self.every)
+
+    def mode_of(self, column: str) -> SchemaMode:
+        """What to do with a column that is new or of another type."""
+        decided = self.schema_changes.get(column)
+        return _MODES[decided] if decided else self.schema_mode
+
+    @property
+    def kept_types(self) -> list[str]:
+        """Columns whose type stays, whatever files hold."""
+        return [name for name, decided in self.schema_changes.items() if decided != "accept"]
 
     def begins_after(self, window: str) -> bool:
         """Whether a window lies before `load_from`, in the source's zone."""
