@@ -232,6 +232,13 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("ASGARD_DATABASE_URL", "DATABASE_URL"),
         description="Database of the gateway's accounts and audit log. Empty: SQLite in ASGARD_HOME.",
     )
+    secret_key: str = Field(
+        repr=False,
+        default="",
+        validation_alias=AliasChoices("ASGARD_SECRET_KEY", "SECRET_KEY"),
+        description="Secret that logins of the web page are signed with: 32 random characters or more. Empty: one of this "
+        "machine; production needs one.",
+    )
     gateway_port: int = Field(
         default=8000,
         ge=0,

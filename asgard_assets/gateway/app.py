@@ -9,8 +9,10 @@ from fastapi import FastAPI
 
 from asgard_assets.gateway import features, health, ingestion, mlops, models, serving, transforms
 from asgard_assets.gateway.accounts.gate import Gate
+from asgard_assets.gateway.accounts.sessions import Sessions, secret_of
 from asgard_assets.gateway.autoloader import clusters, ingestions, repairs, runs
 from asgard_assets.gateway.door import LOOPBACK, Door
+from asgard_assets.gateway.pages import login, look, sources, wizard
 from asgard_assets.gateway.platform import Platform
 from asgard_assets.gateway.problems import RESPONSES, add_handlers
 from asgard_assets.version import VERSION
@@ -33,6 +35,7 @@ def create_app(platform: Platform, gate: Gate, hosts: Iterable[str] = LOOPBACK) 
         redirect_slashes=False,
     )
     app.state.platform = platform
+    app.state.sessions = Sessions(gate.accounts, secret_of(platform.settings))
     add_handlers(app)
     app.include_router(health.router)
     app.include_router(ingestion.router)
@@ -46,5 +49,7 @@ def create_app(platform: Platform, gate: Gate, hosts: Iterable[str] = LOOPBACK) 
     app.include_router(serving.router)
     app.include_router(features.router)
     app.include_router(mlops.router)
-    app.add_middleware(Door, gate=gate, hosts=hosts)
+    for pages in (login.router, look.router, sources.router, wizard.router):
+        app.include_router(pages)
+    app.add_middleware(Door, gate=gate, hosts=hosts, sessions=app.state.sessions)
     return app

@@ -15,10 +15,13 @@ from urllib.parse import urlsplit
 from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgard_assets.gateway.accounts.gate import Gate
-from asgard_assets.gateway.accounts.roles import NOBODY, May
+from asgard_assets.gateway.accounts.roles import NOBODY, Caller, May
+from asgard_assets.gateway.accounts.sessions import COOKIE, Sessions
+from asgard_assets.gateway.pages.render import LOGIN, STYLE, is_page
 from asgard_assets.gateway.problems import NO_DATABASE, RefusedError, problem
 
 access = logging.getLogger("asgard.access")
@@ -26,15 +29,17 @@ log = logging.getLogger(__name__)
 LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 MOST_BYTES = 4 << 20
 _READS = frozenset(("GET", "HEAD", "OPTIONS"))
-_FOR_ALL = frozenset(("/health", "/health/ready"))
+_FOR_ALL = frozenset(("/health", "/health/ready", LOGIN, STYLE))
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Door:
     """ASGI middleware. `hosts`: names that a request may ask for while nobody has to log in."""
 
-    def __init__(self, app: ASGIApp, gate: Gate, hosts: Iterable[str] = LOOPBACK) -> None:
-        self._app, self._gate, self._hosts = app, gate, frozenset(hosts)
+    def __init__(
+        self, app: ASGIApp, gate: Gate, hosts: Iterable[str] = LOOPBACK, sessions: Sessions | None = None
+    ) -> None:
+        self._app, self._gate, self._hosts, self._sessions = app, gate, frozenset(hosts), sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,7 +51,7 @@ class Door:
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, request_id, headers.get("if-none-match"), scope["method"])
         try:
-            self._check(headers)
+            self._check(scope, headers)
             self._let_in(scope, headers)
             await self._app(scope, _limited(receive), answer)
         except RefusedError as error:
@@ -67,8 +72,17 @@ class Door:
         if scope["path"] in _FOR_ALL:
             scope["state"]["caller"] = NOBODY
             return
-        caller = self._gate.caller(headers.get("authorization", ""))
+        caller = self._by_cookie(scope, headers) or self._gate.caller(headers.get("authorization", ""))
         scope["state"] |= {"caller": caller, "account": caller.name}
+
+    def _by_cookie(self, scope: Scope, headers: Headers) -> Caller | None:
+        """Who has logged in to the pages; the API itself takes no cookies."""
+        if self._sessions is None or self._gate.open or not is_page(scope["path"]):
+            return None
+        found = self._sessions.caller(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""))
+        if found is not None:
+            self._gate.count(found.name)
+        return found
 
     def _audit(self, scope: Scope, status: int, request_id: str) -> None:
         account, action = scope["state"].get("account", ""), f"{scope['method']} {scope['path']}"
@@ -88,7 +102,7 @@ class Door:
             path, request_id = scope["path"], scope["state"]["request_id"]
             await problem(path, request_id, status, detail, headers=headers)(scope, receive, answer)
 
-    def _check(self, headers: Headers) -> None:
+    def _check(self, scope: Scope, headers: Headers) -> None:
         """Raises RefusedError where a web page could have sent this, or the body is too long."""
         host = headers.get("host", "")
         if self._gate.open and _name(f"//{host}") not in self._hosts:
@@ -98,7 +112,12 @@ class Door:
         origin = headers.get("origin")
         if origin is not None and urlsplit_netloc(origin) != host.lower():
             raise RefusedError(403, f"web pages of {origin[:100]} may not use this server")
-        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        followed = (
+            scope["method"] == "GET"
+            and headers.get("sec-fetch-mode") == "navigate"
+            and is_page(scope["path"])
+        )
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not followed:
             raise RefusedError(403, "other web pages may not use this server")
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > MOST_BYTES:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
@@ -22,6 +22,7 @@ from asgard_assets.errors import (
     NotFoundError,
 )
 from asgard_assets.gateway.accounts.roles import NotAllowedError
+from asgard_assets.gateway.pages.render import is_page, problem_page
 from asgard_assets.resources.airbyte import Refused, Unreachable
 
 log = logging.getLogger(__name__)
@@ -72,8 +73,10 @@ def problem(
     detail: str,
     errors: Any = (),
     headers: dict[str, str] | None = None,
-) -> JSONResponse:
-    """The answer."""
+) -> Response:
+    """The answer: a page where one was asked for."""
+    if is_page(path):
+        return problem_page(status, TITLES.get(status, "Error"), detail, request_id)
     found = Problem(
         type="about:blank",
         title=TITLES.get(status, "Error"),
@@ -101,19 +104,17 @@ def status_of(error: Exception) -> tuple[int, str]:
 def add_handlers(app: FastAPI) -> None:
     """Let the app answer every error as a problem."""
 
-    def answer(
-        request: Request, status: int, detail: str, errors: Any = (), headers: Any = None
-    ) -> JSONResponse:
+    def answer(request: Request, status: int, detail: str, errors: Any = (), headers: Any = None) -> Response:
         return problem(request.url.path, request.state.request_id, status, detail, errors, headers)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         errors = [_field(each) for each in error.errors()]
         first = errors[0]
         return answer(request, 422, f"{first['field']}: {first['reason']}", errors)
 
     @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> JSONResponse:
+    async def http(request: Request, error: HTTPException) -> Response:
         detail = {
             404: f"there is no {request.url.path}; GET /docs lists what there is",
             405: f"{request.method} is not possible on {request.url.path}; GET /docs lists what is",
@@ -121,15 +122,15 @@ def add_handlers(app: FastAPI) -> None:
         return answer(request, error.status_code, detail, headers=dict(error.headers or {}))
 
     @app.exception_handler(RefusedError)
-    async def refused(request: Request, error: RefusedError) -> JSONResponse:
+    async def refused(request: Request, error: RefusedError) -> Response:
         return answer(request, error.status, error.detail, headers=error.headers)
 
     @app.exception_handler(OperationalError)
-    async def database(request: Request, error: OperationalError) -> JSONResponse:
+    async def database(request: Request, error: OperationalError) -> Response:
         log.error("%s %s: %s", request.method, request.url.path, str(error.orig).splitlines()[0])
         return answer(request, 503, NO_DATABASE)
 
-    async def known(request: Request, error: Exception) -> JSONResponse:
+    async def known(request: Request, error: Exception) -> Response:
         status, detail = status_of(error)
         if status >= 500:
             log.error("%s %s: %s", request.method, request.url.path, detail)

@@ -19,6 +19,7 @@ from asgard_assets.ingest.files.plan.control import read_control
 from asgard_assets.ingest.files.plan.quarantine import STAGE, quarantine_schema
 from asgard_assets.ingest.files.shape.schema import Change, record
 from asgard_assets.operations.transforms.submissions import Outcome
+from asgard_assets.operations.transforms.submit import workspace_of
 from tests.gateway.conftest import Keys
 
 ROOT = "/api/v1/ingestions"
@@ -140,7 +141,15 @@ def test_secrets_of_the_platform_are_no_source_s(client: httpx.Client, secret: s
 def test_a_name_is_taken_once(client: httpx.Client, platform: Platform):
     make(client)
     assert client.post(ROOT, json=ORDERS).status_code == 409
-    assert client.post(ROOT, json={**DATABASE, "source": {**DATABASE["source"], "prefix": "", "tables": [{"table": "orders", "key": ["id"], "load": {"type": "snapshot"}}]}}).status_code == 409  # type: ignore[dict-item]  # fmt: skip
+    assert client.post(ROOT, json={**DATABASE, "source": {**DATABASE["source"], "prefix": "", "tables": [{"table": "orders", "key": ["id"], "load": {"type": "snapshot"}}]}}).status_code == 422  # type: ignore[dict-item]  # fmt: skip
+
+
+def test_a_table_is_read_by_its_own_workspace_alone(client: httpx.Client, platform: Platform):
+    make(client, ORDERS | {"workspace_name": "main"})
+    assert workspace_of(platform.lake, "bronze/orders") == "main"
+    assert workspace_of(platform.lake, "bronze/others") == ""
+    assert client.delete(f"{ROOT}/orders").status_code == 204
+    assert workspace_of(platform.lake, "bronze/orders") == "main"
 
 
 def test_an_account_of_a_workspace_reads_its_own_folders(client: httpx.Client, key: Keys):

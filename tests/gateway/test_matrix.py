@@ -19,7 +19,7 @@ from asgard_assets.gateway.platform import Platform
 from asgard_assets.settings import SparkConnect
 from tests.gateway.conftest import Keys
 
-FOR_ALL = {"/health", "/health/ready"}
+FOR_ALL = {"/health", "/health/ready", "/ui/login", "/ui/style.css"}
 PAGES = {"/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"}
 
 
@@ -115,6 +115,8 @@ def things(platform: Platform, client: httpx.Client, admin: dict[str, str]) -> d
     run = client.post("/api/v1/ingestions/mine_too/run", headers=admin).json()
     return {
         "/api/v1/clusters": {"cluster_id": "mine"},
+        "/ui/sources": {"ingestion_id": "mine_too", "run_id": run["run_id"]},
+        "/ui/tables": {"stage": "gold", "name": "mine"},
         "/api/v1/ingestions": {"ingestion_id": "mine_too", "run_id": run["run_id"]},
         "/ingestion": {"ingestion_id": ingestion["connection_id"]},
         "/transform": {"run_id": transform["run_id"]},

@@ -140,6 +140,29 @@ def built(one: Numbered[ManagedDefinition]) -> dg.Definitions:
     return dg.Definitions(assets=assets, schedules=defs.schedules, sensors=defs.sensors)
 
 
+def refuse_other_tables(definition: ManagedDefinition) -> list[str]:
+    """Its Bronze tables. Raises ConfigError where one does not bear the source's name: so it is known whose each is."""
+    found = tables_of(definition)
+    for table in found:
+        stage, _, name = table.partition("/")
+        if stage != "bronze" or not (name == definition.name or name.startswith(f"{definition.name}_")):
+            raise ConfigError(
+                f"source: it would make {table}; tables of {definition.name} are bronze/{definition.name} or begin with it and _"
+            )
+    return found
+
+
+def maker_of(store: Store, table: str) -> ManagedDefinition | None:
+    """The managed source that makes the table bronze/`table`; of one that was deleted, whose it was."""
+    kept = definitions_in(store)
+    for name, number in kept.numbers().items():
+        if table == name or table.startswith(f"{name}_"):
+            found = kept.load(name, number).document
+            if f"bronze/{table}" in tables_of(found):
+                return found
+    return None
+
+
 def tables_of(definition: ManagedDefinition) -> list[str]:
     """The Bronze tables that it makes, as stage/name. Raises ConfigError."""
     return [key.to_user_string() for key in _keys(component_of(definition).build_defs(None))]

@@ -43,7 +43,7 @@ class Gate:
                 "no valid key: send the header Authorization: Bearer KEY. `asgard account key` makes one",
                 _LOGIN,
             )
-        self._count(found.name)
+        self.count(found.name)
         return found
 
     def _look(self, key: str) -> Caller | None:
@@ -55,7 +55,8 @@ class Gate:
             known = self._known[key] = (now, self.accounts.caller(key))
         return known[1]
 
-    def _count(self, name: str) -> None:
+    def count(self, name: str) -> None:
+        """One more request of an account. Raises RefusedError where they are too many."""
         now = self._clock()
         left, since = self._left.get(name, (self._rate, now))
         left = min(self._rate, left + (now - since) * self._rate)

@@ -179,6 +179,16 @@ class Accounts:
             return None
         return Caller(row.name, row.role, tuple(json.loads(row.workspaces)))
 
+    def owner_of(self, key_id: str) -> Caller | None:
+        """Whose key has this id; None where it was revoked or has ended, or its account is disabled."""
+        wanted = sa.select(_keys.c.expires, _accounts).join(_accounts, _accounts.c.name == _keys.c.account)
+        wanted = wanted.where(_keys.c.id == key_id, ~_keys.c.revoked, ~_accounts.c.disabled)
+        with self._engine.connect() as connection:
+            row = connection.execute(wanted).first()
+        if row is None or row.expires <= self._clock():
+            return None
+        return Caller(row.name, row.role, tuple(json.loads(row.workspaces)))
+
     # Audit
 
     def note(self, account: str, request_id: str, action: str, status: int) -> None:

@@ -145,7 +145,9 @@ def _month(
     )
     compute, storage = _compute(seconds, basis), stored / 1e9 * settings.storage_cost_per_gb
     if files:
-        notes.append(f"a month is {_DAYS} days as the {days:g} days that the files are of")
+        notes.append(
+            f"the files came within {days:.0f} day{'' if days < 1.5 else 's'}; a month is reckoned from that"
+        )
     return Monthly(runs, size, rows, stored, lists, reads, compute, storage, api, compute + storage + api)
 
 

@@ -14,6 +14,7 @@ from asgard_assets.components.platform.definitions import (
     ManagedDefinition,
     component_of,
     definitions_in,
+    refuse_other_tables,
     tables_of,
 )
 from asgard_assets.errors import ConflictError, NotFoundError
@@ -74,6 +75,7 @@ class Ingestions:
     def create(self, wanted: WantedIngestion) -> IngestionInfo:
         """Raises ConfigError where a field is wrong, ConflictError where the name or its table is taken."""
         made = definition_of(wanted, self.clock(), self.landing)
+        refuse_other_tables(made)
         kept = definitions_in(self.lake)
         known = kept.find(made.name)
         if known is not None and (not known.document.deleted or known.document.workspace != made.workspace):
@@ -88,6 +90,7 @@ class Ingestions:
         """A new revision. Raises NotFoundError, ConfigError, and ChangedError where the newest is not `expected`."""
         known = self.find(wanted.name, lambda workspace: workspace == wanted.workspace)
         made = definition_of(wanted, known.document.created, self.landing)
+        refuse_other_tables(made)
         if made.kind != known.document.kind:
             raise ConflictError(
                 f"{made.name} reads {known.document.kind}; make another ingestion to read {made.kind}"

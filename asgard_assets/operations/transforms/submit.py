@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from asgard_assets.components.platform.definitions import maker_of
 from asgard_assets.components.platform.sources import ManagedIngestion, kept
 from asgard_assets.errors import ConfigError, ConflictError, NotFoundError
 from asgard_assets.lake import Lake
@@ -129,7 +130,10 @@ def workspace_of(lake: Lake, table: str) -> str:
     stage, _, name = table.partition("/")
     if stage == "bronze":
         made = (one for one in kept(lake, ManagedIngestion) if name in one.tables.values())
-        return next((one.workspace for one in made), "")
+        if (one := next(made, None)) is not None:
+            return one.workspace
+        sent = maker_of(lake, name)
+        return sent.workspace if sent else ""
     try:
         found = managed.load(lake, name).transform
     except ConfigError:
