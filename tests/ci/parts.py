@@ -115,7 +115,8 @@ PARTS = (
     )),
     Part("gateway", 2, 5.5, ("gateway/test_walkthrough.py", "gateway/test_churn.py", "gateway/test_shared.py", "components/test_managed_trainings.py::*", "ml/managed/test_jail.py::*", "gateway/test_app.py::*", "gateway/test_accounts.py::*", "gateway/test_contract.py::*", "gateway/test_serving.py::*", "gateway/test_runs.py::*", "gateway/test_sinks.py::*", "gateway/test_databases.py::*"), GATEWAY),
     Part("gateway-models", 1, 1, ("gateway/test_features.py::*", "components/test_managed_features.py::*", "ml/managed/test_features.py::*", "gateway/test_trainings.py::*", "gateway/test_matrix.py::*", "gateway/test_fuzz.py::*"), ("asgard_assets/ml/managed/", *GATEWAY)),
-    Part("service", 1, 3.5, ("gateway/test_autoload_path.py", "gateway/test_ingestions.py::*", "gateway/test_clusters.py::*", "files/test_decisions.py::*", "gateway/test_ui_pages.py::*", "gateway/test_browser.py"), ("asgard_assets/gateway/autoloader/", "asgard_assets/gateway/pages/", "asgard_assets/operations/autoloader/", "asgard_assets/components/platform/definitions.py")),
+    Part("service-pages", 0, 1.8, ("gateway/test_ui_pages.py::*", "gateway/test_browser.py"), ("asgard_assets/gateway/pages/",)),
+    Part("service", 1, 2, ("gateway/test_autoload_path.py", "gateway/test_ingestions.py::*", "gateway/test_clusters.py::*", "files/test_decisions.py::*"), ("asgard_assets/gateway/autoloader/", "asgard_assets/gateway/pages/", "asgard_assets/operations/autoloader/", "asgard_assets/components/platform/definitions.py")),
     Part("cluster-chart", 0, 3, ("cluster/test_chart.py::*", "cluster/test_rights.py::*", "cluster/test_gold.py::*", "cluster/test_pipes.py::*"), PODS, cluster=True),
     Part("cluster-ends", 0, 5, (
         "cluster/test_stories.py::*killed_host*", "cluster/test_stories.py::*deleted*", "cluster/test_stories.py::*evicted*",

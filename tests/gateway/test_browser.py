@@ -32,7 +32,8 @@ CALENDAR = {
     "ASGARD_PARTITION_START": "2026-10-05",
     "ASGARD_DAGSTER_URL": "http://127.0.0.1:3000",
 }
-WIDE, NARROW = {"width": 1600, "height": 1000}, {"width": 360, "height": 740}
+WIDE: Any = {"width": 1600, "height": 1000}
+NARROW: Any = {"width": 360, "height": 740}
 _FAULTS = """async () => (await axe.run()).violations.map(one => one.id + ': ' + one.nodes.map(n => n.target + ' ' + n.failureSummary).join('; '))"""
 
 

@@ -33,7 +33,7 @@ class IngestionRuns(BaseModel):
 
 class RunLog(BaseModel):
     run_id: str = Field(description="Id of the run.")
-    printed: list[str] = Field(description="What the run's process printed, the last lines.")
+    logs: list[str] = Field(description="What happened, the last lines.")
 
 
 @router.post("/{ingestion_id}/run", status_code=202)
@@ -70,9 +70,9 @@ def get_run(ingestion_id: str, run_id: str, here: Here, caller: Reader) -> Inges
 
 @router.get("/{ingestion_id}/runs/{run_id}/logs")
 def run_log(ingestion_id: str, run_id: str, here: Here, caller: Reader) -> RunLog:
-    """What the process of a run printed, its last lines."""
-    run_of(here, caller, ingestion_id, run_id)
-    return RunLog(run_id=run_id, printed=here.ingestion_runs.printed(run_id))
+    """What happened in a run, the last lines."""
+    found = run_of(here, caller, ingestion_id, run_id)
+    return RunLog(run_id=run_id, logs=here.ingestion_runs.log(found))
 
 
 @router.post("/{ingestion_id}/runs/{run_id}/retry", status_code=202)

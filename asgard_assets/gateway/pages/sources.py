@@ -55,7 +55,7 @@ def run(ingestion_id: str, run_id: str, request: Request, here: Here, caller: Re
     found = run_of(here, caller, ingestion_id, run_id)
     return page(
         "run", title=f"Run {run_id[:8]}", here="Sources", who=who(request, here, caller), run=found,
-        printed=here.ingestion_runs.printed(run_id),
+        log=here.ingestion_runs.log(found),
     )  # fmt: skip
 
 

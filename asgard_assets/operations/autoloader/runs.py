@@ -14,7 +14,7 @@ from asgard_assets.operations.autoloader.progress import Progress, progress_of
 from asgard_assets.operations.autoloader.work import ASKS
 from asgard_assets.operations.partitions import Span
 from asgard_assets.operations.runs import TAG, failures
-from asgard_assets.operations.transforms.follow import WORDS
+from asgard_assets.operations.transforms.follow import WORDS, event_of
 from asgard_assets.operations.transforms.submissions import (
     Outcome,
     Submission,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from asgard_assets.lake import Lake
 
 _SHOWN = 20
-_LINES = 200
+_LINES, _EVENTS = 200, 1000
 _COUNTS = {
     "files": "files", "bytes": "bytes", "rows": "records", "rescued_rows": "rescued_records",
     "quarantined_rows": "quarantined_records", "failed_files": "failed_files",
@@ -155,8 +155,17 @@ class IngestionRuns:
             raise NotFoundError(f"{name} has no run {run_id[:40]!r}; see GET /api/v1/ingestions/{name}/runs")
         return self._of_dagster(name, record)
 
-    def printed(self, run_id: str) -> list[str]:
-        """What the run's process printed, the last lines; none of a run that Dagster started."""
+    def log(self, run: IngestionRun) -> list[str]:
+        """What happened in a run, the last lines; before Dagster knows of it, what its process printed."""
+        lines = list[str]()
+        for run_id in run.dagster_run_ids:
+            records = self.instance.get_records_for_run(run_id, limit=_EVENTS).records
+            lines += [event_of(record.event_log_entry).line for record in records]
+        if not lines or run.state == "FAILED":
+            lines += self._printed(run.run_id)
+        return lines[-_LINES:]
+
+    def _printed(self, run_id: str) -> list[str]:
         path = self.submissions.log(run_id)
         return path.read_text(errors="replace").splitlines()[-_LINES:] if path.exists() else []
 

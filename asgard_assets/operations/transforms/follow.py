@@ -153,7 +153,7 @@ class Runs:
                 "cursor: it is none that an earlier page has given; leave it out to begin"
             ) from error
         return Page(
-            tuple(_event(each.event_log_entry) for each in found.records),
+            tuple(event_of(each.event_log_entry) for each in found.records),
             found.cursor or cursor,
             found.has_more,
         )
@@ -248,7 +248,8 @@ class Runs:
         return {}
 
 
-def _event(entry: dg.EventLogEntry) -> Event:
+def event_of(entry: dg.EventLogEntry) -> Event:
+    """An entry of Dagster's log in the words of the API."""
     import logging
 
     event = entry.dagster_event

@@ -96,6 +96,7 @@ def _outcome(ran: Ran, seconds: float) -> Outcome:
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # migrations of SQLite say nothing of the run
     project.read_env()
     sys.exit(not work(submissions_of(Settings()), sys.argv[1]))
 
