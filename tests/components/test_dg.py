@@ -26,6 +26,7 @@ COMPONENTS = {
     "model.TrainedModel",
     "silver.SilverTables",
     "sql.SqlIngest",
+    "stream.CurrentTable",
     "stream.KafkaIngest",
     "sinks.PostgresTable",
     "stream.PostgresSink",

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from asgard_assets.components.failures import clear_failures, retry_policy
 from asgard_assets.components.following.reads import declared_code
 from asgard_assets.components.partitions import windows
-from asgard_assets.components.tables import metered, table_asset
+from asgard_assets.components.tables import metered, publish, table_asset
+from asgard_assets.ingest.stream.current import CurrentState
 from asgard_assets.ingest.stream.source import StreamSource
 from asgard_assets.ingest.stream.table import table_spec
 from asgard_assets.lake.reads import number
@@ -56,6 +57,47 @@ class PostgresSink(dg.Component):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         return dg.Definitions(assets=[sink_asset(self.sink)])
+
+
+class CurrentTable(dg.Component):
+    """The rows that a database has now, from the changes that a stream brought."""
+
+    def __init__(self, state: CurrentState) -> None:
+        self.state = state
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        return CurrentState
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
+        return cls(cast(CurrentState, attributes))
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        return dg.Definitions(assets=[current_asset(self.state)])
+
+
+def current_asset(state: CurrentState) -> dg.AssetsDefinition:
+    """The Silver asset: a run replaces the table as a whole, by one commit."""
+    condition = dg.AutomationCondition
+    changed = condition.any_deps_updated().since(condition.newly_requested() | condition.newly_updated())
+
+    @table_asset(
+        state.spec,
+        name=f"current_{state.name}",
+        deps=[dg.AssetKey(state.table.split("/"))],
+        automation=(changed & ~condition.in_progress()).with_label("on_change"),
+        code_version=declared_code(state),
+        required_resource_keys={"lake"},
+    )
+    def build_current(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        from asgard_assets.ingest.stream.current import stage_current
+
+        lake = context.resources.lake.lake
+        with clear_failures():
+            yield from publish(context, lake, state.spec, stage_current(lake, state))
+
+    return build_current
 
 
 def stream_asset(source: StreamSource) -> dg.AssetsDefinition:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from asgard_assets.ingest.stream.changes import NoChangeError, change, row_key
 from asgard_assets.ingest.stream.schemas import Decoder, MisfitError, plain
 from asgard_assets.ingest.stream.source import StreamSource
 from asgard_assets.ingest.stream.table import BAD_COLUMNS, COLUMNS, schema_of
@@ -90,7 +91,9 @@ class Reader:
             document, payload = self._read(value)
             if self._fits and (misfit := self._fits(document)):
                 raise Bad(misfit)
-        key = _text(record.key)
+        key, deleted = _text(record.key), value is None
+        if self._source.changes == "debezium":
+            key, payload, deleted = _changed(key, document, payload)
         if not key:
             if value is None:
                 raise Bad("neither key nor value")
@@ -98,7 +101,7 @@ class Reader:
         source = _text(headers.get(SOURCE)) or self._source.name
         sent = _moment(record.timestamp / 1000) if record.timestamp >= 0 else None
         return (
-            source, key, payload, value is None,
+            source, key, payload, deleted,
             _time(_text(headers.get(PULLED_AT))) or sent, self._now,
             _text(headers.get(IDEMPOTENCY_KEY)) or idempotency_key(source, key, value),
             REPLAYED in headers,
@@ -154,6 +157,18 @@ class Reader:
             self._source.topic, self._topic_id, record.partition, record.offset, sent, _text(record.key), reason,
             value[:_RAW_BYTES].decode("utf-8", "backslashreplace"), len(value), self._now, self._today,
         )  # fmt: skip
+
+
+def _changed(key: str | None, document: Any, payload: str | None) -> tuple[str, str | None, bool]:
+    """The key of the row that a record changes, the change, and whether the row is gone. A tombstone has no change."""
+    if document is None:
+        return row_key(key, None), None, True
+    try:
+        found, gone = change(document)
+    except NoChangeError as error:
+        raise Bad(str(error)) from error
+    text = payload if found == document else json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+    return row_key(key, found), text, gone
 
 
 def external_id(document: Any, value: bytes) -> str:

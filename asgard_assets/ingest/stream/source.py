@@ -70,6 +70,11 @@ class StreamSource(Model):
         default="json",
         description="How values are written. avro and protobuf are read by the registry's schemas.",
     )
+    changes: Literal["none", "debezium"] = Field(
+        default="none",
+        description="debezium: each record is a change of a row of a database. Its key is the row's; a deleted row is "
+        "`deleted`.",
+    )
     dead_letters: str = Field(
         default="",
         pattern=f"^$|{TOPIC}",

@@ -42,8 +42,8 @@ class Postgres:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
-    """A running server with an empty database. Raises ConfigError where Postgres is not installed."""
+def postgres(folder: Path, more: str = "") -> Iterator[Postgres]:
+    """A running server with an empty database; `more` are options of the server. Raises ConfigError where Postgres is not installed."""
     bin_folder = _programs()
     # It refuses to run as root, and many folders are closed to other users.
     user = ["setpriv", "--reuid", "nobody", "--clear-groups"] if os.getuid() == 0 else []
@@ -56,7 +56,7 @@ def postgres(folder: Path) -> Iterator[Postgres]:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         control = (*user, str(bin_folder / "pg_ctl"), "-D", str(data), "-w")
-        options = f"-p {port} -k {open_folder} -c listen_addresses=127.0.0.1"
+        options = f"-p {port} -k {open_folder} -c listen_addresses=127.0.0.1 {more}"
         server = Postgres(port, control, options, folder / "postgres.log")
         _run(
             *user, str(bin_folder / "initdb"), "-A", "trust", "-U", server.user, "-E", "UTF8", "-D", str(data)
