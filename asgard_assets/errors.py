@@ -11,6 +11,7 @@ AsgardError
 │   ├── FencedError    another writer published the same partition first; this commit changed nothing
 │   └── UnknownCommitError   the store lost the answer to a commit, and the log does not tell whether it landed
 ├── QualityError       a blocking check failed: the named partitions were not published
+├── CatalogError       a catalog that follows the lake cannot be reached, or refuses
 ├── SparkJobError      a Spark driver ended without its step's own success
 └── ModelError         training, promotion or prediction cannot go on
 
@@ -91,6 +92,10 @@ class UnknownCommitError(Transient, LakeError):
 
 class QualityError(Terminal, AsgardError):
     """A blocking check failed. Carries `table` and `days`."""
+
+
+class CatalogError(Transient, AsgardError):
+    """A catalog that follows the lake cannot be reached, or refuses. Its tables are as they were: sync again."""
 
 
 class SparkJobError(AsgardError):

@@ -219,6 +219,22 @@ class Settings(BaseSettings):
         pattern=r"^$|^(env:|file:|aws-secret:).+$",
         description="Reference to the registry's login, user:password, such as env:REGISTRY_LOGIN. Empty: no login.",
     )
+    iceberg: str = Field(
+        repr=False,
+        default="",
+        description="Iceberg catalog that follows the lake: http://nessie:19120/iceberg of a REST catalog, or "
+        "sqlite:///catalog.db for one without a server. Empty: none.",
+    )
+    iceberg_tables: tuple[str, ...] = Field(
+        default=("gold/*",),
+        description='Tables that the Iceberg catalog gets, as JSON: ["gold/*", "silver/usage"].',
+    )
+    iceberg_options: dict[str, str] = Field(
+        repr=False,
+        default_factory=dict[str, str],
+        description="More properties of the Iceberg catalog, as JSON in the names of pyiceberg; secrets as references: "
+        '{"warehouse": "lake", "token": "env:NESSIE_TOKEN"}.',
+    )
     openlineage_url: str = Field(
         repr=False,
         default="",

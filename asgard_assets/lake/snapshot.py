@@ -97,6 +97,18 @@ class TableLog:
                 found |= dict.fromkeys(_touched(text), number)
         return found
 
+    def changed(self, since: int, until: int) -> list[dict[str, str | None]] | None:
+        """Partition values of which the commits after `since`, up to `until`, added or removed rows; None where an entry
+        is not there any more."""
+        found = dict[str, dict[str, str | None]]()
+        for number in range(since + 1, until + 1):
+            text = self.entry(number)
+            if text is None:
+                return None
+            for values in _values_touched(text):
+                found[json.dumps(values, sort_keys=True)] = values
+        return [found[key] for key in sorted(found)]
+
     def moments(self, version: int) -> Mapping[str, int]:
         """When each of them was written, in milliseconds; of those that say so."""
         return {app: moment for app, (_, moment) in self._at(version).items() if moment}
@@ -188,13 +200,15 @@ def _newest_checkpoint(names: list[str], version: int) -> tuple[int, list[str]]:
 
 def _touched(text: str) -> set[str]:
     """Days of which an entry adds or removes rows; '' for a table that is a whole."""
-    found = set[str]()
+    return {key_in(values) for values in _values_touched(text)}
+
+
+def _values_touched(text: str) -> Iterator[dict[str, str | None]]:
     for line in text.splitlines():
         action = json.loads(line)
         change = action.get("add") or action.get("remove")
         if change and change.get("dataChange", True):
-            found.add(key_in(change.get("partitionValues") or {}))
-    return found
+            yield change.get("partitionValues") or {}
 
 
 def _of_text(text: str) -> dict[str, tuple[int, int]]:

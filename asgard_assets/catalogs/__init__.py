@@ -1,0 +1,1 @@
+"""Catalogs of others that follow the lake: Iceberg REST (Nessie)."""

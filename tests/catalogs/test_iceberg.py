@@ -1,0 +1,220 @@
+"""An Iceberg table follows its Delta table through all that happens to it, and a second sync changes nothing."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from asgard_assets.catalogs.iceberg import IcebergCatalog
+from asgard_assets.catalogs.registration import Failed, catalog_of, receipts, standings, sync, wanted
+from asgard_assets.errors import CatalogError, ConfigError
+from asgard_assets.lake import Lake
+from asgard_assets.lake.maintenance import maintain
+from asgard_assets.settings import Settings
+from tests.catalogs.readers import COLUMNS, DAYS, TABLE, by_delta, by_duckdb, by_pyiceberg, publish, row
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(str(tmp_path / "lake"))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(iceberg=f"sqlite:///{tmp_path}/catalog.db", iceberg_tables=("gold/*",))
+
+
+@pytest.fixture
+def catalog(settings: Settings, lake: Lake) -> IcebergCatalog:
+    return catalog_of(settings, lake)
+
+
+def agree(lake: Lake, catalog: IcebergCatalog) -> int:
+    """Both sides hold the same rows, by three readers; gives back how many."""
+    expected = by_delta(lake)
+    opened = catalog.opened
+    assert by_pyiceberg(opened) == expected
+    metadata = opened.load_table(tuple(TABLE.split("/"))).metadata_location.removeprefix("file://")
+    assert by_duckdb((), f"iceberg_scan('{metadata}')") == expected
+    return len(expected)
+
+
+def first(lake: Lake) -> None:
+    publish(lake, DAYS[:2], [row(n, day) for day in DAYS[:2] for n in range(4)])
+
+
+def test_it_follows_day_by_day(lake: Lake, catalog: IcebergCatalog):
+    assert catalog.follow(lake, TABLE).done == "absent"
+    first(lake)
+    done = catalog.follow(lake, TABLE)
+    assert (done.done, done.partitions, done.rows) == ("copied", 2, 8)
+    assert agree(lake, catalog) == 8
+    publish(lake, DAYS[1:], [row(7, DAYS[1]), row(8, DAYS[2]), row(9, DAYS[2])])
+    done = catalog.follow(lake, TABLE)
+    assert (done.done, done.partitions, done.rows) == ("followed", 2, 3)
+    assert agree(lake, catalog) == 7
+    assert catalog.follow(lake, TABLE).done == "current"
+    assert catalog.version(TABLE) == lake.version(*TABLE.split("/"))
+
+
+def test_a_new_column_is_added_and_another_type_is_copied_anew(lake: Lake, catalog: IcebergCatalog):
+    first(lake)
+    catalog.follow(lake, TABLE)
+    publish(lake, DAYS[2:], [row(1, DAYS[2], note="new")], {"note": pa.string()})
+    assert catalog.follow(lake, TABLE).done == "followed"
+    assert agree(lake, catalog) == 9
+    publish(lake, DAYS, [row(1, day, note=1.5) for day in DAYS], {"note": pa.float64()})
+    assert catalog.follow(lake, TABLE).done == "copied"
+    assert agree(lake, catalog) == 3
+
+
+def test_an_emptied_day_is_emptied(lake: Lake, catalog: IcebergCatalog):
+    first(lake)
+    catalog.follow(lake, TABLE)
+    publish(lake, DAYS[:1], [])
+    assert catalog.follow(lake, TABLE).rows == 0
+    assert agree(lake, catalog) == 4
+
+
+def test_compaction_copies_nothing_and_vacuum_takes_nothing_away(lake: Lake, catalog: IcebergCatalog):
+    first(lake)
+    for number in range(6):
+        publish(lake, DAYS[2:], [row(number, DAYS[2])])
+    catalog.follow(lake, TABLE)
+    stage, name = TABLE.split("/")
+    table = lake.table(stage, name)
+    assert table is not None
+    write_deltalake(
+        table,
+        pa.Table.from_pylist([row(90, DAYS[0])], pa.schema([*COLUMNS.items(), ("ds", pa.string())])),
+        mode="append",
+    )
+    assert catalog.follow(lake, TABLE).partitions == 1  # of somebody else's commit
+    later = datetime.now(UTC) + timedelta(days=30)
+    maintain(lake, [TABLE], min_files=2, now=later)
+    done = catalog.follow(lake, TABLE)
+    assert done.rows == 0 and done.version == lake.version(stage, name)
+    assert agree(lake, catalog) == 10
+
+
+def test_a_restored_table_is_what_it_was(lake: Lake, catalog: IcebergCatalog):
+    first(lake)
+    version = lake.version(*TABLE.split("/"))
+    publish(lake, DAYS[:1], [row(50, DAYS[0])])
+    catalog.follow(lake, TABLE)
+    table = lake.table(*TABLE.split("/"))
+    assert table is not None
+    table.restore(version)
+    assert catalog.follow(lake, TABLE).partitions == 1
+    assert agree(lake, catalog) == 8
+
+
+def test_a_table_made_anew_is_copied_and_a_dropped_one_is_dropped(lake: Lake, catalog: IcebergCatalog):
+    first(lake)
+    catalog.follow(lake, TABLE)
+    _remove(lake)
+    publish(lake, DAYS[:1], [row(1, DAYS[0])])
+    assert catalog.follow(lake, TABLE).done == "copied"
+    assert agree(lake, catalog) == 1
+    _remove(lake)
+    assert [each.table for each in standings(lake, ("gold/*",)) if not each.current] == [TABLE]
+    assert catalog.follow(lake, TABLE).done == "dropped"
+    assert catalog.tables() == [] and standings(lake, ("gold/*",)) == []
+
+
+def test_a_log_that_does_not_go_back_so_far_leads_to_a_copy(lake: Lake, catalog: IcebergCatalog):
+    first(lake)
+    catalog.follow(lake, TABLE)
+    publish(lake, DAYS[2:], [row(1, DAYS[2])])
+    publish(lake, DAYS[2:], [row(2, DAYS[2])])
+    table = lake.table(*TABLE.split("/"))
+    assert table is not None
+    table.create_checkpoint()
+    for entry in Path(lake.path(*TABLE.split("/")), "_delta_log").glob("*.json"):
+        if int(entry.stem) < table.version():
+            entry.unlink()
+    assert catalog.follow(lake, TABLE).done == "copied"
+    assert agree(lake, catalog) == 9
+
+
+def test_a_killed_copy_is_begun_again(lake: Lake, catalog: IcebergCatalog, monkeypatch: pytest.MonkeyPatch):
+    from asgard_assets.catalogs import iceberg
+
+    first(lake)
+    monkeypatch.setattr(iceberg, "_copy", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        catalog.follow(lake, TABLE)  # the empty table is there, its rows are not
+    monkeypatch.undo()
+    assert catalog.version(TABLE) == -1
+    assert catalog.follow(lake, TABLE).done == "copied"
+    assert agree(lake, catalog) == 8
+
+
+def test_two_syncs_at_once_lose_and_double_nothing(lake: Lake, settings: Settings):
+    from concurrent.futures import ThreadPoolExecutor
+
+    first(lake)
+    with ThreadPoolExecutor(3) as pool:
+        for number in range(4):
+            publish(lake, DAYS[2:], [row(number, DAYS[2]), row(number + 1, DAYS[2])])
+            done = list(pool.map(lambda _: catalog_of(settings, lake).follow(lake, TABLE), range(3)))
+            assert {each.version for each in done} == {lake.version(*TABLE.split("/"))}
+            agree(lake, catalog_of(settings, lake))
+
+
+def test_a_table_of_somebody_else_is_not_touched(lake: Lake, catalog: IcebergCatalog):
+    first(lake)
+    opened = catalog.opened
+    opened.create_namespace("gold")
+    opened.create_table(("gold", "orders"), pa.schema([("a", pa.int64())]))
+    with pytest.raises(CatalogError, match="does not come from this lake"):
+        catalog.follow(lake, TABLE)
+    assert catalog.tables() == []
+
+
+def test_one_table_that_cannot_follow_keeps_no_other_from_it(lake: Lake, catalog: IcebergCatalog):
+    first(lake)
+    opened = catalog.opened
+    opened.create_namespace("gold")
+    opened.create_table(("gold", "a"), pa.schema([("a", pa.int64())]))
+    failed, followed = sync(lake, catalog, ["gold/a", TABLE])
+    assert isinstance(failed, Failed) and failed.table == "gold/a"
+    assert not isinstance(followed, Failed) and followed.rows == 8
+    assert receipts(lake)[TABLE]["version"] == followed.version
+    assert "gold/a" not in receipts(lake)
+
+
+def test_a_catalog_that_is_down_is_named(lake: Lake):
+    first(lake)
+    with pytest.raises(CatalogError, match="Iceberg catalog: gold/orders cannot follow"):
+        catalog_of(Settings(iceberg="http://127.0.0.1:1/iceberg"), lake).follow(lake, TABLE)
+
+
+def test_tables_are_chosen_by_patterns(lake: Lake):
+    first(lake)
+    assert wanted(lake, ("gold/*",)) == [TABLE] == wanted(lake, ("*/orders",))
+    assert wanted(lake, ("silver/*",)) == []
+
+
+@pytest.mark.parametrize("address", ["", "nessie:19120", "ftp://a"])
+def test_an_address_that_is_none_is_refused(lake: Lake, address: str):
+    with pytest.raises(ConfigError, match="ASGARD_ICEBERG"):
+        catalog_of(Settings(iceberg=address), lake)
+
+
+def test_secrets_of_its_options_are_references(lake: Lake, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CATALOG_TOKEN", "token-of-the-catalog")
+    given = Settings(iceberg="http://127.0.0.1:1", iceberg_options={"token": "env:CATALOG_TOKEN"})
+    assert "token-of-the-catalog" not in json.dumps(given.model_dump(mode="json"))
+    assert catalog_of(given, lake).properties["token"] == "token-of-the-catalog"
+
+
+def _remove(lake: Lake) -> None:
+    import shutil
+
+    shutil.rmtree(lake.path(*TABLE.split("/")))
