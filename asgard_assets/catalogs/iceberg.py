@@ -2,7 +2,7 @@
 
 Delta stays the truth. The properties of the Iceberg table say which version of which Delta table it holds. A follow-up
 copies the partitions that changed since, in one Iceberg commit together with those properties. So it may be repeated,
-interrupted, and done by two processes at once. Why a copy: docs/decisions/0009-iceberg-by-copy.md.
+interrupted, and done by two processes at once. Why a copy: docs/decisions/0010-iceberg-by-copy.md.
 """
 
 from __future__ import annotations
@@ -216,9 +216,12 @@ def _copy(table: Table, source: Source, parts: Sequence[Part] | None) -> tuple[i
 def _any_of(parts: Sequence[Part]) -> BooleanExpression:
     from pyiceberg.expressions import And, EqualTo, IsNull, Or
 
-    each, null = list[Any](), cast(Any, IsNull)  # whose constructor has no types
+    # Their constructors have no types that a checker could read.
+    each, is_null, equals = list[Any](), cast(Any, IsNull), cast(Any, EqualTo)
     for part in parts:
-        terms = [null(column) if value is None else EqualTo(column, value) for column, value in part.items()]
+        terms = [
+            is_null(column) if value is None else equals(column, value) for column, value in part.items()
+        ]
         each.append(And(*terms) if len(terms) > 1 else terms[0])
     return Or(*each) if len(each) > 1 else each[0]
 
