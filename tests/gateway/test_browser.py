@@ -87,7 +87,7 @@ def test_a_newcomer_makes_a_table_on_the_pages_and_anybody_can_use_them(home: Ho
     accounts = Accounts(f"sqlite:///{home.path / 'gateway' / 'accounts.db'}")
     accounts.add("ann", "editor")
     key, script = accounts.new_key("ann"), axe.script()
-    with gateway(home, **CALENDAR) as client, sync_playwright() as playwright:
+    with gateway(home, 0, **CALENDAR) as client, sync_playwright() as playwright:
         address = str(client.base_url).rstrip("/")
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         context = browser.new_context(viewport=WIDE, bypass_csp=True)
