@@ -118,7 +118,7 @@ def test_a_failure_fails_the_run_and_the_others_run_too(failing: str):
 
 
 def test_a_part_that_does_not_end_fails_the_run():
-    machine = Machine(4.5)
+    machine = Machine(5)
     report = machine.ci(1, [])
     assert any("ended after" in step.problem for step in report.steps) and report.failed
 
