@@ -210,6 +210,11 @@ class Settings(BaseSettings):
         description="Options of the Kafka client, as JSON in the names of librdkafka; secrets as references: "
         '{"security.protocol": "SASL_SSL", "sasl.password": "env:KAFKA_PASSWORD"}.',
     )
+    watched_postgres: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        description="Databases whose replication slots `/metrics` watches, as JSON: a name and a reference to the address, "
+        '{"shop": "env:SHOP_DB"}.',
+    )
     schema_registry: str = Field(
         default="",
         description="Address of a schema registry with Confluent's API, such as http://registry:8081. Empty: none.",

@@ -155,12 +155,12 @@ def sink_events(
 
 
 @contextmanager
-def connected(url: str, name: str, reference: str) -> Iterator[pg.connection]:
+def connected(url: str, name: str, reference: str, seconds: int = 30) -> Iterator[pg.connection]:
     """A connection for the block. Raises PostgresAway where Postgres does not answer, or ends it."""
     import psycopg2
 
     try:
-        connection = psycopg2.connect(url, application_name=f"asgard {name}")
+        connection = psycopg2.connect(url, application_name=f"asgard {name}", connect_timeout=seconds)
         try:
             yield connection
         finally:

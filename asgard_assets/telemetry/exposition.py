@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-PARTS = ("history", "lake", "streams")
+PARTS = ("history", "lake", "streams", "databases")
 """What is read; `asgard_metrics_unread` says of each whether it could not be."""
 _STATES = ("queued", "not_started", "starting", "started", "canceling", "success", "failure", "canceled")
 _SECONDS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
@@ -49,6 +49,12 @@ def _families(facts: Facts) -> Iterator[Metric]:
     yield _gauge("asgard_stream_lag_records", text, {key: one.lag for key, one in lags.items()}, *where)
     text = "The next offset that the table reads."
     yield _counter("asgard_stream_offset", text, {key: one.offset for key, one in lags.items()}, *where)
+    held = {(one.database, one.slot): one.held_bytes for one in facts.slots}
+    text = "Bytes of Postgres' log that the replication slot keeps from being removed."
+    yield _gauge("asgard_replication_slot_held_bytes", text, held, "database", "slot")
+    active = {(one.database, one.slot): one.active for one in facts.slots}
+    text = "1 while somebody reads the replication slot."
+    yield _gauge("asgard_replication_slot_active", text, active, "database", "slot")
     text = "Tables made by SQL through the API, by state."
     yield _gauge(
         "asgard_transforms", text, {(name.lower(),): n for name, n in facts.transforms.items()}, "state"

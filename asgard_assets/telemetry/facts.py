@@ -64,6 +64,16 @@ class LagFact:
 
 
 @dataclass(frozen=True)
+class SlotFact:
+    """A replication slot, and how many bytes of its database's log it keeps from being removed."""
+
+    database: str
+    slot: str
+    active: bool
+    held_bytes: int
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything at one moment. `unread`: parts that could not be read, with the reason; the others are whole."""
 
@@ -71,6 +81,7 @@ class Facts:
     made: Sequence[AssetRun] = ()
     tables: Sequence[TableFact] = ()
     lags: Sequence[LagFact] = ()
+    slots: Sequence[SlotFact] = ()
     transforms: Mapping[str, int] = field(default_factory=dict[str, int])
     unread: Mapping[str, str] = field(default_factory=dict[str, str])
     seconds: float = 0.0

@@ -77,7 +77,9 @@ BOARDS = (
             Panel("Throttled", "sum by (asset) (increase(asgard_asset_request_throttles_total[$__rate_interval]))", "{{asset}}"),
             Panel("Rows by outcome", "sum by (outcome) (increase(asgard_asset_request_outcomes_total[$__rate_interval]))", "{{outcome}}"),
         ),
-        "SQL through the API": (
+        "Databases and SQL": (
+            Panel("Log held by slots", "asgard_replication_slot_held_bytes", "{{database}} {{slot}}", "bytes"),
+            Panel("Slots that are read", "asgard_replication_slot_active", "{{database}} {{slot}}"),
             Panel("Transforms", "asgard_transforms", "{{state}}"),
         ),
     }),

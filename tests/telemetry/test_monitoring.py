@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psycopg2
 import pyarrow as pa
 import pytest
 
@@ -21,6 +22,7 @@ from asgard_assets.lake import Lake
 from asgard_assets.operations.metrics.serve import serving
 from asgard_assets.operations.metrics.watch import Watch
 from asgard_assets.resources.lake import LakeResource
+from deployments.local.streaming.postgres import Postgres
 from deployments.monitoring import dashboards
 from tests.fakes.orders_feed import Feed, orders_feed
 from tests.patience import wait_until
@@ -69,12 +71,16 @@ def set_aside(lake: Lake, stage: str) -> None:
 
 
 @pytest.mark.servers
-def test_every_query_of_every_panel_has_series_of_real_data(home: Path, brokers: Kafka, tmp_path: Path):
+def test_every_query_of_every_panel_has_series_of_real_data(
+    home: Path, brokers: Kafka, database: Postgres, tmp_path: Path
+):
     lake = Lake(str(home / "lake"))
+    with psycopg2.connect(database.url) as connection, connection.cursor() as cursor:
+        cursor.execute("select pg_create_physical_replication_slot('watched', true)")
     with dg.instance_for_test() as instance, orders_feed(120) as feed:
         run(instance, home, feed)
         set_aside(lake, "rejected")
-        watch = Watch(instance, lake, brokers, lambda: {"SUBMITTED": 1}, seconds=0.2)
+        watch = Watch(instance, lake, brokers, lambda: {"SUBMITTED": 1}, {"src": "env:SRC_POSTGRES"}, 0.2)
         with serving(watch, "127.0.0.1", 0) as address:
             target = address.removeprefix("http://").removesuffix("/metrics")
             with prometheus(tmp_path / "prometheus", [target]) as server:
@@ -90,6 +96,7 @@ def test_every_query_of_every_panel_has_series_of_real_data(home: Path, brokers:
                 with contextlib.suppress(AssertionError):
                     wait_until(lambda: not silent(server), 5, "all panels have series")
                 assert silent(server) == []
+                assert value(server, 'asgard_replication_slot_active{slot="watched"}') == 0
                 lag = 'sum(asgard_stream_lag_records{table="bronze/watched"})'
                 assert value(server, lag) == 0
                 assert value(server, 'asgard_table_rows{table="bronze/watched"}') == 200
@@ -98,13 +105,17 @@ def test_every_query_of_every_panel_has_series_of_real_data(home: Path, brokers:
 
 
 @pytest.mark.servers
-def test_a_broker_that_is_away_spoils_no_other_figure(home: Path, brokers: Kafka, tmp_path: Path):
+def test_a_broker_and_a_database_that_are_away_spoil_no_other_figure(
+    home: Path, brokers: Kafka, monkeypatch: pytest.MonkeyPatch
+):
     lake = Lake(str(home / "lake"))
     with dg.instance_for_test() as instance, orders_feed(10) as feed:
         run(instance, home, feed)
         assert not dg.materialize([broken], instance=instance, raise_on_error=False).success
-        facts = Watch(instance, lake, Kafka("127.0.0.1:1")).facts()
-    assert set(facts.unread) == {"streams"}
+        away = {"src": "env:AWAY"}
+        monkeypatch.setenv("AWAY", "postgresql://nobody@127.0.0.1:1/x")
+        facts = Watch(instance, lake, Kafka("127.0.0.1:1"), databases=away).facts()
+    assert set(facts.unread) == {"streams", "databases"}
     assert sorted(run.state for run in facts.runs) == ["failure", "success", "success", "success"]
     assert {table.table for table in facts.tables} == {"bronze/watched", "bronze/orders_table"}
 

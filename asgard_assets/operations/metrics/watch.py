@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.ingest.stream.kafka import Kafka
 from asgard_assets.lake import Lake
 from asgard_assets.operations.metrics.history import History
+from asgard_assets.operations.metrics.slots import slots
 from asgard_assets.operations.metrics.tables import Tables
 from asgard_assets.settings import Settings
 from asgard_assets.telemetry.facts import Facts
@@ -31,11 +32,12 @@ class Watch:
         lake: Lake,
         kafka: Kafka,
         transforms: Callable[[], dict[str, int]] = dict,
+        databases: Mapping[str, str] | None = None,
         seconds: float = 2.0,
     ) -> None:
         self._history, self._tables = History(instance), Tables(lake)
         self._kafka = Kafka(kafka.servers, kafka.options, _KAFKA_SECONDS)
-        self._transforms, self._seconds = transforms, seconds
+        self._transforms, self._databases, self._seconds = transforms, databases or {}, seconds
         self._lock, self._read_at, self._facts = threading.Lock(), 0.0, Facts()
 
     def facts(self) -> Facts:
@@ -61,8 +63,9 @@ class Watch:
         runs = read("history", self._history.runs)
         tables = read("lake", self._tables.facts)
         lags = read("streams", lambda: self._tables.lags(self._kafka))
+        held = read("databases", lambda: slots(self._databases))
         waiting = self._transforms()
-        return Facts(runs, made, tables, lags, waiting, unread, time.monotonic() - began)
+        return Facts(runs, made, tables, lags, held, waiting, unread, time.monotonic() - began)
 
 
 def watch_of(settings: Settings, instance: dg.DagsterInstance) -> Watch:
@@ -71,6 +74,5 @@ def watch_of(settings: Settings, instance: dg.DagsterInstance) -> Watch:
     from asgard_assets.operations.transforms.shared import submissions_of
 
     runs = Runs(submissions_of(settings), instance)
-    return Watch(
-        instance, Lake.from_settings(settings), Kafka.from_settings(settings), lambda: runs.totals().by_state
-    )
+    lake, kafka = Lake.from_settings(settings), Kafka.from_settings(settings)
+    return Watch(instance, lake, kafka, lambda: runs.totals().by_state, settings.watched_postgres)
