@@ -66,7 +66,7 @@ PARTS = (
         "test_exactly_once.py", "test_canaries.py", "test_once.py", "test_walk_state.py", "test_big_bodies.py",
         "landing/test_s3.py::test_files_on_s3*", "test_vault.py::test_what_a_killed_run_held*",
     ), (*API, *FILES)),
-    Part("dbt-zones", 0, 0.7, ("dbt/test_calendars.py::test_a_model_of_another_zone*",), DBT),
+    Part("dbt-zones", 2, 0.7, ("dbt/test_calendars.py::test_a_model_of_another_zone*",), DBT),
     Part("dbt-models", 0, 8, (
         "test_drop_in.py", "test_delta.py::test_eight_*", "dbt/test_gold.py", "dbt/test_calendars.py", "dbt/test_state.py", "dbt/test_daily.py",
         "dbt/test_checks_alone.py", "dbt/test_strangers.py", "dbt/test_fresh.py",
