@@ -102,7 +102,7 @@ PARTS = (
         "asgard_assets/components/", "asgard_assets/transforms/", "asgard_assets/lake/",
     )),
     Part("schemas", 2, 1.5, ("stream/test_schemas.py", "stream/test_follow.py", "stream/test_changes.py"), ("asgard_assets/ingest/stream/", "tests/servers/apicurio.py", "tests/servers/debezium.py", "tests/ingest/stream/")),
-    Part("streams", 1, 2, ("stream/test_streams.py", "stream/test_assets.py"), (
+    Part("streams", 2, 2, ("stream/test_streams.py", "stream/test_assets.py"), (
         "asgard_assets/ingest/stream/", "asgard_assets/sinks/", "asgard_assets/components/stream/", "asgard_assets/lake/",
         "deployments/local/streaming/", "tests/ingest/stream/",
     )),
