@@ -20,6 +20,7 @@ from asgard_assets.cli import accounts, act, look, stream, telemetry, upkeep
 from asgard_assets.cli import new as cli_new
 from asgard_assets.cli import start as cli_start
 from asgard_assets.cli.catalog import catalog
+from asgard_assets.cli.managed import managed
 from asgard_assets.cli.options import LOOK, START, UPKEEP, Output, OutputOption, Rows
 from asgard_assets.cli.terminal import (
     Terminal,
@@ -234,6 +235,7 @@ for group in (look, act, stream, telemetry, upkeep):
     group.register(app)
 app.add_typer(cli_new.new, name="new", rich_help_panel=START)
 app.add_typer(accounts.account, name="account", rich_help_panel=START)
+app.add_typer(managed, name="managed", rich_help_panel=START)
 app.add_typer(catalog, name="catalog", rich_help_panel=UPKEEP)
 
 

@@ -6,12 +6,15 @@ e-mail address is written to directly.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import logging
 import smtplib
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from email.message import EmailMessage
 
 from asgard_assets.errors import ConfigError
@@ -20,14 +23,21 @@ from asgard_assets.settings import Settings
 log = logging.getLogger(__name__)
 
 _SECONDS = 10
+_PAUSES = (0.5, 2.0)
 _SUBJECT = 120
 """Characters of an e-mail's subject."""
 
 
-def alert(text: str, owners: Iterable[str] = (), details: dict[str, str] | None = None) -> list[str]:
+def alert(
+    text: str,
+    owners: Iterable[str] = (),
+    details: dict[str, str] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[str]:
     """Tell each owner, or the common addresses; returns the addresses told. The log is told in any case.
 
-    A webhook's body has Slack's and Teams' `text`, and `owners` and `details` for programs. Each address is told once. One
+    A webhook's body has Slack's and Teams' `text`, and `owners` and `details` for programs. It is signed where SECRET_KEY is
+    set, tried again where nobody answers, and carries an id by which a receiver knows it again. Each address is told once. One
     that cannot be reached keeps no other from being told; then ConfigError is raised where a setting is wrong, OSError
     where nobody answers.
     """
@@ -37,7 +47,7 @@ def alert(text: str, owners: Iterable[str] = (), details: dict[str, str] | None 
     body = {"text": text, "owners": named, "details": details or {}}
     for url in _webhooks(settings, named):
         try:
-            _post(url, body)
+            _post(url, body, settings.secret_key, sleep)
             told.append(url)
         except (ConfigError, OSError) as error:
             failed.append(error)
@@ -66,15 +76,34 @@ def _addresses(settings: Settings, owners: list[str]) -> list[str]:
     return list(dict.fromkeys(filter(None, found or [settings.alert_email])))
 
 
-def _post(url: str, body: dict[str, object]) -> None:
+def _post(url: str, body: dict[str, object], secret: str, sleep: Callable[[float], None]) -> None:
+    """Send it, again after a pause where nobody answers or the receiver failed; what it refuses is not sent again."""
     if not url.startswith(("http://", "https://")):
         raise ConfigError("ASGARD_ALERT_WEBHOOK is no http address (it is a secret, so it is not shown)")
-    data = json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310
-    try:
-        urllib.request.urlopen(request, timeout=_SECONDS).close()  # noqa: S310
-    except urllib.error.HTTPError as error:
-        raise ConfigError(f"the alert webhook refused the message: HTTP {error.code}") from error
+    data, began = json.dumps(body).encode(), time.monotonic()
+    for pause in (*_PAUSES, None):
+        request = urllib.request.Request(url, data, headers_of(data, secret, time.time()))  # noqa: S310
+        try:
+            urllib.request.urlopen(request, timeout=_SECONDS).close()  # noqa: S310
+            return
+        except urllib.error.HTTPError as error:
+            if error.code < 500 or pause is None:
+                raise ConfigError(f"the alert webhook refused the message: HTTP {error.code}") from error
+        except OSError:
+            if pause is None or time.monotonic() - began > _SECONDS:
+                raise
+        sleep(pause)
+
+
+def headers_of(data: bytes, secret: str, now: float) -> dict[str, str]:
+    """`Asgard-Delivery`: the same for the same message, however often it is sent. `Asgard-Signature`: `t=TIME,v1=HMAC`, the
+    HMAC-SHA256 of `TIME.BODY` with SECRET_KEY, in hexadecimal."""
+    found = {"Content-Type": "application/json", "Asgard-Delivery": hashlib.sha256(data).hexdigest()[:32]}
+    if secret:
+        at = str(int(now))
+        signed = hmac.new(secret.encode(), f"{at}.".encode() + data, hashlib.sha256).hexdigest()
+        found["Asgard-Signature"] = f"t={at},v1={signed}"
+    return found
 
 
 def _mail(settings: Settings, addresses: list[str], text: str, details: dict[str, str]) -> None:

@@ -16,9 +16,9 @@ from asgard_assets.gateway.autoloader.ingestions import masked_for
 from asgard_assets.gateway.pages.render import ROOT, page, size
 from asgard_assets.gateway.pages.who import who
 from asgard_assets.gateway.platform import Here, Platform
-from asgard_assets.operations.autoloader.overview import overview
 from asgard_assets.operations.autoloader.quarantine import quarantine_of
-from asgard_assets.operations.autoloader.table import table_view
+from asgard_assets.operations.glance.overview import overview
+from asgard_assets.operations.glance.table import table_view
 from asgard_assets.operations.transforms.submit import workspace_of
 
 router = APIRouter(prefix=ROOT, include_in_schema=False)

@@ -1,0 +1,1 @@
+"""The platform at a glance, for pages."""

@@ -1,0 +1,62 @@
+"""A source goes from the API into Git and back, and its table stays whose it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from asgard_assets.components.platform.definitions import ManagedDefinition, definitions_in
+from asgard_assets.errors import ConfigError, ConflictError, NotFoundError
+from asgard_assets.lake import Lake
+from asgard_assets.operations.autoloader.git import adopt, export, managed
+
+TOLD = {"name": "orders", "path": "orders", "ds": {"type": "arrival"}, "description": "Orders."}
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    found = Lake(str(tmp_path / "lake"))
+    definitions_in(found).save(ManagedDefinition(name="orders", kind="files", attributes=TOLD, created=1))
+    return found
+
+
+def test_what_was_exported_is_adopted_as_it_was(lake: Lake, tmp_path: Path):
+    done = export(lake, "orders", tmp_path / "defs")
+    assert done.path.read_text().startswith("type: asgard_assets.components.files.FileIngest\n")
+    assert managed(lake) == []
+    with pytest.raises(NotFoundError):
+        export(lake, "orders", tmp_path / "again")
+    made = adopt(lake, done.path, "main", "ann")
+    assert (made.attributes, made.workspace) == (TOLD, "main")
+    assert [one.name for one in managed(lake)] == ["orders"]
+    with pytest.raises(ConflictError, match="there already"):
+        adopt(lake, done.path, "main")
+    assert len(list(lake.names("_managed/definitions"))) == 3
+
+
+def test_a_copy_leaves_the_source_with_the_api_and_no_file_is_overwritten(lake: Lake, tmp_path: Path):
+    export(lake, "orders", tmp_path, keep=True)
+    assert [one.name for one in managed(lake)] == ["orders"]
+    with pytest.raises(ConflictError, match="another folder"):
+        export(lake, "orders", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("type: asgard_assets.components.python.Tables\nattributes: {name: a}\n", "not managed"),
+        ("a: [\n", "cannot be read"),
+        ("type: x\n", "expected one source"),
+        ("type: asgard_assets.components.files.FileIngest\nattributes: {name: a, path: b}\n", "ds"),
+        (
+            "type: asgard_assets.components.files.FileIngest\nattributes: {name: a, deps: [[x]]}\n",
+            "source.deps",
+        ),
+    ],
+)
+def test_what_the_api_cannot_manage_is_refused(lake: Lake, tmp_path: Path, text: str, says: str):
+    file = tmp_path / "defs.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        adopt(lake, file, "default")
