@@ -92,7 +92,12 @@ class Settings(BaseSettings):
         description="Dagster's runs and events older than so many days are removed each night.",
     )
     history_runs: int = Field(
-        default=50_000, ge=1, description="So many of Dagster's runs are kept at most; the oldest go first."
+        default=15_000, ge=1, description="So many of Dagster's runs are kept at most; the oldest go first."
+    )
+    history_logs: int = Field(
+        default=1_500,
+        ge=0,
+        description="Logs of so many runs that went well are kept at most; those of failed runs stay with the run.",
     )
     owner: str = Field(default="team:data-platform", description="Owner of tables that name no owner.")
     spark_memory: str = Field(default="1g", description="Memory of the local Spark driver (JVM heap).")

@@ -8,8 +8,10 @@ knows them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -23,6 +25,15 @@ from dagster._core.storage.runs.schema import SnapshotsTable as Snapshots
 
 _ENDED = [Status.SUCCESS, Status.FAILURE, Status.CANCELED]
 _AT_ONCE = 500
+_EMPTY_BYTES = 32 * 1024
+"""A run's file without events is smaller, one with any is larger."""
+_RUN_EVENTS = (
+    "PIPELINE_START",
+    "PIPELINE_SUCCESS",
+    "ASSET_CHECK_EVALUATION",
+    "ASSET_CHECK_EVALUATION_PLANNED",
+)
+"""What of a run that went well stays beside what is known of assets."""
 _BUILT, _TRIED = "ASSET_MATERIALIZATION", ("ASSET_MATERIALIZATION_PLANNED", "ASSET_FAILED_TO_MATERIALIZE")
 
 
@@ -34,10 +45,15 @@ class Purged:
     events: int = 0
     checks: int = 0
     snapshots: int = 0
+    logs: int = 0
+    """Runs that are known still, but whose log is gone."""
 
 
-def purge(instance: dg.DagsterInstance, before: datetime, most_runs: int) -> Purged:
-    """Remove runs that ended before then, and the oldest ended ones beyond `most_runs`, with their events and logs.
+def purge(
+    instance: dg.DagsterInstance, before: datetime, most_runs: int, most_logs: int | None = None
+) -> Purged:
+    """Remove runs that ended before then, and the oldest ended ones beyond `most_runs`, with their events and logs; and of
+    those that stay the logs of all that went well but the newest `most_logs`.
 
     Kept are: the last event of each kind of each partition, such as a materialization, a failure or a change of
     freshness; the last result of each check; runs that have not ended, and those whose failure is the last that is known
@@ -51,9 +67,10 @@ def purge(instance: dg.DagsterInstance, before: datetime, most_runs: int) -> Pur
     events = sum(_purge_events(storage, runs, kept.events) for runs in _pieces(gone))
     for run in gone:
         _forget(instance, run)
+    logs = 0 if most_logs is None else _purge_logs(instance, most_logs)
     checks = _purge_checks(storage, before)
     events += _purge_runless(storage, before, kept.events)
-    return Purged(len(gone), events, checks, _purge_snapshots(instance))
+    return Purged(len(gone), events, checks, _purge_snapshots(instance), logs)
 
 
 @dataclass(frozen=True)
@@ -121,17 +138,69 @@ def _purge_where(storage: Any, chosen: Any, kept: frozenset[int]) -> int:
     return len(gone)
 
 
+def _purge_logs(instance: dg.DagsterInstance, most: int) -> int:
+    """Remove what was told of the steps of older runs that went well: it is most of what is stored of a run. What is known
+    of assets and checks, and the run itself, stay."""
+    storage: Any = instance.event_log_storage
+    records = instance.get_run_records(RunsFilter(statuses=[Status.SUCCESS]))
+    old = [record.dagster_run.run_id for record in records[most:]]
+    if hasattr(storage, "path_for_shard"):
+        found = [run for run in old if _size(Path(storage.path_for_shard(run))) > _EMPTY_BYTES]
+        for run in found:
+            _empty(Path(storage.path_for_shard(run)))
+            instance.compute_log_manager.delete_logs(prefix=[run])
+        return len(found)
+    told, logs = db.and_(Events.c.asset_key.is_(None), Events.c.dagster_event_type.not_in(_RUN_EVENTS)), 0
+    for runs in _pieces(old):
+        gone = _purge_where(storage, db.and_(Events.c.run_id.in_(runs), told), frozenset())
+        logs += len(runs) if gone else 0
+    return logs
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _empty(shard: Path) -> None:
+    """Put a file with the same tables and no events in the place of a run's. Without one, a webserver that knows the run
+    could not show it; and a file whose events are only deleted stays as large as it is."""
+    import sqlite3
+
+    bare = shard.with_suffix(".bare")
+    bare.unlink(missing_ok=True)
+    with closing(sqlite3.connect(shard)) as full, closing(sqlite3.connect(bare)) as empty:
+        empty.execute("pragma page_size = 1024")
+        for name, made in full.execute(
+            "select name, sql from sqlite_master where type = 'table' and sql not null"
+        ).fetchall():
+            if name in ("event_logs", "alembic_version"):
+                empty.execute(made)
+        for row in full.execute("select version_num from alembic_version").fetchall():
+            empty.execute("insert into alembic_version values (?)", row)
+        empty.commit()
+    _remove_beside(shard)
+    bare.replace(shard)
+
+
+def _remove_beside(shard: Path) -> None:
+    for file in (Path(f"{shard}-wal"), Path(f"{shard}-shm")):
+        file.unlink(missing_ok=True)
+
+
+def _drop_shard(storage: Any, run_id: str) -> None:
+    """What SQLite keeps of a run in a file of its own."""
+    shard = Path(storage.path_for_shard(run_id))
+    shard.unlink(missing_ok=True)
+    _remove_beside(shard)
+
+
 def _forget(instance: dg.DagsterInstance, run_id: str) -> None:
     """The run itself, its logs, and what SQLite keeps of it in a file of its own."""
-    from pathlib import Path
-
     storage: Any = instance.event_log_storage
     instance.run_storage.delete_run(run_id)
     instance.compute_log_manager.delete_logs(prefix=[run_id])
     if hasattr(storage, "path_for_shard"):
-        shard = Path(storage.path_for_shard(run_id))
-        for file in (shard, Path(f"{shard}-wal"), Path(f"{shard}-shm")):
-            file.unlink(missing_ok=True)
+        _drop_shard(storage, run_id)
     storage.free_concurrency_slots_for_run(run_id)
 
 

@@ -74,6 +74,10 @@ class HistoryMaintenance(dg.Config):
         default_factory=lambda: Settings().history_runs,
         description="So many runs are kept at most. Default: ASGARD_HISTORY_RUNS.",
     )
+    most_logs: int = Field(
+        default_factory=lambda: Settings().history_logs,
+        description="Logs of so many runs that went well are kept at most. Default: ASGARD_HISTORY_LOGS.",
+    )
 
 
 @dg.asset(
@@ -93,5 +97,5 @@ def history_maintenance(
 
     with clear_failures():
         before = datetime.now(UTC) - timedelta(days=config.days)
-        done = purge(context.instance, before, config.most_runs)
+        done = purge(context.instance, before, config.most_runs, config.most_logs)
     return dg.MaterializeResult(metadata=asdict(done))

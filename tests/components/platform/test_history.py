@@ -2,6 +2,8 @@
 
 # No `from __future__ import annotations`: Dagster wants types, not their names.
 
+import math
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,13 +12,23 @@ from typing import Any
 import dagster as dg
 import pytest
 import time_machine
+import yaml
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.platform.history import Purged, purge
+from asgard_assets.settings import Settings
+from asgard_assets.windows import Calendar
+from tests.servers.postgres import postgres
 
 START = datetime(2026, 10, 5, 1, tzinfo=UTC)
 DAYS = list(daily().get_partition_keys()[:8])
+_NO_OUTPUT = {
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
+}
 LATE, NEVER = dg.AssetKey("late"), 10**6
 
 
@@ -90,6 +102,78 @@ def test_more_runs_than_are_kept_go_the_oldest_first(daemon: Daemon):
     assert purge(daemon.instance, START, 3).runs == 5
     assert {run.run_id for run in daemon.instance.get_runs()} == {*runs[5:]}
     assert set(daemon.statuses()) == {*DAYS}
+
+
+def test_of_runs_that_went_well_the_newest_keep_their_logs(daemon: Daemon):
+    runs = [daemon.run(day) for day in DAYS[:4]]
+    bad = daemon.fails(DAYS[4])
+    before = daemon.statuses()
+    assert purge(daemon.instance, START, NEVER, 2).logs == 2
+    assert purge(daemon.instance, START, NEVER, 2) == Purged()
+    told = {run: len(daemon.instance.all_logs(run)) for run in (*runs, bad)}
+    assert not told[runs[0]] and not told[runs[1]] and all(told[run] for run in (*runs[2:], bad))
+    assert {run.run_id for run in daemon.instance.get_runs()} == {*runs, bad}
+    assert daemon.statuses() == before and daemon.events() == 4
+    checks = daemon.instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(LATE, "good"), limit=10
+    )
+    assert [check.status.value for check in checks].count("SUCCEEDED") == 4
+
+
+@pytest.mark.servers
+def test_on_postgres_what_is_known_of_assets_stays_when_a_log_goes(tmp_path: Path):
+    with postgres(tmp_path / "postgres") as server:
+        (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({"storage": server.storage}))
+        with (
+            dg.DagsterInstance.from_config(str(tmp_path)) as instance,
+            time_machine.travel(START) as traveller,
+        ):
+            daemon = Daemon(instance, traveller)
+            runs = [daemon.run(day) for day in DAYS[:3]]
+            bad, before = daemon.fails(DAYS[3]), daemon.statuses()
+            told = [len(instance.all_logs(run)) for run in (*runs, bad)]
+            assert purge(instance, START, NEVER, 1).logs == 2 and purge(instance, START, NEVER, 1) == Purged()
+            left = [len(instance.all_logs(run)) for run in (*runs, bad)]
+            assert left[2:] == told[2:] and 0 < left[0] < told[0] and 0 < left[1] < told[1]
+            assert daemon.statuses() == before and daemon.events() == 3
+
+
+def page_seconds(instance: dg.DagsterInstance) -> float:
+    """What the page of an asset asks the storage for, five times; CPU seconds."""
+    began = time.process_time()
+    for _ in range(5):
+        instance.get_status_by_partition(LATE, daily().get_partition_keys(), daily())
+        instance.fetch_materializations(LATE, limit=100)
+        instance.get_latest_materialization_event(LATE)
+        instance.get_asset_records([LATE])
+    return time.process_time() - began
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_year_takes_no_more_room_than_its_partitions_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """One of 200 tables with its share of the runs and logs that are kept by default: the whole stays below a gigabyte, and
+    the page of the asset costs what it did after 60 days."""
+    monkeypatch.setenv("ASGARD_PARTITION_START", f"{START:%Y-%m-%d}")
+    monkeypatch.setenv("ASGARD_PARTITION_END", "")
+    runs, logs = math.ceil(Settings().history_runs / 200), math.ceil(Settings().history_logs / 200)
+    sizes, costs = dict[int, int](), dict[int, float]()
+    with time_machine.travel(START, tick=False) as traveller:
+        with dg.DagsterInstance.local_temp(str(tmp_path), overrides=_NO_OUTPUT) as instance:
+            daemon, empty = Daemon(instance, traveller), size_of(tmp_path)
+            for number in range(1, 366):
+                daemon.run(Calendar().key_at(datetime.now(UTC)))
+                purge(instance, datetime.now(UTC) - timedelta(days=30), runs, logs)
+                if number in (60, 365):
+                    sizes[number] = size_of(tmp_path) - empty
+                    costs[number] = min(page_seconds(instance) for _ in range(3))
+    print({"bytes": sizes, "page": costs})
+    assert 200 * sizes[365] < 2**30
+    assert costs[365] <= 1.1 * costs[60]
+
+
+def size_of(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def test_automation_asks_for_nothing_because_of_it(daemon: Daemon):
