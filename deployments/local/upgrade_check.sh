@@ -9,7 +9,15 @@ trap 'rm -f "$newest"' EXIT
 # Without a version each of these is the newest; all other packages follow the bounds of pyproject.toml.
 grep -oE '^(dagster[a-z0-9-]*|dbt-[a-z0-9-]+)==' requirements.lock | tr -d = | sort -u >"$newest"
 $uv venv -q --clear --python .venv/bin/python "$place"
-$uv pip install -q --python "$place/bin/python" --override "$newest" -e '.[dev]'
+install() { $uv pip install -q --python "$place/bin/python" --override "$newest" -e '.[dev]'; }
+if ! install; then
+  # A newest dbt may need what no registry serves, such as a parser that is fetched while it is built.
+  echo "the newest versions cannot be installed together (see above): dbt stays as it is here" >&2
+  grep -E '^dbt-[a-z0-9-]+==' requirements.lock | cut -d' ' -f1 >"$newest.dbt"
+  { grep '^dagster' "$newest"; cat "$newest.dbt"; } >"$newest.both"
+  mv "$newest.both" "$newest" && rm "$newest.dbt"
+  install
+fi
 echo "newest versions:"
 $uv pip freeze -q --python "$place/bin/python" | grep -E '^(dagster|dbt-)' | while read -r package; do
   grep -q "^$package " requirements.lock || echo "  $package (here: $(grep -oE "^${package%%==*}==[^ ]+" requirements.lock | cut -d= -f3))"

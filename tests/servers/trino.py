@@ -19,7 +19,7 @@ from tests.servers.builds import cached, free_port, need, run
 from tests.servers.s3 import S3
 
 VERSION = "476"
-_PLUGINS = ("delta-lake",)
+_PLUGINS = ("delta-lake", "iceberg")
 
 
 def build() -> Path:
@@ -42,7 +42,7 @@ def build() -> Path:
                 (folder / kept).parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(top / kept, folder / kept)
 
-    return cached(f"trino-{VERSION}", unpack_into)
+    return cached(f"trino-{VERSION}-{len(_PLUGINS)}", unpack_into)
 
 
 def java() -> str:
@@ -61,8 +61,11 @@ def java() -> str:
 
 
 @contextmanager
-def trino(folder: Path, server: S3, warehouse: str) -> Iterator[int]:
-    """A coordinator with one catalog `lake`, whose schemas lie below `warehouse` (s3://…). Yields its port."""
+def trino(folder: Path, server: S3, warehouse: str, iceberg: str = "") -> Iterator[int]:
+    """A coordinator with one catalog `lake`, whose schemas lie below `warehouse` (s3://…). Yields its port.
+
+    With the address of an Iceberg REST catalog it has a second one, `iceberg`.
+    """
     program, home, port = java(), build(), free_port()
     (folder / "etc" / "catalog").mkdir(parents=True)
     (folder / "data").mkdir()
@@ -86,6 +89,13 @@ def trino(folder: Path, server: S3, warehouse: str) -> Iterator[int]:
             f"s3.aws-access-key={server.access_key}\ns3.aws-secret-key={server.secret_key}\n"
         ).replace(f"local:///{folder.name}-unused", f"{warehouse}/_metastore"),
     }
+    if iceberg:
+        files["catalog/iceberg.properties"] = (
+            f"connector.name=iceberg\niceberg.catalog.type=rest\niceberg.rest-catalog.uri={iceberg}\n"
+            f"fs.native-s3.enabled=true\ns3.endpoint={server.endpoint}\ns3.region={server.region}\n"
+            "s3.path-style-access=true\n"
+            f"s3.aws-access-key={server.access_key}\ns3.aws-secret-key={server.secret_key}\n"
+        )
     for name, text in files.items():
         (folder / "etc" / name).write_text(text)
     command = [
