@@ -27,7 +27,7 @@ from asgard_assets.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_DAYS = 30
+_DAYS, _HOURLY = 30, 24
 _TICK_SECONDS = 30
 _KEYS_PER_LIST = 1000
 _FOLDER = "_managed/estimates"
@@ -178,7 +178,9 @@ def _runs_a_month(one: ManagedDefinition, now: datetime, files: Sequence[File]) 
     """Ticks of the schedule; of a source that is looked at all the time, so often as files came."""
     told = one.attributes.get("pull")
     if isinstance(told, dict):
-        return Pull.model_validate(told).count(now - timedelta(days=_DAYS), now, "UTC")
+        pull = Pull.model_validate(told)
+        daily = pull.count(now - timedelta(days=1), now, "UTC")  # to count 43,200 minutes takes seconds
+        return daily * _DAYS if daily >= _HOURLY else pull.count(now - timedelta(days=_DAYS), now, "UTC")
     slots = {file.modified_us // (_TICK_SECONDS * 1_000_000) for file in files}
     return round(len(slots) * _DAYS / _span_days(files)) if slots else 0
 
