@@ -12,6 +12,7 @@ import httpx
 import pyarrow as pa
 import pytest
 import yaml
+from dagster._core.test_utils import create_run_for_test
 
 from asgard_assets.components.platform.definitions import definitions_in, managed_definitions
 from asgard_assets.gateway.platform import Platform
@@ -295,3 +296,23 @@ def test_the_quarantine_is_shown_and_loaded_again(client: httpx.Client, platform
     run = client.post(f"{ROOT}/orders/quarantine/reload", headers=admin)
     queued = platform.submissions.get(run.json()["run_id"])
     assert run.status_code == 202 and queued and queued.ask == "quarantined"
+
+
+def test_a_run_of_a_sensor_is_shown_and_retried_in_its_own_workspace(
+    client: httpx.Client, platform: Platform
+):
+    make(client, ORDERS | {"workspace_name": "main"})
+    tags = {
+        "asgard/source": "orders",
+        "dagster/sensor_name": "orders_files",
+        "dagster/partition": "2026-10-06",
+    }
+    instance = platform.ingestion_runs.instance
+    run = create_run_for_test(instance, tags=tags, status=dg.DagsterRunStatus.FAILURE)
+    [shown] = client.get(f"{ROOT}/orders/runs").json()["runs"]
+    assert (shown["run_id"], shown["trigger"], shown["state"]) == (run.run_id, "sensor", "FAILED")
+    assert shown["partitions"] == ["2026-10-06"]
+    again = client.post(f"{ROOT}/orders/runs/{run.run_id}/retry").json()["run_id"]
+    queued = platform.submissions.get(again)
+    assert queued and (queued.workspace, queued.partitions, queued.ask) == ("main", "2026-10-06", "failed")
+    assert client.get(f"/api/v1/ingestions/other/runs/{run.run_id}").status_code == 404

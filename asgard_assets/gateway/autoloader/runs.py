@@ -80,10 +80,7 @@ def retry_run(
     ingestion_id: str, run_id: str, here: Here, caller: Operator, idempotency_key: Key = None
 ) -> Started:
     """Run what a failed run has not loaded, again."""
-    here.ingestions.find(ingestion_id, caller.sees)
-    made = here.ingestion_runs.retry(ingestion_id, run_id, caller.name, idempotency_key or "")
-    here.queue.wake()
-    return Started(run_id=made.run_id, ingestion_id=ingestion_id, status="submitted")
+    return again(here, caller, ingestion_id, run_id, idempotency_key or "")
 
 
 def start(here: Platform, caller: Caller, ingestion_id: str, body: RunBody, idempotency_key: str) -> Started:
@@ -93,6 +90,16 @@ def start(here: Platform, caller: Caller, ingestion_id: str, body: RunBody, idem
     asked = Ask(body.refresh, body.partitions, caller.name, idempotency_key)
     table = here.ingestions.tables(found)[0]
     made = here.ingestion_runs.start(ingestion_id, table, found.number, found.document.workspace, asked)
+    here.queue.wake()
+    return Started(run_id=made.run_id, ingestion_id=ingestion_id, status="submitted")
+
+
+def again(here: Platform, caller: Caller, ingestion_id: str, run_id: str, idempotency_key: str) -> Started:
+    """Queue a failed run again. Raises NotFoundError or ConflictError."""
+    found = here.ingestions.find(ingestion_id, caller.sees)
+    table, workspace = here.ingestions.tables(found)[0], found.document.workspace
+    who = Ask(account=caller.name, idempotency_key=idempotency_key)
+    made = here.ingestion_runs.retry(ingestion_id, run_id, table, workspace, who)
     here.queue.wake()
     return Started(run_id=made.run_id, ingestion_id=ingestion_id, status="submitted")
 

@@ -11,7 +11,7 @@ from asgard_assets.errors import AsgardError, ConfigError
 from asgard_assets.gateway.accounts.callers import Editor, Operator, Reader
 from asgard_assets.gateway.autoloader.bodies import RunBody
 from asgard_assets.gateway.autoloader.repairs import get_quarantine
-from asgard_assets.gateway.autoloader.runs import run_of, start
+from asgard_assets.gateway.autoloader.runs import again, run_of, start
 from asgard_assets.gateway.pages.render import ROOT, page
 from asgard_assets.gateway.pages.who import Form, back, who
 from asgard_assets.gateway.platform import Here
@@ -101,7 +101,5 @@ def decide_column(ingestion_id: str, here: Here, caller: Editor, form: Form) -> 
 @router.post("/{ingestion_id}/runs/{run_id}/retry")
 def retry(ingestion_id: str, run_id: str, here: Here, caller: Operator, form: Form) -> Response:
     """Run again what has no success."""
-    here.ingestions.find(ingestion_id, caller.sees)
-    made = here.ingestion_runs.retry(ingestion_id, run_id, caller.name)
-    here.queue.wake()
+    made = again(here, caller, ingestion_id, run_id, "")
     return back(f"{ROOT}/sources/{ingestion_id}/runs/{made.run_id}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -106,8 +106,8 @@ class IngestionRuns:
         )
         return queued(self.submissions, made)
 
-    def retry(self, name: str, run_id: str, account: str, idempotency_key: str = "") -> Submission:
-        """Queue the run again: of what it asked for, all that has no success.
+    def retry(self, name: str, run_id: str, table: str, workspace: str, who: Ask) -> Submission:
+        """Queue the run again: of what it asked for, all that has no success. `who` says by whom, and the idempotency key.
 
         Raises NotFoundError, and ConflictError where it goes on or was a success.
         """
@@ -122,11 +122,8 @@ class IngestionRuns:
             first, last = earlier.partitions[0], earlier.partitions[-1]
             windows = first if first == last else f"{first}...{last}"
         ask = "failed" if known is None or known.ask == "changed" else known.ask
-        table = known.table if known else f"bronze/{name}"
-        again = Ask(ask, windows, account, idempotency_key, retry_of=run_id)
-        return self.start(
-            name, table, known.revision if known else 0, known.workspace if known else "", again
-        )
+        again = replace(who, ask=ask, partitions=windows, retry_of=run_id)
+        return self.start(name, table, known.revision if known else 0, workspace, again)
 
     def list(self, name: str, limit: int = 20) -> list[IngestionRun]:
         """The newest first."""
