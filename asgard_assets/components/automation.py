@@ -49,6 +49,18 @@ def on_upstream_change(looks_back_at: Sequence[dg.AssetKey] = ()) -> dg.Automati
     )
 
 
+def on_update() -> dg.AutomationCondition:
+    """Ask for an asset that a run brings up to date as a whole, after each update of what it reads.
+
+    An update is forgotten when the asset is asked for, and not when it is built: a run that ends in the same tick as
+    another update comes may have read what was there before.
+    """
+    condition = dg.AutomationCondition
+    updated = condition.any_deps_updated()
+    changed = updated.since((condition.newly_requested() & ~updated) | condition.initial_evaluation())
+    return (changed & ~condition.in_progress()).with_label("on_update")
+
+
 def once_ended(
     condition: dg.AutomationCondition | None,
     partitions: dg.PartitionsDefinition | None,

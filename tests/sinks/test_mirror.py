@@ -133,6 +133,23 @@ def test_a_killed_mirror_has_whole_partitions_and_the_next_one_ends_it(
 
 
 @pytest.mark.servers
+def test_a_postgres_that_is_killed_has_whole_partitions(lake: Lake, sink: MirrorSink, database: Postgres):
+    put(lake, {day: [order(n) for n in range(50)] for day in DAYS})
+
+    def end(partition: str) -> None:
+        if partition == DAYS[1]:
+            database.kill()
+
+    with pytest.raises(PostgresAway, match="what was committed stays"):
+        mirror(lake, sink, database.url, before_commit=end)
+    database.start()
+    assert asked(database, f"select ds, count(*) from {sink.target} group by 1") == [(DAYS[0], 50)]
+    assert mirror(lake, sink, database.url).partitions == [DAYS[1], DAYS[2]]
+    mine, theirs = both(lake, sink, database)
+    assert mine == theirs
+
+
+@pytest.mark.servers
 def test_new_and_wider_columns_follow_and_narrower_ones_are_an_error(
     lake: Lake, sink: MirrorSink, database: Postgres
 ):
@@ -204,6 +221,29 @@ def test_it_is_an_asset_behind_its_table(lake: Lake, sink: MirrorSink, database:
     done = dg.materialize([asset], resources={"lake": LakeResource(root=lake.root)})
     [event] = done.get_asset_materialization_events()
     assert event.materialization.metadata["upserted"].value == 1
+
+
+def test_an_update_that_comes_while_a_run_ends_is_asked_for_too(sink: MirrorSink):
+    @dg.asset(key=["silver", "orders"], partitions_def=dg.StaticPartitionsDefinition(list(DAYS)))
+    def orders() -> None: ...
+
+    definitions = dg.Definitions(
+        [orders, mirror_asset(sink)], resources={"lake": dg.ResourceDefinition.none_resource()}
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def made(*keys: str) -> None:
+            for key in keys:
+                day = DAYS[0] if key.startswith("silver") else None
+                instance.report_runless_asset_event(dg.AssetMaterialization(key.split("/"), partition=day))
+
+        asked_for, cursor = [], None
+        for news in ((), ("silver/orders",), (), ("postgres/orders", "silver/orders"), ("postgres/orders",)):
+            made(*news)
+            tick = dg.evaluate_automation_conditions(definitions, instance, cursor=cursor)
+            cursor = tick.cursor
+            asked_for.append(tick.total_requested)
+    assert asked_for == [0, 1, 0, 1, 0]
 
 
 def test_what_is_missing_or_away_is_said(lake: Lake, sink: MirrorSink):

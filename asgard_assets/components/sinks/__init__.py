@@ -8,6 +8,7 @@ from typing import Any, Self, cast
 import dagster as dg
 from pydantic import BaseModel
 
+from asgard_assets.components.automation import on_update
 from asgard_assets.components.failures import clear_failures, retry_policy
 from asgard_assets.components.tables import metered
 from asgard_assets.settings import Settings
@@ -34,9 +35,6 @@ class PostgresTable(dg.Component):
 
 def mirror_asset(sink: MirrorSink) -> dg.AssetsDefinition:
     """The table in Postgres as an asset; a run brings it to what the lake has."""
-    condition = dg.AutomationCondition
-    changed = condition.any_deps_updated().since(condition.newly_requested() | condition.newly_updated())
-    follows = (changed & ~condition.any_deps_in_progress() & ~condition.in_progress()).with_label("on_change")
 
     @dg.multi_asset(
         name=f"postgres_{sink.name}",
@@ -48,7 +46,7 @@ def mirror_asset(sink: MirrorSink) -> dg.AssetsDefinition:
                 group_name="postgres",
                 owners=list(sink.owners or (Settings().owner,)),
                 kinds={"postgres"},
-                automation_condition=follows if sink.automation == "on_change" else None,
+                automation_condition=on_update() if sink.automation == "on_change" else None,
                 metadata={"dagster/table_name": sink.target},
             )
         ],

@@ -8,6 +8,7 @@ from typing import Any, Self, cast
 import dagster as dg
 from pydantic import BaseModel
 
+from asgard_assets.components.automation import on_update
 from asgard_assets.components.failures import clear_failures, retry_policy
 from asgard_assets.components.following.reads import declared_code
 from asgard_assets.components.partitions import windows
@@ -79,14 +80,12 @@ class CurrentTable(dg.Component):
 
 def current_asset(state: CurrentState) -> dg.AssetsDefinition:
     """The Silver asset: a run replaces the table as a whole, by one commit."""
-    condition = dg.AutomationCondition
-    changed = condition.any_deps_updated().since(condition.newly_requested() | condition.newly_updated())
 
     @table_asset(
         state.spec,
         name=f"current_{state.name}",
         deps=[dg.AssetKey(state.table.split("/"))],
-        automation=(changed & ~condition.in_progress()).with_label("on_change"),
+        automation=on_update(),
         code_version=declared_code(state),
         required_resource_keys={"lake"},
     )
