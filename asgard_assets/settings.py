@@ -92,10 +92,10 @@ class Settings(BaseSettings):
         description="Dagster's runs and events older than so many days are removed each night.",
     )
     history_runs: int = Field(
-        default=15_000, ge=1, description="So many of Dagster's runs are kept at most; the oldest go first."
+        default=8_000, ge=1, description="So many of Dagster's runs are kept at most; the oldest go first."
     )
     history_logs: int = Field(
-        default=1_500,
+        default=1_000,
         ge=0,
         description="Logs of so many runs that went well are kept at most; those of failed runs stay with the run.",
     )

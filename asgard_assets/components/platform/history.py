@@ -80,7 +80,8 @@ class _Kept:
 
 
 def _last_words(storage: Any) -> _Kept:
-    """The last event of each kind of each partition; and the runs whose plan for a partition came to nothing yet."""
+    """The last event of each kind of each partition, but for plans and failures that a later success has made good; and the
+    runs whose plan for a partition came to nothing yet."""
 
     kind, at = Events.c.dagster_event_type, (Events.c.asset_key, Events.c.partition)
     query = (
@@ -92,11 +93,12 @@ def _last_words(storage: Any) -> _Kept:
         found = connection.execute(query).fetchall()
         built = {(key, part): id for id, name, key, part in found if name == _BUILT}
         failed = [id for id, name, key, part in found if name in _TRIED and id > built.get((key, part), -1)]
+        done = {id for id, name, key, part in found if name in _TRIED and id < built.get((key, part), -1)}
         runs = set[str]()
         for ids in _pieces(failed):
             rows = connection.execute(db.select(Events.c.run_id).where(Events.c.id.in_(ids)))
             runs |= {row[0] for row in rows}
-    return _Kept(frozenset(row[0] for row in found), frozenset(runs))
+    return _Kept(frozenset(row[0] for row in found) - done, frozenset(runs))
 
 
 def _old_runs(instance: dg.DagsterInstance, before: datetime, most: int) -> list[str]:

@@ -139,10 +139,10 @@ def test_on_postgres_what_is_known_of_assets_stays_when_a_log_goes(tmp_path: Pat
 
 
 def page_seconds(instance: dg.DagsterInstance) -> float:
-    """What the page of an asset asks the storage for, five times; CPU seconds."""
+    """What the page of an asset asks the storage for, of the newest 60 days, five times; CPU seconds."""
     began = time.process_time()
     for _ in range(5):
-        instance.get_status_by_partition(LATE, daily().get_partition_keys(), daily())
+        instance.get_status_by_partition(LATE, daily().get_partition_keys()[-60:], daily())
         instance.fetch_materializations(LATE, limit=100)
         instance.get_latest_materialization_event(LATE)
         instance.get_asset_records([LATE])
@@ -163,7 +163,7 @@ def test_a_year_takes_no_more_room_than_its_partitions_need(tmp_path: Path, monk
             daemon, empty = Daemon(instance, traveller), size_of(tmp_path)
             for number in range(1, 366):
                 daemon.run(Calendar().key_at(datetime.now(UTC)))
-                purge(instance, datetime.now(UTC) - timedelta(days=30), runs, logs)
+                purge(instance, START, runs, logs)  # their number alone bounds them
                 if number in (60, 365):
                     sizes[number] = size_of(tmp_path) - empty
                     costs[number] = min(page_seconds(instance) for _ in range(3))
