@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asgard_assets.ingest.stream.changes import NoChangeError, change, row_key
-from asgard_assets.ingest.stream.schemas import Decoder, MisfitError, plain
+from asgard_assets.ingest.stream.schemas import Decoder, MisfitError, json_misfit, plain
 from asgard_assets.ingest.stream.source import StreamSource
 from asgard_assets.ingest.stream.table import BAD_COLUMNS, COLUMNS, schema_of
 from asgard_assets.windows import Calendar
@@ -117,8 +117,11 @@ class Reader:
                 document = self._decoder.document(value)
             except MisfitError as error:
                 raise Bad(str(error)) from error
-            text = plain(document)
-            return json.loads(text), text
+            try:
+                text = plain(document)
+                return json.loads(text), text
+            except (ValueError, TypeError, RecursionError) as error:
+                raise Bad(f"cannot be written as JSON: {error}") from error
         try:
             return orjson.loads(value), value.decode()
         except ValueError:
@@ -240,14 +243,17 @@ def _validator(schema: Any) -> Callable[[Any], str | None] | None:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         raise ConfigError(f"json_schema is no JSON Schema: {error.message}", field="json_schema") from error
-    validator = Draft202012Validator(schema)
+    found = json_misfit(Draft202012Validator, schema)
 
     def misfit(document: Any) -> str | None:
-        try:
-            error = next(validator.iter_errors(document), None)
-        except RecursionError:
-            return "nested too deep for its schema"
-        return None if error is None else f"breaks its schema at {error.json_path}: {error.message[:200]}"
+        reason = found(document)
+        return (
+            None
+            if reason is None
+            else reason[2:]
+            if reason.startswith(": ")
+            else f"breaks its schema{reason}"
+        )
 
     return misfit
 

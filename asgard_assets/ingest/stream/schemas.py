@@ -14,6 +14,7 @@ from asgard_assets.ingest.api.source.sink import Format, TopicSchema
 from asgard_assets.ingest.stream.registry import Registered, Registry
 
 _HEAD = struct.Struct(">bI")
+_LONGEST_NUMBER = 63
 Decode = Callable[[bytes], Any]
 Encode = Callable[[Any], bytes]
 
@@ -40,14 +41,16 @@ class Decoder:
                 raise MisfitError(f"schema {number} is not in the registry")
             if found.format != self._wanted:
                 raise MisfitError(f"schema {number} is {found.format}, and {self._wanted} is declared")
-            self._known[number] = _decode(found, number)
+            try:
+                self._known[number] = _decode(found, number)
+            except Exception as error:  # whoever sends may register: no schema may stop the topic
+                raise MisfitError(f"schema {number} cannot be used: {_first_line(error)}") from error
         try:
             return self._known[number](value[_HEAD.size :])
         except MisfitError as error:
             raise MisfitError(f"breaks schema {number}{error}") from error
-        except (ValueError, EOFError, KeyError, IndexError, TypeError, struct.error, OverflowError) as error:
-            told = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            raise MisfitError(f"breaks schema {number}: {told}") from error
+        except Exception as error:  # each library has errors of its own, and no value may stop the topic
+            raise MisfitError(f"breaks schema {number}: {_first_line(error)}") from error
 
 
 class Encoder:
@@ -62,6 +65,10 @@ class Encoder:
             return self._head + self._encode(document)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise MisfitError(f"breaks its schema: {str(error)[:200]}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def _decode(found: Registered, number: int) -> Decode:
@@ -118,14 +125,32 @@ def _json_fits(schema: Any) -> Callable[[Any], None]:
 
     kind = validator_for(schema)
     kind.check_schema(schema)
-    validator = kind(schema)
+    misfit = json_misfit(kind, schema)
 
     def fits(document: Any) -> None:
-        error = next(validator.iter_errors(document), None)
-        if error is not None:
-            raise MisfitError(f" at {error.json_path}: {error.message[:200]}")
+        if reason := misfit(document):
+            raise MisfitError(reason)
 
     return fits
+
+
+def json_misfit(kind: Any, schema: Any) -> Callable[[Any], str | None]:
+    """Says what breaks a JSON Schema first. What a `$ref` names elsewhere is not fetched: nothing fits such a schema."""
+    from jsonschema_specifications import REGISTRY
+    from referencing.exceptions import Unresolvable
+
+    validator = kind(schema, registry=REGISTRY)
+
+    def misfit(document: Any) -> str | None:
+        try:
+            error = next(validator.iter_errors(document), None)
+        except RecursionError:
+            return ": nested too deep for its schema"
+        except Unresolvable as missing:
+            return f": the schema refers to {missing.ref[:200]}, which is not in it"
+        return None if error is None else f" at {error.json_path}: {error.message[:200]}"
+
+    return misfit
 
 
 class _Protobuf:
@@ -196,6 +221,8 @@ def _zigzag(value: bytes, at: int) -> tuple[int, int]:
         if not byte & 0x80:
             return (number >> 1) ^ -(number & 1), at
         shift += 7
+        if shift > _LONGEST_NUMBER:
+            raise MisfitError(": no message number before the value")
 
 
 def plain(document: Any) -> str:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import threading
+import time
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from pydantic import ValidationError
 
 from asgard_assets.ingest.api.source.models import ApiSource
+from asgard_assets.ingest.api.source.sink import Format
 from asgard_assets.ingest.stream.kafka import Span, Topic, lag, spans
 from asgard_assets.ingest.stream.records import Reader, Record, Rows, external_id
+from asgard_assets.ingest.stream.registry import Registered as RegisteredSchema
+from asgard_assets.ingest.stream.registry import Registry
+from asgard_assets.ingest.stream.schemas import Decoder, MisfitError
 from asgard_assets.ingest.stream.source import StreamSource, StreamWindow
 from asgard_assets.ingest.stream.state import REMEMBERED, FetchState
 from asgard_assets.windows import Calendar
@@ -104,3 +114,70 @@ def test_a_source_goes_to_a_topic_or_to_a_table():
     ):
         with pytest.raises(ValidationError, match=reason):
             ApiSource.model_validate(document | {"sink": sink})
+
+
+class Registered(Registry):
+    """Has one schema under each id."""
+
+    def __init__(self, format: Format, text: str) -> None:
+        super().__init__("http://nowhere")
+        self._told = RegisteredSchema(format, text)
+
+    def schema(self, number: int) -> RegisteredSchema:
+        return self._told
+
+
+REGISTERED: dict[str, tuple[Format, Any, bytes]] = {
+    "nested too deep": ("json", {}, b"[" * 200_000),
+    "a schema without end": ("json", {"$ref": "#"}, b"{}"),
+    "no JSON Schema": ("json", {"type": "nonsense"}, b"{}"),
+    "no Avro": ("avro", {"type": "nonsense"}, b""),
+    "no Protobuf": ("protobuf", "!", b"\0"),
+    "a reference to a file": ("json", {"$ref": "file:///etc/hostname"}, b"{}"),
+}
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_no_value_and_no_registered_schema_stops_the_topic(name: str):
+    format, schema, value = REGISTERED[name]
+    text = schema if isinstance(schema, str) else json.dumps(schema)
+    source = StreamSource(
+        name="orders", topic="events.orders", description="Orders.", registry=True, format=format
+    )
+    reader = Reader(source, "id", Calendar(), NOW, Decoder(Registered(format, text), format))
+    found = reader.rows([record(b"o1", b"\0\0\0\0\1" + value), record(b"o2", None)])
+    assert (len(found.good), len(found.bad)) == (1, 1)
+
+
+def test_a_long_number_before_a_protobuf_message_is_read_no_further():
+    file = FileDescriptorProto(name="orders.proto", package="shop", syntax="proto3")
+    file.message_type.add(name="Order").field.add(name="id", number=1, type=9, label=1)
+    text = base64.b64encode(file.SerializeToString()).decode()
+    decoder, began = Decoder(Registered("protobuf", text), "protobuf"), time.perf_counter()
+    with pytest.raises(MisfitError, match="no message number"):
+        decoder.document(b"\0\0\0\0\1" + b"\xff" * 500_000)
+    assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize("registered", [True, False])
+def test_what_a_schema_refers_to_is_not_fetched(registered: bool):
+    asked = list[str]()
+
+    class Secret(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+    with HTTPServer(("127.0.0.1", 0), Secret) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        schema = {"$ref": f"http://127.0.0.1:{server.server_port}/latest/meta-data"}
+        if registered:
+            value, decoder = b"\0\0\0\0\1{}", Decoder(Registered("json", json.dumps(schema)), "json")
+            source = StreamSource(name="orders", topic="events.orders", description="Orders.", format="json")
+            found = Reader(source, "id", Calendar(), NOW, decoder).rows([record(b"o1", value)])
+        else:
+            found = read(record(b"o1", b"{}"), json_schema=schema)
+        server.shutdown()
+    assert (asked, len(found.good), len(found.bad)) == ([], 0, 1)
