@@ -33,10 +33,13 @@ class Span:
         first, dots, last = text.partition("...")
         # A name with a time of day is that of an hour.
         calendar = replace(Settings().calendar("hour" if "T" in text else "day"), first=None, until=None)
-        if dots and not last:
-            return cls(text, named(first, calendar).start, None)
-        keys = parse_keys(text, calendar)
-        return cls(text, calendar.window(keys[0]).start, calendar.window(keys[-1]).end)
+        try:
+            if dots and not last:
+                return cls(text, named(first, calendar).start, None)
+            keys = parse_keys(text, calendar)
+            return cls(text, calendar.window(keys[0]).start, calendar.window(keys[-1]).end)
+        except OverflowError as error:
+            raise ConfigError(f"{text[:100]} lies at the end of all calendars; name another day") from error
 
     def holds(self, key: str, calendar: Calendar | None = None) -> bool:
         """Whether the window (of a calendar of days, if none is given) begins within the span."""

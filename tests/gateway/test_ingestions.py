@@ -25,14 +25,14 @@ from tests.gateway.conftest import Keys
 
 ROOT = "/api/v1/ingestions"
 ORDERS: dict[str, Any] = {"name": "orders", "source": {"path": "orders"}, "format": "csv"}
-DATABASE = {
+DATABASE: dict[str, Any] = {
     "name": "shop", "type": "database",
     "source": {
         "database": {"type": "postgres", "host": "h", "database": "d", "user": "u", "password": "env:SHOP", "tls": "disable"},
         "tables": [{"table": "t", "key": ["id"], "load": {"type": "snapshot"}}],
     },
 }  # fmt: skip
-API = {
+API: dict[str, Any] = {
     "name": "tickets", "type": "api",
     "source": {"endpoint": {"base_url": "https://api.example.com", "path": "/t"}, "form": {"type": "pull", "items": "data"}},
 }  # fmt: skip
@@ -316,3 +316,56 @@ def test_a_run_of_a_sensor_is_shown_and_retried_in_its_own_workspace(
     queued = platform.submissions.get(again)
     assert queued and (queued.workspace, queued.partitions, queued.ask) == ("main", "2026-10-06", "failed")
     assert client.get(f"/api/v1/ingestions/other/runs/{run.run_id}").status_code == 404
+
+
+def test_a_change_takes_no_table_of_another_ingestion(client: httpx.Client, platform: Platform, key: Keys):
+    mine, theirs = key("editor", "main"), key("editor", "other")
+    make(
+        client,
+        ORDERS | {"name": "shop_u", "workspace_name": "other", "source": {"path": "other/u"}},
+        **theirs,
+    )
+    shop: dict[str, Any] = DATABASE | {"workspace_name": "main"}
+    make(client, shop, **mine)
+    more = [*DATABASE["source"]["tables"], {"table": "u", "key": ["id"], "load": {"type": "snapshot"}}]
+    wider = shop | {"source": shop["source"] | {"tables": more}}
+    body = {name: value for name, value in wider.items() if name != "name"}
+    assert client.put(f"{ROOT}/shop", json=body, headers=mine).status_code == 409
+    assert client.post(f"{ROOT}/test", json=wider, headers=mine).status_code == 409
+    assert loaded(platform) == {"bronze/shop_t", "bronze/shop_u"}
+    assert client.put(f"{ROOT}/shop", json=body | {"source": shop["source"]}, headers=mine).status_code == 200
+
+
+def test_a_trial_tells_nothing_of_the_ingestions_of_others(
+    client: httpx.Client, platform: Platform, key: Keys
+):
+    mine, theirs = key("editor", "main"), key("editor", "other")
+    make(client, ORDERS | {"workspace_name": "other", "source": {"path": "other/orders"}}, **theirs)
+    landed(platform, "main/a.csv", "id\n1\n")
+    body = ORDERS | {"workspace_name": "main", "source": {"path": "main"}}
+    for asked in (body, body | {"name": "mine", "source": {"path": "main", "name": "orders"}}):
+        for what in ("test", "estimate-cost"):
+            assert client.post(f"{ROOT}/{what}", json=asked, headers=mine).status_code in (409, 422)
+
+
+def test_variables_that_the_settings_read_are_no_secrets_of_a_source(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ASGARD_KAFKA_OPTIONS", '{"sasl.password": "env:KAFKA_PASSWORD", "client.id": "a"}')
+    monkeypatch.setenv("ASGARD_SCHEMA_REGISTRY_AUTH", "aws-secret:registry#login")
+    for kept in ("env:KAFKA_PASSWORD", "aws-secret:registry#other", "env:OPENLINEAGE_URL"):
+        auth = {"type": "bearer", "token": kept}
+        sent = client.post(ROOT, json=API | {"source": API["source"] | {"auth": auth}})
+        assert sent.status_code == 422 and "own variables" in sent.text, (kept, sent.text)
+
+
+def test_half_a_character_is_refused(client: httpx.Client):
+    body, headers = '{"name": "orders", "source": {"path": "\\ud800"}}', {"Content-Type": "application/json"}
+    sent = client.post(ROOT, content=body, headers=headers)
+    assert sent.status_code == 422 and "surrogate" in sent.text
+
+
+def test_the_last_day_of_all_is_no_error_of_the_server(client: httpx.Client):
+    make(client)
+    sent = client.post(f"{ROOT}/orders/run", json={"partitions": "9999-12-31"})
+    assert sent.status_code == 422 and "9999-12-31" in sent.text

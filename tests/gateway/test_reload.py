@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from asgard_assets.operations.autoloader.reload import Reloader
+from asgard_assets.settings import Settings
 from tests.end_to_end.homes import Home, free_port, listens
 from tests.patience import ended, patience, wait_until
 
@@ -58,3 +62,29 @@ def test_dagster_loads_a_new_ingestion_and_its_sensor_loads_the_files(tmp_path: 
             assert home.lake.version("bronze", "orders") >= 0
     finally:
         ended(process, 60, signal.SIGINT, group=True)
+
+
+@pytest.mark.parametrize("broken", [b'{"data": null, "errors": []}', b"[]", b"not JSON"])
+def test_an_answer_that_cannot_be_read_does_not_end_reloads(broken: bytes):
+    asked = list[bytes]()
+
+    class Dagster(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(broken)))
+            self.end_headers()
+            self.wfile.write(broken)
+
+    with HTTPServer(("127.0.0.1", 0), Dagster) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        reload = Reloader(Settings(dagster_url=f"http://127.0.0.1:{server.server_port}"))
+        for count in (1, 2):
+            reload()
+            wait_until(lambda n=count: len(asked) >= n, 10, "Dagster is asked")
+            wait_until(lambda: not _busy(), 10, "the thread has ended")
+        server.shutdown()
+
+
+def _busy() -> bool:
+    return any(thread.name == "reload" for thread in threading.enumerate())

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pyarrow as pa
 import pytest
 
-from asgard_assets.gateway.accounts.sessions import COOKIE, SECONDS, Sessions
+from asgard_assets.gateway.accounts.sessions import COOKIE, SECONDS, Sessions, secret_of
 from asgard_assets.gateway.accounts.store import Accounts
 from asgard_assets.gateway.platform import Platform
+from asgard_assets.settings import Settings
 from tests.gateway.conftest import Keys
 from tests.gateway.test_ingestions import ORDERS, landed, make
 
@@ -136,3 +139,33 @@ def test_the_style_is_there_without_a_login(client: httpx.Client, key: Keys):
     key("viewer")
     found = client.get("/ui/style.css")
     assert found.status_code == 200 and "prefers-color-scheme" in found.text
+
+
+def test_a_login_with_too_many_fields_is_no_error_of_the_server(client: httpx.Client, key: Keys):
+    key("viewer")
+    sent = client.post("/ui/login", content="&".join(f"f{n}=1" for n in range(20)))
+    assert sent.status_code == 400 and "cannot be read" in sent.text
+
+
+def test_records_as_they_were_sent_are_for_editors(client: httpx.Client, platform: Platform, key: Keys):
+    viewer, editor = key("viewer"), key("editor")
+    for stage, column in (("quarantine", "raw"), ("rejected", "record"), ("bronze", "_rescued_data")):
+        rows = pa.table({column: ['{"email": "ann@example.com"}']})
+        staging = platform.lake.stage(stage, "orders", rows.schema, whole=True)
+        platform.lake.write(staging, rows)
+        platform.lake.publish(staging)
+        assert "ann@" in client.get(f"/ui/tables/{stage}/orders", headers=editor).text
+        shown = client.get(f"/ui/tables/{stage}/orders", headers=viewer)
+        assert shown.status_code == 200 and "***" in shown.text and "ann@" not in shown.text
+
+
+@pytest.mark.parametrize("left", [b"", None])
+def test_the_secret_of_this_machine_is_never_empty(tmp_path: Path, left: bytes | None):
+    settings = Settings(home=tmp_path, env="local", secret_key="")
+    (tmp_path / "gateway").mkdir()
+    if left is not None:  # a process ended between making the file and writing it
+        (tmp_path / "gateway" / "secret").write_bytes(left)
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda _: secret_of(settings)(), range(8)))
+    assert len(secret_of(settings)()) == 64 and found == {secret_of(settings)()}
+    assert [path.name for path in (tmp_path / "gateway").iterdir()] == ["secret"]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import dagster as dg
-from pydantic import Field, JsonValue, StringConstraints, ValidationError
+from pydantic import AliasChoices, Field, JsonValue, StringConstraints, ValidationError
 
 from asgard_assets.components.platform.contracts import REVISION, tag_of
 from asgard_assets.errors import AsgardError, ConfigError
@@ -21,6 +21,7 @@ from asgard_assets.lake import Lake
 from asgard_assets.lake.store import Store
 from asgard_assets.quality.tables import Model
 from asgard_assets.revisions import NAME, Numbered, Revisions
+from asgard_assets.settings import Settings
 
 log = logging.getLogger(__name__)
 FOLDER = "_managed/definitions"
@@ -37,6 +38,7 @@ COMPONENTS: dict[str, str] = {
 _CODE = {"middleware", "checks", "deps", "record", "replay", "transport"}
 """Keys that name code, files of this machine or SQL over the whole lake: they are for those who may change the project."""
 _QUERY = "query"
+_REFERENCES = ("env:", "aws-secret:")
 _KEPT = re.compile(r"file:|env:(ASGARD_|AWS_|DATABASE_URL|SECRET_KEY|DAGSTER_)")
 
 
@@ -90,10 +92,31 @@ def refuse_foreign(attributes: JsonValue, place: str = "source") -> None:
     elif isinstance(attributes, list):
         for value in attributes:
             refuse_foreign(value, place)
-    elif isinstance(attributes, str) and (_KEPT.match(attributes) or "${" in attributes):
+    elif isinstance(attributes, str) and any("\ud800" <= sign <= "\udfff" for sign in attributes):
+        raise ConfigError(f"{place}: half of a surrogate pair is no text; write the whole character")
+    elif isinstance(attributes, str) and _is_kept(attributes):
         raise ConfigError(
             f"{place}: files and the platform's own variables are no secrets of a source; name another variable, as env:NAME"
         )
+
+
+def _is_kept(text: str) -> bool:
+    """Whether it reads a file or a variable of the platform: by its name, or because the settings themselves read it."""
+    if _KEPT.match(text) or "${" in text:
+        return True
+    return text.startswith(_REFERENCES) and text.partition("#")[0] in _read_by_settings()
+
+
+def _read_by_settings() -> set[str]:
+    """References and variables that the settings take secrets from, such as the password of Kafka."""
+    settings = Settings()
+    fields = type(settings).model_fields.values()
+    aliases = (one.validation_alias for one in fields if isinstance(one.validation_alias, AliasChoices))
+    values = [getattr(settings, name) for name in type(settings).model_fields]
+    texts = [text for each in values for text in (each.values() if isinstance(each, dict) else (each,))]
+    return {f"env:{name}" for one in aliases for name in one.choices} | {
+        text.partition("#")[0] for text in texts if isinstance(text, str) and text.startswith(_REFERENCES)
+    }
 
 
 def managed_definitions(own: dg.Definitions, store: Store | None = None) -> dg.Definitions:

@@ -81,9 +81,22 @@ def _own(settings: Settings) -> bytes:
     folder = settings.home.absolute() / "gateway"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = Path(folder) / "secret"
+    if not path.exists() or not path.stat().st_size:
+        _made_whole(path)
+    return path.read_bytes()
+
+
+def _made_whole(path: Path) -> None:
+    """Write the secret, all of it or nothing: an empty one would let anybody sign. The first of several stays."""
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
     try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
+        if path.exists() and not path.stat().st_size:
+            fresh.replace(path)
+        else:
+            os.link(fresh, path)
     except FileExistsError:
         pass
-    return path.read_bytes()
+    finally:
+        fresh.unlink(missing_ok=True)

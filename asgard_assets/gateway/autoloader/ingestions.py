@@ -16,7 +16,7 @@ from asgard_assets.operations.autoloader.estimate import CostEstimate
 from asgard_assets.operations.autoloader.ingestions import IngestionInfo
 from asgard_assets.operations.autoloader.places import to_run
 from asgard_assets.operations.autoloader.trial import Trial, trial
-from asgard_assets.operations.autoloader.wanted import WantedIngestion, definition_of
+from asgard_assets.operations.autoloader.wanted import WantedIngestion
 
 router = APIRouter(prefix="/api/v1/ingestions", tags=["Ingestions"])
 NO_REASON = PauseBody()
@@ -55,18 +55,14 @@ def list_ingestions(
 @router.post("/test")
 def test_ingestion(body: Tried, here: Here, caller: Editor) -> Trial:
     """Read some rows as a load would, and say what would change. Nothing is written."""
-    one = definition_of(
-        wanted(body, here, caller, body.name), here.ingestions.clock(), here.ingestions.landing
-    )
+    one = here.ingestions.planned(wanted(body, here, caller, body.name))
     return trial(here.lake, here.ingestions.landing, one, body.limit, masked_for(here, caller))
 
 
 @router.post("/estimate-cost")
 def estimate_cost(body: Estimated, here: Here, caller: Editor) -> CostEstimate:
     """What an ingestion will cost, whether it was made or not: from real files, its schedule and declared prices."""
-    one = definition_of(
-        wanted(body, here, caller, body.name), here.ingestions.clock(), here.ingestions.landing
-    )
+    one = here.ingestions.planned(wanted(body, here, caller, body.name))
     return here.estimates.of(one, caller.sees)
 
 

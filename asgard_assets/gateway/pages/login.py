@@ -13,6 +13,7 @@ from asgard_assets.gateway.accounts.callers import Reader
 from asgard_assets.gateway.accounts.sessions import COOKIE, SECONDS
 from asgard_assets.gateway.pages.render import LOGIN, ROOT, STYLE, page
 from asgard_assets.gateway.pages.who import Form, back, sessions_of
+from asgard_assets.gateway.problems import RefusedError
 
 router = APIRouter(include_in_schema=False)
 
@@ -32,7 +33,10 @@ def login_form() -> Response:
 @router.post(LOGIN)
 async def login(request: Request) -> Response:
     """Begin a session with the key of an account."""
-    told = parse_qs((await request.body()).decode(errors="replace"), max_num_fields=5)
+    try:
+        told = parse_qs((await request.body()).decode(errors="replace"), max_num_fields=5)
+    except ValueError as error:
+        raise RefusedError(400, "the form cannot be read; load the page again") from error
     cookie = await run_in_threadpool(sessions_of(request).begin, told.get("key", [""])[-1])
     if cookie is None:
         return page(

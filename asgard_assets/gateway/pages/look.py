@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from asgard_assets.errors import NotFoundError
 from asgard_assets.gateway.accounts.callers import Reader
-from asgard_assets.gateway.accounts.roles import EVERYWHERE, Caller
+from asgard_assets.gateway.accounts.roles import EVERYWHERE, ROLES, Caller, May
 from asgard_assets.gateway.autoloader.ingestions import masked_for
 from asgard_assets.gateway.pages.render import ROOT, page, size
 from asgard_assets.gateway.pages.who import who
@@ -23,6 +23,7 @@ from asgard_assets.operations.transforms.submit import workspace_of
 
 router = APIRouter(prefix=ROOT, include_in_schema=False)
 _MOST = 500
+_AS_SENT = frozenset({"raw", "record", "_rescued_data", "broken_values"})
 
 
 @router.get("")
@@ -61,7 +62,7 @@ def table(stage: str, name: str, request: Request, here: Here, caller: Reader) -
     if not _sees_table(here, caller)(f"{stage}/{name}"):
         raise NotFoundError(f"there is no table {stage[:50]}.{name[:100]}")
     fact = next((one for one in here.watch.facts().tables if one.table == f"{stage}/{name}"), None)
-    found = table_view(here.lake, f"{stage}/{name}", fact, masked_for(here, caller))
+    found = table_view(here.lake, f"{stage}/{name}", fact, _masked(here, caller))
     return page("table", title=f"{stage}.{name}", here="Tables", who=who(request, here, caller), found=found)
 
 
@@ -117,6 +118,11 @@ def _sees_table(here: Platform, caller: Caller) -> Callable[[str], bool]:
         return caller.sees(workspace) if workspace else not kept
 
     return sees
+
+
+def _masked(here: Platform, caller: Caller) -> frozenset[str]:
+    """Columns that the caller does not see: those of the settings, and records as they were sent, which may hold anything."""
+    return masked_for(here, caller) | (frozenset() if May.edit in ROLES[caller.role] else _AS_SENT)
 
 
 def _quarantined(here: Platform, caller: Caller) -> list[tuple[str, int]]:

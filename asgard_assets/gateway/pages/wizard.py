@@ -17,7 +17,6 @@ from asgard_assets.gateway.pages.render import ROOT, page
 from asgard_assets.gateway.pages.who import Form, back, who
 from asgard_assets.gateway.platform import Here, Platform
 from asgard_assets.operations.autoloader.trial import trial
-from asgard_assets.operations.autoloader.wanted import definition_of
 
 router = APIRouter(prefix=f"{ROOT}/new", include_in_schema=False)
 _FORMATS = ("auto", "csv", "json", "parquet", "avro", "orc", "text")
@@ -44,7 +43,7 @@ def go_on(request: Request, here: Here, caller: Editor, form: Form) -> Response:
         if step == "create":
             made = here.ingestions.create(asked)
             return back(f"{ROOT}/sources/{made.id}")
-        one = definition_of(asked, here.ingestions.clock(), here.ingestions.landing)
+        one = here.ingestions.planned(asked)
         shown = trial(here.lake, here.ingestions.landing, one, 10, masked_for(here, caller))
         cost = here.estimates.of(one, caller.sees)
     except (AsgardError, ValidationError) as error:

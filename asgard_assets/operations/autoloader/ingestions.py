@@ -80,8 +80,9 @@ class Ingestions:
         known = kept.find(made.name)
         if known is not None and (not known.document.deleted or known.document.workspace != made.workspace):
             raise ConflictError(f"the ingestion {made.name} is there already; choose another name")
+        self._refuse_others(made)
         if known is None:
-            self._refuse_taken(made)
+            self._refuse_there(made)
         saved = kept.save(made, expected=known.number if known else 0)
         self._forget()
         return self._info(saved)
@@ -95,6 +96,7 @@ class Ingestions:
             raise ConflictError(
                 f"{made.name} reads {known.document.kind}; make another ingestion to read {made.kind}"
             )
+        self._refuse_others(made)
         saved = definitions_in(self.lake).save(made, expected=expected)
         self._forget()
         return self._info(saved)
@@ -165,20 +167,30 @@ class Ingestions:
         """The source of files that it is; None where it reads something else."""
         return component_of(found.document).source if found.document.kind == "files" else None
 
-    def _refuse_taken(self, made: ManagedDefinition) -> None:
-        """Raises ConflictError where one of its tables is there already, or is another ingestion's."""
+    def planned(self, wanted: WantedIngestion) -> ManagedDefinition:
+        """The definition, to be tried: it need not be made. Raises ConfigError, ConflictError where its name or a table is another's."""
+        made = definition_of(wanted, self.clock(), self.landing)
+        refuse_other_tables(made)
+        known = definitions_in(self.lake).find(made.name)
+        if known is not None and known.document.workspace != made.workspace:
+            raise ConflictError(f"the ingestion {made.name} is there already; choose another name")
+        self._refuse_others(made)
+        return made
+
+    def _refuse_there(self, made: ManagedDefinition) -> None:
+        """Raises ConflictError where one of its tables is there already."""
+        for table in sorted(tables_of(made)):
+            if self.lake.version(*_split(table)) >= 0:
+                raise ConflictError(f"{table} is there already; choose another name")
+
+    def _refuse_others(self, made: ManagedDefinition) -> None:
+        """Raises ConflictError where one of its tables is another ingestion's, or was before that was deleted."""
         wanted = set(tables_of(made))
-        numbers = definitions_in(self.lake).numbers()
-        others = {
-            name: table
-            for name, number in numbers.items()
-            for table in self.tables(self._document(name, number))
-        }
-        taken = sorted(wanted & set(others.values())) or sorted(
-            table for table in wanted if self.lake.version(*_split(table)) >= 0
-        )
-        if taken:
-            raise ConflictError(f"{taken[0]} is there already; choose another name")
+        for name, number in definitions_in(self.lake).numbers().items():
+            if name == made.name or not any(f"{table}_".startswith(f"bronze/{name}_") for table in wanted):
+                continue  # tables bear the names of their ingestions
+            if taken := sorted(wanted & set(self.tables(self._document(name, number)))):
+                raise ConflictError(f"{taken[0]} is there already; choose another name")
 
     def _numbers(self) -> tuple[float, dict[str, int]]:
         now = self.clock()

@@ -9,7 +9,6 @@ import urllib.error
 import urllib.request
 
 from asgard_assets import project
-from asgard_assets.errors import AsgardError
 from asgard_assets.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ class Reloader:
             try:
                 told = ask(self._url, project.current().location)
                 log.info("Dagster has loaded the project again: %s", told)
-            except (AsgardError, OSError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001  a thread that ends here would never ask again
                 log.warning(
                     "Dagster at %s did not load the project again (ASGARD_DAGSTER_URL): %s", self._url, error
                 )
@@ -60,5 +59,7 @@ def ask(url: str, location: str) -> str:
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{url}/graphql", body, headers)  # noqa: S310
     with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
-        found = json.load(answer).get("data", {}).get("reloadRepositoryLocation", {})
+        told = json.load(answer)
+    if not (found := (told.get("data") or {}).get("reloadRepositoryLocation")):
+        raise ValueError(f"it answers {str(told)[:200]}")
     return str(found.get("message") or found.get("__typename"))
