@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from asgard_assets.errors import LakeError, SourceError, Transient
+from asgard_assets.errors import ConfigError, LakeError, SourceError, Transient
 from asgard_assets.lake import Lake
 from asgard_assets.lake.sql import identifier, literally, quoted
 from asgard_assets.quality.tables import Model
@@ -156,9 +156,11 @@ def sink_events(
 
 @contextmanager
 def connected(url: str, name: str, reference: str, seconds: int = 30) -> Iterator[pg.connection]:
-    """A connection for the block. Raises PostgresAway where Postgres does not answer, or ends it."""
+    """A connection for the block. Raises PostgresAway where Postgres does not answer, or ends it; ConfigError where the
+    address is none."""
     import psycopg2
 
+    _refuse_no_address(url, name, reference)
     try:
         connection = psycopg2.connect(url, application_name=f"asgard {name}", connect_timeout=seconds)
         try:
@@ -171,6 +173,23 @@ def connected(url: str, name: str, reference: str, seconds: int = 30) -> Iterato
             "what was committed stays, and the next run goes on",
             source=name,
         ) from error
+
+
+def _refuse_no_address(url: str, name: str, reference: str) -> None:
+    """Raises ConfigError, without the address: libpq's own words hold pieces of the password."""
+    from psycopg2 import ProgrammingError
+    from psycopg2.extensions import parse_dsn
+
+    try:
+        told = parse_dsn(url)
+    except ProgrammingError:
+        told = {"port": "none"}
+    port = told.get("port") or "0"
+    if not port.replace(",", "0").isdecimal() or "@" in (told.get("host") or ""):
+        raise ConfigError(
+            f"{name}: what {reference} holds is no address of Postgres. Write postgresql://user:password@host:5432/database, "
+            "with / as %2F, @ as %40 and % as %25 in the password"
+        )
 
 
 def _batch(

@@ -53,19 +53,24 @@ class Target:
         return {name: postgres_type(kind) for name, kind in self.columns.items()}
 
     @property
+    def place(self) -> str:
+        """The table in SQL; its name may be a word of SQL, such as order."""
+        return ".".join(map(identifier, self.table.split(".")))
+
+    @property
     def created(self) -> str:
         """Makes schema and table where they are missing."""
-        schema, _, _ = self.table.partition(".")
+        schema = identifier(self.table.partition(".")[0])
         columns = ", ".join(f"{identifier(name)} {kind}" for name, kind in self.types.items())
         return (
-            f"create schema if not exists {schema}; create table if not exists {self.table} "
+            f"create schema if not exists {schema}; create table if not exists {self.place} "
             f"({columns}, primary key ({self._named(self.key)}))"
         )
 
     @property
     def staged(self) -> str:
         """Room for the rows of a partition, for one transaction."""
-        return f"create temporary table asgard_stage (like {self.table} including defaults) on commit drop"
+        return f"create temporary table asgard_stage (like {self.place} including defaults) on commit drop"
 
     @property
     def copied(self) -> str:
@@ -84,7 +89,7 @@ class Target:
         """Writes rows that are new or others; equal ones are not touched."""
         others = [name for name in self.columns if name not in self.key]
         insert = (
-            f"insert into {self.table} as old ({self._named(self.columns)}) select {self._named(self.columns)} "
+            f"insert into {self.place} as old ({self._named(self.columns)}) select {self._named(self.columns)} "
             f"from asgard_stage on conflict ({self._named(self.key)})"
         )
         if not others:
@@ -99,7 +104,7 @@ class Target:
         """Removes rows that are not in the stage; a further condition says of which partition."""
         same = " and ".join(f"stage.{identifier(name)} = old.{identifier(name)}" for name in self.key)
         return (
-            f"delete from {self.table} old where not exists (select 1 from asgard_stage stage where {same})"
+            f"delete from {self.place} old where not exists (select 1 from asgard_stage stage where {same})"
         )
 
     def _named(self, names: Mapping[str, str] | Sequence[str]) -> str:
@@ -110,7 +115,7 @@ def widened(target: Target, there: Mapping[str, str], sink: str) -> Iterator[Cha
     """What makes the table fit. Raises ConfigError where a column would have to lose something."""
     for name, kind in target.types.items():
         if name not in there:
-            yield Change(name, f"alter table {target.table} add column {identifier(name)} {kind}")
+            yield Change(name, f"alter table {target.place} add column {identifier(name)} {kind}")
         elif there[name].replace(", ", ",") != kind and not _holds(there[name], kind):
             if not _holds(kind, there[name]):
                 raise ConfigError(
@@ -118,7 +123,7 @@ def widened(target: Target, there: Mapping[str, str], sink: str) -> Iterator[Cha
                     "there, or name another target",
                     field="target",
                 )
-            change = f"alter table {target.table} alter column {identifier(name)} type {kind}"
+            change = f"alter table {target.place} alter column {identifier(name)} type {kind}"
             yield Change(name, change)
 
 

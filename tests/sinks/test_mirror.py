@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import traceback
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -24,7 +25,7 @@ from asgard_assets.components.sinks import PostgresTable, mirror_asset
 from asgard_assets.errors import ConfigError, LakeError
 from asgard_assets.lake import Lake
 from asgard_assets.resources.lake import LakeResource
-from asgard_assets.sinks.events import PostgresAway
+from asgard_assets.sinks.events import PostgresAway, connected
 from asgard_assets.sinks.mirror import MirrorSink, mirror
 from asgard_assets.sinks.types import Target, widened
 from deployments.local.streaming.postgres import Postgres
@@ -276,3 +277,35 @@ def test_json_and_control_characters_are_copied_whole():
 
     assert line([None, True, {"a": "\0"}, "x\ty"]) == '\\N\tt\t{"a": "\\\\ufffd"}\tx\\ty\n'
     assert json.loads('{"a": "\\ufffd"}') == {"a": "\ufffd"}
+
+
+@pytest.mark.servers
+def test_a_table_may_be_called_by_a_word_of_sql(lake: Lake, sink: MirrorSink, database: Postgres):
+    named = sink.model_copy(update={"target": "user.order"})
+    put(lake, {DAYS[0]: [order(1), order(2)]})
+    try:
+        mirror(lake, named, database.url)
+        wider = SCHEMA.append(pa.field("more", pa.string()))
+        put(lake, {DAYS[0]: [order(1)]}, wider)
+        told = mirror(lake, named, database.url)
+        assert (told.columns, told.deleted) == (["more"], 1)
+        assert asked(database, 'select id from "user"."order"') == [(1,)]
+    finally:
+        asked(database, 'drop schema if exists "user" cascade; select 1')
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgres//ann:hunter22@h/db",
+        "postgresql://ann:hunter22@h/db?bogus=1",
+        "postgresql://ann:hunter22%zz@h/db",
+        "postgresql://ann:hunter22/x@h/db",
+        "postgresql://ann:hunt@er22@h/db",
+    ],
+)
+def test_an_address_that_is_none_is_not_shown(address: str):
+    with pytest.raises(ConfigError) as caught, connected(address, "shop", "env:SHOP"):
+        pass
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "env:SHOP" in shown and "er22" not in shown
