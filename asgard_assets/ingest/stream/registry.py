@@ -7,6 +7,7 @@ import json
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -60,9 +61,7 @@ class Registry:
         """The schema of an id; None where there is none. Raises RegistryAway."""
         if number not in self._known:
             found = self._ask("GET", f"/schemas/ids/{number}")
-            registered = (
-                Registered(_FORMATS[found.get("schemaType", "AVRO")], found["schema"]) if found else None
-            )
+            registered = _registered(found) if found else None
             if registered is None:
                 return None  # it may be registered later
             if registered.format == "protobuf" and "syntax" in registered.text:
@@ -115,10 +114,18 @@ class Registry:
             if error.code in (401, 403, 422) or error.code < 429:
                 raise ConfigError(f"the schema registry answers {error.code}: {told}") from error
             raise RegistryAway(f"the schema registry answers {error.code}: {told}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             raise RegistryAway(
                 f"the schema registry at {self.url} does not answer ({error}). Check ASGARD_SCHEMA_REGISTRY"
             ) from error
+
+
+def _registered(found: Any) -> Registered:
+    """Raises RegistryAway where the answer is none of a schema registry's."""
+    try:
+        return Registered(_FORMATS[found.get("schemaType", "AVRO")], found["schema"])
+    except (KeyError, AttributeError) as error:
+        raise RegistryAway(f"the schema registry answers with no schema: {str(found)[:200]}") from error
 
 
 def subject_of(topic: str, schema: TopicSchema) -> str:

@@ -7,6 +7,7 @@ import logging
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -52,7 +53,7 @@ def _post(address: str, event: Event, seconds: float) -> bool:
         job, told = event["job"]["name"], error.read(500).decode(errors="replace")
         log.warning("OPENLINEAGE_URL: an event of %s was refused (%s): %s", job, error.code, told)
         return False
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         raise LineageAway(
             f"OPENLINEAGE_URL: nobody answers ({getattr(error, 'reason', error)}). Is the endpoint up?"
         ) from error

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -19,10 +22,11 @@ from asgard_assets.ingest.api.source.sink import Format
 from asgard_assets.ingest.stream.kafka import Span, Topic, lag, spans
 from asgard_assets.ingest.stream.records import Reader, Record, Rows, external_id
 from asgard_assets.ingest.stream.registry import Registered as RegisteredSchema
-from asgard_assets.ingest.stream.registry import Registry
+from asgard_assets.ingest.stream.registry import Registry, RegistryAway
 from asgard_assets.ingest.stream.schemas import Decoder, MisfitError
 from asgard_assets.ingest.stream.source import StreamSource, StreamWindow
 from asgard_assets.ingest.stream.state import REMEMBERED, FetchState
+from asgard_assets.telemetry.lineage.send import LineageAway, send
 from asgard_assets.windows import Calendar
 from tests.fakes.orders_feed import Feed
 
@@ -181,3 +185,34 @@ def test_what_a_schema_refers_to_is_not_fetched(registered: bool):
             found = read(record(b"o1", b"{}"), json_schema=schema)
         server.shutdown()
     assert (asked, len(found.good), len(found.bad)) == ([], 0, 1)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n[{}]"]
+)  # fmt: skip
+def test_a_registry_that_speaks_of_something_else_is_away(answer: bytes):
+    with answering(answer) as port, pytest.raises(RegistryAway):
+        Registry(f"http://127.0.0.1:{port}").schema(1)
+
+
+@pytest.mark.parametrize("answer", [b"SSH-2.0-x\r\n", b"HTTP/1.1\r\n\r\n"])
+def test_an_endpoint_of_lineage_that_is_none_is_away(answer: bytes):
+    with answering(answer) as port, pytest.raises(LineageAway):
+        send(f"http://127.0.0.1:{port}", [{"job": {"name": "a"}}])
+
+
+@contextmanager
+def answering(text: bytes) -> Iterator[int]:
+    """The port of a server that answers whatever it is asked with this, once."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def once() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(text)
+
+        thread = threading.Thread(target=once, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join(10)
