@@ -169,3 +169,10 @@ def test_the_secret_of_this_machine_is_never_empty(tmp_path: Path, left: bytes |
         found = set(pool.map(lambda _: secret_of(settings)(), range(8)))
     assert len(secret_of(settings)()) == 64 and found == {secret_of(settings)()}
     assert [path.name for path in (tmp_path / "gateway").iterdir()] == ["secret"]
+
+
+def test_the_audit_log_says_who_has_logged_in(client: httpx.Client, accounts: Accounts, key: Keys):
+    given = key("viewer")["Authorization"].split()[1]
+    client.post("/ui/login", data={"key": f"{given}x"})
+    client.post("/ui/login", data={"key": given}, follow_redirects=False)
+    assert [(one.account, one.status) for one in accounts.audit(2)] == [("viewer-0", 303), ("", 422)]

@@ -42,6 +42,8 @@ async def login(request: Request) -> Response:
         return page(
             "login", 422, title="Log in", status=422, detail="This key is none, or it has ended.", who=None
         )
+    if caller := await run_in_threadpool(sessions_of(request).caller, cookie):
+        request.state.account = caller.name  # the audit log says who has logged in
     answer = back(ROOT)
     answer.set_cookie(
         COOKIE, cookie, max_age=SECONDS, path="/ui", httponly=True, samesite="strict", secure=request.url.scheme == "https"
