@@ -15,6 +15,7 @@ from asgard_assets.ingest.stream.registry import Registered, Registry
 
 _HEAD = struct.Struct(">bI")
 _LONGEST_NUMBER = 63
+_DEEPEST = 2_000
 Decode = Callable[[bytes], Any]
 Encode = Callable[[Any], bytes]
 
@@ -83,18 +84,39 @@ def _decode(found: Registered, number: int) -> Decode:
         return read_json
     if found.format == "avro":
         import fastavro
+        from fastavro import _read_py
 
-        parsed = fastavro.parse_schema(json.loads(found.text))
+        schema = json.loads(found.text)
+        parsed, endless = fastavro.parse_schema(schema), _holds_itself(schema)
 
         def read_avro(value: bytes) -> Any:
             stream = io.BytesIO(value)
-            document = fastavro.schemaless_reader(stream, parsed, None)
+            # A level takes a byte or more. The compiled reader ends the process where they are too many for its stack.
+            deep = endless and len(value) > _DEEPEST
+            document = (_read_py if deep else fastavro).schemaless_reader(stream, parsed, None)
             if stream.read(1):
                 raise MisfitError(": bytes behind its end")
             return document
 
         return read_avro
     return _Protobuf(found.text, f"schema {number}").decode
+
+
+def _holds_itself(schema: Any, above: frozenset[str] = frozenset()) -> bool:
+    """Whether an Avro record can hold another one of its own kind, and so be nested without end."""
+    if isinstance(schema, str):
+        return schema.rpartition(".")[2] in above
+    if isinstance(schema, list):
+        return any(_holds_itself(one, above) for one in schema)
+    if not isinstance(schema, dict):
+        return False
+    inside = (
+        above | {str(schema["name"]).rpartition(".")[2]} if "name" in schema and "fields" in schema else above
+    )
+    held = [schema.get(part) for part in ("type", "items", "values")]
+    return any(
+        _holds_itself(one, inside) for one in [*held, *(one.get("type") for one in schema.get("fields", ()))]
+    )
 
 
 def _encode(schema: TopicSchema) -> Encode:

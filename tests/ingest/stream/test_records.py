@@ -131,12 +131,14 @@ class Registered(Registry):
         return self._told
 
 
+NODE = {"type": "record", "name": "shop.Node", "fields": [{"name": "next", "type": ["null", "shop.Node"]}]}
 REGISTERED: dict[str, tuple[Format, Any, bytes]] = {
     "nested too deep": ("json", {}, b"[" * 200_000),
     "a schema without end": ("json", {"$ref": "#"}, b"{}"),
     "no JSON Schema": ("json", {"type": "nonsense"}, b"{}"),
     "no Avro": ("avro", {"type": "nonsense"}, b""),
     "no Protobuf": ("protobuf", "!", b"\0"),
+    "Avro without end": ("avro", NODE, b"\2" * 200_000),
     "a reference to a file": ("json", {"$ref": "file:///etc/hostname"}, b"{}"),
 }
 
@@ -151,6 +153,11 @@ def test_no_value_and_no_registered_schema_stops_the_topic(name: str):
     reader = Reader(source, "id", Calendar(), NOW, Decoder(Registered(format, text), format))
     found = reader.rows([record(b"o1", b"\0\0\0\0\1" + value), record(b"o2", None)])
     assert (len(found.good), len(found.bad)) == (1, 1)
+
+
+def test_avro_that_holds_itself_is_read():
+    value = b"\0\0\0\0\1" + b"\2" * 100 + b"\0"
+    assert "next" in Decoder(Registered("avro", json.dumps(NODE)), "avro").document(value)["next"]
 
 
 def test_a_long_number_before_a_protobuf_message_is_read_no_further():
