@@ -369,3 +369,12 @@ def test_the_last_day_of_all_is_no_error_of_the_server(client: httpx.Client):
     make(client)
     sent = client.post(f"{ROOT}/orders/run", json={"partitions": "9999-12-31"})
     assert sent.status_code == 422 and "9999-12-31" in sent.text
+
+
+@pytest.mark.parametrize(
+    "given", [{"tags": {"a b:": "c"}}, {"tags": {"a": "b" * 1000}}, {"owners": ["nobody"]}]
+)
+def test_what_dagster_refuses_is_told(client: httpx.Client, given: dict[str, Any]):
+    sent = client.post(ROOT, json=ORDERS | {"source": {"path": "orders", **given}})
+    assert sent.status_code == 422 and next(iter(given)).removesuffix("s") in sent.text
+    assert client.get(ROOT).json()["total"] == 0

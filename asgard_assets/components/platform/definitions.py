@@ -188,7 +188,13 @@ def maker_of(store: Store, table: str) -> ManagedDefinition | None:
 
 def tables_of(definition: ManagedDefinition) -> list[str]:
     """The Bronze tables that it makes, as stage/name. Raises ConfigError."""
-    return [key.to_user_string() for key in _keys(component_of(definition).build_defs(None))]
+    component = component_of(definition)
+    try:
+        return [key.to_user_string() for key in _keys(component.build_defs(None))]
+    except AsgardError:
+        raise
+    except Exception as error:  # Dagster refuses tags, owners and names with errors of several kinds
+        raise ConfigError(f"source: {' '.join(str(error).split())[:300]}") from error
 
 
 def _keys(defs: dg.Definitions) -> Iterator[dg.AssetKey]:
