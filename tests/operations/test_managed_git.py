@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dagster as dg
 import pytest
+import yaml
 
 from asgard_assets.components.platform.definitions import ManagedDefinition, definitions_in
 from asgard_assets.errors import ConfigError, ConflictError, NotFoundError
@@ -59,4 +61,31 @@ def test_what_the_api_cannot_manage_is_refused(lake: Lake, tmp_path: Path, text:
     file = tmp_path / "defs.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=says):
+        adopt(lake, file, "default")
+
+
+def test_what_looks_like_a_template_is_no_template_in_git(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Dagster fills in templates when it loads a file: whoever may make a source must not read the environment so."""
+    monkeypatch.setenv("PLATFORM_SECRET", "hunter2-hunter2")
+    text = "{{ env.PLATFORM_SECRET }} {% set a = 1 %} {# b #} {row.id} {{{{"
+    told = TOLD | {"name": "more", "path": "more", "description": text}
+    definitions_in(lake).save(ManagedDefinition(name="more", kind="files", attributes=told, created=1))
+    done = export(lake, "more", tmp_path / "defs" / "more")
+    (tmp_path / "pyproject.toml").write_text("")
+    loaded = dg.ComponentTree.for_test().load_context
+    scope = loaded.resolution_context
+    attributes = yaml.safe_load(done.path.read_text())["attributes"]
+    assert scope.resolve_value(attributes["description"], as_type=str) == text
+    assert adopt(lake, done.path, "main").attributes == told
+
+
+def test_a_file_with_a_template_is_not_adopted(lake: Lake, tmp_path: Path):
+    file = tmp_path / "defs.yaml"
+    file.write_text(
+        "type: asgard_assets.components.files.FileIngest\n"
+        "attributes: {name: a, path: a, ds: {type: arrival}, description: '{{ env.HOME }}'}\n"
+    )
+    with pytest.raises(ConfigError, match="template that Dagster fills in"):
         adopt(lake, file, "default")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from asgard_assets.errors import ConfigError, ConflictError, NotFoundError
 from asgard_assets.lake import Lake
 from asgard_assets.operations.autoloader.ingestions import as_yaml
 
+_OPENS = re.compile(r"\{\{|\{%|\{#")  # of Dagster's templates
+_LITERAL = re.compile(r"\{\{ '(\{\{|\{%|\{#)' \}\}")
 _KINDS: dict[str, SourceKind] = {component: kind for kind, component in COMPONENTS.items()}  # type: ignore[misc]
 
 
@@ -48,7 +52,8 @@ def export(lake: Lake, name: str, folder: Path | None = None, keep: bool = False
     if path.exists():
         raise ConflictError(f"{path} is there already; name another folder with --folder")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(as_yaml(one), encoding="utf-8")
+    written = one.model_copy(update={"attributes": _each_text(one.attributes, _literal)})
+    path.write_text(as_yaml(written), encoding="utf-8")
     if not keep:
         kept.save(one.model_copy(update={"deleted": True}), expected=found.number)
     return Exported(name, path, not keep)
@@ -65,6 +70,7 @@ def adopt(lake: Lake, path: Path, workspace: str, account: str = "") -> ManagedD
         raise ConfigError(
             f"{path}: {type_} is not managed by the API; it manages {', '.join(COMPONENTS.values())}"
         )
+    attributes = _each_text(attributes, _plain)
     name = str(attributes.get("name") or (attributes.get("source") or {}).get("name") or "")
     kept = definitions_in(lake)
     known = kept.find(name) if name else None
@@ -75,6 +81,29 @@ def adopt(lake: Lake, path: Path, workspace: str, account: str = "") -> ManagedD
     )  # fmt: skip
     refuse_other_tables(made)
     return kept.save(made, expected=known.number if known else 0).document
+
+
+def _literal(text: str) -> str:
+    """The text as Dagster, which fills in templates in a file, leaves it: the API fills in none."""
+    return _OPENS.sub(lambda found: f"{{{{ '{found[0]}' }}}}", text)
+
+
+def _plain(text: str) -> str:
+    """The text that a file means. Raises ConfigError where only Dagster can say what that is."""
+    found = _LITERAL.split(text)  # every second part is what opens a template, and is none
+    if any(_OPENS.search(part) for part in found[::2]):
+        raise ConfigError(
+            f"{text[:70]!r} is a template that Dagster fills in; the API fills in none: write the value instead"
+        )
+    return "".join(found)
+
+
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {name: _each_text(each, change) for name, each in value.items()}
+    return [_each_text(each, change) for each in value] if isinstance(value, list) else value
 
 
 def managed(lake: Lake) -> list[ManagedDefinition]:
