@@ -66,14 +66,14 @@ PARTS = (
         "test_exactly_once.py", "test_canaries.py", "test_once.py", "test_walk_state.py", "test_big_bodies.py",
         "landing/test_s3.py::test_files_on_s3*", "test_vault.py::test_what_a_killed_run_held*",
     ), (*API, *FILES)),
-    Part("dbt-zones", 2, 0.7, ("dbt/test_calendars.py::test_a_model_of_another_zone*",), DBT),
+    Part("dbt-zones", 0, 0.7, ("dbt/test_calendars.py::test_a_model_of_another_zone*",), DBT),
     Part("dbt-models", 0, 8, (
         "test_drop_in.py", "test_delta.py::test_eight_*", "dbt/test_gold.py", "dbt/test_calendars.py", "dbt/test_state.py", "dbt/test_daily.py",
         "dbt/test_checks_alone.py", "dbt/test_strangers.py", "dbt/test_fresh.py",
     ), DBT),
     Part("sensors", 0, 8, ("end_to_end/test_automation.py", "test_file_sensor.py::test_ticks_with_many*"), ("asgard_assets/components/", *DEMO)),
-    Part("kills-of-tables", 1, 4, ("test_kill.py", "test_lost_answers.py::test_a_store_that_refuses*"), ("asgard_assets/lake/", "asgard_assets/ml/", *DEMO)),
-    Part("steps", 1, 4, ("test_launcher.py", "test_odd_steps.py", "test_leftovers.py"), STEPS),
+    Part("kills-of-tables", 1, 3, ("test_kill.py", "test_lost_answers.py::test_a_store_that_refuses*"), ("asgard_assets/lake/", "asgard_assets/ml/", *DEMO)),
+    Part("steps", 1, 3.5, ("test_launcher.py", "test_odd_steps.py", "test_leftovers.py"), STEPS),
     Part("kills-of-airbyte", 1, 4, ("test_airbyte_kill.py",), AIRBYTE),
     Part("trino", 1, 4.5, ("test_engines.py", "dbt/test_delta.py"), DBT),
     Part("page-on-files", 1, 4.5, ("test_ci_materialize.py", "test_pages.py::test_the_page_on_[fl]*", "test_docs.py::test_the_notebook*"), (*PAGES, *FILES)),
@@ -101,15 +101,15 @@ PARTS = (
     Part("slices", 0, 0.8, ("components/test_silver_slices.py::*", "platform/test_history.py"), (
         "asgard_assets/components/", "asgard_assets/transforms/", "asgard_assets/lake/",
     )),
-    Part("schemas", 2, 1.5, ("stream/test_schemas.py", "stream/test_follow.py", "stream/test_changes.py"), ("asgard_assets/ingest/stream/", "tests/servers/apicurio.py", "tests/servers/debezium.py", "tests/ingest/stream/")),
-    Part("streams", 2, 2, ("stream/test_streams.py", "stream/test_assets.py"), (
+    Part("schemas", 2, 2, ("stream/test_schemas.py", "stream/test_follow.py", "stream/test_changes.py"), ("asgard_assets/ingest/stream/", "tests/servers/apicurio.py", "tests/servers/debezium.py", "tests/ingest/stream/")),
+    Part("streams", 2, 1.6, ("stream/test_streams.py", "stream/test_assets.py"), (
         "asgard_assets/ingest/stream/", "asgard_assets/sinks/", "asgard_assets/components/stream/", "asgard_assets/lake/",
         "deployments/local/streaming/", "tests/ingest/stream/",
     )),
-    Part("monitoring", 0, 0.9, ("telemetry/test_monitoring.py", "components/lineage/test_lineage.py::*"), (
+    Part("monitoring", 0, 1.6, ("telemetry/test_monitoring.py", "components/lineage/test_lineage.py::*"), (
         "asgard_assets/telemetry/", "asgard_assets/operations/metrics/", "asgard_assets/components/lineage/", "deployments/monitoring/", "tests/telemetry/",
     )),
-    Part("sinks", 0, 0.5, ("sinks/test_mirror.py",), ("asgard_assets/sinks/", "asgard_assets/components/sinks/", "asgard_assets/lake/", "tests/sinks/")),
+    Part("sinks", 1, 1.5, ("sinks/test_mirror.py",), ("asgard_assets/sinks/", "asgard_assets/components/sinks/", "asgard_assets/lake/", "tests/sinks/")),
     Part("databases", 0, 2.5, ("ingest/sql/test_types.py", "ingest/sql/test_loads.py", "ingest/sql/test_assets.py", "ingest/sql/test_connected.py", "ingest/sql/test_kills.py"), (
         "asgard_assets/ingest/sql/", "asgard_assets/components/sql.py", "asgard_assets/lake/", "tests/ingest/sql/", "tests/servers/mariadb.py",
     )),
@@ -117,7 +117,7 @@ PARTS = (
     Part("gateway", 2, 5.5, ("gateway/test_walkthrough.py", "gateway/test_churn.py", "gateway/test_shared.py", "components/test_managed_trainings.py::*", "ml/managed/test_jail.py::*", "gateway/test_app.py::*", "gateway/test_accounts.py::*", "gateway/test_contract.py::*", "gateway/test_serving.py::*", "gateway/test_runs.py::*", "gateway/test_sinks.py::*", "gateway/test_databases.py::*"), GATEWAY),
     Part("gateway-models", 1, 1, ("gateway/test_features.py::*", "components/test_managed_features.py::*", "ml/managed/test_features.py::*", "gateway/test_trainings.py::*", "gateway/test_matrix.py::*", "gateway/test_fuzz.py::*"), ("asgard_assets/ml/managed/", *GATEWAY)),
     Part("service-pages", 0, 1.3, ("gateway/test_ui_pages.py::*", "gateway/test_browser.py"), ("asgard_assets/gateway/pages/",)),
-    Part("service", 1, 3.3, ("gateway/test_autoload_path.py", "gateway/test_reload.py", "gateway/test_ingestions.py::*", "gateway/test_clusters.py::*", "files/test_decisions.py::*"), ("asgard_assets/gateway/autoloader/", "asgard_assets/gateway/pages/", "asgard_assets/operations/autoloader/", "asgard_assets/components/platform/definitions.py")),
+    Part("service", 1, 2.2, ("gateway/test_autoload_path.py", "gateway/test_reload.py", "gateway/test_ingestions.py::*", "gateway/test_clusters.py::*", "files/test_decisions.py::*"), ("asgard_assets/gateway/autoloader/", "asgard_assets/gateway/pages/", "asgard_assets/operations/autoloader/", "asgard_assets/components/platform/definitions.py")),
     Part("cluster-chart", 0, 3, ("cluster/test_chart.py::*", "cluster/test_rights.py::*", "cluster/test_gold.py::*", "cluster/test_pipes.py::*"), PODS, cluster=True),
     Part("cluster-ends", 0, 5, (
         "cluster/test_stories.py::*killed_host*", "cluster/test_stories.py::*deleted*", "cluster/test_stories.py::*evicted*",
