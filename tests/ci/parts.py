@@ -98,7 +98,7 @@ PARTS = (
     Part("month", 2, 3.5, ("month/test_month.py::*", "following/test_requests.py", "components/test_zone_cuts.py::*", "components/test_slices.py::*", "components/test_time_in_stages.py::*"), (
         "asgard_assets/components/", "asgard_assets/lake/", "asgard_assets/ingest/files/", "tests/month/",
     )),
-    Part("slices", 0, 0.8, ("components/test_silver_slices.py::*", "platform/test_history.py"), (
+    Part("slices", 1, 1.5, ("components/test_silver_slices.py::*", "platform/test_history.py"), (
         "asgard_assets/components/", "asgard_assets/transforms/", "asgard_assets/lake/",
     )),
     Part("schemas", 2, 2, ("stream/test_schemas.py", "stream/test_follow.py", "stream/test_changes.py"), ("asgard_assets/ingest/stream/", "tests/servers/apicurio.py", "tests/servers/debezium.py", "tests/ingest/stream/")),
