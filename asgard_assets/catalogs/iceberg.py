@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -100,16 +100,18 @@ class IcebergCatalog:
                         f"{table}: others commit to its Iceberg table at each try: {error}"
                     ) from error
                 time.sleep(0.2 * (_TRIES - left))
-        found = Followed(**{**done.__dict__, "seconds": round(time.monotonic() - began, 3)})
-        if found.done not in ("current", "absent"):
-            receipt = {
-                "version": found.version,
-                "done": found.done,
-                "partitions": found.partitions,
-                "rows": found.rows,
-            }
-            lake.put(f"{RECEIPTS}/{table}.json", json.dumps(receipt).encode())
+        found = replace(done, seconds=round(time.monotonic() - began, 3))
+        self._note(lake, found)
         return found
+
+    def _note(self, lake: Lake, found: Followed) -> None:
+        """Leave the receipt, also where there was nothing to do: a process may have ended right before it."""
+        path = f"{RECEIPTS}/{found.table}.json"
+        if found.done == "absent":
+            lake.delete(path)
+            return
+        receipt = {name: getattr(found, name) for name in ("version", "done", "partitions", "rows")}
+        lake.put(path, json.dumps(receipt).encode())
 
     def _follow(self, lake: Lake, table: str) -> Followed:
         from pyiceberg.exceptions import RESTError

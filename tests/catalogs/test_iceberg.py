@@ -155,6 +155,24 @@ def test_a_killed_copy_is_begun_again(lake: Lake, catalog: IcebergCatalog, monke
     assert agree(lake, catalog) == 8
 
 
+def test_a_receipt_that_was_never_written_comes_with_the_next_sync(lake: Lake, catalog: IcebergCatalog):
+    """A process ended between the catalog's commit and the receipt: the table must not be asked for again and again."""
+    receipt = f"_catalogs/iceberg/{TABLE}.json"
+    first(lake)
+    catalog.follow(lake, TABLE)
+    before = lake.get(receipt)
+    lake.delete(receipt)
+    assert [each.current for each in standings(lake, ("gold/*",))] == [False]
+    assert catalog.follow(lake, TABLE).done == "current"
+    assert [each.current for each in standings(lake, ("gold/*",))] == [True]
+    _remove(lake)
+    assert catalog.follow(lake, TABLE).done == "dropped"
+    lake.put(receipt, before)
+    assert [each.current for each in standings(lake, ("gold/*",))] == [False]
+    assert catalog.follow(lake, TABLE).done == "absent"
+    assert standings(lake, ("gold/*",)) == []
+
+
 def test_two_syncs_at_once_lose_and_double_nothing(lake: Lake, settings: Settings):
     from concurrent.futures import ThreadPoolExecutor
 
