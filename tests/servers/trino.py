@@ -123,11 +123,20 @@ def trino(folder: Path, server: S3, warehouse: str, iceberg: str = "") -> Iterat
 
 
 def _ready(port: int) -> bool:
+    """Whether a statement is answered: a server that has started may not have found its own node yet."""
+    import trino
+
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/info", timeout=patience(2)) as response:
-            return b'"starting":false' in response.read()
+            if b'"starting":false' not in response.read():
+                return False
+        return query(port, "select count(*) from lake.information_schema.schemata") != []
     except OSError:
         return False
+    except trino.exceptions.TrinoQueryError as error:
+        if error.error_name == "NO_NODES_AVAILABLE":
+            return False
+        raise
 
 
 def query(port: int, sql: str) -> list[tuple[object, ...]]:

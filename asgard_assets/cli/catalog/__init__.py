@@ -57,7 +57,7 @@ def sync(
 ) -> None:
     """Bring the catalog to what the lake has. It may be repeated and interrupted. Exit code 1 if a table cannot follow.
 
-    Example: asgard catalog sync gold/customer_metrics
+    Example: asgard catalog sync gold/order_metrics
     """
     from asgard_assets.catalogs.registration import Failed, catalog_of, standings
     from asgard_assets.catalogs.registration import sync as followed

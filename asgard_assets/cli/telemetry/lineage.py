@@ -19,7 +19,7 @@ def lineage(
         str,
         typer.Argument(
             metavar="TABLE[.COLUMN]",
-            help="A table, such as gold/customer_metrics, or one of its columns.",
+            help="A table, such as gold/order_metrics, or one of its columns.",
             show_default=False,
         ),
     ],
@@ -29,7 +29,7 @@ def lineage(
 
     Columns of dbt models are read from their SQL once they have run. Elsewhere a column is followed by its name.
 
-    Example: asgard lineage gold/customer_metrics.unpaid
+    Example: asgard lineage gold/order_metrics.unpaid
     """
     import dagster as dg
 

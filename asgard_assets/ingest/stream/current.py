@@ -45,7 +45,7 @@ class CurrentState(Model):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the table in Silver.")
     table: str = Field(
         pattern=r"^bronze/[a-z][a-z0-9_]*$",
-        description="Table of a stream with `changes: debezium`, such as bronze/customer_changes.",
+        description="Table of a stream with `changes: debezium`, such as bronze/order_changes.",
     )
     key: tuple[str, ...] = Field(
         min_length=1, description="Columns that name a row: the database's primary key."
