@@ -27,6 +27,7 @@ _HOUR_KEY = re.compile(r"(\d{4}-\d\d-\d\d)T([01]\d|2[0-3])([+-]\d{4})?")
 _NEAR = 3
 _BETWEEN = "|"
 _VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_COLUMN = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -295,6 +296,28 @@ def checked_value(value: str) -> str:
     if _VALUE.fullmatch(value):
         return value
     raise ConfigError(f"{value!r} cannot name a partition; use letters, digits, _ . and -, such as eu-west")
+
+
+def checked_values(
+    partitions: Mapping[str, Sequence[str] | Literal["dynamic"]],
+) -> tuple[str, Sequence[str] | Literal["dynamic"]]:
+    """The one column beside time, and its values. Raises ConfigError for more columns, and for odd names and values."""
+    if len(partitions) > 1:
+        raise ConfigError(
+            f"partitions: {', '.join(partitions)}: one column beside time is possible; join them into one"
+        )
+    [(column, values)] = partitions.items()
+    if not _COLUMN.fullmatch(column) or column == "ds":
+        raise ConfigError(f"partitions: {column!r} is no name for a second column; write it as region")
+    if values == "dynamic":
+        return column, values
+    if not values or len(set(values)) != len(values):
+        raise ConfigError(
+            f"partitions: {column} needs a list of different values, such as [eu, us], or: dynamic"
+        )
+    for value in values:
+        checked_value(value)
+    return column, values
 
 
 def by_value(keys: Sequence[str]) -> dict[str, list[str]]:

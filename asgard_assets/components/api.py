@@ -15,7 +15,7 @@ from asgard_assets.components.authoring.source_scaffolds import ApiScaffolder
 from asgard_assets.components.automation import on_upstream_change
 from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.following.reads import declared_code
-from asgard_assets.components.partitions import windows
+from asgard_assets.components.partitions import partitions_of
 from asgard_assets.components.pulls import Pull, pull_schedule
 from asgard_assets.components.stream.fetching import fetch_asset
 from asgard_assets.components.tables import (
@@ -36,7 +36,7 @@ from asgard_assets.lake.reads import Reads, number
 from asgard_assets.quality.audit import audit
 from asgard_assets.quality.tables import Model
 from asgard_assets.settings import Settings
-from asgard_assets.windows import Window
+from asgard_assets.windows import Window, window_of
 
 API_SOURCE = "api_source"
 
@@ -128,15 +128,18 @@ def api_schedule(model: ApiIngestModel) -> dg.ScheduleDefinition | None:
 
     def due(instance: dg.DagsterInstance | None, previous: datetime, now: datetime) -> list[Window]:
         there = instance.get_materialized_partitions(key) if instance else ()
-        past = [calendar.window(day) for day in there]
+        past = [calendar.window(window_of(day)) for day in there]
         ended = max((window.end for window in past if window.end <= now), default=None)
         done = None if ended is None else max(ended, now - timedelta(days=settings.lookback_days))
         return pulled_windows(source, calendar, previous, now, None if source.incremental else done)
 
     keys = [key, *(dg.AssetKey(table.split("/")) for table in source.sink.child_tables)]
-    return pull_schedule(
-        source.name, model.pull, keys, due, windows(source.every, source.time_zone), bool(source.incremental)
-    )
+    return pull_schedule(source.name, model.pull, keys, due, api_partitions(source), bool(source.incremental))
+
+
+def api_partitions(source: ApiSource) -> dg.PartitionsDefinition:
+    """The windows of the source's table, crossed with its second column where it has one."""
+    return partitions_of(source.every, source.time_zone, source.partitions)
 
 
 def _shown(source: ApiSource) -> dict[str, Any]:
@@ -175,7 +178,7 @@ def api_asset(model: ApiIngestModel) -> dg.AssetsDefinition:
         also=[child_spec(source, branch) for branch in branches(source)],
         name=f"api_{source.name}",
         deps=[dg.AssetKey(table.split("/")) for table in upstreams],
-        partitions_def=windows(source.every, source.time_zone),
+        partitions_def=api_partitions(source),
         automation=on_upstream_change() if model.automation == "on_upstream_change" else None,
         extra_metadata=_shown(source),
         code_version=declared_code(source),

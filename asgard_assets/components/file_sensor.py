@@ -14,13 +14,14 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 import dagster as dg
 
-from asgard_assets.components.partitions import windows
+from asgard_assets.components.partitions import keys_of, partitions_of, tags_of
 from asgard_assets.components.platform.alerts import alert
 from asgard_assets.components.pulls import Pull
 from asgard_assets.errors import ConfigError, SourceError
@@ -31,7 +32,7 @@ from asgard_assets.ingest.files.plan.listing import Scan, batch_hash, day_of, sc
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
-from asgard_assets.windows import stretches
+from asgard_assets.windows import by_value, slice_of, stretches, value_of
 
 BATCH_TAG = "asgard/batch"
 _RANGE = "dagster/asset_partition_range"
@@ -133,6 +134,7 @@ def file_sensor(
             raise
         if control.alerted:
             note_alert(lake, source.name, "")
+        added = _values_to_add(context.instance, source, found)
         requests, notes, later = _requests(context.instance, source, found, control, runs_per_tick)
         notes += [*told, *_removed(source, queue, notices or (), later)]
         whole = listing and found.cursor is None
@@ -148,6 +150,7 @@ def file_sensor(
             skip_reason=None if requests else said,
             cursor=json.dumps(asdict(cursor)),
             asset_events=events,
+            dynamic_partitions_requests=added,
         )
 
     return look_for_files
@@ -253,9 +256,9 @@ def _requests(
     instance: dg.DagsterInstance, source: FileSource, found: Scan, control: Control, most: int
 ) -> tuple[list[dg.RunRequest], list[str], set[str]]:
     """Runs to ask for, what a person should know of the days that none is asked for, and which of them will be."""
-    days = set(windows(source.every, source.time_zone).get_partition_keys())
+    days = set(keys_of(file_partitions(source), instance))
     notes = [
-        *_note("no day in the name of", found.undated, found.undated_count),
+        *_note(f"{source.missing_in_path} in the name of", found.undated, found.undated_count),
         *_note("not followed, these links lead out of the landing root:", found.links_out),
         *_note("outside the calendar:", sorted(found.todo.keys() - days)),
         *_note("in quarantine:", [f"{path} ({reason})" for path, reason in found.failed.items()]),
@@ -286,6 +289,16 @@ def _requests(
     return [_request(source, found, batches, run) for run in runs[:most]], notes, {*waiting, *left}
 
 
+def _values_to_add(
+    instance: dg.DagsterInstance, source: FileSource, found: Scan
+) -> list[dg.AddDynamicPartitionsRequest]:
+    """Values of a dynamic second column that the files are the first to name; runs for them are asked for by the next tick."""
+    if source.slices.get(source.second) != "dynamic":
+        return []
+    new = {value_of(key) for key in found.todo} - {*instance.get_dynamic_partitions(source.second)}
+    return [dg.AddDynamicPartitionsRequest(source.second, sorted(new))] if new else []
+
+
 def _runs(
     instance: dg.DagsterInstance,
     source: FileSource,
@@ -300,7 +313,7 @@ def _runs(
     if len(ready) < SHARED_FROM:
         return [[day] for day in ready]
     shared = list[list[str]]()
-    for stretch in stretches(ready, Settings().calendar(source.every, source.time_zone)):
+    for stretch in _without_gaps(source, ready):
         run, size = list[str](), 0
         for day in stretch:
             size += sum(file.size for file in found.todo[day])
@@ -315,6 +328,19 @@ def _runs(
         for run in shared
         for each in ([[day] for day in run] if _batch(source, batches, run) in ended else [run])
     ]
+
+
+def _without_gaps(source: FileSource, keys: Sequence[str]) -> Iterator[list[str]]:
+    """The keys in order, cut where a window is missing; those of one value of the second column after the other."""
+    calendar = Settings().calendar(source.every, source.time_zone)
+    for value, found in by_value(keys).items():
+        for stretch in stretches(found, calendar):
+            yield [slice_of(window, value) for window in stretch]
+
+
+def file_partitions(source: FileSource) -> dg.PartitionsDefinition:
+    """The windows of the source's table, crossed with its second column where it has one."""
+    return partitions_of(source.every, source.time_zone, source.slices)
 
 
 def _batch(source: FileSource, batches: Mapping[str, str], run: Sequence[str]) -> str:
@@ -336,7 +362,10 @@ def _request(
         "asgard/bytes": str(sum(file.size for file in files)),
     }
     if len(run) == 1:
-        return dg.RunRequest(run_key=batch, partition_key=run[0], tags=tags)
+        tags |= tags_of(file_partitions(source), run[0])
+        with warnings.catch_warnings():  # Dagster's own tags of slices are none that it calls well-formed
+            warnings.filterwarnings("ignore", "Non-compliant tag keys")
+            return dg.RunRequest(run_key=batch, partition_key=run[0], tags=tags)
     ends = {f"{_RANGE}_start": run[0], f"{_RANGE}_end": run[-1]}
     return dg.RunRequest(run_key=batch, tags=tags | ends)
 
@@ -393,4 +422,4 @@ def _days_of_run(tags: Mapping[str, str], calendar: Set[str]) -> set[str]:
     first, last = (tags.get(f"{_RANGE}_{end}") for end in ("start", "end"))
     if first is None or last is None:
         return set()
-    return {day for day in calendar if first <= day <= last}
+    return {day for day in calendar if first <= day <= last and value_of(day) == value_of(first)}

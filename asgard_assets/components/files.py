@@ -10,10 +10,9 @@ from pydantic import BaseModel, Field
 
 from asgard_assets.components.authoring.source_scaffolds import FileScaffolder
 from asgard_assets.components.failures import clear_failures
-from asgard_assets.components.file_sensor import file_sensor
+from asgard_assets.components.file_sensor import file_partitions, file_sensor
 from asgard_assets.components.following.reads import source_code
 from asgard_assets.components.loaded import publish_loaded
-from asgard_assets.components.partitions import windows
 from asgard_assets.components.pulls import Pull
 from asgard_assets.components.tables import days_of, table_asset
 from asgard_assets.ingest.files.landing import Landing
@@ -83,7 +82,7 @@ def file_asset(source: FileSource) -> dg.AssetsDefinition:
         spec,
         name=f"files_{source.name}",
         deps=[dg.AssetKey(list(d)) for d in source.deps],
-        partitions_def=windows(source.every, source.time_zone),
+        partitions_def=file_partitions(source),
         code_version=source_code(source),
         extra_metadata={SOURCE: dg.MetadataValue.json(source.model_dump(mode="json"))},
         required_resource_keys={"lake", "spark", "step_launcher"},
@@ -117,5 +116,5 @@ def _again(lake: Lake, source: FileSource, days: list[str], reload: Load) -> lis
     """Files to read although they did not change."""
     if reload is not Load.quarantined:
         return []
-    found = quarantined(lake, source.name)
+    found = quarantined(lake, source.name, source)
     return [path for day in days for path in found.get(day, {})]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Literal
@@ -11,13 +10,13 @@ import dagster as dg
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.settings import Settings
-from asgard_assets.windows import Calendar, Every, checked_value, zone_named
+from asgard_assets.windows import Calendar, Every, checked_values, value_of, window_of, zone_named
 
 _HOUR_KEY = "%Y-%m-%dT%H"
 TIME = "DS"
 """Dagster's name of the windows of slices. Their keys have dimensions in the order of names: capitals are first."""
 MOST_KEYS = 25_000
-_COLUMN = re.compile(r"[a-z][a-z0-9_]*")
+PARTITION = "dagster/partition"
 
 
 def windows(every: Every = "day", time_zone: str = "") -> dg.TimeWindowPartitionsDefinition:
@@ -55,21 +54,9 @@ def partitions_of(
     time = windows(every, time_zone)
     if not partitions:
         return time
-    if len(partitions) > 1:
-        raise ConfigError(
-            f"partitions: {', '.join(partitions)}: one column beside time is possible; join them into one"
-        )
-    [(column, values)] = partitions.items()
-    if not _COLUMN.fullmatch(column) or column == "ds":
-        raise ConfigError(f"partitions: {column!r} is no name for a second column; write it as region")
+    column, values = checked_values(partitions)
     if values == "dynamic":
         return dg.MultiPartitionsDefinition({TIME: time, column: dg.DynamicPartitionsDefinition(name=column)})
-    if not values or len(set(values)) != len(values):
-        raise ConfigError(
-            f"partitions: {column} needs a list of different values, such as [eu, us], or: dynamic"
-        )
-    for value in values:
-        checked_value(value)
     if (count := len(values) * time.get_num_partitions()) > MOST_KEYS:
         raise ConfigError(
             f"partitions: {len(values)} values of {column} make {count:,} partitions with a partition every {every}, and more "
@@ -89,6 +76,18 @@ def second_of(definition: dg.PartitionsDefinition | None) -> tuple[str, tuple[st
     known = others[0].partitions_def
     static = isinstance(known, dg.StaticPartitionsDefinition)
     return others[0].name, tuple(known.get_partition_keys()) if static else ()
+
+
+def tags_of(definition: dg.PartitionsDefinition | None, key: str) -> dict[str, str]:
+    """The tags of a slice's run, as Dagster would find them out, which asks for the values that were added; none of a window."""
+    second = second_of(definition)
+    if second is None:
+        return {}
+    return {
+        PARTITION: key,
+        f"{PARTITION}/{TIME}": window_of(key),
+        f"{PARTITION}/{second[0]}": value_of(key),
+    }
 
 
 def keys_of(definition: dg.PartitionsDefinition, instance: dg.DagsterInstance | None = None) -> list[str]:

@@ -176,9 +176,10 @@ class Lake(LakeStaging):
         adds, rows = self._add_actions(staging, chosen)
         again: list[Any] = []
         removes: list[Any] = []
-        log, likeness = self._log(staging), Likeness(self, staging.schema.names, volatile)
+        log, likeness = self._log(staging), Likeness(self, _unsliced(staging, staging.schema.names), volatile)
 
         def change(table: DeltaTable) -> Change:
+            _refuse_other_partitioning(staging, table)
             self._add_columns(staging, table)
             present = log.numbers(table.version())
             _refuse_loaded(staging, plans, present)
@@ -197,7 +198,7 @@ class Lake(LakeStaging):
             written = _written(self, staging, [*again, *adds])
             gone = _by_day(live[path] for path in instead)
             changed = likeness.changed(
-                {day: gone.get(day, []) for day in days}, written, present, schema.names
+                {day: gone.get(day, []) for day in days}, written, present, _unsliced(staging, schema.names)
             )
             reads = Reads(code=code, only=frozenset(chosen)) if code else None
             numbers |= self._built_from(log, table, days, changed, reads)
@@ -205,7 +206,7 @@ class Lake(LakeStaging):
                 [*removes, *again, *adds],
                 "append",
                 schema,
-                [DS],
+                staging.partition_by or [DS],
                 transactions=numbers,
                 metadata=metadata or {},
                 rebase=False,  # `rewrite` sees the files of every commit in between

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from asgard_assets.errors import ConfigError, LakeError
 from asgard_assets.lake.reader import DS, LakeReader
+from asgard_assets.lake.sql import identifier, quoted
 from asgard_assets.lake.statistics import without_floats
 from asgard_assets.windows import checked_key, checked_value, key_in, value_of, window_of
 
@@ -52,7 +53,23 @@ class Staging:
 
     def folder(self, key: str) -> str:
         """Where the files of a key lie."""
-        return "/".join([self.path, *(f"{name}={value}" for name, value in self.values(key).items())])
+        return f"{self.path}/{partition_folder(key, self.dimension)}" if self.partitioned else self.path
+
+
+def partition_folder(key: str, dimension: str = "") -> str:
+    """The folder of a key inside a table: `ds=2026-10-05`, of a slice `ds=2026-10-05/region=eu`."""
+    return f"{DS}={window_of(key)}" + (f"/{dimension}={value_of(key)}" if dimension else "")
+
+
+def of_key(key: str, dimension: str = "", table: str = "") -> str:
+    """SQL that is true of the rows of a key. `table`: of which, such as `published.`"""
+    told = f"{table}{DS} = {quoted(window_of(key))}"
+    return told + (f" and {table}{identifier(dimension)} = {quoted(value_of(key))}" if dimension else "")
+
+
+def key_column(dimension: str = "") -> str:
+    """SQL of the key that a row is of."""
+    return f"{DS} || '|' || {identifier(dimension)}" if dimension else DS
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from asgard_assets.errors import ConfigError
 from asgard_assets.ml.moments import Trained, cut_off
 from asgard_assets.ml.views import NUMERIC, FeatureViewSpec, fingerprint, keys_of
-from asgard_assets.quality.tables import Check, Column, Model, TimeZone
+from asgard_assets.quality.tables import Check, Column, Model, TimeZone, refuse_slices
 from asgard_assets.settings import Settings
 
 Task = Literal["classification", "regression"]
@@ -128,6 +128,16 @@ class ModelSpec(Model):
     retries: int | None = Field(
         default=None, ge=0, description="Retries of a run's step; default: setting ASGARD_RETRIES."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_slices(cls, given: Any) -> Any:
+        column = next(iter(given.get("partitions") or {}), "region") if isinstance(given, dict) else ""
+        return refuse_slices(
+            given,
+            f"a model has one champion, which predicts for all. Leave it out, and give it {column} as a feature; or write one model "
+            f"for each {column}, with `population: {column} = '…'`",
+        )
 
     @model_validator(mode="after")
     def _fits_together(self) -> ModelSpec:

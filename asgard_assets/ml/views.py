@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from asgard_assets import project
 from asgard_assets.errors import ConfigError
-from asgard_assets.quality.tables import Check, Column, Model, TableSpec, TimeZone
+from asgard_assets.quality.tables import Check, Column, Model, TableSpec, TimeZone, refuse_slices
 from asgard_assets.settings import Settings
 from asgard_assets.windows import Calendar, Every
 
@@ -83,6 +83,17 @@ class FeatureViewSpec(Model):
     open_windows: bool = Field(
         default=False, description="Take a day that has not ended too, if somebody asks for it."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_slices(cls, given: Any) -> Any:
+        column = next(iter(given.get("partitions") or {}), "region") if isinstance(given, dict) else ""
+        return refuse_slices(
+            given,
+            "a feature view has no second column, for the online store has one value for each entity. Leave it out: the view reads "
+            f"all slices of its table. To have a value for each {column}, add it to the key, as {{product_id: bigint, {column}: "
+            "string}",
+        )
 
     @field_validator("key", mode="after")
     @classmethod

@@ -43,7 +43,7 @@ class Span:
 
     def holds(self, key: str, calendar: Calendar | None = None) -> bool:
         """Whether the window (of a calendar of days, if none is given) begins within the span."""
-        return self._within((calendar or Settings().calendar()).window(key).start)
+        return self._within((calendar or Settings().calendar()).window(window_of(key)).start)
 
     def keys(
         self, definition: dg.PartitionsDefinition, instance: dg.DagsterInstance | None = None

@@ -217,7 +217,7 @@ def preview(
     from asgard_assets.lake.sql import type_name
 
     table = lake.table("bronze", source.name)
-    present = present_columns(pa.schema(table.schema().to_arrow())) if table else {}
+    present = present_columns(pa.schema(table.schema().to_arrow()), source.second) if table else {}
     known = known_columns(source, present)
     now = datetime.now(UTC)
     newest = sorted(files, key=lambda file: file.modified_us)[-_FILES:]

@@ -118,7 +118,7 @@ class Finder:
         if source := self._files(asset):
             found = {
                 day: Amount(files=len(paths), records=sum(paths.values()))
-                for day, paths in quarantined(self.lake, source.name).items()
+                for day, paths in quarantined(self.lake, source.name, source).items()
             }
             config = {f"files_{source.name}": {"reload": Load.quarantined.value}}
         elif api := self._api(asset):
@@ -168,9 +168,9 @@ class Finder:
         """The newest partition, those before it for which events may still come, and the ones that are missing."""
         due = outstanding_windows(api, Settings().calendar(api.every, api.time_zone), datetime.now(UTC))
         if api.incremental:
-            return [key for key in keys if key in due.due]
+            return [key for key in keys if window_of(key) in due.due]
         missing = set(self.missing(api.sink.table, keys))
-        return [key for key in keys if due.wants(key, key not in missing)]
+        return [key for key in keys if due.wants(window_of(key), key not in missing)]
 
     def missing(self, asset: str, keys: Sequence[str]) -> list[str]:
         """Partitions that have ended, and that neither the lake nor Dagster's history has."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.settings import Settings
-from asgard_assets.windows import Calendar, Every, zone_named
+from asgard_assets.windows import Calendar, Every, checked_values, zone_named
 
 Severity = Literal["error", "warn"]
 
@@ -21,11 +21,30 @@ def _known_zone(zone: str) -> str:
 
 
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
+
+
+def _known_slices(partitions: dict[str, Any]) -> dict[str, Any]:
+    try:
+        if partitions:
+            checked_values(partitions)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return partitions
+
+
+Slices = Annotated[dict[str, tuple[str, ...] | Literal["dynamic"]], AfterValidator(_known_slices)]
 PARTITIONS_TEXT = (
     "A second column that cuts the table beside time, with its values: {region: [eu, us]}; {tenant: dynamic} for values that are "
     "added while the platform runs."
 )
 ZONE_TEXT = "Zone of its windows, such as Asia/Tokyo. Empty: ASGARD_TIME_ZONE."
+
+
+def refuse_slices(given: Any, why: str) -> Any:
+    """What somebody wrote, unless it asks for `partitions`, which this kind of table cannot have. Raises ValueError with `why`."""
+    if isinstance(given, dict) and given.get("partitions"):
+        raise ValueError(f"partitions: {why}")
+    return given
 
 
 class Model(BaseModel):

@@ -66,7 +66,7 @@ PARTS = (
         "test_exactly_once.py", "test_canaries.py", "test_once.py", "test_walk_state.py", "test_big_bodies.py",
         "landing/test_s3.py::test_files_on_s3*", "test_vault.py::test_what_a_killed_run_held*",
     ), (*API, *FILES)),
-    Part("dbt-zones", 0, 0.7, ("dbt/test_calendars.py::test_a_model_of_another_zone*",), DBT),
+    Part("dbt-zones", 0, 1.7, ("dbt/test_calendars.py::test_a_model_of_another_zone*", "dbt/test_model_slices.py"), DBT),
     Part("dbt-models", 0, 8, (
         "test_drop_in.py", "test_delta.py::test_eight_*", "dbt/test_gold.py", "dbt/test_calendars.py", "dbt/test_state.py", "dbt/test_daily.py",
         "dbt/test_checks_alone.py", "dbt/test_strangers.py", "dbt/test_fresh.py",
@@ -98,7 +98,10 @@ PARTS = (
     Part("month", 2, 3.5, ("month/test_month.py::*", "following/test_requests.py", "components/test_zone_cuts.py::*", "components/test_slices.py::*", "components/test_time_in_stages.py::*"), (
         "asgard_assets/components/", "asgard_assets/lake/", "asgard_assets/ingest/files/", "tests/month/",
     )),
-    Part("slices", 1, 1.5, ("components/test_silver_slices.py::*", "platform/test_history.py"), (
+    Part("slices", 1, 2, (
+        "components/test_silver_slices.py::*", "components/test_file_slices.py::*", "components/test_api_slices.py::*",
+        "platform/test_history.py",
+    ), (
         "asgard_assets/components/", "asgard_assets/transforms/", "asgard_assets/lake/",
     )),
     Part("schemas", 2, 2, ("stream/test_schemas.py", "stream/test_follow.py", "stream/test_changes.py"), ("asgard_assets/ingest/stream/", "tests/servers/apicurio.py", "tests/servers/debezium.py", "tests/ingest/stream/")),

@@ -39,12 +39,12 @@ from asgard_assets.components.dbt.unfit import unfit
 from asgard_assets.components.failures import clear_failures, retry_policy
 from asgard_assets.components.following.reads import OPEN_WINDOWS, READS, REBUILD
 from asgard_assets.components.following.zones import CUTS
-from asgard_assets.components.partitions import calendar_of, windows
+from asgard_assets.components.partitions import calendar_of, partitions_of, second_of, time_of
 from asgard_assets.components.tables import days_of
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import DS, Lake
 from asgard_assets.settings import Settings
-from asgard_assets.windows import FEEDS, Calendar, Every, zone_named
+from asgard_assets.windows import FEEDS, Calendar, Every, by_value, checked_values, zone_named
 
 _DESCRIPTIONS = {
     "translation": "Changes to the asset of each model, such as `group_name: sales`; `{{ node }}` is dbt's model."
@@ -142,10 +142,13 @@ class DbtModels(DbtProjectComponent):
         refuse_unfit(self.manifest)
         by_name, outputs = dict[str, list[dg.AssetSpec]](), set[str]()
         for spec in specs:
-            calendar = calendar_of(spec.partitions_def)
-            name = _op_of(calendar) if calendar else "whole"
-            while (output := f"{name}/{spec.key.to_python_identifier()}") in outputs:
-                name += "_also"  # `a__b.c` and `a.b__c`: an op would have two outputs of one name
+            calendar, second = calendar_of(time_of(spec.partitions_def)), second_of(spec.partitions_def)
+            name = (_op_of(calendar) if calendar else "whole") + (f"_by_{second[0]}" if second else "")
+            # `a__b.c` and `a.b__c`: an op would have two outputs of one name. Other regions: it would have two calendars.
+            while (output := f"{name}/{spec.key.to_python_identifier()}") in outputs or by_name.get(
+                name, [spec]
+            )[0].partitions_def != spec.partitions_def:
+                name += "_also"
             outputs.add(output)
             by_name.setdefault(name, []).append(spec)
         assets = [self._asset(context, name, chosen, checks) for name, chosen in sorted(by_name.items())]
@@ -278,7 +281,10 @@ class DbtModels(DbtProjectComponent):
             can_subset=True,
             op_tags=op.tags,
             pool=op.pool,
-            backfill_policy=op.backfill_policy or dg.BackfillPolicy.single_run(),
+            # A command of dbt builds one value of the second column.
+            backfill_policy=dg.BackfillPolicy.multi_run(1)
+            if second_of(specs[0].partitions_def)
+            else op.backfill_policy or dg.BackfillPolicy.single_run(),
             required_resource_keys={"lake"},
             retry_policy=retry_policy(max(said) if said else None),
             config_schema=_FULL_REFRESH if name.startswith("whole") else None,
@@ -351,7 +357,12 @@ class DbtModels(DbtProjectComponent):
         key = config.get("unique_key") or []
         engine = manifest["metadata"].get("adapter_type") or "duckdb"
         every = every_of(node)
-        partitions = windows(every, _zone_of(node)) if every else None
+        slices = slices_of(node, every, engine)
+        partitions = partitions_of(every, _zone_of(node), slices) if every else None
+        if own.get(LOOKBACK) and slices:
+            raise ConfigError(
+                f"dbt model {node['name']}: {LOOKBACK} does not go with partitions; leave one of them out"
+            )
         if own.get(LOOKBACK) and every != "day":
             raise ConfigError(
                 f"dbt model {node['name']}: {LOOKBACK} counts days, and needs a partition every day"
@@ -401,7 +412,15 @@ class DbtModels(DbtProjectComponent):
         """`dbt build` for the run's days. Unit tests prove the SQL, not the data: they belong to CI."""
         given = self._lake_vars(context.resources.lake.lake)
         if context.has_partition_key or context.has_partition_key_range:
-            keys, calendar = days_of(context), calendar_of(context.assets_def.partitions_def) or Calendar()
+            definition = context.assets_def.partitions_def
+            (value, keys), *others = by_value(days_of(context)).items()
+            calendar, second = calendar_of(time_of(definition)) or Calendar(), second_of(definition)
+            if others:
+                raise ConfigError(
+                    f"dbt builds one {second[0] if second else 'value'} at a time; ask for a range of {value} alone, or for single "
+                    "partitions"
+                )
+            given |= {second[0]: value} if second else {}
             given |= {"min_date": calendar.days_of(keys[0])[0], "max_date": calendar.days_of(keys[-1])[1]}
             if calendar.every == "hour":
                 given |= {"min_hour": keys[0], "max_hour": keys[-1]}
@@ -488,6 +507,32 @@ def every_of(node: Mapping[str, Any]) -> Every | None:
     if said is not None and said not in FEEDS:
         raise ConfigError(f"dbt model {node['name']}: every is {said!r}; write {', '.join(FEEDS)}")
     return said or "day"
+
+
+def slices_of(node: Node, every: Every | None, engine: str) -> dict[str, Any]:
+    """The second column of a model and its values (`meta.dagster.partitions`). Raises ConfigError, which names the file, where
+    it says something else, or says it of a model that cannot be cut."""
+    meta = {**(node.get("meta") or {}), **(node["config"].get("meta") or {})}
+    found = (meta.get("dagster") or {}).get("partitions")
+    if not found:
+        return {}
+    model = f"dbt model {node['name']} ({node.get('original_file_path') or node['name']})"
+    if not isinstance(found, Mapping):
+        raise ConfigError(f"{model}: partitions is {found!r}; write {{'region': ['eu', 'us']}}")
+    if every is None or engine != "delta":
+        raise ConfigError(
+            f"{model}: partitions: {', '.join(found)} needs config(materialized='delta', partition_by='{DS}') and a profile of "
+            "type delta"
+        )
+    if (strategy := node["config"].get("incremental_strategy")) not in (None, "replace"):
+        raise ConfigError(
+            f"{model}: incremental_strategy {strategy} does not go with partitions: a run replaces its own slice; leave it out"
+        )
+    try:
+        checked_values(found)
+    except ConfigError as error:
+        raise ConfigError(f"{model}: {error}") from error
+    return dict(found)
 
 
 def _zone_of(node: Mapping[str, Any]) -> str:

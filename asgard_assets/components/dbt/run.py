@@ -21,7 +21,7 @@ from asgard_assets import strangers
 from asgard_assets.components.dbt.checks import with_rows
 from asgard_assets.components.dbt.columns import column_metadata
 from asgard_assets.components.following.reads import all_specs, code_number, inputs_of
-from asgard_assets.components.partitions import calendar_of
+from asgard_assets.components.partitions import calendar_of, time_of
 from asgard_assets.components.tables import days_of
 from asgard_assets.lake import DS, Lake
 from asgard_assets.lake.reads import Edge, Reads
@@ -67,7 +67,7 @@ class DbtRun:
             target = self._target()
             targets.append(target)
             (target / READS).write_text(json.dumps(self._reads(selected)))
-            with _in_zone(calendar_of(self.context.assets_def.partitions_def)):
+            with _in_zone(calendar_of(time_of(self.context.assets_def.partitions_def))):
                 run = self.dbt.cli(
                     [*args, *chosen_words],
                     manifest=self.manifest,

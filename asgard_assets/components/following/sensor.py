@@ -39,18 +39,17 @@ from asgard_assets.components.following.up_to_date import (
     other_checks,
     to_tell,
 )
-from asgard_assets.components.partitions import TIME, calendar_of, second_of, time_of
+from asgard_assets.components.partitions import calendar_of, second_of, tags_of, time_of
 from asgard_assets.components.platform.alerts import alert
 from asgard_assets.errors import ConfigError
 from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
-from asgard_assets.windows import Every, value_of, window_of
+from asgard_assets.windows import Every
 
 log = logging.getLogger(__name__)
 
 ASK = "asgard/ask"
 """Tag of the runs that the sensor asks for: which try it is."""
-PARTITION = "dagster/partition"
 TOGETHER = 8
 """Assets of one run at most."""
 
@@ -185,10 +184,8 @@ def _request(asks: Sequence[Ask], graph: dg.AssetGraph) -> dg.RunRequest:
     partition = ask.keys[0] if ask.keys else None
     if len(ask.keys) > 1:
         tags, partition = tags | {FIRST: ask.keys[0], LAST: ask.keys[-1]}, None
-    elif partition and (second := second_of(graph.get(keys[0]).partitions_def)):
-        # As Dagster would find them out, which asks for the values that were added.
-        tags |= {PARTITION: partition, f"{PARTITION}/{TIME}": window_of(partition)}
-        tags |= {f"{PARTITION}/{second[0]}": value_of(partition)}
+    elif partition:
+        tags |= tags_of(graph.get(keys[0]).partitions_def, partition)
     with warnings.catch_warnings():
         # Dagster's own tags of partitions with a second dimension are none that it calls well-formed.
         warnings.filterwarnings("ignore", "Non-compliant tag keys")

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from asgard_assets.components.automation import on_update
 from asgard_assets.components.failures import clear_failures, retry_policy
 from asgard_assets.components.following.reads import declared_code
-from asgard_assets.components.partitions import windows
+from asgard_assets.components.partitions import partitions_of
 from asgard_assets.components.tables import metered, publish, table_asset
 from asgard_assets.ingest.stream.current import CurrentState
 from asgard_assets.ingest.stream.source import StreamSource
@@ -99,6 +99,11 @@ def current_asset(state: CurrentState) -> dg.AssetsDefinition:
     return build_current
 
 
+def stream_partitions(source: StreamSource) -> dg.PartitionsDefinition:
+    """The windows of the source's table, crossed with its second column where it has one."""
+    return partitions_of(source.every, source.time_zone, source.partitions)
+
+
 def stream_asset(source: StreamSource) -> dg.AssetsDefinition:
     """The Bronze asset: a run publishes what the topic has when it begins, in whatever windows that lies."""
     spec = table_spec(source)
@@ -108,7 +113,7 @@ def stream_asset(source: StreamSource) -> dg.AssetsDefinition:
         spec,
         name=f"stream_{source.name}",
         deps=deps,
-        partitions_def=windows(source.every, source.time_zone),
+        partitions_def=stream_partitions(source),
         code_version=declared_code(source),
         extra_metadata={STREAM_SOURCE: dg.MetadataValue.json(source.model_dump(mode="json"))},
         pool=f"stream:{source.name}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -9,9 +10,10 @@ from typing import Any
 
 import dagster as dg
 
+from asgard_assets.components.partitions import partitions_of, tags_of
 from asgard_assets.components.tables import Release, Yielded, check_result, report
 from asgard_assets.ingest.stream.kafka import Kafka, KafkaAway, lag
-from asgard_assets.ingest.stream.load import CaughtUp, NoTopicError, first_offsets, topic_of
+from asgard_assets.ingest.stream.load import CaughtUp, NoTopicError, first_key, first_offsets, topic_of
 from asgard_assets.ingest.stream.source import StreamSource
 from asgard_assets.ingest.stream.table import positions, table_spec
 from asgard_assets.lake import Lake
@@ -46,7 +48,7 @@ def events(
     """The same for a stream that no run carries: each window that got rows, and the checks."""
     spec, key = table_spec(source), dg.AssetKey(["bronze", source.name])
     about, totals = _about(lake, spec, told), _totals(told)
-    for day in told.rows or (spec.calendar.key_at(datetime.now(UTC)),):
+    for day in told.rows or (first_key(source, spec.calendar.key_at(datetime.now(UTC))),):
         yield dg.AssetMaterialization(key, partition=day, metadata={**about(day), **totals})
     joined = _joined(spec, told)
     for check in joined.checks:
@@ -102,7 +104,11 @@ def requested(
     if context.instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags=dict(tag)), limit=1):
         return dg.SkipReason(f"{waiting:,} records wait in {source.topic}; a run is at it")
     window = Settings().calendar(source.every, source.time_zone).key_at(datetime.now(UTC))
-    return dg.SensorResult([dg.RunRequest(partition_key=window, tags=tag)])
+    key = first_key(source, window)
+    tags = {**tag, **tags_of(partitions_of(source.every, source.time_zone, source.partitions), key)}
+    with warnings.catch_warnings():  # Dagster's own tags of slices are none that it calls well-formed
+        warnings.filterwarnings("ignore", "Non-compliant tag keys")
+        return dg.SensorResult([dg.RunRequest(partition_key=key, tags=tags)])
 
 
 def lag_of(lake: Lake, source: StreamSource, kafka: Kafka) -> int | str:

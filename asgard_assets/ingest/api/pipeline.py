@@ -19,7 +19,7 @@ from asgard_assets.ingest.api.http.messages import Refused, Unreachable
 from asgard_assets.ingest.api.http.recording import begin, recorded_base_url
 from asgard_assets.ingest.api.http.tls import WireSecrets, wire_secrets
 from asgard_assets.ingest.api.job import Job
-from asgard_assets.ingest.api.plan.calendar import calendar_of, refuse_days, today, usual_days
+from asgard_assets.ingest.api.plan.calendar import calendar_of, refuse_days, today, usual_days, with_values
 from asgard_assets.ingest.api.plan.checkpoint import CursorPlan, close_plan, days_asked_again, open_plan
 from asgard_assets.ingest.api.plan.ledger import RequestPlan, modes, plan_rows, refuse_cut
 from asgard_assets.ingest.api.plan.parent_cursors import write_ledger
@@ -47,10 +47,11 @@ from asgard_assets.ingest.api.table.postprocess import (
 )
 from asgard_assets.ingest.api.table.progress import FOLDER, Progress, Watch, watching
 from asgard_assets.ingest.api.worker import load_middleware
-from asgard_assets.lake import DS, Lake, Staging
+from asgard_assets.lake import Lake, Staging
 from asgard_assets.lake.arrow import without_pandas
 from asgard_assets.lake.numbers import plan_id
 from asgard_assets.lake.sql import literally
+from asgard_assets.lake.staging import partition_folder
 from asgard_assets.quality.audit import audit
 from asgard_assets.roots import spark_address
 
@@ -112,7 +113,7 @@ def run_pipeline(
             more["cursor"] = cursor
             return run_pipeline(spark, source, source_df, on_progress=on_progress, **more)
     lake = lake or Lake.from_settings()
-    days = days or usual_days(given, today(given.every, given.time_zone))
+    days = days or with_values(given, usual_days(given, today(given.every, given.time_zone)))
     run = Run(lake, given, tuple(days), mode, limit, cursor=cursor)
     staged = stage_source(spark, run, source_df, on_progress)
     bad = audit(lake, staged.staging, table_spec(given)).bad_days
@@ -202,7 +203,9 @@ def _begin(run: Run, rows: DataFrame | str | None) -> _Begun:
     # Before the parent's own: who publishes both in between is found out by both.
     named = {table: table.split("/") for table in sink.child_tables}
     children = {table: run.lake.epochs(stage, name, run.days) for table, (stage, name) in named.items()}
-    staging = run.lake.stage(sink.stage, sink.name, schema, run.days, properties=sink.properties)
+    staging = run.lake.stage(
+        sink.stage, sink.name, schema, run.days, properties=sink.properties, dimension=source.second
+    )
     run = replace(run, source=source, days=staging.days)
     return _Begun(run, issuing, wire, base_url, payload, staging, children)
 
@@ -396,7 +399,9 @@ def _raise_useless(source: ApiSource, figures: Figures) -> None:
 def _drop_strays(lake: Lake, staging: Staging, plan: RequestPlan, figures: Figures) -> None:
     """Remove the plan, and files of task attempts that Spark gave up: their rows were sent again."""
     wanted = {*figures.files} | {
-        f"{DS}={day}/part-{name}.parquet" for day in plan.send for name in ("carried", "left")
+        f"{partition_folder(day, staging.dimension)}/part-{name}.parquet"
+        for day in plan.send
+        for name in ("carried", "left")
     }
     wanted |= set(plan.kept)
     base = staging.path

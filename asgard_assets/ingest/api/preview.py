@@ -73,7 +73,7 @@ def dry_run(
     with _planned(run, rows) as (plan, staging):
         refuse_cut(run, plan.modes)
         requests: list[Request | str] = []
-        values = {day: partition_values(day, calendar_of(source)) for day in days}
+        values = {day: partition_values(day, calendar_of(source), source.second) for day in days}
         address = address_shown(source.endpoint.base_url, base_url)
         for day, request_id, _, row, _ in _first(staging, source, plan, 3):
             import orjson
@@ -155,7 +155,9 @@ def _planned(run: Run, rows: str | None) -> Iterator[tuple[RequestPlan, Staging]
     lake, source, days, sink = run.lake, run.source, run.days, run.source.sink
     with tempfile.TemporaryDirectory(prefix="asgard-preview-") as folder:
         schema = arrow_schema(source, known_schema(lake, source))
-        staging = Staging(sink.table, sink.stage, sink.name, folder, schema, days, {})
+        staging = Staging(
+            sink.table, sink.stage, sink.name, folder, schema, days, {}, dimension=source.second
+        )
         if source.rows is None:
             chosen, epochs = modes(run)
             yield RequestPlan(dict.fromkeys(days, 1), dict.fromkeys(days, 0), chosen, epochs), staging

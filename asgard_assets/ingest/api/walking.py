@@ -25,7 +25,7 @@ from asgard_assets.ingest.api.source.secrets import Redactor
 from asgard_assets.ingest.api.table.bronze import PERMANENT, RETRYABLE, SUCCESS, Results
 from asgard_assets.ingest.api.table.exchange import Exchange
 from asgard_assets.ingest.api.table.figures import Figures
-from asgard_assets.lake import DS
+from asgard_assets.lake.staging import partition_folder
 
 if TYPE_CHECKING:
     from asgard_assets.ingest.api.job import Job
@@ -230,7 +230,8 @@ class Walking:
             self._figures.count(day, SUCCESS, mark.rows)
 
     def _written(self, day: str) -> list[str]:
-        return [name for name in self._files.written if name.startswith(f"{DS}={day}/")]
+        folder = partition_folder(day, self._job.source.second)
+        return [name for name in self._files.written if name.startswith(f"{folder}/")]
 
     async def _mark(self, day: str, walk: Walk, page: Page | None, files: list[str]) -> int:
         """Write what waits and then the walk state; gives back how many files it names of this task."""

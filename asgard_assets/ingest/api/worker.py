@@ -410,7 +410,9 @@ class Task:
         start: Any = None,
     ) -> Exchange:  # fmt: skip
         """Send one request, tries and all. Every end of it is an outcome. `start`: a parent's own cursor."""
-        values = self._days.get(day) or self._days.setdefault(day, partition_values(day, self._job.calendar))
+        values = self._days.get(day) or self._days.setdefault(
+            day, partition_values(day, self._job.calendar, self._source.second)
+        )
         clock = time.monotonic()
         began = time.time()
         try:

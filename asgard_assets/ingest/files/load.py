@@ -36,6 +36,7 @@ from asgard_assets.lake import DS, Lake, Published, Rewrite, Staging
 from asgard_assets.lake.numbers import plan_id
 from asgard_assets.lake.reads import Reads
 from asgard_assets.lake.sql import arrow_type, type_name
+from asgard_assets.windows import window_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -175,15 +176,18 @@ def _begin(run: LoadRun) -> _Begun:
 
     lake, source = run.lake, run.source
     table = lake.table("bronze", source.name)
-    columns = present_columns(pa.schema(table.schema().to_arrow())) if table else {}
+    columns = present_columns(pa.schema(table.schema().to_arrow()), source.second) if table else {}
     fields = known_columns(source, columns)
     # Before listing: a load that commits one of the days after this line wins, and this one is told.
     others = seen_days(lake, source)
     seen = lake.epochs("bronze", source.name, run.days)
     batch = batch_of(run)
-    staging = lake.stage("bronze", source.name, _schema(fields), run.days, seen)
+    schema = _schema(fields, source.second)
+    staging = lake.stage("bronze", source.name, schema, run.days, seen, dimension=source.second)
     if batch.undated:
-        log.warning("%s: no day in the name of %s", source.name, ", ".join(batch.undated[:5]))
+        log.warning(
+            "%s: %s in the name of %s", source.name, source.missing_in_path, ", ".join(batch.undated[:5])
+        )
     if batch.links_out:
         shown = ", ".join(batch.links_out[:5])
         log.warning("%s: not listed, such as links that lead out of the landing root: %s", source.name, shown)
@@ -195,7 +199,7 @@ def _begin(run: LoadRun) -> _Begun:
 def _read(spark: Callable[[], SparkSession], begun: _Begun) -> _Read:
     """Read the planned files into staging, what cannot be read into quarantine."""
     run, source = begun.run, begun.run.source
-    quarantine = run.lake.stage(STAGE, source.name, quarantine_schema(), begun.open_days)
+    quarantine = run.lake.stage(STAGE, source.name, quarantine_schema(), [*map(window_of, begun.open_days)])
     pieces = [Piece(day, file) for day in begun.open_days for file in begun.batch.todo[day]]
     fields = known_columns(source, begun.columns)
     if not begun.columns and source.types == "inferred":
@@ -229,7 +233,7 @@ def _settle(begun: _Begun, plan: LoadPlan, read: _Read) -> Loaded:
         begun, [o for o in read.outcomes if o.ds not in failed and not o.error], read.fields
     )
     days = tuple(dict.fromkeys([*sorted(touched), *failed]))
-    staging = replace(begun.staging, schema=_schema(columns.fields), days=days)
+    staging = replace(begun.staging, schema=_schema(columns.fields, source.second), days=days)
     if batch.gone:
         _keep(run.lake, staging, {day: files for day, files in batch.gone.items() if day in touched})
     # What the table has of a file that changed meanwhile stays until the file is loaded.
@@ -331,7 +335,7 @@ def commit(
         if rewrite is None:
             rewrite = without_files(lake, staging, "_file", gone, loaded.replaced_in)
         published = lake.amend(staging, rewrite, plans, days, metadata, VOLATILE, code)
-    fields = present_columns(staging.schema)
+    fields = present_columns(staging.schema, source.second)
     record(lake, source.name, fields, loaded.changes, loaded.absent, plan.number)
     open_manifest(lake, source.name, fold=True)  # here, for sensors are not to hold what a big load read
     return published
@@ -397,12 +401,13 @@ def _retype(lake: Lake, loaded: Loaded) -> None:
     lake.retype(staging.stage, staging.name, widened, retyped)
 
 
-def present_columns(schema: pa.Schema) -> dict[str, pa.DataType]:
-    """The source's columns of a table, in the types that the loader uses."""
-    return {f.name: normal(f.type) for f in schema if f.name not in TECHNICAL}
+def present_columns(schema: pa.Schema, second: str = "") -> dict[str, pa.DataType]:
+    """The source's columns of a table, in the types that the loader uses. `second` cuts the table: files do not have it."""
+    return {f.name: normal(f.type) for f in schema if f.name not in TECHNICAL and f.name != second}
 
 
-def _schema(fields: Mapping[str, pa.DataType]) -> pa.Schema:
+def _schema(fields: Mapping[str, pa.DataType], second: str = "") -> pa.Schema:
     import pyarrow as pa
 
-    return pa.schema([*fields.items(), *technical_fields(), (DS, pa.string())])
+    slices = [(second, pa.string())] if second else []
+    return pa.schema([*fields.items(), *technical_fields(), *slices, (DS, pa.string())])

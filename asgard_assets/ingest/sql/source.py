@@ -12,7 +12,16 @@ from asgard_assets.ingest.api.source.schemes import SecretRef
 from asgard_assets.ingest.files.source.models import TECHNICAL as FILE_COLUMNS
 from asgard_assets.ingest.files.source.models import SchemaMode
 from asgard_assets.lake.numbers import source_name
-from asgard_assets.quality.tables import PARTITIONS_TEXT, ZONE_TEXT, Check, Column, Model, TableSpec, TimeZone
+from asgard_assets.quality.tables import (
+    PARTITIONS_TEXT,
+    ZONE_TEXT,
+    Check,
+    Column,
+    Model,
+    Slices,
+    TableSpec,
+    TimeZone,
+)
 from asgard_assets.windows import Every
 
 TECHNICAL = {name: FILE_COLUMNS[name] for name in ("_rescued_data", "_ingested_at")} | {
@@ -200,9 +209,7 @@ class SqlSource(Model):
     )
     every: Every = Field(default="day", description="The tables' windows: hour, day, week or month.")
     time_zone: TimeZone = Field(default="", description=ZONE_TEXT)
-    partitions: dict[str, tuple[str, ...] | Literal["dynamic"]] = Field(
-        default_factory=dict, description=PARTITIONS_TEXT
-    )
+    partitions: Slices = Field(default_factory=dict, description=PARTITIONS_TEXT)
     connections: int = Field(
         default=1,
         ge=1,

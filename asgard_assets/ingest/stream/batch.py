@@ -17,8 +17,8 @@ from asgard_assets.errors import FencedError, QualityError
 from asgard_assets.ingest.stream.kafka import Span, Topic
 from asgard_assets.ingest.stream.table import (
     BAD_COLUMNS,
-    COLUMNS,
     QUARANTINE,
+    columns_of,
     offset_id,
     positions,
     schema_of,
@@ -26,6 +26,7 @@ from asgard_assets.ingest.stream.table import (
 from asgard_assets.lake import DS, Lake, Published, Staging
 from asgard_assets.quality.audit import Audit, audit
 from asgard_assets.quality.tables import TableSpec
+from asgard_assets.windows import slice_of, window_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,9 +60,12 @@ class Batch:
         spans: Sequence[Span],
         seen: Mapping[int, int],
         day: str,
+        second: str = "",
     ) -> Batch:
-        """Room for the batch; `day` is today's window."""
-        staging = lake.stage(spec.stage, spec.name, schema_of(COLUMNS), [day])
+        """Room for the batch; `day` is today's window, or a slice of it by the column `second`."""
+        schema = schema_of(columns_of(second))
+        staging = lake.stage(spec.stage, spec.name, schema, [day], dimension=second)
+        day = window_of(day)
         bad = lake.stage(QUARANTINE, spec.name, schema_of(BAD_COLUMNS), [day])
         after = positions(lake, QUARANTINE, spec.name, topic)
         return cls(lake, spec, topic, spans, seen, staging, bad, _after=after)
@@ -80,7 +84,10 @@ class Batch:
         """The staging with the days of these rows."""
         if not rows.num_rows:
             return staging
-        found = Counter[str](rows[DS].to_pylist())
+        keys = rows[DS].to_pylist()
+        if staging.dimension:
+            keys = [*map(slice_of, keys, rows[staging.dimension].to_pylist())]
+        found = Counter[str](keys)
         days.update(found)
         self.lake.write(replace(staging, days=tuple(found)), rows)
         return replace(staging, days=tuple(dict.fromkeys([*staging.days, *found])))

@@ -21,7 +21,7 @@ from asgard_assets.ingest.stream.source import StreamSource
 from asgard_assets.ingest.stream.table import positions, table_spec
 from asgard_assets.lake import Lake, Published
 from asgard_assets.quality.audit import Audit
-from asgard_assets.windows import Calendar
+from asgard_assets.windows import Calendar, slice_of
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,9 @@ def catch_up(
         if not taken:
             break
         now = clock()
-        batch = Batch.open(lake, spec, target, taken, seen, calendar.key_at(now))
+        batch = Batch.open(
+            lake, spec, target, taken, seen, first_key(source, calendar.key_at(now)), source.second
+        )
         try:
             reader = Reader(source, target.id, calendar, now, decoder)
             for piece in read(kafka, source.topic, group_of(source), taken):
@@ -116,6 +118,11 @@ def catch_up(
     told.offsets = positions(lake, spec.stage, spec.name, target)
     told.lag = lag(topic_of(kafka, source), told.offsets)
     return told
+
+
+def first_key(source: StreamSource, window: str) -> str:
+    """The partition that stands for a window where no record says which."""
+    return slice_of(window, source.partitions[source.second][0] if source.second else "")
 
 
 def decoder_of(source: StreamSource) -> Decoder | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from asgard_assets.ingest.stream.changes import NoChangeError, change, row_key
 from asgard_assets.ingest.stream.schemas import Decoder, MisfitError, json_misfit, plain
 from asgard_assets.ingest.stream.source import StreamSource
-from asgard_assets.ingest.stream.table import BAD_COLUMNS, COLUMNS, schema_of
+from asgard_assets.ingest.stream.table import BAD_COLUMNS, columns_of, schema_of
 from asgard_assets.windows import Calendar
 
 if TYPE_CHECKING:
@@ -48,9 +48,10 @@ class Rows:
     bad: list[tuple[Any, ...]] = field(default_factory=list)
     dead: list[tuple[Record, str]] = field(default_factory=list)
     """The records of the bad rows, as they were sent, with their reasons."""
+    second: str = ""
 
     def tables(self) -> tuple[pa.Table, pa.Table]:
-        return _table(self.good, COLUMNS), _table(self.bad, BAD_COLUMNS)
+        return _table(self.good, columns_of(self.second)), _table(self.bad, BAD_COLUMNS)
 
 
 class Reader:
@@ -68,12 +69,11 @@ class Reader:
         self._source, self._topic_id, self._calendar, self._now = source, topic_id, calendar, now
         self._today = calendar.key_at(now)
         self._latest = now + timedelta(hours=source.window.future_hours)
-        self._path = source.window.field.split(".") if source.window.field else []
         self._fits = _validator(source.json_schema)
         self._windows = dict[int, str | None]()  # by quarter of an hour since 1970, in which no window ends
 
     def rows(self, records: Iterable[Record]) -> Rows:
-        found = Rows()
+        found = Rows(second=self._source.second)
         for record in records:
             try:
                 found.good.append(self._row(record))
@@ -106,6 +106,7 @@ class Reader:
             _text(headers.get(IDEMPOTENCY_KEY)) or idempotency_key(source, key, value),
             REPLAYED in headers,
             self._source.topic, self._topic_id, record.partition, record.offset, sent, self._window(document, sent),
+            *self._value(document),
         )  # fmt: skip
 
     def _read(self, value: bytes) -> tuple[Any, str]:
@@ -127,12 +128,22 @@ class Reader:
         except ValueError:
             return _parsed(value)
 
+    def _value(self, document: Any) -> tuple[str, ...]:
+        """The value of the second column, where there is one."""
+        if not self._source.second:
+            return ()
+        path = self._source.partition_field or self._source.second
+        found = at(document, path)
+        known = self._source.partitions[self._source.second]
+        if isinstance(found, bool) or not isinstance(found, str | int) or str(found) not in known:
+            raise Bad(f"no partition for {path}: {str(found)[:50]!r}; there are {', '.join(known)}")
+        return (str(found),)
+
     def _window(self, document: Any, sent: datetime | None) -> str:
         if self._source.window.type == "arrival" or document is None:
             found = self._key(sent) if sent and sent <= self._latest else None
             return found or self._today
-        for name in self._path:
-            document = document.get(name) if isinstance(document, Mapping) else None
+        document = at(document, self._source.window.field)
         moment = _time(document)
         if moment is None:
             raise Bad(f"no time at {self._source.window.field}: {str(document)[:50]!r}")
@@ -172,6 +183,13 @@ def _changed(key: str | None, document: Any, payload: str | None) -> tuple[str, 
         raise Bad(str(error)) from error
     text = payload if found == document else json.dumps(found, ensure_ascii=False, separators=(",", ":"))
     return row_key(key, found), text, gone
+
+
+def at(document: Any, path: str) -> Any:
+    """What a record has at a path of names with dots; None where it has nothing there."""
+    for name in path.split(".") if path else ():
+        document = document.get(name) if isinstance(document, Mapping) else None
+    return document
 
 
 def external_id(document: Any, value: bytes) -> str:

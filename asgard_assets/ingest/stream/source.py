@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from asgard_assets.ingest.api.source.sink import Format, TopicSchema
 from asgard_assets.lake.numbers import source_name
-from asgard_assets.quality.tables import ZONE_TEXT, Check, Model, TimeZone
+from asgard_assets.quality.tables import ZONE_TEXT, Check, Model, Slices, TimeZone
 from asgard_assets.windows import Every
 
 TOPIC = r"^[A-Za-z0-9._-]{1,249}$"
@@ -45,6 +45,15 @@ class StreamSource(Model):
     topic: str = Field(pattern=TOPIC, description="Topic that is read, such as events.orders.")
     every: Every = Field(default="day", description="The table's windows: hour, day, week or month.")
     time_zone: TimeZone = Field(default="", description=ZONE_TEXT)
+    partitions: Slices = Field(
+        default_factory=dict,
+        description="A second column that cuts the table beside time, with its values: {region: [eu, us]}. The record says which, at "
+        "`partition_field`; one without any of them goes to quarantine.",
+    )
+    partition_field: str = Field(
+        default="",
+        description="Path of the second column's value in the record, such as `store.region`. Default: the column's own name.",
+    )
     window: StreamWindow = Field(
         default=StreamWindow(),
         description="How a record finds its partition: by when it arrived, or by a time in it.",
@@ -105,6 +114,31 @@ class StreamSource(Model):
         if self.dead_letters == self.topic:
             raise ValueError("dead_letters: records would come back for ever; name another topic")
         return self
+
+    @model_validator(mode="after")
+    def _slices_fit(self) -> StreamSource:
+        if self.partition_field and not self.partitions:
+            raise ValueError(
+                "partition_field: there is no column to find; say it in `partitions`, as {region: [eu, us]}"
+            )
+        if not self.partitions:
+            return self
+        if self.partitions[self.second] == "dynamic":
+            raise ValueError(
+                f"partitions: a topic may bring any {self.second}, so that its values have to be known: "
+                f"{{{self.second}: [eu, us]}}. Records of others go to quarantine"
+            )
+        if self.changes != "none":
+            raise ValueError(
+                f"partitions: a change of a row may bring it another {self.second}, and a deleted one has none; leave it out here, "
+                "and cut the table in Silver: @silver(partitions=…)"
+            )
+        return self
+
+    @property
+    def second(self) -> str:
+        """The column that cuts the table beside time; '' if there is none."""
+        return next(iter(self.partitions), "")
 
     @field_validator("name")
     @classmethod

@@ -52,6 +52,13 @@ BAD_COLUMNS = {
 }
 
 
+def columns_of(second: str = "") -> dict[str, Column]:
+    """The table's columns, with the one that cuts it beside time."""
+    return COLUMNS | (
+        {second: Column(type="string", description="Cuts the table beside time.")} if second else {}
+    )
+
+
 def schema_of(columns: Mapping[str, Column]) -> pa.Schema:
     import pyarrow as pa
 
@@ -67,7 +74,7 @@ def table_spec(source: StreamSource) -> TableSpec:
         every=source.every,
         time_zone=source.time_zone,
         key=("topic_id", "kafka_partition", "kafka_offset"),
-        columns=COLUMNS,
+        columns=columns_of(source.second),
         volatile=("ingest_ts",),
         checks=source.checks,
         owners=source.owners,

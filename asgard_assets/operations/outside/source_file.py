@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from asgard_assets.documents import refuse_bombs
 from asgard_assets.errors import ConfigError
-from asgard_assets.ingest.api.plan.calendar import calendar_of, today, usual_days
+from asgard_assets.ingest.api.plan.calendar import calendar_of, today, usual_days, with_values
 from asgard_assets.ingest.api.plan.checkpoint import cursor_state
 from asgard_assets.ingest.api.source.config import load, located
 from asgard_assets.ingest.api.source.models import ApiSource, Mode
@@ -61,7 +61,7 @@ class ApiFile:
     def days(self, source: ApiSource) -> list[str]:
         """The partitions that are meant; without a word about them, the usual ones."""
         if not self.partitions:
-            return usual_days(source, today(source.every, source.time_zone))
+            return with_values(source, usual_days(source, today(source.every, source.time_zone)))
         first, dots, last = self.partitions.partition("...")
         calendar, now = calendar_of(source), today(source.every, source.time_zone)
         return parse_keys(f"{first}...{now}" if dots and not last else self.partitions, calendar)

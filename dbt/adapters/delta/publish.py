@@ -286,7 +286,7 @@ class Inputs:
         """What a model was built from, for the days whose rows are new."""
         model = self.models.get(table)
         return model and Reads(
-            tuple(Edge(**edge) for edge in model["edges"]),
+            tuple(map(_edge, model["edges"])),
             self.stands,
             code=model["code"],
             only=None if made is None else frozenset(made),
@@ -298,6 +298,12 @@ class Inputs:
             stage, _, name = table.partition("/")
             snapshot = self.lake.snapshot(stage, name)
             self.stands[table] = Stand.of(snapshot.table_id, snapshot.log.numbers(version))
+
+
+def _edge(told: Mapping[str, Any]) -> Edge:
+    """An edge as it was before it was JSON."""
+    slices = told.get("slices")
+    return Edge(**{**told, "slices": None if slices is None else tuple(slices)})
 
 
 @dataclass(frozen=True)

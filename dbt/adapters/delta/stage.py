@@ -15,7 +15,7 @@ from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.lake.sql import literally
 from asgard_assets.lake.sql import quoted as literal
 from asgard_assets.settings import Settings
-from asgard_assets.windows import Calendar, keys_in
+from asgard_assets.windows import Calendar, checked_value, keys_in, slice_of, value_of, window_of
 from dbt.adapters.delta.types import ORIGINAL, quoted, stored
 
 
@@ -64,6 +64,9 @@ def stage(
     schema, name = target.schema, target.identifier
     table = f"{schema}/{name}"
     days = _days(table, asked) if asked["partition_by"] else []
+    second = asked.get("second") or ""
+    if second:
+        days, rows = _sliced(cursor, table, days, asked, rows)
     strategy = asked["strategy"] or "replace"
     whole = not days and (strategy == "replace" or asked["full_refresh"])
     new = columns_of(cursor, table, f"select * from {rows}")
@@ -73,6 +76,11 @@ def stage(
     published = None if whole else _published(cursor, lake, schema, name)
     osc = asked["on_schema_change"] or "append_new_columns"
     final, rewrite = _merged(table, new, published, osc) if published else (new, False)
+    if rewrite and second:
+        raise DbtRuntimeError(
+            f"{table}: columns go or change their type, and the other slices by {second} cannot be rewritten with this one. Cast "
+            "the columns in the model, or give the table another name"
+        )
     if rewrite and days:
         # Columns go or change their type: the other days are rewritten in the same commit.
         days, asked_days = _all_days(lake, schema, name, days), days
@@ -88,7 +96,7 @@ def stage(
         source = f"select * from {quoted(fresh)}"
     if published:
         old = lake.delta_scan(schema, name)
-        outside = f"{DS} not in ({', '.join(map(literal, asked_days))})" if days else "false"
+        outside = _outside(asked_days, second) if days else "false"
         if fresh is None:
             kept = _select(final, published, old, f"where {outside}") if rewrite else ""
         else:
@@ -100,15 +108,50 @@ def stage(
     elif fresh:
         _matches(cursor, table, fresh, asked["unique_key"], days)
 
-    staging = lake.stage(schema, name, arrow_schema(cursor, final, source), days, seen)
+    staging = lake.stage(schema, name, arrow_schema(cursor, final, source), days, seen, dimension=second)
     staged[model["unique_id"]] = Staged(
         staging, whole or rewrite, _types(final), tuple(asked_days) if days else None
     )
     copy(cursor, staging, f"{source} union all by name {kept}" if kept else source)
     if fresh:
         cursor.execute(f"drop table if exists temp.{quoted(fresh)}")
-    outside = f"where {DS} not in ({', '.join(map(literal, days))})" if days and published else ""
+    outside = f"where {_outside(days, second)}" if days and published else ""
     _show(cursor, lake, staging, final, outside, published)
+
+
+def _sliced(
+    cursor: Any, table: str, days: list[str], asked: Mapping[str, Any], rows: Any
+) -> tuple[list[str], str]:
+    """The slices of the days, and the rows with the column that cuts them. Raises where no value was given, or where the rows
+    have another one."""
+    column, value = asked["second"], asked["value"]
+    if not value:
+        raise DbtRuntimeError(
+            f"{table} is built for one {column} at a time: pass --vars '{{{column}: …}}' too"
+        )
+    try:
+        checked_value(str(value))
+    except ConfigError as error:
+        raise DbtRuntimeError(f"{table}: {column}: {error}") from error
+    keys = [slice_of(day, str(value)) for day in days]
+    names = [name.lower() for name in cursor.sql(f"select * from {rows} limit 0").columns]
+    if column not in names:
+        return keys, f"(select *, {literal(str(value))} as {quoted(column)} from {rows})"
+    [(strays,)] = cursor.execute(
+        f"select count(*) from {rows} where {quoted(column)}::varchar is distinct from ?", [str(value)]
+    ).fetchall()
+    if strays:
+        raise DbtRuntimeError(
+            f"{table}: {strays} rows are of another {column} than {value}, which this run builds; add: where {column} = "
+            "'{{ partition_value() }}'"
+        )
+    return keys, str(rows)
+
+
+def _outside(days: list[str], second: str) -> str:
+    """SQL: is a row in none of these partitions?"""
+    told = f"{DS} not in ({', '.join(literal(window_of(day)) for day in days)})"
+    return f"({told} or {quoted(second)} <> {literal(value_of(days[0]))})" if second else told
 
 
 def _day_as_text(table: str, columns: Columns, by_days: bool) -> None:
@@ -171,7 +214,7 @@ def copy(cursor: Any, staging: Staging, query: str, *, ordered: bool = False) ->
     """
     target = literal(staging.path if staging.days else f"{staging.path}/part-0.parquet")
     layout = (
-        f", partition_by ({DS}), filename_pattern 'part-{{uuid}}', overwrite_or_ignore"
+        f", partition_by ({', '.join(map(quoted, staging.partition_by))}), filename_pattern 'part-{{uuid}}', overwrite_or_ignore"
         if staging.days
         else ""
     )
@@ -287,7 +330,8 @@ def _show(
     if outside and published:
         parts.append(_select(final, published, lake.delta_scan(schema, name), outside))
     if files:
-        hive = f", hive_partitioning = true, hive_types = {{'{DS}': varchar}}" if staging.days else ""
+        kinds = ", ".join(f"{literal(column)}: varchar" for column in staging.partition_by)
+        hive = f", hive_partitioning = true, hive_types = {{{kinds}}}" if staging.days else ""
         parts.append(
             f"select * from read_parquet([{', '.join(literal(literally(uri)) for uri in files)}]{hive})"
         )

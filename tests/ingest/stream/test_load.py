@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from pydantic import ValidationError
 
+from asgard_assets.components.partitions import second_of
+from asgard_assets.components.stream import stream_partitions
+from asgard_assets.components.stream.caught_up import requested
 from asgard_assets.errors import QualityError
 from asgard_assets.ingest.stream.kafka import Kafka, Topic
 from asgard_assets.ingest.stream.load import catch_up
 from asgard_assets.ingest.stream.source import StreamSource
 from asgard_assets.lake import Lake
 from asgard_assets.quality.tables import Check
+from asgard_assets.settings import Settings
 from asgard_assets.windows import Calendar
 from tests.patience import patience
 
@@ -95,3 +103,47 @@ def test_a_batch_that_breaks_a_blocking_check_is_read_again(brokers: MockKafka, 
     assert lake.table("bronze", "c") is None
     lenient = strict.model_copy(update={"checks": ()})
     assert sum(catch_up(lake, lenient, brokers, Calendar()).rows.values()) == 3
+
+
+def test_records_lie_in_the_slice_that_they_name_and_others_say_why_not(
+    brokers: MockKafka, settings: Settings
+):
+    lake = Lake.from_settings()
+    source = StreamSource(
+        name="sliced", topic="events.sliced", description="Records.", partitions={"region": ("eu", "us")},
+        partition_field="store.region", max_offsets_per_batch=4,
+    )  # fmt: skip
+    for value in (
+        b'{"store": {"region": "eu"}}',
+        b'{"store": {"region": "us"}}',
+        b'{"store": {"region": "asia"}}',
+        b"{}",
+    ):
+        send(brokers, source.topic, 3, value)
+    told = catch_up(lake, source, brokers, Calendar())
+    day = Calendar().key_at(datetime.now(UTC))
+    assert told.rows == {f"{day}|eu": 3, f"{day}|us": 3}
+    assert told.quarantined == {"no partition for store.region": 6}
+    with lake.connect() as connection:
+        query = "select region, count(*) from bronze.sliced group by 1 order by 1"
+        assert connection.sql(query).fetchall() == [("eu", 3), ("us", 3)]
+    assert sum(lake.epochs("bronze", "sliced", [f"{day}|eu", day]).values()) >= 1
+    send(brokers, source.topic, 1, b'{"store": {"region": "us"}}')
+    with dg.DagsterInstance.ephemeral() as instance, dg.build_sensor_context(instance=instance) as context:
+        [asked] = getattr(requested(context, source, brokers), "run_requests", None) or []
+    assert asked.partition_key == f"{day}|eu"
+    assert second_of(stream_partitions(source)) == ("region", ("eu", "us"))
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ({"partitions": {"region": "dynamic"}}, "values have to be known"),
+        ({"partitions": {"region": ["eu"]}, "changes": "debezium"}, "@silver(partitions="),
+        ({"partition_field": "region"}, "there is no column to find"),
+    ],
+)
+def test_a_stream_that_cannot_be_cut_says_so(told: dict[str, Any], why: str):
+    with pytest.raises(ValidationError) as raised:
+        StreamSource.model_validate({"name": "a", "topic": "t", "description": "Records."} | told)
+    assert why in str(raised.value)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.settings import Settings
-from asgard_assets.windows import Calendar, Every, Window, zone_named
+from asgard_assets.windows import Calendar, Every, Window, slice_of, value_of, window_of, zone_named
 
 
 def calendar_of(source: ApiSource) -> Calendar:
@@ -69,12 +69,40 @@ def outstanding_windows(source: ApiSource, calendar: Calendar, now: datetime) ->
     return Outstanding(keys, source.kind == "snapshot")
 
 
+def with_values(source: ApiSource, windows: Sequence[str]) -> list[str]:
+    """The partitions of these windows: of a source with a second column one for each value. Raises ConfigError where nobody
+    knows the values here."""
+    if not source.second:
+        return list(windows)
+    values = source.partitions[source.second]
+    if values == "dynamic":
+        raise ConfigError(
+            f"{source.name}: values of {source.second} are added in Dagster, which is not asked here; name one: "
+            f"{windows[0]}|VALUE",
+            field="partitions",
+        )
+    return [slice_of(window, value) for value in values for window in windows]
+
+
+def _refuse_values(source: ApiSource, days: Sequence[str]) -> None:
+    known = source.partitions.get(source.second, ())
+    for day in days:
+        value = value_of(day)
+        if bool(value) != bool(source.second) or (value and known != "dynamic" and value not in known):
+            shown = f"one of {', '.join(known)}" if source.second and known != "dynamic" else "a value"
+            wanted = f"a day and {shown}, such as 2026-10-05|eu" if source.second else "a day alone"
+            raise ConfigError(
+                f"{source.name}: there is no partition {day!r}; name {wanted}", field="partitions"
+            )
+
+
 def refuse_days(source: ApiSource, days: Sequence[str], now: str) -> None:
     """Raises ConfigError for windows that the table has not, or that the API cannot answer for."""
     calendar = calendar_of(source)
+    _refuse_values(source, days)
     for day in days:
-        calendar.window(day)
-    if source.kind == "snapshot" and (other := [day for day in days if day != now]):
+        calendar.window(window_of(day))
+    if source.kind == "snapshot" and (other := [day for day in days if window_of(day) != now]):
         raise ConfigError(
             f"{source.name}: a snapshot has no history: the API tells how things are now, so that only {now} "
             f"can be asked for, not {', '.join(other[:5])}{' …' if len(other) > 5 else ''}",

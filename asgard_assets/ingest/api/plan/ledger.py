@@ -24,8 +24,10 @@ from asgard_assets.ingest.api.table.bronze import RETRYABLE
 from asgard_assets.ingest.api.table.conditional import add_validators
 from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.lake.duck import only_reads
-from asgard_assets.lake.sql import literally, plainly, quoted
+from asgard_assets.lake.sql import identifier, literally, plainly, quoted
+from asgard_assets.lake.staging import key_column, of_key
 from asgard_assets.roots import is_remote
+from asgard_assets.windows import value_of, window_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -76,9 +78,9 @@ def modes(run: Run) -> tuple[dict[str, str], dict[str, int]]:
             found = {
                 day: (epoch, open_rows)
                 for day, epoch, open_rows in connection.execute(
-                    f"select {DS}, max(epoch), count(*) filter (where outcome = '{RETRYABLE}') from {table} "
+                    f"select {key_column(source.second)}, max(epoch), count(*) filter (where outcome = '{RETRYABLE}') from {table} "
                     f"where {DS} in (select unnest(?)) group by 1",
-                    [list(days)],
+                    [[*map(window_of, days)]],
                 ).fetchall()
             }
     for day in days:
@@ -173,13 +175,16 @@ def _select_rows(
 ) -> None:
     import duckdb
 
-    rows = source.rows
+    rows, about = source.rows, {DS: window_of(day)}
+    about |= {source.second: value_of(day)} if source.second else {}
     assert rows is not None
     if rows_from is not None:
         query = f"select * from read_parquet({quoted(rows_from)}, hive_partitioning = false)"
         names = {row[0] for row in connection.execute(f"describe {query}").fetchall()}
         if DS in names:
             query += f" where {DS} = $ds"
+        if source.second and source.second in names:
+            query += f" {'and' if DS in names else 'where'} {identifier(source.second)} = ${source.second}"
     elif rows.query:
         query = _checked(connection, rows.query, source)
     else:
@@ -187,14 +192,15 @@ def _select_rows(
         query = f'select * from "{stage}"."{name}"'
         names = {f.name for f in table.schema().fields} if (table := lake.table(stage, name)) else set()
         # A table without days is read as it is now; of an API's, rows of failed requests are no rows.
-        where = [f"{DS} = $ds"] * (DS in names) + ["success"] * (
-            names >= {"request_id", "success", "outcome"}
-        )
+        where = [f"{DS} = $ds"] * (DS in names)
+        if source.second and source.second in names:
+            where.append(f"{identifier(source.second)} = ${source.second}")
+        where += ["success"] * (names >= {"request_id", "success", "outcome"})
         query += f" where {' and '.join(where)}" if where else ""
     try:
         connection.execute(
             f"create or replace temp table source_rows as select * from ({query})",
-            {"ds": day} if "$ds" in query else {},
+            {name: told for name, told in about.items() if f"${name}" in query},
         )
     except duckdb.CatalogException as error:
         raise SourceError(
@@ -272,7 +278,7 @@ def _carry(
     that `relation` has."""
     connection.execute(
         f"""create or replace temp table kept as select distinct request_id from {relation}
-        where {DS} = '{day}' and success and request_id in (select request_id from todo)"""
+        where {of_key(day, staging.dimension)} and success and request_id in (select request_id from todo)"""
     )
     count = _one(connection, "select count(*) from kept")
     if count:
@@ -280,7 +286,7 @@ def _carry(
         # Two killed runs, or two tries of one task, can both have got the same answer.
         connection.execute(
             f"""copy (select {listed} from {relation}
-                where {DS} = '{day}' and success and request_id in (select request_id from kept)
+                where {of_key(day, staging.dimension)} and success and request_id in (select request_id from kept)
                 qualify row_number() over (partition by request_id order by finished_at desc) = 1)
             to {quoted(f"{_folder(staging, day)}/part-{name}.parquet")} (format parquet, compression zstd)"""
         )
@@ -290,7 +296,7 @@ def _carry(
 
 def _columns_of(staging: Staging, there: Collection[str]) -> str:
     """The table's columns for a select; those that the relation lacks are null."""
-    names = (name for name in staging.schema.names if name != DS)
+    names = (name for name in staging.schema.names if name not in staging.partition_by)
     return ", ".join(f'"{name}"' if name in there else f'null as "{name}"' for name in names)
 
 
@@ -306,14 +312,14 @@ def _carry_lists(
     again. How many rows are kept."""
     connection.execute(
         f"""create or replace temp table kept as select row_key, count(*) as rows from {relation}
-        where {DS} = '{day}' and row_key in (select row_key from todo) group by 1 having bool_and(success)"""
+        where {of_key(day, staging.dimension)} and row_key in (select row_key from todo) group by 1 having bool_and(success)"""
     )
     count = _one(connection, "select coalesce(sum(rows), 0)::bigint from kept")
     if count:
         listed = _columns_of(staging, there)
         connection.execute(
             f"""copy (select {listed} from {relation}
-                where {DS} = '{day}' and row_key in (select row_key from kept))
+                where {of_key(day, staging.dimension)} and row_key in (select row_key from kept))
             to {quoted(f"{_folder(staging, day)}/part-{name}.parquet")} (format parquet, compression zstd)"""
         )
         connection.execute("delete from todo where row_key in (select row_key from kept)")
@@ -321,7 +327,7 @@ def _carry_lists(
 
 
 def _folder(staging: Staging, day: str) -> str:
-    folder = f"{staging.path}/{DS}={day}"
+    folder = staging.folder(day)
     if not is_remote(folder):
         from pathlib import Path
 

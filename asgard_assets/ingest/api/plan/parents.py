@@ -17,6 +17,7 @@ from asgard_assets.ingest.api.plan.walk_state import WalkState, outlasts
 from asgard_assets.ingest.api.table.notes import LEFT, WALKS, label_of, read_notes, write_notes
 from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.lake.sql import literally, quoted
+from asgard_assets.lake.staging import partition_folder
 
 if TYPE_CHECKING:
     import duckdb
@@ -111,7 +112,7 @@ def _take(
     # A file that is missing or has other columns: then the parent is walked anew.
     whole = {parent: chain for parent, chain in found.items() if there.get(parent, 0) == chain.rows}
     ended = [parent for parent, chain in whole.items() if chain.ended]
-    folder = f"{DS}={day}"
+    folder = partition_folder(day, staging.dimension)
     lake.filesystem.create_dir(f"{staging.path}/{folder}", recursive=True)
     name = f"{folder}/part-{LEFT}-{_hash(*sorted(whole))}.parquet"
     count = _copy(connection, staging, name, ended)
@@ -137,7 +138,7 @@ def _copy(connection: duckdb.DuckDBPyConnection, staging: Staging, inside: str, 
     found = connection.execute(f"select count(*) from taken where {where}").fetchone()
     if found is None or not found[0]:
         return 0
-    names = ", ".join(f'"{name}"' for name in staging.schema.names if name != DS)
+    names = ", ".join(f'"{name}"' for name in staging.schema.names if name not in staging.partition_by)
     target = quoted(f"{staging.path}/{inside}")
     connection.execute(
         f"copy (select {names} from taken where {where}) to {target} (format parquet, compression zstd)"

@@ -15,17 +15,19 @@ from asgard_assets.ingest.api.source.models import ApiSource, Endpoint
 from asgard_assets.ingest.api.source.paths import placed
 from asgard_assets.ingest.api.source.templates import RenderError, Template, Values, render_json
 from asgard_assets.settings import Settings
-from asgard_assets.windows import Calendar
+from asgard_assets.windows import Calendar, value_of, window_of
 
 _DOTS = frozenset({"", ".", ".."})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
-def partition_values(key: str, calendar: Calendar | None = None) -> dict[str, str]:
-    """What templates know about a partition; start and end are instants, written in UTC, the end excluded."""
-    window = (calendar or Settings().calendar()).window(key)
+def partition_values(key: str, calendar: Calendar | None = None, second: str = "") -> dict[str, str]:
+    """What templates know about a partition; start and end are instants, written in UTC, the end excluded. `second`: the column
+    whose value the key has too."""
+    window = (calendar or Settings().calendar()).window(window_of(key))
     return {
-        "key": key,
+        **({second: value_of(key)} if second else {}),
+        "key": window.key,
         "start": f"{window.start:%Y-%m-%dT%H:%M:%SZ}",
         "end": f"{window.end:%Y-%m-%dT%H:%M:%SZ}",
     }

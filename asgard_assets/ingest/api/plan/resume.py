@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from asgard_assets.ingest.api.plan.run import Run
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.table.notes import WALKS
-from asgard_assets.lake import DS, Lake, Staging
+from asgard_assets.lake import Lake, Staging
+from asgard_assets.lake.staging import partition_folder
 
 _NOTES = "_runs"
 _NOT_WHAT_IS_SENT = {"execution", "limits", "retry", "transport", "quality"}
@@ -60,7 +61,8 @@ def earlier_runs(run: Run, staging: Staging) -> list[EarlierRun]:
     refused by them, and no file that could still become part of the table is removed.
     """
     lake, source = run.lake, run.source
-    published = {uri.rsplit("/", 3)[-3] for uri in lake.files(staging.stage, staging.name)}
+    depth = len(staging.partition_by) + 2  # a file, the folders of its partition, that of its run
+    published = {uri.rsplit("/", depth)[-depth] for uri in lake.files(staging.stage, staging.name)}
     same, found = identity(source, staging), []
     for note in _read(lake, staging):
         if note is None:
@@ -109,7 +111,7 @@ def usable_files(
     found = []
     for note in notes:
         if _builds_on(note, staging, day, epoch):
-            folder = f"{folder_of(staging, note.token)}/{inside}{DS}={day}"
+            folder = f"{folder_of(staging, note.token)}/{inside}{partition_folder(day, staging.dimension)}"
             found += [
                 f"{folder}/{name}"
                 for name in _names(lake, folder, ".parquet")
@@ -132,7 +134,7 @@ def _fits(lake: Lake, staging: Staging, path: str) -> bool:
         schema = pq.read_schema(path, filesystem=lake.filesystem)
     except pa.ArrowInvalid:
         return False  # the kill came while it was written: what is in it is asked for again
-    wanted = {field.name: field.type for field in staging.schema if field.name != DS}
+    wanted = {field.name: field.type for field in staging.schema if field.name not in staging.partition_by}
     return {field.name: field.type for field in schema} == wanted
 
 
@@ -143,7 +145,9 @@ def _tidied(lake: Lake, staging: Staging, note: EarlierRun, published: set[str])
         now = lake.epochs(staging.stage, staging.name, note.seen)
         stale = [day for day, number in note.seen.items() if now[day] > number]
         for day in stale:
-            lake.filesystem.delete_dir_contents(f"{own}/{DS}={day}", missing_dir_ok=True)
+            lake.filesystem.delete_dir_contents(
+                f"{own}/{partition_folder(day, staging.dimension)}", missing_dir_ok=True
+            )
         if len(stale) < len(note.seen) and _exists(lake, own):
             return False
         if _exists(lake, own):

@@ -24,7 +24,8 @@ from asgard_assets.ingest.api.source.forms import (
 )
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.table.notes import WALKS
-from asgard_assets.lake import DS, Lake, Staging
+from asgard_assets.lake import Lake, Staging
+from asgard_assets.lake.staging import partition_folder
 
 _PAGINATION: TypeAdapter[Any] = TypeAdapter(Pagination)
 
@@ -100,7 +101,9 @@ def set_aside_broken(lake: Lake, staging: Staging, broken: Collection[str]) -> N
         if day not in broken:
             lake.filesystem.delete_file(f"{base}/{WALKS}/{day}.json")
             continue
-        lake.filesystem.create_dir(f"{base}/{WALKS}/{DS}={day}", recursive=True)
+        lake.filesystem.create_dir(
+            f"{base}/{WALKS}/{partition_folder(day, staging.dimension)}", recursive=True
+        )
         for name in mark.files:
             lake.filesystem.copy_file(f"{base}/{name}", f"{base}/{WALKS}/{name}")
 
@@ -123,8 +126,9 @@ def take_over(left: Left, start: Any) -> None:
         return
     mark, old = best
     base = left.staging.path
-    lake.filesystem.create_dir(f"{base}/{DS}={day}", recursive=True)
-    files = [f"{DS}={day}/part-left-{number:05d}.parquet" for number in range(len(mark.files))]
+    folder = partition_folder(day, left.staging.dimension)
+    lake.filesystem.create_dir(f"{base}/{folder}", recursive=True)
+    files = [f"{folder}/part-left-{number:05d}.parquet" for number in range(len(mark.files))]
     for name, new in zip(old, files, strict=True):
         lake.filesystem.copy_file(name, f"{base}/{new}")
     write_walk(lake, left.staging.path, day, replace(mark, files=files))

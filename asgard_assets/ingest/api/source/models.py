@@ -24,10 +24,10 @@ from asgard_assets.ingest.api.source.parameters import (
 from asgard_assets.ingest.api.source.schemes import Auth, NoAuth, veil
 from asgard_assets.ingest.api.source.secrets import SENSITIVE_HEADERS
 from asgard_assets.ingest.api.source.sink import Quality, Sink
-from asgard_assets.ingest.api.source.templates import fields_of
+from asgard_assets.ingest.api.source.templates import PARTITION_WORDS, PLACEHOLDERS, fields_of
 from asgard_assets.ingest.api.source.wire import Wire
 from asgard_assets.lake.numbers import source_name
-from asgard_assets.quality.tables import ZONE_TEXT, Model, TimeZone
+from asgard_assets.quality.tables import PARTITIONS_TEXT, ZONE_TEXT, Model, Slices, TimeZone
 from asgard_assets.windows import Every
 
 _VARIABLE = re.compile(r"\$\{\w*\}")
@@ -264,6 +264,10 @@ class ApiSource(Model):
         description="The windows that the API is asked for, one a partition: hour, day, week or month.",
     )
     time_zone: TimeZone = Field(default="", description=ZONE_TEXT)
+    partitions: Slices = Field(
+        default_factory=dict,
+        description=f"{PARTITIONS_TEXT} Each value is asked for by itself: the request names it as {{partition.region}}.",
+    )
     lookback_days: int = Field(
         default=0,
         ge=0,
@@ -319,6 +323,10 @@ class ApiSource(Model):
                 raise Misfit(
                     at, f"the template uses {shown}; declare it in form.rows.key or form.rows.columns"
                 )
+            if root == "partition" and name not in {*PARTITION_WORDS, self.second}:
+                raise Misfit(
+                    at, f"unknown placeholder {shown}; {PLACEHOLDERS}. A column of `partitions` is one, too"
+                )
             if root == "job":
                 raise Misfit(
                     at, f"the template uses {shown}, but only form.job.poll, download and clean_up know it"
@@ -329,7 +337,37 @@ class ApiSource(Model):
                 raise Misfit(at, f"base_url uses {shown}; it may use columns of the row alone")
             if root == "cursor" and not self.incremental:
                 raise Misfit(at, f"the template uses {shown}; say in form.incremental where it comes from")
+        self._slices_fit({name for root, name in used if root == "partition"})
         return self
+
+    def _slices_fit(self, used: set[str]) -> None:
+        """Raises Misfit where the values of the second column would not be asked for one by one."""
+        if not self.second:
+            return
+        if self.incremental:
+            raise Misfit(
+                "partitions",
+                f"form.incremental goes on from one cursor, which knows no {self.second}; leave it out, or write a source for "
+                "each value",
+            )
+        if self.sink.children or self.sink.kafka:
+            what = "sink.kafka" if self.sink.kafka else "sink.children"
+            raise Misfit(
+                "partitions",
+                f"{what} does not go with `partitions`; leave it out, or write a source for each value",
+            )
+        asks = self.rows.query if self.rows and self.rows.query else ""
+        if self.second not in used and f"${self.second}" not in asks:
+            raise Misfit(
+                "partitions",
+                f"no part of the request names {{partition.{self.second}}}, so that all values would get the same answers; "
+                f"write it into endpoint, such as query: {{{self.second}: '{{partition.{self.second}}}'}}",
+            )
+
+    @property
+    def second(self) -> str:
+        """The column that cuts the table beside time; '' if there is none."""
+        return next(iter(self.partitions), "")
 
     @model_validator(mode="after")
     def _hosts_are_named(self) -> ApiSource:

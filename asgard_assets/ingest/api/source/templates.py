@@ -13,7 +13,11 @@ from asgard_assets.errors import SourceError, Terminal
 from asgard_assets.ingest.api.source.filters import OPTIONAL, Filter, parse_filter
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_PARTITION = frozenset({"key", "start", "end"})
+PARTITION_WORDS = frozenset({"key", "start", "end"})
+PLACEHOLDERS = (
+    "there are {row.<column>}, {partition.key}, {partition.start}, {partition.end}, {cursor.value}, and of a list {page.number}, "
+    "{page.offset}, {page.token} and {page.size}; a literal brace, as in GraphQL, is written twice"
+)
 _PAGE = frozenset({"number", "offset", "token", "size"})
 
 Field = tuple[str, str]
@@ -96,16 +100,12 @@ def _slot(inside: str) -> Slot:
     root, _, name = path.strip().partition(".")
     known = (
         (root == "row" and name)
-        or (root == "partition" and name in _PARTITION)
+        or (root == "partition" and name)
         or (root == "page" and name in _PAGE)
         or (root, name) == ("job", "id")
     )
     if not known and (root, name) != ("cursor", "value"):
-        raise ValueError(
-            f"unknown placeholder {{{inside}}}; there are {{row.<column>}}, {{partition.key}}, "
-            "{partition.start}, {partition.end}, {cursor.value}, and of a list {page.number}, {page.offset}, "
-            "{page.token} and {page.size}; a literal brace, as in GraphQL, is written twice"
-        )
+        raise ValueError(f"unknown placeholder {{{inside}}}; {PLACEHOLDERS}")
     filters = tuple((text.strip(), parse_filter(text)) for text in texts if text.strip() != OPTIONAL)
     return Slot(root, name, filters, optional=any(text.strip() == OPTIONAL for text in texts))
 

@@ -15,7 +15,9 @@ from asgard_assets.ingest.api.source.payload import Schema, payload_type, sql_ty
 from asgard_assets.ingest.api.table.notes import write_notes
 from asgard_assets.lake import DS, Lake
 from asgard_assets.lake.sql import arrow_type
+from asgard_assets.lake.staging import partition_folder
 from asgard_assets.quality.tables import Check, Column, TableSpec
+from asgard_assets.windows import key_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,12 +85,19 @@ def columns(source: ApiSource) -> dict[str, Column]:
         }
         if source.form.deleted is not None:
             items["deleted"] = Column(type="boolean", description="Whether the API says that it was deleted.")
-        return _BEFORE | items | _ITEM | extra | _AFTER
+        return _BEFORE | items | _ITEM | extra | _AFTER | second_column(source)
     keys = {
         name: Column(type=kind, description="Column of the source row.")
         for name, kind in source.form.rows.shown.items()
     }
-    return _BEFORE | keys | extra | _AFTER
+    return _BEFORE | keys | extra | _AFTER | second_column(source)
+
+
+def second_column(source: ApiSource) -> dict[str, Column]:
+    """The column that cuts the table beside time, where there is one."""
+    if not source.second:
+        return {}
+    return {source.second: Column(type="string", description="The value that was asked for.")}
 
 
 def arrow_schema(source: ApiSource, payload: Schema | None = None) -> pa.Schema:
@@ -200,7 +209,10 @@ class ResultFiles:
     def __init__(self, source: ApiSource, lake: Lake, staging_path: str, schema: pa.Schema, label: str):
         self._flush_seconds = source.execution.flush_seconds
         self._lake, self._path, self._label = lake, staging_path, label
-        self._schema = schema.remove(schema.get_field_index(DS))
+        self._second = source.second
+        for name in {DS, source.second} & {*schema.names}:  # these stand in the names of folders
+            schema = schema.remove(schema.get_field_index(name))
+        self._schema = schema
         self._buffers: dict[str, _Buffer] = {}
         self._lock = asyncio.Lock()
         # Half of what may wait: the other half is being written.
@@ -263,7 +275,7 @@ class ResultFiles:
         import pyarrow.parquet as pq
 
         table = pa.Table.from_pylist(rows, schema=self._schema)
-        name = f"{DS}={day}/part-{self._label}-{uuid.uuid4().hex}.parquet"
+        name = f"{partition_folder(day, self._second)}/part-{self._label}-{uuid.uuid4().hex}.parquet"
         with self._lake.whole(f"{self._path}/{name}") as file:
             pq.write_table(table, file, compression="zstd")
         return name
@@ -277,8 +289,8 @@ def written_by(lake: Lake, staging_path: str, task: int) -> Iterator[tuple[str, 
     base = staging_path
     for info in lake.filesystem.get_file_info(pafs.FileSelector(base, recursive=True)):
         inside = info.path[len(base) + 1 :]
-        folder, _, name = inside.partition("/")
+        folder, _, name = inside.rpartition("/")
         if folder.startswith(f"{DS}=") and name.startswith(f"part-{task:05d}-"):
             with pq.ParquetFile(info.path, filesystem=lake.filesystem) as file:
                 table = file.read(columns=["request_id", "outcome"])
-            yield folder.removeprefix(f"{DS}="), inside, table
+            yield key_in(dict(part.split("=", 1) for part in folder.split("/"))), inside, table

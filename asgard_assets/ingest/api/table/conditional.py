@@ -17,6 +17,8 @@ from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.table.bronze import VOLATILE
 from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.lake.sql import literally, quoted
+from asgard_assets.lake.staging import of_key, partition_folder
+from asgard_assets.windows import key_in
 
 if TYPE_CHECKING:
     import duckdb
@@ -44,7 +46,7 @@ def add_validators(
     connection.execute(
         f"""update todo set known = found.validators from (
             select request_id, '{{' || rtrim({headers}, ',') || '}}' as validators
-            from "{source.sink.stage}"."{source.sink.name}" where {DS} = '{day}' and success
+            from "{source.sink.stage}"."{source.sink.name}" where {of_key(day, staging.dimension)} and success
         ) found where found.request_id = todo.request_id and found.validators <> '{{}}'"""
     )
 
@@ -77,25 +79,24 @@ def keep(lake: Lake, source: ApiSource, staging: Staging, files: Sequence[str]) 
     """
     by_day: dict[str, list[str]] = {}
     for name in files:
-        by_day.setdefault(name.split("/")[0].removeprefix(f"{DS}="), []).append(
-            f"{staging.path}/{KEPT}/{name}"
-        )
+        folders = dict(part.split("=", 1) for part in name.split("/")[:-1])
+        by_day.setdefault(key_in(folders), []).append(f"{staging.path}/{KEPT}/{name}")
     written = []
     with lake.workbench(tables=[source.sink.table]) as connection:
         for day, paths in by_day.items():
             listed = ", ".join(
                 f'kept."{name}"' if name in VOLATILE else f'published."{name}"'
                 for name in staging.schema.names
-                if name != DS
+                if name not in staging.partition_by
             )
-            name = f"{DS}={day}/part-kept.parquet"
-            lake.filesystem.create_dir(f"{staging.path}/{DS}={day}", recursive=True)
+            name = f"{partition_folder(day, staging.dimension)}/part-kept.parquet"
+            lake.filesystem.create_dir(staging.folder(day), recursive=True)
             connection.execute(
                 f"""copy (select {listed} from "{source.sink.stage}"."{source.sink.name}" published
                     join read_parquet($paths, hive_partitioning = false) kept using (request_id)
-                    where published.{DS} = $day and published.success)
+                    where {of_key(day, staging.dimension, "published.")} and published.success)
                 to {quoted(f"{staging.path}/{name}")} (format parquet, compression zstd)""",
-                {"paths": [literally(path) for path in paths], "day": day},
+                {"paths": [literally(path) for path in paths]},
             )
             written.append(name)
     return written

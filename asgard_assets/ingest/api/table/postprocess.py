@@ -80,7 +80,7 @@ def type_payloads(lake: Lake, source: ApiSource, staging: Staging, told: Schema 
     if told is None:
         fields = fields.remove(fields.get_field_index("payload"))
     final = replace(staging, schema=fields)
-    inside = pa.schema([field for field in final.schema if field.name != DS])
+    inside = pa.schema([field for field in final.schema if field.name not in staging.partition_by])
     for uris in lake.staged_files(staging).values():
         for uri in uris:
             table = pq.ParquetFile(uri, filesystem=lake.filesystem).read()
@@ -198,7 +198,7 @@ def drop_repeated(lake: Lake, source: ApiSource, staging: Staging) -> dict[str, 
             )
             if not repeated:
                 continue
-            folder = f"{staging.path}/{DS}={day}"
+            folder = staging.folder(day)
             target = f"{folder}/part-distinct-{uuid.uuid4().hex}.parquet"
             # The last: from the later page, or further down on it.
             connection.execute(
@@ -232,7 +232,7 @@ def drop_unchanged(lake: Lake, source: ApiSource, staging: Staging, day: str, da
         again = connection.execute(f"select count(*) from {files} where {same}", [days]).fetchone()
         if again is None or not again[0]:
             return 0
-        target = f"{staging.path}/{DS}={day}/part-changed-{uuid.uuid4().hex}.parquet"
+        target = f"{staging.folder(day)}/part-changed-{uuid.uuid4().hex}.parquet"
         connection.execute(
             f"""copy (select * from {files} where not coalesce({same}, false))
             to {quoted(target)} (format parquet, compression zstd)""",

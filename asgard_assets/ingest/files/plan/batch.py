@@ -9,6 +9,7 @@ from asgard_assets.ingest.files.plan.listing import chosen, day_of, merged, newe
 from asgard_assets.ingest.files.plan.manifest import open_manifest
 from asgard_assets.ingest.files.plan.run import LoadRun
 from asgard_assets.lake.numbers import plan_id
+from asgard_assets.windows import window_of
 
 
 @dataclass
@@ -40,7 +41,7 @@ def batch_of(run: LoadRun) -> Batch:
         watermark(manifest) if source.ordered and not (run.full or run.again or source.overwrites) else None
     )
     for path, listed, known in merged(
-        walk(run.landing, source, start, set(days), links_out), manifest, start or ""
+        walk(run.landing, source, start, set(map(window_of, days)), links_out), manifest, start or ""
     ):
         if listed is None:
             if known is not None and known.ds in numbers:

@@ -327,7 +327,7 @@ def day_of(source: FileSource, file: File) -> str | None:
         file.path.encode()
     except UnicodeEncodeError:
         return None
-    return source.ds.day(file.path, file.modified, source.calendar)
+    return source.key_of(file.path, file.modified)
 
 
 def generation(path: str) -> int:

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 from asgard_assets.errors import FencedError
 from asgard_assets.ingest.files.landing import File, Landing
 from asgard_assets.ingest.files.readers import Bad
+from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import DS, Lake, LivePart, Staging
+from asgard_assets.lake.staging import partition_folder
 from asgard_assets.lake.statistics import without_floats
+from asgard_assets.windows import slice_of, window_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,7 +92,7 @@ def store(lake: Lake, staging: Staging, loaded: Set[str], files: Sequence[BadFil
             "version": b.file.version,
             "modified": b.file.modified,
             "quarantined_at": at,
-            DS: b.ds,
+            DS: window_of(b.ds),
         }
         for b in files
     ]
@@ -171,7 +174,7 @@ def without_files(
                 instead[part.path] = []
                 if dropped == len(named):
                     continue
-                target = f"{staging.path}-kept/{DS}={part.day}/kept-{uuid.uuid4().hex}.parquet"
+                target = f"{staging.path}-kept/{partition_folder(part.day, staging.dimension)}/kept-{uuid.uuid4().hex}.parquet"
                 statistics: Any = without_floats(source.schema_arrow)
                 with (
                     lake.whole(target) as whole,
@@ -211,13 +214,15 @@ def failed_files(lake: Lake, source: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def quarantined(lake: Lake, source: str) -> dict[str, dict[str, int]]:
-    """Records in quarantine by day and file; a file that could not be read at all counts as one."""
+def quarantined(lake: Lake, source: str, slices: FileSource | None = None) -> dict[str, dict[str, int]]:
+    """Records in quarantine by day and file; a file that could not be read at all counts as one. `slices`: by its slices,
+    where the source has a second column."""
     table = lake.table(STAGE, source)
     if table is None:
         return {}
     found: dict[str, dict[str, int]] = {}
     for row in table.to_pyarrow_table(columns=["file", DS]).to_pylist():
-        files = found.setdefault(row[DS], {})
+        value = slices.value_in(row["file"]) if slices and slices.second else None
+        files = found.setdefault(slice_of(row[DS], value or ""), {})
         files[row["file"]] = files.get(row["file"], 0) + 1
     return {day: found[day] for day in sorted(found)}

@@ -20,7 +20,9 @@ from asgard_assets.ingest.files.readers import Bad, Range, how_to_read, read_fil
 from asgard_assets.ingest.files.shape.conform import Conformer, ObservedTypes, QueryError, Shape
 from asgard_assets.ingest.files.source.models import ByColumn, FileSource
 from asgard_assets.lake import DS, Lake
+from asgard_assets.lake.staging import partition_folder
 from asgard_assets.lake.statistics import without_floats
+from asgard_assets.windows import window_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -179,7 +181,7 @@ class Worker:
 
     def _flush_bad(self) -> None:
         if self._bad:
-            uri = f"{self._task.quarantine_path}/{DS}={self._load_day}/part-{uuid.uuid4().hex}.parquet"
+            uri = f"{self._task.quarantine_path}/{partition_folder(window_of(self._load_day))}/part-{uuid.uuid4().hex}.parquet"
             self._write_parquet(as_table(self._bad), uri)
             self.parts.append(
                 Part(uri, self._load_day, self._load_day, tuple(dict.fromkeys(self._bad_paths)), True)
@@ -201,7 +203,7 @@ class Worker:
             rows = whole
             if DS in whole.column_names:
                 rows = (whole.filter(pc.field(DS) == day) if len(days) > 1 else whole).drop_columns([DS])
-            uri = f"{self._task.staging_path}/{DS}={day}/part-{uuid.uuid4().hex}.parquet"
+            uri = f"{self._task.staging_path}/{partition_folder(day, self._task.source.second)}/part-{uuid.uuid4().hex}.parquet"
             self._write_parquet(rows, uri)
             parts.append(Part(uri, day, load_day, files))
         return parts

@@ -71,6 +71,7 @@ class Conformer:
     def __init__(self, source: FileSource, shape: Shape, ingested_at: datetime) -> None:
         self._source, self._shape, self._at = source, shape, ingested_at
         self._fields = dict(shape.fields)
+        self._taken = {*TECHNICAL, source.second} - {""}
         self._known = {name.lower(): name for name in shape.fields}
         self._began = bool(shape.fields)
         self._typed = source.types == "inferred" or source.format.type == "binary"
@@ -133,7 +134,7 @@ class Conformer:
             fresh = name.lower() not in self._known
             if rule and rule.name.lower() == raw.lower() == DS and day_values is None:
                 day_values = values  # becomes the table's own `ds`
-            elif name.lower() in used or name.lower() in TECHNICAL:
+            elif name.lower() in used or name.lower() in self._taken:
                 _rescue_all(rescued, raw, values)
             elif fresh and not self._welcome(raw, values, rescued, file, name):
                 continue
@@ -180,7 +181,7 @@ class Conformer:
         text = replace(records, text=True)
         for raw, value in folder_values(file.path, self._source).items():
             name = self._known.get(raw.lower()) or clean_name(raw)
-            if name.lower() in used or name.lower() in TECHNICAL:
+            if name.lower() in used or name.lower() in self._taken:
                 continue
             values = pa.chunked_array([pa.repeat(pa.scalar(value, pa.string()), len(records.rows))])
             column = self._column(name, name.lower() not in self._known, text, values, rescued, file, seen)

@@ -11,12 +11,17 @@ _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 def folder_values(path: str, source: FileSource) -> dict[str, str | None]:
     """The columns of folders that the source asks for or declares, by name; %-signs decoded."""
-    wanted = {name.lower() for name in (*source.partitions, *source.columns)}
+    wanted = {name.lower() for name in (*source.folder_columns, *source.columns)}
     ours = source.ds.name.lower() if isinstance(source.ds, ByFolder) else None
     found: dict[str, str | None] = {}
     for folder in path.removeprefix(f"{source.path}/").split("/")[:-1]:
         raw, equals, value = folder.partition("=")
         name = unquote(raw)
-        if equals and name and name.lower() != ours and ("*" in source.partitions or name.lower() in wanted):
+        if (
+            equals
+            and name
+            and name.lower() != ours
+            and ("*" in source.folder_columns or name.lower() in wanted)
+        ):
             found[name] = None if value == _NULL else unquote(value)
     return found

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
@@ -17,9 +18,9 @@ from asgard_assets.ingest.files.source.formats import Auto, Compression, Format
 from asgard_assets.ingest.files.source.query import QueryError, check_query, outputs
 from asgard_assets.lake.numbers import source_name
 from asgard_assets.lake.sql import TypeNameError, check_type
-from asgard_assets.quality.tables import ZONE_TEXT, Check, Column, Model, TableSpec, TimeZone
+from asgard_assets.quality.tables import ZONE_TEXT, Check, Column, Model, Slices, TableSpec, TimeZone
 from asgard_assets.settings import Settings
-from asgard_assets.windows import Calendar, Every, zone_named
+from asgard_assets.windows import Calendar, Every, checked_value, slice_of, window_of, zone_named
 
 SchemaMode = Literal["addNewColumns", "rescue", "failOnNewColumns", "none"]
 FilesMode = Literal["add", "snapshot"]
@@ -408,10 +409,11 @@ class FileSource(Model):
         description="Light SQL on the way in: one SELECT from `files` that computes or leaves out columns and rows. "
         "A column that a file lacks is null; `_row` is the record's position, `_file` the file's path.",
     )
-    partitions: tuple[str, ...] = Field(
+    partitions: tuple[str, ...] | Slices = Field(
         default=(),
         description="Folders whose values become columns: [region] for a path with `region=EU`. Declared columns that the "
-        "file lacks are filled in any case. `*`: all such folders.",
+        "file lacks are filled in any case. `*`: all such folders. Or a second column that cuts the table beside time: {region: "
+        "[eu, us]}, {tenant: dynamic}; a folder `region=eu`, or a group of that name in `ds.pattern`, says which a file is of.",
     )
     write: Write = Field(default_factory=Append, description="How rows enter the table.")
     bad_rows: Literal["quarantine", "rescue"] = Field(
@@ -517,9 +519,70 @@ class FileSource(Model):
             raise ValueError(
                 f"`sql` makes {', '.join(taken)}, which the loader adds itself; leave it out or name it otherwise"
             )
+        if self.second:
+            self._fits_slices(made)
         if by_column is not None and self.overwrites:
             raise ValueError("a day taken from a column cannot be overwritten by files; use append or upsert")
         return self
+
+    def _fits_slices(self, made: list[str]) -> None:
+        """Raises ValueError for what goes by keys or columns of rows: a file is of one value, as a whole."""
+        if isinstance(self.ds, ByColumn):
+            raise ValueError(
+                f"`partitions` by {self.second} needs a `ds` that the file's path or arrival tells, not a column: a file is "
+                f"loaded into one partition. Load it by days, and cut it in Silver: @silver(partitions={{'{self.second}': …}})"
+            )
+        if isinstance(self.write, Upsert) or self.merge is not None:
+            raise ValueError(
+                f"`partitions` by {self.second} goes with neither upsert nor `merge`, which move rows between partitions; use "
+                "append, overwrite or `files: snapshot`, or a source of its own for each value"
+            )
+        if self.second in TECHNICAL or self.second in [name.lower() for name in [*self.columns, *made]]:
+            raise ValueError(
+                f"`partitions`: the loader adds the column {self.second} itself, from each file's path; leave it out of "
+                "`columns` and `sql`, or name it otherwise"
+            )
+
+    @property
+    def second(self) -> str:
+        """The column that cuts the table beside time; '' if there is none."""
+        return next(iter(self.slices), "")
+
+    @property
+    def slices(self) -> dict[str, tuple[str, ...] | Literal["dynamic"]]:
+        """The second column and its values."""
+        return self.partitions if isinstance(self.partitions, dict) else {}
+
+    @property
+    def folder_columns(self) -> tuple[str, ...]:
+        """Folders whose values become columns."""
+        return self.partitions if isinstance(self.partitions, tuple) else ()
+
+    def key_of(self, path: str, modified: datetime) -> str | None:
+        """The partition whose run loads the file; None where its path names none."""
+        window = self.ds.day(path, modified, self.calendar)
+        if window is None or not self.second:
+            return window
+        value = self.value_in(path)
+        return slice_of(window, value) if value else None
+
+    @property
+    def missing_in_path(self) -> str:
+        """What a file's path lacks that belongs to no partition."""
+        return f"no day, or no {self.second} that can name a partition," if self.second else "no day"
+
+    def value_in(self, path: str) -> str | None:
+        """The value of the second column that a path names, by a group of the pattern or a folder; None where it names none
+        that a partition can have."""
+        found = re.search(self.ds.regex, path) if isinstance(self.ds, ByPath) else None
+        value = found.groupdict().get(self.second) if found else None
+        if value is None:
+            folders = (part.partition("=") for part in path.split("/")[:-1])
+            value = next((unquote(told) for name, _, told in folders if name.lower() == self.second), None)
+        try:
+            return checked_value(value) if value else None
+        except ConfigError:
+            return None
 
     @property
     def overwrites(self) -> bool:
@@ -548,7 +611,17 @@ class FileSource(Model):
         if self.load_from is None:
             return False
         first = datetime.combine(self.load_from, datetime.min.time(), self.calendar.zone)
-        return self.calendar.window(window).end <= first
+        return self.calendar.window(window_of(window)).end <= first
+
+    @property
+    def _second_column(self) -> dict[str, Column]:
+        if not self.second:
+            return {}
+        return {
+            self.second: Column(
+                type="string", description="Cuts the table beside time; the file's path tells it."
+            )
+        }
 
     @property
     def spec(self) -> TableSpec:
@@ -558,7 +631,7 @@ class FileSource(Model):
             name=self.name,
             description=self.description,
             key=self.write.key if isinstance(self.write, Upsert) else ("_file", "_row"),
-            columns=self.columns | TECHNICAL,
+            columns=self.columns | self._second_column | TECHNICAL,
             checks=self.checks,
             owners=self.owners,
             tags=self.tags,

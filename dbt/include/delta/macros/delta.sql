@@ -14,11 +14,14 @@
   {% endcall %}
   {% set contract = config.get('contract') %}
   {% if contract and contract.enforced %}{% do get_assert_columns_equivalent(compiled_code) %}{% endif %}
+  {%- set second = ((model.config.meta.get('dagster') or {}).get('partitions') or {}).keys() | list | first or '' -%}
   {% do adapter.delta_stage(model, target, rows, {
       'partition_by': config.get('partition_by'),
       'every': (model.config.meta.get('dagster') or {}).get('every'),
       'window': [var('min_date', none), var('max_date', none)],
       'hours': [var('min_hour', none), var('max_hour', none)],
+      'second': second,
+      'value': var(second, none) if second else none,
       'strategy': config.get('incremental_strategy'),
       'unique_key': config.get('unique_key'),
       'on_schema_change': model.unrendered_config.get('on_schema_change'),

@@ -46,6 +46,23 @@
   {{ return('cast(' ~ column ~ " as date) between date '" ~ min_date() ~ "' and date '" ~ max_date() ~ "'") }}
 {% endmacro %}
 
+{#- The column that cuts a model beside time (`partitions` of its meta.dagster); '' where there is none. -#}
+{% macro partition_column(node=none) %}
+  {%- set slices = ((node or model).config.get('meta', {}).get('dagster') or {}).get('partitions') or {} -%}
+  {{ return(slices.keys() | list | first or '') }}
+{% endmacro %}
+
+{#- The value of that column which this run builds, such as eu. -#}
+{% macro partition_value() %}
+  {%- set column = partition_column() -%}
+  {%- if not column and execute -%}{%- do exceptions.raise_compiler_error("partition_value: this model has no partitions in its meta.dagster") -%}{%- endif -%}
+  {%- set value = var(column, none) if column else none -%}
+  {%- if value is none and execute and flags.WHICH not in ['generate', 'compile', 'docs'] -%}
+    {%- do exceptions.raise_compiler_error("a model with partitions is built for one " ~ column ~ " at a time: pass --vars '{" ~ column ~ ": eu}' too") -%}
+  {%- endif -%}
+  {{ return((value or '') | string) }}
+{% endmacro %}
+
 {#- The day `days` before another, as text. -#}
 {% macro day_before(day, days) %}
   {{ return((modules.datetime.date.fromisoformat(day) - modules.datetime.timedelta(days=days)).isoformat()) }}
@@ -61,6 +78,8 @@
     {%- set node = graph.nodes.get(model.attached_node) -%}
     {%- if node and node.config.materialized == 'delta' and node.config.get('partition_by') -%}
       {%- do conditions.append(in_windows('ds', node)) -%}
+      {%- set column = partition_column(node) -%}
+      {%- if column and var(column, none) -%}{%- do conditions.append(column ~ " = '" ~ var(column) ~ "'") -%}{%- endif -%}
     {%- endif -%}
   {%- endif -%}
   {%- if conditions -%}
