@@ -236,7 +236,7 @@ class Settings(BaseSettings):
         "sqlite:///catalog.db for one without a server. Empty: none.",
     )
     iceberg_tables: tuple[str, ...] = Field(
-        default=("gold/*",),
+        default=("silver/*", "gold/*"),
         description='Tables that the Iceberg catalog gets, as JSON: ["gold/*", "silver/usage"].',
     )
     iceberg_options: dict[str, str] = Field(
@@ -244,6 +244,27 @@ class Settings(BaseSettings):
         default_factory=dict[str, str],
         description="More properties of the Iceberg catalog, as JSON in the names of pyiceberg; secrets as references: "
         '{"warehouse": "lake", "token": "env:NESSIE_TOKEN"}.',
+    )
+    iceberg_audit: str = Field(
+        default="",
+        pattern=r"^$|^[A-Za-z][A-Za-z0-9_-]{0,63}$",
+        description="First part of the names of Nessie branches on which a table is written and audited before it is merged, "
+        "such as audit: gold/orders then waits on audit.gold.orders. Empty: tables are written in place.",
+    )
+    iceberg_merge: Literal["audited", "by_hand"] = Field(
+        default="audited",
+        description="When an audited branch of Nessie is merged. audited: once its rows are those of the lake. by_hand: when "
+        "a person says `asgard catalog publish`.",
+    )
+    hive_metastore: str = Field(
+        default="",
+        pattern=r"^$|^\s*thrift://[^/\s,]+(\s*,\s*thrift://[^/\s,]+)*\s*$",
+        description="Hive Metastore that gets the names of tables: thrift://metastore:9083, or several of one metastore with "
+        "commas between. Empty: none.",
+    )
+    hive_tables: tuple[str, ...] = Field(
+        default=("silver/*", "gold/*"),
+        description='Tables that the Hive Metastore gets, as JSON: ["gold/*", "silver/usage"].',
     )
     openlineage_url: str = Field(
         repr=False,

@@ -12,10 +12,12 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from asgard_assets.catalogs import null_lists
+from asgard_assets.catalogs.receipts import Followed, Kind, note
 from asgard_assets.catalogs.source import Part, Source
 from asgard_assets.errors import CatalogError
 from asgard_assets.lake import Lake
@@ -27,26 +29,7 @@ if TYPE_CHECKING:
 
 VERSION, TABLE_ID = "asgard.delta-version", "asgard.delta-table-id"
 _COLUMNS, _PARTITIONED = "asgard.delta-columns", "asgard.delta-partitioned-by"
-RECEIPTS = "_catalogs/iceberg"
 _TRIES = 5
-
-Done = Literal["current", "copied", "followed", "dropped", "absent"]
-
-
-@dataclass(frozen=True)
-class Followed:
-    """What a follow-up did with one table. `version` is the Delta version that the catalog has now, -1 for none.
-
-    `done`: current (nothing to do), copied (all rows), followed (what had changed), dropped (the Delta table is gone),
-    absent (neither has it).
-    """
-
-    table: str
-    done: Done
-    version: int
-    partitions: int = 0
-    rows: int = 0
-    seconds: float = 0.0
 
 
 class IcebergCatalog:
@@ -54,6 +37,8 @@ class IcebergCatalog:
 
     Tables are named `stage/name`. Each method raises CatalogError where the catalog cannot be reached or refuses.
     """
+
+    kind: Kind = "iceberg"
 
     def __init__(self, properties: Mapping[str, str]):
         self.properties = dict(properties)
@@ -63,27 +48,34 @@ class IcebergCatalog:
         """The catalog itself, as any program opens it."""
         from pyiceberg.catalog import load_catalog
 
+        null_lists.keep()
         return load_catalog("asgard", **self.properties)
 
     def version(self, table: str) -> int:
         """The Delta version that the catalog has of the table; -1 where it has none."""
-        with _named(f"{table} cannot be looked up"):
-            found = self._load(table)
+        with named(f"{table} cannot be looked up"):
+            found = self.load(table)
         return -1 if found is None else int(found.properties.get(VERSION, -1))
 
     def tables(self) -> list[str]:
         """The tables of the catalog that follow a Delta table."""
-        with _named("the tables cannot be listed"):
+        with named("the tables cannot be listed"):
             names = [
                 f"{space[0]}/{name[-1]}"
                 for space in self.opened.list_namespaces()
                 for name in self.opened.list_tables(space)
             ]
             return sorted(
-                name for name in names if (found := self._load(name)) and TABLE_ID in found.properties
+                name for name in names if (found := self.load(name)) and TABLE_ID in found.properties
             )
 
     def follow(self, lake: Lake, table: str) -> Followed:
+        """Bring the Iceberg table to the newest version of the Delta table, and leave a receipt in the lake."""
+        found = self.brought(lake, table)
+        note(lake, self.kind, found)
+        return found
+
+    def brought(self, lake: Lake, table: str) -> Followed:
         """Bring the Iceberg table to the newest version of the Delta table; drop it where that is gone.
 
         If somebody else commits to it meanwhile, it is looked at and done again.
@@ -91,33 +83,24 @@ class IcebergCatalog:
         began, done = time.monotonic(), Followed(table, "absent", -1)
         for left in reversed(range(_TRIES)):
             try:
-                with _named(f"{table} cannot follow"):
+                with named(f"{table} cannot follow"):
                     done = self._follow(lake, table)
                     break
-            except _conflicts() as error:
+            except (*_conflicts(), ValueError) as error:
+                if isinstance(error, ValueError) and "UUID does not match" not in str(error):
+                    raise  # else another sync made the table anew
                 if not left:
                     raise CatalogError(
                         f"{table}: others commit to its Iceberg table at each try: {error}"
                     ) from error
                 time.sleep(0.2 * (_TRIES - left))
-        found = replace(done, seconds=round(time.monotonic() - began, 3))
-        self._note(lake, found)
-        return found
-
-    def _note(self, lake: Lake, found: Followed) -> None:
-        """Leave the receipt, also where there was nothing to do: a process may have ended right before it."""
-        path = f"{RECEIPTS}/{found.table}.json"
-        if found.done == "absent":
-            lake.delete(path)
-            return
-        receipt = {name: getattr(found, name) for name in ("version", "done", "partitions", "rows")}
-        lake.put(path, json.dumps(receipt).encode())
+        return replace(done, seconds=round(time.monotonic() - began, 3))
 
     def _follow(self, lake: Lake, table: str) -> Followed:
         from pyiceberg.exceptions import RESTError
 
         stage, _, name = table.partition("/")
-        snapshot, there = lake.snapshot(stage, name), self._load(table)
+        snapshot, there = lake.snapshot(stage, name), self.load(table)
         if there is not None and TABLE_ID not in there.properties:
             raise CatalogError(
                 f"{table}: the catalog has a table {stage}.{name} that does not come from this lake. Rename or drop it "
@@ -149,7 +132,8 @@ class IcebergCatalog:
                 partitions, rows = _copy(there, source, parts)
         return Followed(table, "copied" if parts is None else "followed", snapshot.version, partitions, rows)
 
-    def _load(self, table: str) -> Table | None:
+    def load(self, table: str) -> Table | None:
+        """The Iceberg table as it is now; None where there is none."""
         from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
 
         stage, _, name = table.partition("/")
@@ -190,7 +174,7 @@ def _copy(table: Table, source: Source, parts: Sequence[Part] | None) -> tuple[i
     from pyiceberg.expressions import AlwaysTrue
 
     wanted = parts
-    if parts is None and source.partitioned_by:
+    if parts is None:
         wanted = source.partitions()
     count = 0
     with table.transaction() as change:
@@ -200,10 +184,14 @@ def _copy(table: Table, source: Source, parts: Sequence[Part] | None) -> tuple[i
         if table.current_snapshot() is not None and (parts is None or parts):
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Delete operation did not match")  # of days that are new
-                change.delete(AlwaysTrue() if parts is None else _any_of(parts))
+                change.delete(AlwaysTrue() if parts is None else any_of(parts))
         for rows in source.rows(wanted):
             change.append(rows)
             count += rows.num_rows
+        if parts is None and count != (there := source.count()):
+            raise CatalogError(
+                f"{source.stage}/{source.name}: {count} of {there} rows were read; nothing was copied"
+            )
         change.set_properties(
             {
                 VERSION: str(source.snapshot.version),
@@ -215,7 +203,8 @@ def _copy(table: Table, source: Source, parts: Sequence[Part] | None) -> tuple[i
     return len(wanted or ()), count
 
 
-def _any_of(parts: Sequence[Part]) -> BooleanExpression:
+def any_of(parts: Sequence[Part]) -> BooleanExpression:
+    """The rows of these partitions."""
     from pyiceberg.expressions import And, EqualTo, IsNull, Or
 
     # Their constructors have no types that a checker could read.
@@ -236,12 +225,21 @@ def _conflicts() -> tuple[type[Exception], ...]:
         TableAlreadyExistsError,
         ValidationException,
     )
+    from sqlalchemy.exc import (
+        IntegrityError,
+    )  # of a catalog in SQLite: a namespace that another sync just made
 
-    return CommitFailedException, NoSuchTableError, TableAlreadyExistsError, ValidationException
+    return (
+        CommitFailedException,
+        NoSuchTableError,
+        TableAlreadyExistsError,
+        ValidationException,
+        IntegrityError,
+    )
 
 
 @contextmanager
-def _named(what: str) -> Iterator[None]:
+def named(what: str) -> Iterator[None]:
     """What a catalog, or the way to it, raises as a CatalogError that says what could not be done."""
     from pyiceberg.exceptions import RESTError, ServerError
     from requests import RequestException

@@ -1,19 +1,21 @@
-"""Which tables a catalog has, which it should have, and the way from one to the other. The receipts in the lake say what
-it has without asking it."""
+"""Which tables each catalog has, which it should have, and the way from one to the other. The receipts in the lake say
+what it has without asking it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
-from asgard_assets.catalogs.iceberg import RECEIPTS, Followed, IcebergCatalog
+from asgard_assets.catalogs.branches import AuditedCatalog
+from asgard_assets.catalogs.hive import HiveMetastore
+from asgard_assets.catalogs.iceberg import IcebergCatalog
+from asgard_assets.catalogs.receipts import Catalog, Followed, Kind, noted, receipt_of
 from asgard_assets.errors import AsgardError, ConfigError
 from asgard_assets.ingest.api.source.secrets import resolve
 from asgard_assets.lake import Lake
+from asgard_assets.lake.snapshot import TableLog
 from asgard_assets.lake.store import Store
 from asgard_assets.settings import Settings
 
@@ -22,15 +24,21 @@ _REFERENCES = ("env:", "file:", "aws-secret:")
 
 @dataclass(frozen=True)
 class Standing:
-    """A table in the lake and in the catalog: its Delta version in each, -1 where it is not there."""
+    """A table in the lake and in a catalog: its Delta version in each, -1 where it is not there.
 
+    `held`: the version that waits on a branch for a person to publish it, -1 for none.
+    """
+
+    catalog: Kind
     table: str
     lake_version: int
     catalog_version: int
+    held: int = -1
 
     @property
     def current(self) -> bool:
-        return self.lake_version == self.catalog_version
+        """Whether there is nothing to do for a sync."""
+        return self.lake_version == max(self.catalog_version, self.held)
 
 
 @dataclass(frozen=True)
@@ -41,8 +49,32 @@ class Failed:
     reason: str
 
 
+def wanted_by(settings: Settings) -> dict[Kind, tuple[str, ...]]:
+    """The catalogs that the settings name, each with the patterns of its tables."""
+    found: dict[Kind, tuple[str, ...]] = {}
+    if settings.iceberg:
+        found["iceberg"] = settings.iceberg_tables
+    if settings.hive_metastore:
+        found["hive"] = settings.hive_tables
+    return found
+
+
+def opened(settings: Settings, lake: Store, kind: Kind) -> Catalog:
+    """A catalog of the settings. Raises ConfigError where they do not name it."""
+    if kind == "iceberg":
+        found = catalog_of(settings, lake)
+        if not settings.iceberg_audit:
+            return found
+        return AuditedCatalog(found, settings.iceberg_audit, settings.iceberg_merge == "by_hand")
+    if not settings.hive_metastore:
+        raise ConfigError(
+            "no Hive Metastore is set: ASGARD_HIVE_METASTORE is its address, such as thrift://metastore:9083"
+        )
+    return HiveMetastore(settings.hive_metastore)
+
+
 def catalog_of(settings: Settings, lake: Store) -> IcebergCatalog:
-    """The catalog that the settings name, with the lake's keys. Raises ConfigError where they name none."""
+    """The Iceberg catalog that the settings name, with the lake's keys. Raises ConfigError where they name none."""
     if not settings.iceberg:
         raise ConfigError(
             "no catalog is set: ASGARD_ICEBERG is the address of an Iceberg REST catalog, such as "
@@ -88,47 +120,76 @@ def _keys(lake: Store) -> dict[str, str]:
     return found | ({"s3.endpoint": lake.endpoint} if lake.endpoint else {})
 
 
-def wanted(lake: Lake, patterns: Sequence[str]) -> list[str]:
-    """Tables of the lake whose `stage/name` fits one of the patterns, such as gold/*."""
-    names = (f"{stage}/{name}" for stage, name in lake.tables())
-    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+def wanted(lake: Lake, patterns: Sequence[str], known: Iterable[str] = ()) -> list[str]:
+    """Tables of the lake whose `stage/name` fits one of the patterns, such as gold/*.
 
-
-def standings(lake: Lake, patterns: Sequence[str]) -> list[Standing]:
-    """How far the catalog is with each table, by the receipts: those that fit, and those that it still has."""
-    noted = {table: int(receipt.get("version", -1)) for table, receipt in receipts(lake).items()}
-    here = wanted(lake, patterns)
-    gone = [table for table, version in noted.items() if version >= 0 and table not in here]
+    One request for each stage; and one for each table, but not for those that are `known` to be tables.
+    """
+    known = set(known)
+    found = [
+        f"{stage}/{name}"
+        for stage in lake.folders("")
+        if not stage.startswith("_") and any(fnmatchcase(stage, each.partition("/")[0]) for each in patterns)
+        for name in lake.folders(stage)
+    ]
     return [
-        *(Standing(table, lake.version(*table.split("/", 1)), noted.get(table, -1)) for table in here),
-        *(Standing(table, -1, noted[table]) for table in gone if lake.version(*table.split("/", 1)) < 0),
+        table
+        for table in found
+        if any(fnmatchcase(table, pattern) for pattern in patterns)
+        and (table in known or lake.names(f"{table}/_delta_log"))
     ]
 
 
-def receipts(lake: Lake) -> dict[str, dict[str, Any]]:
-    """What was done last with each table, as the lake remembers it."""
-    found = dict[str, dict[str, Any]]()
-    for stage in {name.partition("/")[0] for name in _receipt_names(lake)}:
-        for name in lake.names(f"{RECEIPTS}/{stage}"):
-            if name.endswith(".json"):
-                found[f"{stage}/{name.removesuffix('.json')}"] = json.loads(
-                    lake.get(f"{RECEIPTS}/{stage}/{name}")
-                )
-    return found
+def standings(
+    lake: Lake, kind: Kind, patterns: Sequence[str], known: Mapping[str, int] | None = None
+) -> list[Standing]:
+    """How far the catalog is with each table, by the receipts: those that fit, and those that it still has.
 
-
-def _receipt_names(lake: Lake) -> list[str]:
-    from pyarrow import fs as pafs
-
-    selector = pafs.FileSelector(lake.address(RECEIPTS), allow_not_found=True)
+    `known`: tables that were current before, each with its version. One that has no later version is not looked at
+    again; that one was made anew meanwhile, with fewer versions, is then not noticed.
+    """
+    known = known or {}
+    here = wanted(lake, patterns, known)
+    gone = [table for table in noted(lake, kind) if table not in here]
     return [
-        info.base_name
-        for info in lake.filesystem.get_file_info(selector)
-        if info.type == pafs.FileType.Directory
+        *(_standing(lake, kind, table, known.get(table)) for table in here),
+        *(each for table in gone if (each := _gone(lake, kind, table))),
     ]
 
 
-def sync(lake: Lake, catalog: IcebergCatalog, tables: Iterable[str]) -> Iterator[Followed | Failed]:
+def _standing(lake: Lake, kind: Kind, table: str, known: int | None) -> Standing:
+    if known is not None and TableLog(lake, table).entry(known + 1) is None:
+        return Standing(kind, table, known, known)
+    receipt = receipt_of(lake, kind, table) or {}
+    version, held = int(receipt.get("version", -1)), int(receipt.get("held", -1))
+    return Standing(kind, table, lake.version(*table.split("/", 1)), version, held)
+
+
+def _gone(lake: Lake, kind: Kind, table: str) -> Standing | None:
+    """A table that the catalog has and the lake has no more. One that fits no pattern any more is left to itself."""
+    version = int((receipt_of(lake, kind, table) or {}).get("version", -1))
+    return (
+        Standing(kind, table, -1, version)
+        if version >= 0 and lake.version(*table.split("/", 1)) < 0
+        else None
+    )
+
+
+def chosen(lake: Lake, catalog: Catalog, patterns: Sequence[str]) -> list[str]:
+    """What a sync of all looks at: tables that fit, by the receipts and by the catalog itself, with those that are gone.
+
+    Where the catalog cannot be asked, the receipts alone say which.
+    """
+    found = {each.table for each in standings(lake, catalog.kind, patterns)}
+    try:
+        listed = catalog.tables()
+    except AsgardError:
+        listed = []  # the sync of each table says why
+    gone = {each for each in listed if any(fnmatchcase(each, pattern) for pattern in patterns)}
+    return sorted(found | gone)
+
+
+def sync(lake: Lake, catalog: Catalog, tables: Iterable[str]) -> Iterator[Followed | Failed]:
     """Let each table follow. One that cannot keeps no other from it."""
     for table in tables:
         try:

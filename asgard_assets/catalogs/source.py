@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Part = Mapping[str, "str | None"]
 """Values of a table's partition columns, as Delta writes them."""
 
+_SPELT = ("string", "integer", "long", "short", "byte", "date", "boolean")
 _AT_ONCE = 50  # partitions that one statement reads
 _ROWS = 1_000_000  # that are held at once
 
@@ -47,14 +48,29 @@ class Source:
 
     def changed_since(self, version: int) -> list[Part] | None:
         """Partitions of which rows changed after `version`; None where the log does not go back so far, or the table
-        has none."""
-        if not self.partitioned_by:
+        has none that can be named."""
+        if not self._named:
             return None
         found = self.snapshot.log.changed(version, self.snapshot.version)
         return None if found is None else list(found)
 
-    def partitions(self) -> list[Part]:
-        return [dict(found) for found in self._delta.partitions()] if self.partitioned_by else []
+    def partitions(self) -> list[Part] | None:
+        """None for a table without, and for one of which they cannot be named."""
+        return [dict(found) for found in self._delta.partitions()] if self._named else None
+
+    @cached_property
+    def _named(self) -> bool:
+        """Whether partition values have one spelling for all. A moment has not: such a table is always copied whole."""
+        kinds = [json.loads(self.columns[column]) for column in self.partitioned_by]
+        return bool(kinds) and all(
+            isinstance(kind, str) and (kind in _SPELT or kind.startswith("decimal")) for kind in kinds
+        )
+
+    def count(self) -> int:
+        """How many rows the table has."""
+        found = self._connection.execute(f"select count(*) from {self._scan}").fetchone()
+        assert found is not None
+        return int(found[0])
 
     def rows(self, parts: Sequence[Part] | None) -> Iterator[pa.Table]:
         """Rows of some partitions, of None all: at most a million at a time."""
@@ -64,6 +80,13 @@ class Source:
         for at in range(0, len(parts), _AT_ONCE):
             wanted = " or ".join(f"({_where(part)})" for part in parts[at : at + _AT_ONCE])
             yield from self._tables(f"where {wanted}")
+
+    def fingerprint(self, parts: Sequence[Part] | None) -> tuple[int, int]:
+        """Of the rows of some partitions, of None all: see `fingerprint` below."""
+        import pyarrow as pa
+
+        batches = (batch for rows in self.rows(parts) for batch in rows.to_batches())
+        return fingerprint(pa.RecordBatchReader.from_batches(self.schema, batches), self.columns)
 
     def _tables(self, clause: str) -> Iterator[pa.Table]:
         import pyarrow as pa
@@ -94,3 +117,18 @@ def _where(part: Part) -> str:
 
 def _type_of(kind: object) -> object:
     return json.loads(kind.to_json())  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def fingerprint(rows: pa.RecordBatchReader, columns: Iterable[str]) -> tuple[int, int]:
+    """How many rows there are, and a number that is the same for the same rows in any order."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.register("rows", rows)
+        named = ", ".join(identifier(column) for column in columns)
+        found = connection.execute(
+            f"select count(*), coalesce(sum(hash(row({named})::varchar)::hugeint), 0) from rows"
+        ).fetchone()
+    assert found is not None
+    return int(found[0]), int(found[1])

@@ -78,6 +78,22 @@ class Store:
                 return []
         return sorted(name for name in found if name and not name.startswith("."))
 
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders in a folder, in order; none where there is no such folder."""
+        if self.remote:
+            bucket, key = self.bucket_and_key(f"{folder}/" if folder else "")
+            pages = self.client.get_paginator("list_objects_v2")
+            return sorted(
+                each["Prefix"][len(key) : -1]
+                for page in asked(lambda: list(pages.paginate(Bucket=bucket, Prefix=key, Delimiter="/")))
+                for each in page.get("CommonPrefixes", ())
+            )
+        try:
+            with os.scandir(self.address(folder)) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir())
+        except FileNotFoundError:
+            return []
+
     def get(self, path: str, start: int = 0, size: int | None = None) -> bytes:
         """The object's bytes, from `start` on and `size` at most. Raises FileNotFoundError where it is not there."""
         if self.remote:

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
+from asgard_assets.catalogs.branches import AuditedCatalog
 from asgard_assets.catalogs.iceberg import IcebergCatalog
-from asgard_assets.catalogs.registration import catalog_of, standings
-from asgard_assets.components.catalogs import catalog_sensor, iceberg_catalog
+from asgard_assets.catalogs.registration import catalog_of, opened, standings
+from asgard_assets.components.catalogs import catalog_asset, catalog_sensor
+from asgard_assets.errors import CatalogError
 from asgard_assets.lake import Lake
 from asgard_assets.resources.lake import LakeResource
 from asgard_assets.settings import Settings
@@ -87,11 +89,11 @@ def test_what_is_published_follows_by_the_sensor_and_a_second_run_does_nothing(
             asked == sensor.evaluate_tick(dg.build_sensor_context(instance)).run_requests
         )  # one run, asked twice
         resources = {"lake": LakeResource(root=lake.root, endpoint=server.endpoint, region=server.region)}
-        done = dg.materialize([iceberg_catalog], resources=resources, instance=instance)
+        done = dg.materialize([catalog_asset("iceberg")], resources=resources, instance=instance)
         assert done.success
         assert agree(server, lake, catalog) == len(by_delta(lake))
         assert not sensor.evaluate_tick(dg.build_sensor_context(instance)).run_requests
-    assert all(each.current for each in standings(lake, ("gold/*",)))
+    assert all(each.current for each in standings(lake, "iceberg", ("gold/*",)))
 
 
 def test_two_gateways_to_one_catalog_follow_at_once(server: S3, lake: Lake):
@@ -102,6 +104,98 @@ def test_two_gateways_to_one_catalog_follow_at_once(server: S3, lake: Lake):
         done = list(pool.map(lambda _: catalog_of(Settings(), lake).follow(lake, TABLE), range(2)))
     assert {each.version for each in done} == {lake.version(*TABLE.split("/"))}
     assert agree(server, lake, catalog_of(Settings(), lake)) == len(by_delta(lake))
+
+
+@pytest.fixture
+def audited(lake: Lake) -> Iterator[AuditedCatalog]:
+    found = opened(Settings(iceberg_audit="audit"), lake, "iceberg")
+    assert isinstance(found, AuditedCatalog)
+    yield found
+    found.nessie.remove(found.branch(TABLE))
+
+
+def test_a_table_is_audited_on_a_branch_and_merged(server: S3, lake: Lake, audited: AuditedCatalog):
+    publish(lake, DAYS[:1], [row(n, DAYS[0]) for n in range(6)])
+    done = audited.follow(lake, TABLE)
+    assert done.version == lake.version(*TABLE.split("/"))
+    assert audited.nessie.hash(audited.branch(TABLE)) is None
+    assert agree(server, lake, audited.main) == len(by_delta(lake))
+    assert audited.follow(lake, TABLE).done == "current"
+    publish(lake, DAYS[1:2], [row(n, DAYS[1]) for n in range(2)])
+    assert audited.follow(lake, TABLE).done == "followed"
+    assert agree(server, lake, audited.main) == len(by_delta(lake))
+
+
+def test_by_hand_it_waits_on_its_branch_where_readers_of_iceberg_see_it(
+    server: S3, lake: Lake, audited: AuditedCatalog
+):
+    waiting = AuditedCatalog(audited.main, "audit", by_hand=True)
+    audited.follow(lake, TABLE)
+    before = by_delta(lake)
+    publish(lake, DAYS[:1], [row(n, DAYS[0], note="waits") for n in range(3)], {"note": _text()})
+    done = waiting.follow(lake, TABLE)
+    assert (done.done, done.held) == ("held", lake.version(*TABLE.split("/")))
+    assert by_pyiceberg(waiting.main.opened) == before
+    assert by_pyiceberg(waiting.on_branch(TABLE).opened) == by_delta(lake)
+    (stands,) = standings(lake, "iceberg", (TABLE,))
+    assert stands.current and stands.held == stands.lake_version > stands.catalog_version
+    publish(lake, DAYS[1:2], [row(1, DAYS[1], note="too")], {"note": _text()})
+    assert waiting.follow(lake, TABLE).held == lake.version(*TABLE.split("/"))  # on the same branch
+    assert by_pyiceberg(waiting.main.opened) == before
+    assert waiting.publish(lake, TABLE).version == lake.version(*TABLE.split("/"))
+    assert agree(server, lake, waiting.main) == len(by_delta(lake))
+    assert waiting.nessie.hash(waiting.branch(TABLE)) is None
+
+
+def test_what_differs_on_the_branch_is_not_merged(server: S3, lake: Lake, audited: AuditedCatalog):
+    from pyiceberg.expressions import EqualTo
+
+    audited.follow(lake, TABLE)
+    before = by_pyiceberg(audited.main.opened)
+    publish(lake, DAYS[:1], [row(n, DAYS[0]) for n in range(9)])
+    AuditedCatalog(audited.main, "audit", by_hand=True).follow(lake, TABLE)
+    spoilt = audited.on_branch(TABLE).load(TABLE)
+    assert spoilt is not None
+    spoilt.delete(EqualTo("id", 4))  # pyright: ignore[reportCallIssue]
+    with pytest.raises(CatalogError, match="the audit failed. Branch audit.gold.orders has 8 rows .* has 9"):
+        audited.follow(lake, TABLE)
+    assert by_pyiceberg(audited.main.opened) == before
+    audited.nessie.remove(audited.branch(TABLE))
+    assert audited.follow(lake, TABLE).version == lake.version(*TABLE.split("/"))
+    assert agree(server, lake, audited.main) == len(by_delta(lake))
+
+
+def test_a_table_that_others_changed_meanwhile_is_written_again(
+    server: S3, lake: Lake, audited: AuditedCatalog
+):
+    audited.follow(lake, TABLE)
+    publish(lake, DAYS[:1], [row(n, DAYS[0]) for n in range(4)])
+    AuditedCatalog(audited.main, "audit", by_hand=True).follow(lake, TABLE)
+    publish(lake, DAYS[1:2], [row(n, DAYS[1]) for n in range(5)])
+    audited.main.brought(lake, TABLE)  # into the main branch, past the other
+    publish(lake, DAYS[2:], [row(n, DAYS[2]) for n in range(2)])
+    assert audited.follow(lake, TABLE).version == lake.version(*TABLE.split("/"))
+    assert agree(server, lake, audited.main) == len(by_delta(lake))
+
+
+def test_two_audits_at_once_and_a_dropped_table(server: S3, lake: Lake, audited: AuditedCatalog):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from asgard_assets.lake.changes.copying import remove
+
+    publish(lake, DAYS[:1], [row(n, DAYS[0]) for n in range(7)])
+    with ThreadPoolExecutor(2) as pool:
+        done = list(
+            pool.map(
+                lambda _: opened(Settings(iceberg_audit="audit"), lake, "iceberg").follow(lake, TABLE),
+                range(2),
+            )
+        )
+    assert {each.version for each in done} == {lake.version(*TABLE.split("/"))}
+    assert agree(server, lake, audited.main) == len(by_delta(lake))
+    remove(lake, TABLE)
+    assert audited.follow(lake, TABLE).done == "dropped"
+    assert audited.main.load(TABLE) is None and audited.follow(lake, TABLE).done == "absent"
 
 
 def _text():

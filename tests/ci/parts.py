@@ -116,7 +116,8 @@ PARTS = (
     Part("databases", 0, 2.5, ("ingest/sql/test_types.py", "ingest/sql/test_loads.py", "ingest/sql/test_assets.py", "ingest/sql/test_connected.py", "ingest/sql/test_kills.py"), (
         "asgard_assets/ingest/sql/", "asgard_assets/components/sql.py", "asgard_assets/lake/", "tests/ingest/sql/", "tests/servers/mariadb.py",
     )),
-    Part("catalogs", 1, 1.5, ("catalogs/test_iceberg.py::*", "catalogs/test_nessie.py", "catalogs/test_trino.py"), ("asgard_assets/catalogs/", "asgard_assets/components/catalogs/", "asgard_assets/lake/", "tests/catalogs/", "tests/servers/nessie.py")),
+    Part("catalogs-readers", 0, 1.9, ("catalogs/test_matrix.py::*",), ("asgard_assets/catalogs/", "tests/catalogs/", "tests/servers/hive.py", "tests/servers/nessie.py", "tests/servers/trino.py", "tests/servers/jdbc/")),
+    Part("catalogs", 1, 1.7, ("catalogs/test_iceberg.py::*", "catalogs/test_nessie.py", "catalogs/test_hive.py", "catalogs/test_sensor.py::*"), ("asgard_assets/catalogs/", "asgard_assets/components/catalogs/", "asgard_assets/lake/", "tests/catalogs/", "tests/servers/nessie.py")),
     Part("gateway", 2, 5.5, ("gateway/test_walkthrough.py", "gateway/test_churn.py", "gateway/test_shared.py", "components/test_managed_trainings.py::*", "ml/managed/test_jail.py::*", "gateway/test_app.py::*", "gateway/test_accounts.py::*", "gateway/test_contract.py::*", "gateway/test_serving.py::*", "gateway/test_runs.py::*", "gateway/test_sinks.py::*", "gateway/test_databases.py::*"), GATEWAY),
     Part("gateway-models", 1, 1, ("gateway/test_features.py::*", "components/test_managed_features.py::*", "ml/managed/test_features.py::*", "gateway/test_trainings.py::*", "gateway/test_matrix.py::*", "gateway/test_fuzz.py::*"), ("asgard_assets/ml/managed/", *GATEWAY)),
     Part("service-pages", 0, 1.3, ("gateway/test_ui_pages.py::*", "gateway/test_browser.py"), ("asgard_assets/gateway/pages/",)),

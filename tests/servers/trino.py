@@ -61,10 +61,11 @@ def java() -> str:
 
 
 @contextmanager
-def trino(folder: Path, server: S3, warehouse: str, iceberg: str = "") -> Iterator[int]:
+def trino(folder: Path, server: S3, warehouse: str, iceberg: str = "", metastore: str = "") -> Iterator[int]:
     """A coordinator with one catalog `lake`, whose schemas lie below `warehouse` (s3://…). Yields its port.
 
-    With the address of an Iceberg REST catalog it has a second one, `iceberg`.
+    With the address of an Iceberg REST catalog it has a second one, `iceberg`. With that of a Hive Metastore, `lake` has
+    the tables of that.
     """
     program, home, port = java(), build(), free_port()
     (folder / "etc" / "catalog").mkdir(parents=True)
@@ -79,15 +80,13 @@ def trino(folder: Path, server: S3, warehouse: str, iceberg: str = "") -> Iterat
         ),
         "log.properties": "io.trino=WARN\n",
         "catalog/lake.properties": (
-            "connector.name=delta_lake\nhive.metastore=file\n"
-            f"hive.metastore.catalog.dir=local:///{folder.name}-unused\n"
-            "hive.metastore.disable-location-checks=true\n"
+            f"connector.name=delta_lake\n{_names(warehouse, metastore)}"
             "delta.register-table-procedure.enabled=true\ndelta.enable-non-concurrent-writes=true\n"
             "delta.metadata.cache-ttl=0s\ndelta.metadata.live-files.cache-ttl=0s\n"
             "fs.native-s3.enabled=true\n"
             f"s3.endpoint={server.endpoint}\ns3.region={server.region}\ns3.path-style-access=true\n"
             f"s3.aws-access-key={server.access_key}\ns3.aws-secret-key={server.secret_key}\n"
-        ).replace(f"local:///{folder.name}-unused", f"{warehouse}/_metastore"),
+        ),
     }
     if iceberg:
         files["catalog/iceberg.properties"] = (
@@ -122,6 +121,16 @@ def trino(folder: Path, server: S3, warehouse: str, iceberg: str = "") -> Iterat
         shutil.rmtree(folder / "data", ignore_errors=True)
 
 
+def _names(warehouse: str, metastore: str) -> str:
+    """Where it keeps the names of tables."""
+    if metastore:
+        return f"hive.metastore=thrift\nhive.metastore.uri={metastore}\n"
+    return (
+        f"hive.metastore=file\nhive.metastore.catalog.dir={warehouse}/_metastore\n"
+        "hive.metastore.disable-location-checks=true\n"
+    )
+
+
 def _ready(port: int) -> bool:
     """Whether a statement is answered: a server that has started may not have found its own node yet."""
     import trino
@@ -141,9 +150,15 @@ def _ready(port: int) -> bool:
 
 def query(port: int, sql: str) -> list[tuple[object, ...]]:
     """The rows of one statement."""
+    return described(port, sql)[1]
+
+
+def described(port: int, sql: str) -> tuple[dict[str, str], list[tuple[object, ...]]]:
+    """The columns of one statement with their types, and its rows."""
     import trino
 
     with trino.dbapi.connect(host="127.0.0.1", port=port, user="test", catalog="lake") as connection:
         cursor = connection.cursor()
         cursor.execute(sql)
-        return [tuple(row) for row in cursor.fetchall()]
+        rows = [tuple(row) for row in cursor.fetchall()]
+        return {each[0]: each[1] for each in cursor.description or ()}, rows
