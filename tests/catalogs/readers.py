@@ -76,15 +76,19 @@ def by_pyiceberg(catalog: Any) -> list[dict[str, Any]]:
     return _in_order(catalog.load_table(tuple(TABLE.split("/"))).scan().to_arrow())
 
 
-def by_duckdb(prepare: Sequence[str], source: str) -> list[dict[str, Any]]:
-    """As DuckDB's own reader of Iceberg sees the table that `source` names, after the statements of `prepare`."""
+def by_duckdb(prepare: Sequence[str], source: str, ordered: bool = True) -> list[dict[str, Any]]:
+    """As DuckDB's own reader of Iceberg sees the table that `source` names, after the statements of `prepare`.
+
+    `ordered`: by day and id, which the table then has.
+    """
     with duckdb.connect() as connection:
         for name in ("httpfs", "avro", "iceberg"):
             connection.execute(f"load '{extension(name)}'")
         connection.execute("set timezone = 'UTC'")
         for statement in prepare:
             connection.execute(statement)
-        return _in_order(connection.execute(f"select * from {source}").to_arrow_table())
+        found = connection.execute(f"select * from {source}").to_arrow_table()
+        return _in_order(found) if ordered else found.to_pylist()
 
 
 def _in_order(table: pa.Table) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.servers
 GOLD = ("gold/*",)
 
 
-@pytest.fixture(scope="module", params=[THREE, FOUR])
+@pytest.fixture(scope="module", params=[THREE, pytest.param(FOUR, marks=pytest.mark.soak)])
 def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with metastore(tmp_path_factory.mktemp("hive") / "server", request.param) as found:
         yield found

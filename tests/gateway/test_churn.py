@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import httpx
 import pytest
 from sqlalchemy import create_engine, text
 
+from asgard_assets.catalogs.registration import catalog_of
+from asgard_assets.settings import Settings
+from tests.catalogs.readers import by_duckdb
 from tests.end_to_end.homes import Home
 from tests.gateway.servers import airbyte, gateway
 from tests.gateway.test_walkthrough import ended
@@ -62,11 +66,31 @@ def test_the_churn_example_of_the_document(tmp_path: Path):
             "ASGARD_PARTITION_START": first,
             "ASGARD_PARTITION_END": "",
             "ASGARD_GATEWAY_TRAINING": "true",
+            "ASGARD_ICEBERG": f"sqlite:///{home.path}/catalog.db",
         }
         with gateway(home, **more) as client:
             _walk(client, shop)
+        _seen_by_readers_of_iceberg(home, more)
         printed = "".join(path.read_text(errors="replace") for path in home.path.glob("*.log"))
         assert "canary-3ab1" not in printed
+
+
+def _seen_by_readers_of_iceberg(home: Home, settings: dict[str, str]) -> None:
+    """What was written as iceberg.silver.x is there under that name, once the catalog followed."""
+    home.run("asgard", "catalog", "sync", timeout=900, **settings)
+    told = home.run("asgard", "catalog", "state", "--output", "json", timeout=900, **settings).stdout
+    assert {each["table"]: each["current"] for each in json.loads(told)} == {
+        "gold/customer_orders": True,
+        "silver/customers_cleaned": True,
+        "silver/transactions": True,
+    }
+    catalog = catalog_of(Settings(iceberg=settings["ASGARD_ICEBERG"]), home.lake)
+    for table, rows in (("silver/customers_cleaned", 30), ("gold/customer_orders", 30)):
+        found = catalog.load(table)
+        assert found is not None
+        place = found.metadata_location.removeprefix("file://")
+        assert len(by_duckdb((), f"iceberg_scan('{place}')", ordered=False)) == rows
+        assert found.scan().to_arrow().num_rows == rows
 
 
 def _walk(client: httpx.Client, shop: Postgres) -> None:
