@@ -111,8 +111,9 @@ def test_the_projects_assets_on_the_cluster_equal_those_in_process(world: World)
     for stage in ("bronze", "silver"):
         assert rows(there, stage, "usage") == rows(here, stage, "usage")
     assert events(there) == events(here)
-    # The code location, and what the check up_to_date opens of the lake's logs: it is a step of the host's own.
-    assert peak <= 320, f"the host took {peak:.0f} MB"
+    # The code location (175 MB), and the libraries with which the check up_to_date opens the lake's logs: it is a step
+    # of the host's own. Definitions, deltalake, pyarrow and DuckDB take 330 MB; the tables' rows must not come on top.
+    assert peak <= 400, f"the host took {peak:.0f} MB"
     there.nothing_left()
 
 

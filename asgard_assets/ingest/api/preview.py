@@ -131,8 +131,12 @@ class _Keep:
     def note(self, day: str, note: Mapping[str, Any]) -> None:
         """Nothing is gone on with."""
 
-    async def add(self, day: str, row: Mapping[str, Any], size: int) -> None:
+    def put(self, day: str, row: Mapping[str, Any], size: int) -> bool:
         self.rows.append(row)
+        return False
+
+    async def flush_full(self) -> None:
+        """Nothing is written."""
 
     async def flush_old(self) -> None:
         """Nothing is written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,8 @@ Send = Callable[..., Awaitable[Exchange]]
 """Day, request id, row, page and (of a parent that has one) None and its cursor to what became of the request."""
 Add = Callable[[str, Exchange, dict[str, Any]], Awaitable[None]]
 """Day, exchange and the row's own columns to a row of the table."""
+AddItems = Callable[[str, Exchange, Iterable[dict[str, Any]]], Awaitable[None]]
+"""The same of many rows, which are an answer's items."""
 
 
 _PART_ITEMS = 500
@@ -45,10 +47,11 @@ class Walking:
 
     def __init__(
         self, job: Job, figures: Figures, files: Results, content: Content, redactor: Redactor,
-        send: Send, add: Add, clock: Clock = time.monotonic, sleep: Sleep = asyncio.sleep,
+        send: Send, add: Add, add_items: AddItems, clock: Clock = time.monotonic, sleep: Sleep = asyncio.sleep,
     ):  # fmt: skip
         self._job, self._figures, self._files = job, figures, files
         self._content, self._redactor, self._send, self._add = content, redactor, send, add
+        self._add_items = add_items
         self._clock, self._sleep = clock, sleep
         self._common = fingerprint(job.source)
         # A part of the list, of whatever length, is no place to go on from.
@@ -106,9 +109,7 @@ class Walking:
                 failed = parent | {"row_key": row_key, "body": exchange.text, "item_index": -1}
                 await self._add(day, exchange, failed)
                 return
-            for index, item in enumerate(items):
-                place = parent | {"row_key": row_key, "item_index": index}
-                await self._add(day, exchange, self._content.of_item(item) | place)
+            await self._add_items(day, exchange, self._rows(items, 0, parent | {"row_key": row_key}))
             if self._notes:
                 self._note(day, row_key, walk, page, after, exchange, rows, start)
             control, page = page.step in CONTROL, after
@@ -122,6 +123,15 @@ class Walking:
             self._figures.cursors[day] = walk.cursor
         self._figures.pagination = self._figures.pagination or walk.found
         self._figures.notes += walk.notes
+
+    def _rows(self, items: Iterable[Any], first: int, place: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The own columns of each item; `first` is the place of the first one in the list."""
+        of_item = self._content.of_item
+        for index, item in enumerate(items, first):
+            row = of_item(item)
+            row.update(place)
+            row["item_index"] = index
+            yield row
 
     def _first(self, day: str, walk: Walk) -> Page | None:
         """The first page; of a list that goes on at an address, that."""
@@ -191,9 +201,7 @@ class Walking:
         try:
             while part := await asyncio.to_thread(lambda: list(islice(found, _PART_ITEMS))):
                 kept = walk.of_part(part)
-                for index, item in enumerate(kept, rows):
-                    content = self._content.of_item(item)
-                    await self._add(day, exchange, content | place | {"item_index": index})
+                await self._add_items(day, exchange, self._rows(kept, rows, place))
                 rows += len(kept)
                 if len(kept) < len(part):
                     break

@@ -10,13 +10,12 @@ import contextlib
 import gc
 import importlib
 import itertools
-import json
 import os
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple
 from functools import partial
 from itertools import islice
@@ -62,7 +61,7 @@ from asgard_assets.ingest.api.rate.pacing import Gate, Limiting, Pause
 from asgard_assets.ingest.api.rate.pressure import Pressure
 from asgard_assets.ingest.api.rate.retry import Retrying
 from asgard_assets.ingest.api.source.answers import Rule
-from asgard_assets.ingest.api.source.forms import PullForm
+from asgard_assets.ingest.api.source.forms import PullForm, RowForm
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.schemes import NoAuth, OAuth2
 from asgard_assets.ingest.api.source.secrets import Redactor
@@ -90,6 +89,7 @@ _COLLECT_AFTER = (50_000, 50, 100)  # objects, and collections of the younger ge
 _HOSTS = 100  # of which figures are told
 _STOP_SECONDS = 5  # in which what is being sent ends, after an interrupt
 _KEPT_BYTES = 200  # of the row that a 304 leaves
+_ROW_BYTES = 500  # of a row, beside its body or payload
 
 
 def sender(
@@ -229,7 +229,9 @@ class Task:
         self._redactor = Redactor()
         self._describing = Describing(source, self._redactor, job.base_url)
         self._service = ServiceClient(job.service) if isinstance(job.service, Address) else job.service
-        self._days: dict[str, dict[str, str]] = {}
+        self._days: dict[str, tuple[dict[str, str], dict[str, Any]]] = {}
+        self._shown = tuple(source.form.rows.shown) if isinstance(source.form, RowForm) else ()
+        self._offload = source.sink.offload_bytes
         self._files = files or ResultFiles(source, job.lake, job.staging_path, job.schema, label)
         self._kept = ResultFiles(
             source, job.lake, f"{job.staging_path}/{KEPT}", kept_schema(job.schema), label
@@ -243,8 +245,9 @@ class Task:
         self.figures.workers.append(os.getpid())
         self._breaker.armed = not self.figures.usable
         self._walking = Walking(
-            job, self.figures, self._files, self._content, self._redactor, self._exchange, self._add
-        )
+            job, self.figures, self._files, self._content, self._redactor, self._exchange, self._add,
+            self._add_items,
+        )  # fmt: skip
         self._judge = judge_of(source)
         self._control = control_judge_of(source)
         limits = source.limits
@@ -375,11 +378,11 @@ class Task:
 
     async def _work(self, rows: Intake) -> None:
         one = self._list if isinstance(self._source.form, PullForm) else self._row
-        while (planned := await rows.take()) is not None:
+        while (planned := rows.at_hand() or await rows.take()) is not None:
             day, request_id, row_key, row, known = planned
             if self._cookies:
                 fresh_jar()
-            await one(day, request_id, row_key, parsed_row(row), known)
+            await one(day, request_id, row_key, row, known)
 
     # The two forms ---------------------------------------------------------------------------------------
 
@@ -390,13 +393,12 @@ class Task:
         if exchange.unchanged:
             self.figures.unchanged += 1
             self.figures.count(day, SUCCESS)
-            columns = self._describing.columns(exchange)
-            columns |= {"epoch": self._job.epochs[day], "run_id": self._job.run_id}
-            await self._kept.add(day, kept_row(columns), _KEPT_BYTES)
+            if self._kept.put(day, kept_row(self._columns(day, exchange)), _KEPT_BYTES):
+                await self._kept.flush_full()
             return
         values = self._content.of_body(exchange.text, exchange.outcome == SUCCESS)
         values["row_key"] = row_key
-        for name in self._source.form.rows.shown:  # type: ignore[union-attr]
+        for name in self._shown:
             values[name] = row[name]
         await self._add(day, exchange, values)
 
@@ -410,35 +412,36 @@ class Task:
         start: Any = None,
     ) -> Exchange:  # fmt: skip
         """Send one request, tries and all. Every end of it is an outcome. `start`: a parent's own cursor."""
-        values = self._days.get(day) or self._days.setdefault(
-            day, partition_values(day, self._job.calendar, self._source.second)
-        )
+        values, cursor = self._days.get(day) or self._of_day(day)
+        if start is not None:
+            cursor = {"value": earlier(start, self._job.overlap_seconds)}
         clock = time.monotonic()
         began = time.time()
         try:
             renderer = self._steps.get(page.step, self._renderer) if page else self._renderer
-            request, params = renderer.request(
-                request_id, values, row, page, {"value": self._cursor(day, start)}
-            )
+            request, params = renderer.request(request_id, values, row, page, cursor)
         except RenderError as error:
             exchange = Exchange(Request(request_id, self._source.endpoint.method, ""), began)
             exchange.failed(PERMANENT, error)
             return exchange
-        if self._streams and not (page is not None and page.step in CONTROL):
-            request.trace.spool = tempfile.TemporaryFile(prefix="asgard-body-")  # noqa: SIM115  Walking closes it
-        request.trace.control = page is not None and page.step in CONTROL
+        trace = request.trace
+        if page is not None and page.step in CONTROL:
+            trace.control = True
+        elif self._streams:
+            trace.spool = tempfile.TemporaryFile(prefix="asgard-body-")  # noqa: SIM115  Walking closes it
         exchange = Exchange(request, began, params)
         try:
-            response = await self._send(conditional(request, known))
-            exchange.unchanged = known is not None and response.status == 304
+            response = await self._send(request if known is None else conditional(request, known))
             outcome, error = SUCCESS, None
-            if not exchange.unchanged:
-                outcome, error = outcome_of(self._judge.of(response), response.status)
-                if error and request.trace.gave_up:
-                    error = f"{error}; {request.trace.gave_up}"
+            if known is not None and response.status == 304:
+                exchange.unchanged = True
+            else:
+                outcome, error = outcome_of(response.verdict or self._judge.of(response), response.status)
+                if error and trace.gave_up:
+                    error = f"{error}; {trace.gave_up}"
             text, unread = self._content.text_of(response.headers, response.body)
             exchange.answered(response, outcome, error, text)
-            if self._single and exchange.outcome == SUCCESS and not exchange.unchanged:
+            if self._single and outcome == SUCCESS and not exchange.unchanged:
                 if unread:
                     exchange.unread(unread)
                 elif said := next_page_of(response.status, response.headers, response.body, params):
@@ -449,25 +452,27 @@ class Task:
             exchange.failed(RETRYABLE, error)
         except (BodyTooLarge, Unsendable, BadRedirect, NotRecorded) as error:
             exchange.failed(PERMANENT, error)
-        trace = request.trace
         if trace.spool is not None and not exchange.spooled:
             trace.spool.close()
-        self.figures.retries += max(0, trace.attempts - 1)
-        self.figures.throttles += trace.throttles
+        if trace.attempts > 1 or trace.throttles:
+            self.figures.retries += max(0, trace.attempts - 1)
+            self.figures.throttles += trace.throttles
         exchange.seconds = time.monotonic() - clock
         return exchange
 
-    def _cursor(self, day: str, start: Any) -> Any:
-        kept = self._job.cursors.get(day) if start is None else start
-        return earlier(kept, self._job.overlap_seconds)
+    def _of_day(self, day: str) -> tuple[dict[str, str], dict[str, Any]]:
+        """What templates know about a partition, and its cursor."""
+        cursor = {"value": earlier(self._job.cursors.get(day), self._job.overlap_seconds)}
+        found = self._days[day] = partition_values(day, self._job.calendar, self._source.second), cursor
+        return found
 
     async def _once(self, request: Request) -> Response:
         """The innermost `send`: one try on the wire, counted."""
         figures = self.figures
         figures.requests += 1
-        self._in_flight += 1
-        if self._in_flight > figures.max_in_flight:
-            figures.max_in_flight = self._in_flight
+        in_flight = self._in_flight = self._in_flight + 1
+        if in_flight > figures.max_in_flight:
+            figures.max_in_flight = in_flight
         try:
             response = await self._transport.send(request)
         except ConnectFailed as error:
@@ -477,9 +482,30 @@ class Task:
             self._in_flight -= 1
         if request.trace.control:
             response.verdict = self._control.of(response)
-        if response.status not in REFUSED_STATUSES or self._judge.of(response).means == "fail":
+        if self._breaker.armed and (
+            response.status not in REFUSED_STATUSES or self._judge.of(response).means == "fail"
+        ):
             self._breaker.answered(response)
         return response
+
+    def _columns(self, day: str, exchange: Exchange) -> dict[str, Any]:
+        """What all rows of an exchange share."""
+        if exchange.columns is None:
+            exchange.columns = self._describing.columns(exchange)
+            exchange.columns["epoch"], exchange.columns["run_id"] = self._job.epochs[day], self._job.run_id
+        return exchange.columns
+
+    async def _add_items(self, day: str, exchange: Exchange, rows: Iterable[dict[str, Any]]) -> None:
+        """Rows of one answer's items; they have no body."""
+        shared, put, count = self._columns(day, exchange), self._files.put, 0
+        rest = len(exchange.body) + _ROW_BYTES
+        for row in rows:
+            count += 1
+            payload = row.get("payload")
+            size = len(payload) + _ROW_BYTES if isinstance(payload, str) else rest
+            if put(day, shared | row, size):
+                await self._files.flush_full()
+        self.figures.count(day, exchange.outcome, count)
 
     async def _add(self, day: str, exchange: Exchange, values: dict[str, Any]) -> None:
         job = self._job
@@ -493,28 +519,18 @@ class Task:
                 error=self._redactor.text(exchange.error_message or ""),
                 attempts=exchange.request.trace.attempts,
             )
-        if exchange.columns is None:
-            exchange.columns = self._describing.columns(exchange)
-        row = exchange.columns | values
-        row["epoch"], row["run_id"] = job.epochs[day], job.run_id
+        row = self._columns(day, exchange) | values
         body, payload = row.get("body") or "", row.get("payload")
-        offload = self._source.sink.offload_bytes
+        offload = self._offload
         if offload is not None and len(body) > offload:
             sink = self._source.sink
             row["body_path"] = await asyncio.to_thread(bodies.put, job.lake, sink.stage, sink.name, body)
             row["body"] = body = None
-        size = len(body or "") + (len(payload) if isinstance(payload, str) else len(exchange.body)) + 500
-        await self._files.add(day, row, size)
-
-
-def parsed_row(row: str) -> dict[str, Any]:
-    """A row of the plan; DuckDB writes numbers that are none as NaN and Infinity."""
-    import orjson
-
-    try:
-        return orjson.loads(row)
-    except orjson.JSONDecodeError:
-        return json.loads(row)
+        size = (
+            len(body or "") + (len(payload) if isinstance(payload, str) else len(exchange.body)) + _ROW_BYTES
+        )
+        if self._files.put(day, row, size):
+            await self._files.flush_full()
 
 
 def judge_of(source: ApiSource) -> Judge:

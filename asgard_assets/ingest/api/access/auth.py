@@ -179,6 +179,7 @@ class Authenticator:
         self._hosts = hosts if "{" in base_url else ()
         self._base = f"{base_url.rstrip('/')}/"
         self._known: Credentials | None = None
+        self._headers: tuple[Mapping[str, str], Credentials | None, Mapping[str, str]] = ({}, None, {})
         self._stale_at = 0.0
         self._asking: asyncio.Task[Credentials] | None = None
         self._told: int | None = None
@@ -194,12 +195,22 @@ class Authenticator:
         request.trace.generation = known.generation
         for one in known.more:
             request = authorize(request, one)
+        if known.place == "header":
+            return await send(self._with_header(request, known))
         if known.place == "hmac":
             assert isinstance(self._auth, HmacAuth)
             return await send(signed(request, self._auth, known.secret.value.encode(), self._wall()))
         if known.place == "digest":
             return await self._digested(request, send, known)
         return await send(authorize(request, known))
+
+    def _with_header(self, request: Request, known: Credentials) -> Request:
+        """With the credentials' header. Requests that share their headers share these, so that nobody reads them twice."""
+        before, credentials, headers = self._headers
+        if before is not request.headers or credentials is not known:
+            headers = {**request.headers, known.name: known.secret.value}
+            self._headers = request.headers, known, headers
+        return Request(request.id, request.method, request.url, headers, request.body, request.trace)
 
     async def _digested(self, request: Request, send: Send, known: Credentials) -> Response:
         """Send with the answer to the last challenge; a new challenge is answered once."""

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from asgard_assets.ingest.api.source.answers import Means
 
 
-@dataclass(slots=True)
 class Trace:
-    """What happened to one request, all its tries together."""
+    """What happened to one request, all its tries together.
+
+    There is one for each row: what nothing has happened to stays the class's.
+    """
 
     attempts: int = 0
     throttles: int = 0

@@ -197,28 +197,30 @@ class NativeTransport:
         return [(option, value) for option, value in options if value is not None]
 
     def _headers(self, lines: list[bytes]) -> dict[str, str]:
-        """Of the last answer: a server may say 100 Continue first. Known lines are not parsed again."""
-        known, headers, count = self._lines, {}, 0
-        for line in lines:
-            pair = known.get(line)
-            if pair is None:
-                if line.startswith(b"HTTP/"):
-                    headers.clear()
-                    count = 0
-                    continue
-                name, colon, value = line.partition(b":")
-                if not colon:
-                    continue
-                pair = name.strip().decode("latin-1").lower(), value.strip().decode("utf-8", "replace")
-                if len(known) >= _KNOWN_LINES:
-                    known.clear()
-                known[line] = pair
-            headers[pair[0]] = pair[1]
-            count += 1
-        if len(headers) < count:
-            begins = max(at for at, line in enumerate(lines) if line.startswith(b"HTTP/"))
-            return joined(headers, (known[line] for line in lines[begins:] if line in known))
-        return headers
+        """Of the last answer: a server may say 100 Continue first. Lines that came before are not parsed again."""
+        pairs = list(map(self._lines.get, lines))
+        if None in pairs:
+            pairs = [pair or self._pair(line) for pair, line in zip(pairs, lines, strict=True)]
+        headers: dict[str, str] = dict(pairs)  # type: ignore[arg-type]
+        # The status line and the empty one at the end are the two without a name; no header came twice.
+        if len(headers) == len(lines) - 1:
+            del headers[""]
+            return headers
+        begins = max((at for at, line in enumerate(lines) if line.startswith(b"HTTP/")), default=0)
+        named = [pair for pair in pairs[begins:] if pair and pair[0]]
+        headers = dict(named)
+        return headers if len(headers) == len(named) else joined(headers, named)
+
+    def _pair(self, line: bytes) -> tuple[str, str]:
+        """Name and value; no name of a line that is no header."""
+        if len(self._lines) >= _KNOWN_LINES:
+            self._lines.clear()
+        name, colon, value = line.partition(b":")
+        pair = "", ""
+        if colon and not line.startswith(b"HTTP/"):
+            pair = name.strip().decode("latin-1").lower(), value.strip().decode("utf-8", "replace")
+        self._lines[line] = pair
+        return pair
 
     def _error(self, number: int, said: str, slot: _Slot) -> Exception:
         pycurl, timeouts = self._pycurl, self._source.transport.timeouts

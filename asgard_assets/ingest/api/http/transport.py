@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Protocol, Self
 
@@ -25,10 +25,9 @@ from asgard_assets.ingest.api.source.models import ApiSource
 
 if TYPE_CHECKING:
     import aiohttp
-    from yarl import URL
 
 AGENT = "asgard/0.1"
-_KNOWN_NAMES = 256
+_KNOWN_PAIRS = 4096
 _MOST_HEADER = 65_536  # bytes of one header line; cookies, policies and signed links pass aiohttp's 8,190
 _SAFE = frozenset({"GET", "HEAD"})
 
@@ -110,15 +109,16 @@ class AiohttpTransport:
         self._session: aiohttp.ClientSession | None = None
         self._direct = source.transport.proxy is None
         self._deadline = Deadline(source.transport.timeouts.total_seconds)
-        self._names: dict[bytes, str] = {}
+        self._pairs: dict[tuple[bytes, bytes], tuple[str, str]] = {}
 
     async def __aenter__(self) -> Self:
         import aiohttp
         from multidict import CIMultiDict
 
         wire = self._source.transport
-        self._loop = asyncio.get_running_loop()
-        self._headers = CIMultiDict(own_headers())
+        from asgard_assets.ingest.api.http.asked import Asks
+
+        headers = CIMultiDict(own_headers())
         self._connector = aiohttp.TCPConnector(
             limit=wire.connections.most or 0,
             ttl_dns_cache=wire.connections.dns_cache_seconds,
@@ -135,11 +135,12 @@ class AiohttpTransport:
             proxy=wire.proxy.url if wire.proxy else None,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
-            headers=self._headers,
+            headers=headers,
             auto_decompress=True,
             max_line_size=_MOST_HEADER,
             max_field_size=_MOST_HEADER,
         )
+        self._asks = Asks(self._session, headers)
         return self
 
     async def __aexit__(
@@ -167,27 +168,19 @@ class AiohttpTransport:
             with (
                 self._deadline if spool is None else contextlib.nullcontext()
             ):  # a long body has no end to wait for
-                url = URL(request.url, encoded=True)
                 if self._direct and request.body is None and "@" not in request.url:
-                    answer = await self._ask(request, url)
+                    answer = await self._ask(self._asks.asked(request))
                 else:
                     assert self._session is not None
                     answer = await self._session.request(
                         request.method,
-                        url,
+                        URL(request.url, encoded=True),
                         headers=request.headers,
                         data=request.body,
                         allow_redirects=False,
                         proxy_headers=self._via,
                     )
-                names = self._names
-                headers = {
-                    names.get(name) or self._name(name): value.decode("utf-8", "replace")
-                    for name, value in answer.raw_headers
-                }
-                if len(headers) < len(answer.raw_headers):
-                    told = [(self._name(n), v.decode("utf-8", "replace")) for n, v in answer.raw_headers]
-                    headers = joined(headers, told)
+                headers = self._headers_of(answer.raw_headers)
                 if spool is not None and answer.status == 200:
                     return Response(answer.status, headers, b"", await _spooled(answer, spool))
                 body = await self._body(answer, headers)
@@ -208,29 +201,22 @@ class AiohttpTransport:
             if answer is not None and not answer.closed:
                 answer.release()  # closes the connection, for the body was not read to its end
 
-    async def _ask(self, request: Request, url: URL) -> aiohttp.ClientResponse:
+    async def _ask(self, asked: aiohttp.ClientRequest) -> aiohttp.ClientResponse:
         """What `ClientSession.request` does for a request without body, on aiohttp's own connections: nothing
         of cookies, redirects, proxies and tracing is looked for, which is a third of its cost.
         """
         import aiohttp
 
-        if url.scheme not in ("http", "https"):
-            raise aiohttp.NonHttpUrlClientError(url)
-        headers = self._headers.copy()
-        headers.update(request.headers)
-        asked = aiohttp.ClientRequest(
-            request.method, url, headers=headers, loop=self._loop, session=self._session
-        )
-        again = request.method in _SAFE
+        again = asked.method in _SAFE
         while True:
             try:
                 connection = await self._connector.connect(asked, [], self._timeout)
             except asyncio.TimeoutError as error:  # noqa: UP041  also where only the socket's is meant
-                raise aiohttp.ConnectionTimeoutError(f"no connection to {url.host}") from error
+                raise aiohttp.ConnectionTimeoutError(f"no connection to {asked.url.host}") from error
             try:
                 assert connection.protocol is not None
                 connection.protocol.set_response_params(
-                    skip_payload=request.method == "HEAD",
+                    skip_payload=asked.method == "HEAD",
                     read_until_eof=True,
                     read_timeout=self._timeout.sock_read,
                     max_line_size=_MOST_HEADER,
@@ -252,12 +238,20 @@ class AiohttpTransport:
                 connection.close()
                 raise
 
-    def _name(self, raw: bytes) -> str:
-        """A header's name in lower case; the usual ones are decoded once."""
-        name = raw.decode("latin-1").lower()
-        if len(self._names) < _KNOWN_NAMES:
-            self._names[raw] = name
-        return name
+    def _headers_of(self, raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+        """Names in lower case; pairs that came before are not decoded again."""
+        pairs = list(map(self._pairs.get, raw))
+        if None in pairs:
+            pairs = [pair or self._pair(*at) for pair, at in zip(pairs, raw, strict=True)]
+        headers: dict[str, str] = dict(pairs)  # type: ignore[arg-type]
+        return headers if len(headers) == len(raw) else joined(headers, pairs)  # type: ignore[arg-type]
+
+    def _pair(self, name: bytes, value: bytes) -> tuple[str, str]:
+        if len(self._pairs) >= _KNOWN_PAIRS:
+            self._pairs.clear()
+        pair = name.decode("latin-1").lower(), value.decode("utf-8", "replace")
+        self._pairs[name, value] = pair
+        return pair
 
     async def _body(self, answer: aiohttp.ClientResponse, headers: Mapping[str, str]) -> bytes:
         """The body, or BodyTooLarge as soon as it grows past the cap: a packed bomb is never unpacked."""
@@ -265,7 +259,14 @@ class AiohttpTransport:
         if "content-encoding" not in headers and told.isdecimal():
             if int(told) > cap and answer.method != "HEAD":
                 raise BodyTooLarge(f"the body has {told} bytes, allowed are {cap}")
-            return await answer.read()
+            content = answer.content
+            if not content.is_eof() or content.exception() is not None or answer.method not in _SAFE:
+                return await answer.read()
+            # A short body is often there before it is asked for.
+            body = content.read_nowait()
+            while not content.at_eof():
+                body += content.read_nowait()
+            return body
         chunks, size = [], 0
         async for chunk in answer.content.iter_any():
             size += len(chunk)

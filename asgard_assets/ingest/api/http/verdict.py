@@ -47,6 +47,9 @@ class Judge:
         self._usual = tuple(_Compiled(rule) for rule in USUAL)
         self._retry, self._throttle, self._decode, self._safe = retry, throttle, decode, safe
         self._due = due
+        # What no rule speaks of, and what means nothing but that its body is to be read.
+        spoken_of = {*retry, *throttle, *_NO_CONTENT, 202}
+        self._plain = frozenset() if self._rules else frozenset(range(200, 300)) - spoken_of
 
     def of(self, response: Response) -> Verdict:
         verdict = response.verdict
@@ -56,6 +59,8 @@ class Judge:
 
     def _judge(self, response: Response) -> Verdict:
         status = response.status
+        if status in self._plain:
+            return self._read(response)
         for rule in self._rules:
             if rule.fits(response, self._body):
                 return self._ruled(rule.rule, response)
@@ -199,8 +204,13 @@ def _text(value: Any) -> str:
 
 def _cut(response: Response) -> bool:
     """Whether a body that calls itself JSON ends before it should. Looks at both ends only."""
-    if "json" not in response.headers.get("content-type", "") or "lines" in response.headers["content-type"]:
+    body = response.body
+    closing = _PAIRS.get(body[:1])
+    if closing is not None and body.endswith(closing):
         return False
-    body = response.body.strip()
+    told = response.headers.get("content-type", "")
+    if "json" not in told or "lines" in told:
+        return False
+    body = body.strip()
     closing = _PAIRS.get(body[:1])
     return closing is not None and body[-1:] != closing

@@ -98,16 +98,17 @@ class Content:
     def of_item(self, item: Any) -> dict[str, Any]:
         """Columns of a list's item."""
 
-        text = exact.dumps(item).decode()
-        clean = self._redactor.data(text)
-        self.words += self._redactor.has_word(text)
-        if clean != text:
-            item = read_json(clean)
-            self.masked += 1
+        text = clean = exact.dumps(item).decode()
+        if not self._redactor.empty:
+            clean = self._redactor.data(text)
+            self.words += self._redactor.has_word(text)
+            if clean != text:
+                item = read_json(clean)
+                self.masked += 1
         odd = list(halves(item)) if "\ufffd" in clean else []
-        keys: dict[str, Any] = {
-            column: key_value(kind, at(item, path)) for path, (column, kind) in self._key.items()
-        }
+        keys: dict[str, Any] = {}
+        for path, (column, kind) in self._key.items():
+            keys[column] = key_value(kind, at(item, path))
         if odd:
             self.mended += 1
             keys |= {"error_class": "Surrogate", "error_message": self._redactor.text(_odd(odd))}
@@ -118,7 +119,8 @@ class Content:
         if self._hashed:
             keys["row_hash"] = hashlib.sha256(exact.dumps(item, sort_keys=True)).hexdigest()
         if self._payload is None:
-            return keys | {"payload": clean}
+            keys["payload"] = clean
+            return keys
         return keys | self._columns(at(item, self._payload.path) if self._payload.path else item)
 
     def _columns(self, value: Any) -> dict[str, Any]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Planned = tuple[str, str, str, dict[str, Any], str | None]
+"""Day, request id, key and row of what is to be asked, and the validators of what is published."""
 
 
 class Intake:
@@ -18,8 +22,8 @@ class Intake:
         self._batches = batches
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="intake")
         self._lock = asyncio.Lock()
-        self._rows: Iterator[tuple[Any, ...]] = iter(())
-        self._coming: asyncio.Future[pa.RecordBatch | None] | None = None
+        self._rows: Iterator[Planned] = iter(())
+        self._coming: asyncio.Future[Iterator[Planned] | None] | None = None
         self._ended = False
 
     async def __aenter__(self) -> Intake:
@@ -31,16 +35,25 @@ class Intake:
 
     def _fetch(self) -> None:
         loop = asyncio.get_running_loop()
-        self._coming = loop.run_in_executor(self._thread, next, self._batches, None)
+        self._coming = loop.run_in_executor(self._thread, self._next)
 
-    async def take(self) -> tuple[str, str, str, str, str | None] | None:
+    def _next(self) -> Iterator[Planned] | None:
+        batch = next(self._batches, None)
+        if batch is None:
+            return None
+        days, ids, keys, rows, known = (column.to_pylist() for column in batch.columns)
+        return zip(days, ids, keys, parsed_rows(rows), known, strict=True)
+
+    def at_hand(self) -> Planned | None:
+        """The next row, if one is at hand."""
+        return next(self._rows, None)
+
+    async def take(self) -> Planned | None:
         """The next row of the plan; None at the end."""
-        for row in self._rows:
-            return row  # type: ignore[return-value]
         async with self._lock:
             while True:
                 for row in self._rows:
-                    return row  # type: ignore[return-value]
+                    return row
                 if self._ended:
                     return None
                 assert self._coming is not None
@@ -49,4 +62,15 @@ class Intake:
                     self._ended = True
                     return None
                 self._fetch()
-                self._rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+                self._rows = batch
+
+
+def parsed_rows(rows: list[str]) -> list[dict[str, Any]]:
+    """Rows of the plan, which are JSON; DuckDB writes numbers that are none as NaN and Infinity."""
+    import orjson
+
+    text = f"[{','.join(rows)}]"
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)

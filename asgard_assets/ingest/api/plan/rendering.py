@@ -13,12 +13,20 @@ from asgard_assets.ingest.api.lists.pagination import Page
 from asgard_assets.ingest.api.source.addresses import checked_base, host_part
 from asgard_assets.ingest.api.source.models import ApiSource, Endpoint
 from asgard_assets.ingest.api.source.paths import placed
-from asgard_assets.ingest.api.source.templates import RenderError, Template, Values, render_json
+from asgard_assets.ingest.api.source.templates import (
+    RenderError,
+    Template,
+    Values,
+    render_json,
+    text_of,
+)
+from asgard_assets.ingest.api.source.templates import value_of as slot_value
 from asgard_assets.settings import Settings
 from asgard_assets.windows import Calendar, value_of, window_of
 
 _DOTS = frozenset({"", ".", ".."})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
+_NO_PAGE = Page()
 
 
 def partition_values(key: str, calendar: Calendar | None = None, second: str = "") -> dict[str, str]:
@@ -64,8 +72,12 @@ class Renderer:
         # Where the template itself says where page parameters stand, they stand nowhere else.
         self._paged = any(root == "page" for root, _ in endpoint.fields())
         self._headers = {name: Template.parse(text) for name, text in endpoint.headers.items()}
+        # Headers without placeholders are one mapping for all requests; a team's own middleware may write into it.
+        fixed = not (source.middleware or any(template.fields for template in self._headers.values()))
+        self._fixed = {n: t.render({}) for n, t in self._headers.items()} if fixed else None
         self._body = endpoint.body
         self._required = source.rows.required if source.rows else ()
+        self._written = self._method not in _SAFE_METHODS
 
     def request(
         self,
@@ -76,7 +88,7 @@ class Renderer:
         cursor: Mapping[str, Any] | None = None,
     ) -> tuple[Request, dict[str, str | list[str]]]:
         """The request and its query parameters. Raises RenderError where the row has a null that is needed."""
-        if missing := [name for name in self._required if row.get(name) in (None, "")]:
+        if self._required and (missing := [name for name in self._required if row.get(name) in (None, "")]):
             raise RenderError(
                 f"the row has no {', '.join(missing)}, which form.rows.required asks for",
                 field=("row", missing[0]),
@@ -85,23 +97,27 @@ class Renderer:
             "row": row, "partition": day, "cursor": cursor or {}, "page": page.values if page else {},
             "job": page.job if page else {},
         }  # fmt: skip
-        headers = {n: t.render(values) for n, t in self._headers.items() if not t.absent(values)}
-        params = self._params(values)
-        asked = page if page and not self._paged else Page()
-        params |= asked.query
+        asked = page if page and not self._paged else _NO_PAGE
+        has_body = self._body is not None or asked.body
+        headers = self._fixed
+        if headers is None or has_body or self._written:
+            headers = {n: t.render(values) for n, t in self._headers.items() if not t.absent(values)}
+        params = self._params(values) if self._query else {}
+        if asked.query:
+            params |= asked.query
         url = page.url if page else None
         if url is None:
             url = (self._base if self._by_row is None else self._base_of(values)) + self._path_of(values)
             if params:
                 url = f"{url}{'&' if '?' in url else '?'}{urlencode(params, doseq=True)}"
         body = None
-        if self._body is not None or asked.body:
+        if has_body:
             filled = render_json(self._body, values)
             for path, value in asked.body.items():
                 filled = placed(filled, path.split("."), value)
             body = json.dumps(filled).encode()
             headers.setdefault("Content-Type", "application/json")
-        if self._method not in _SAFE_METHODS:
+        if self._written:
             # At-least-once delivery: the receiver can tell a repeated request by this.
             headers.setdefault("Idempotency-Key", request_id)
         return Request(request_id, self._method, url, headers, body), params
@@ -126,6 +142,12 @@ class Renderer:
 
     def _path_of(self, values: Values) -> str:
         """The path. Raises RenderError for a value that servers, or what stands before them, take for another place."""
+        path = self._path
+        if path.alone is not None:
+            before, slot, after = path.alone
+            text = text_of(slot_value(slot, values))
+            if text.isascii() and text.isalnum():
+                return before + text + after
         odd: list[str] = []
 
         def placed(text: str) -> str:
@@ -133,16 +155,16 @@ class Renderer:
                 odd.append(text)
             return _quoted(text)
 
-        path = self._path.render(values, placed)
+        shown = path.render(values, placed)
         if odd:
-            plain = self._path.render(values, lambda _: "x")
-            pairs = zip(path.partition("?")[0].split("/"), plain.partition("?")[0].split("/"), strict=True)
+            plain = path.render(values, lambda _: "x")
+            pairs = zip(shown.partition("?")[0].split("/"), plain.partition("?")[0].split("/"), strict=True)
             if any(unquote(now) in _DOTS and then not in _DOTS for now, then in pairs):
                 raise RenderError(
                     f"endpoint.path: with a value {odd[0]!r} it would ask for another resource; no request is made of this row",
-                    field=next((p.root, p.name) for p in self._path.parts if not isinstance(p, str)),
+                    field=next((p.root, p.name) for p in path.parts if not isinstance(p, str)),
                 )
-        return path
+        return shown
 
     def _base_of(self, values: Values) -> str:
         """The base address that a row names. Raises RenderError where it is none that is allowed."""

@@ -13,7 +13,7 @@ from asgard_assets.ingest.api.http.verdict import Judge
 from asgard_assets.ingest.api.rate.lease import Clock, Lease, Lessor, Observed, Sleep, clock_time
 from asgard_assets.ingest.api.rate.quota import Quota, quota, retry_after
 
-_WINDOW = 32
+_WINDOW, _GROUP = 32, 8
 _LATE = 0.025  # seconds that a request may leave after its turn; later it would add to others' turns
 _TELL_SECONDS = 0.1
 _LOOK_SECONDS = 1.0  # after which an API that is closed is asked about again
@@ -28,35 +28,38 @@ class Pause:
 
     def __init__(self, share: float = 0.0, clock: Clock = time.monotonic, sleep: Sleep = asyncio.sleep):
         self._share, self._clock, self._sleep = share, clock, sleep
-        self._until = 0.0
-        self._answers: deque[tuple[float, bool]] = deque()
-        self._refused = 0
+        self.until = 0.0
+        self._groups: deque[tuple[float, int, int]] = deque()  # when, answers, those that were throttled
+        self._good = 0  # answers since the last group
+        self._counted = self._refused = 0
 
     def answered(self) -> None:
         """Count an answer that was not throttled."""
-        self._count(False)
+        self._good += 1
+        if self._good >= _GROUP:
+            self._count(0)
 
     def throttled(self, seconds: float) -> None:
         """Count a throttled answer that asks to wait for `seconds`."""
-        self._count(True)
-        if self._refused >= self._share * len(self._answers):
-            self._until = max(self._until, self._clock() + seconds)
+        self._count(1)
+        if self._refused >= self._share * self._counted:
+            self.until = max(self.until, self._clock() + seconds)
 
-    def _count(self, refused: bool) -> None:
-        """Of the last second's answers, or of the last few where those are more."""
-        now, answers = self._clock(), self._answers
-        answers.append((now, refused))
+    def _count(self, refused: int) -> None:
+        """Of the last second's answers, or of the last few where those are more; good ones by groups, as they are many."""
+        now, groups = self._clock(), self._groups
+        groups.append((now, self._good + refused, refused))
+        self._counted += self._good + refused
         self._refused += refused
-        while len(answers) > _WINDOW and answers[0][0] < now - 1.0:
-            self._refused -= answers.popleft()[1]
-
-    @property
-    def holds(self) -> bool:
-        return self._until > self._clock()
+        self._good = 0
+        while groups[0][0] < now - 1.0 and self._counted - groups[0][1] >= _WINDOW:
+            _, answers, refused = groups.popleft()
+            self._counted -= answers
+            self._refused -= refused
 
     async def over(self) -> None:
         """Wait until no pause holds; one that is prolonged meanwhile counts too."""
-        while (left := self._until - self._clock()) > 0:
+        while (left := self.until - self._clock()) > 0:
             await self._sleep(left)
 
 
@@ -81,12 +84,12 @@ class Gate:
         sleep: Sleep = asyncio.sleep,
         wall: Clock = time.time,
     ):
-        self._lessor, self._free, self._patience, self._heed = lessor, free, patience, heed
+        self._lessor, self.free, self._patience, self._heed = lessor, free, patience, heed
         self._judge = judge or Judge(throttle=frozenset(throttle_statuses))
         self._clock, self._sleep, self._wall = clock, sleep, wall
         self._waiting: deque[tuple[asyncio.Future[float], float | None]] = deque()
         self._busy: asyncio.Task[None] | None = None
-        self._in_flight = 0
+        self.in_flight = 0
         self._forget()
 
     def _forget(self) -> None:
@@ -101,7 +104,7 @@ class Gate:
         """Returns when this request may leave. Raises LimitReached where the API serves nothing before `deadline`,
         or, without one, for longer than the patience.
         """
-        while not self._free:
+        while not self.free:
             mine = asyncio.get_running_loop().create_future()
             self._waiting.append((mine, deadline))
             self._work()
@@ -111,34 +114,31 @@ class Gate:
             if self._clock() - at <= _LATE:
                 break
             self._missed += 1
-        self._in_flight += 1
+        self.in_flight += 1
 
     def left(self, sent: float, response: Response | None) -> None:
         """The request that left at `sent` is done; an answer is looked at for what it says about limits."""
-        self._in_flight -= 1
+        self.in_flight -= 1
         if response is None:
             return
-        if self._judge.of(response).means == "throttle":
+        if (response.verdict or self._judge.of(response)).means == "throttle":
             self._throttled += 1
             self._refused_sent = max(self._refused_sent, sent)
             self._hold = max(self._hold, retry_after(response.headers, self._wall) or 0.0)
         else:
-            self._count_answer()
+            # Of a long time in which nothing was told, only the last second or two count.
+            if sent - self._second >= 1 and self.free:
+                self._before, self._answered, self._second = self._answered, 0, sent
+            self._answered += 1
         if self._heed and (told := quota(response.headers, self._wall)):
             self._quota, self._quota_sent = told, sent
             if told.remaining == 0 and told.reset is not None:
-                self._free, self._shut = (
+                self.free, self._shut = (
                     False,
                     True,
                 )  # the next request must not leave before the lessor knows
-        if self._hold or self._shut or (self._free and (self._throttled or self._quota)):
+        if self._hold or self._shut or (self.free and (self._throttled or self._quota)):
             self._work()
-
-    def _count_answer(self) -> None:
-        # Of a long time in which nothing was told, only the last second or two count.
-        if self._free and self._clock() - self._second >= 1:
-            self._before, self._answered, self._second = self._answered, 0, self._clock()
-        self._answered += 1
 
     def _work(self) -> None:
         if self._busy is None:
@@ -157,7 +157,7 @@ class Gate:
                 while self._waiting and self._waiting[0][0].cancelled():
                     self._waiting.popleft()
                 lease = await self._lessor.lease(len(self._waiting), self._seen())
-                now, self._free = self._clock(), lease.free and not self._shut
+                now, self.free = self._clock(), lease.free and not self._shut
                 if lease.closed:
                     self._turn_away(now, lease)
                     if self._waiting:
@@ -170,7 +170,7 @@ class Gate:
                         first.set_result(now + lease.start + turn * lease.gap)
                 if not self._waiting:
                     break
-            if self._free:
+            if self.free:
                 await self._sleep(_TELL_SECONDS)
         except TransportError as error:
             while self._waiting:
@@ -202,7 +202,7 @@ class Gate:
             told.limit,
             told.window,
             now - self._quota_sent if self._quota else 0.0,
-            self._in_flight,
+            self.in_flight,
             self._missed,
             told.said,
         )
@@ -231,14 +231,19 @@ class Limiting:
         self._pause, self._gate, self._clock = pause, gate, clock
 
     async def __call__(self, request: Request, send: Send) -> Response:
-        if self._pause.holds:
+        gate, sent, response = self._gate, self._clock(), None
+        if self._pause.until > sent:
             await self._pause.over()
-        if self._gate is None:
+            sent = self._clock()
+        if gate is None:
             return await send(request)
-        await self._gate.turn(request.trace.deadline)
-        sent, response = self._clock(), None
+        if gate.free:
+            gate.in_flight += 1
+        else:
+            await gate.turn(request.trace.deadline)
+            sent = self._clock()
         try:
             response = await send(request)
             return response
         finally:
-            self._gate.left(sent, response)
+            gate.left(sent, response)

@@ -32,13 +32,6 @@ class HostCounts:
     seconds: float = 0.0
     slowest: float = 0.0
 
-    def add(self, seconds: float, bad: bool) -> None:
-        self.tries += 1
-        self.bad += bad
-        self.seconds += seconds
-        if seconds > self.slowest:
-            self.slowest = seconds
-
 
 class Host:
     """Concurrency of one host: multiplicative decrease once a window, growth by a tenth a window.
@@ -49,17 +42,35 @@ class Host:
 
     def __init__(self, most: int, late_factor: float, bad_share: float):
         self.most, self.limit = most, float(most)
+        self._places = most
         self._late, self._bad_share = late_factor, bad_share
         self._in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._usual: float | None = None
         self._answers = self._bad = 0
-        self._seconds = 0.0
-        self.seen = HostCounts()
+        self._seconds = self._slowest = 0.0
+        self._counts = HostCounts()
+
+    @property
+    def seen(self) -> HostCounts:
+        """How it answered until now."""
+        before = self._counts
+        return HostCounts(
+            before.tries + self._answers,
+            before.bad + self._bad,
+            before.seconds + self._seconds,
+            self._slowest,
+        )
+
+    def entered(self) -> bool:
+        """Take a place, if one is free."""
+        free = self._in_flight < self._places
+        self._in_flight += free
+        return free
 
     async def enter(self) -> None:
         """Wait for a place."""
-        while self._in_flight >= int(self.limit):
+        while self._in_flight >= self._places:
             place = asyncio.get_running_loop().create_future()
             self._waiting.append(place)
             try:
@@ -72,17 +83,20 @@ class Host:
     def leave(self, seconds: float, bad: bool) -> None:
         """Give the place back; `bad` is a server error or no answer."""
         self._in_flight -= 1
-        self.seen.add(seconds, bad)
+        if bad:
+            self._bad += 1
         self._answers += 1
-        self._bad += bad
         self._seconds += seconds
-        if self._answers >= max(_WINDOW, self.limit):
+        if seconds > self._slowest:
+            self._slowest = seconds
+        if self._answers >= _WINDOW and self._answers >= self.limit:
             self._judge()
         if self._waiting:
             self._wake()
 
     def _judge(self) -> None:
         mean, share = self._seconds / self._answers, self._bad / self._answers
+        self._counts = self.seen
         self._answers = self._bad = 0
         self._seconds = 0.0
         usual = mean if self._usual is None else self._usual
@@ -91,10 +105,11 @@ class Host:
             self.limit = max(1.0, self.limit * _SHRINK)
         else:
             self.limit = min(float(self.most), self.limit * _GROW + 0.5)
+        self._places = int(self.limit)
         self._usual = usual + (mean - usual) * (_FOLLOW_UP if mean > usual else _FOLLOW_DOWN)
 
     def _wake(self) -> None:
-        free = int(self.limit) - self._in_flight
+        free = self._places - self._in_flight
         while self._waiting and free > 0:
             place = self._waiting.popleft()
             if not place.done():
@@ -131,8 +146,9 @@ class Pressure:
         yield from sorted(asked, key=lambda pair: -pair[1].seconds / pair[1].tries)
 
     async def __call__(self, request: Request, send: Send) -> Response:
-        host = self.host(request.url)
-        await host.enter()
+        host = self._usual if request.url.startswith(self._base) else self.host(request.url)
+        if not host.entered():
+            await host.enter()
         began, bad = self._clock(), False
         try:
             response = await send(request)

@@ -59,13 +59,15 @@ class Retrying:
                     raise
                 trace.gave_up = error.message
                 return last
-            trace.deadline, last = patient, response or last
-            verdict = None if response is None else self._judge.of(response)
-            if response is not None and verdict is not None:
+            verdict = None
+            if response is not None:
+                verdict = response.verdict or self._judge.of(response)
                 if verdict.means != "throttle":
                     self._pause.answered()
-                    if verdict.means not in ("retry", "not_yet"):
+                    if verdict.means != "retry" and verdict.means != "not_yet":  # noqa: PLR1714  asked for each row
                         return response
+            trace.deadline, last = patient, response or last
+            if response is not None and verdict is not None:
                 asked = retry_after(response.headers, self._wall)
                 if asked is None:
                     asked = verdict.wait_seconds

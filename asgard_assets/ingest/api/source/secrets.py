@@ -164,6 +164,8 @@ class Redactor:
         self._values: tuple[str, ...] = ()
         self._words: frozenset[str] = frozenset()
         self._written: tuple[Written, ...] = ()
+        self._runs: tuple[str, ...] = ()
+        self._cores: tuple[str, ...] = ()
         self.added = 0
         self.add(values)
 
@@ -178,6 +180,13 @@ class Redactor:
             self._values = tuple(sorted(frozenset().union(*self._sets), key=len, reverse=True))
             self._words = frozenset(v for v in self._values if v.isalpha() and len(v) <= _LONGEST_WORD)
             self._written = tuple(map(any_form, sorted({*self._values} - self._words, key=len, reverse=True)))
+            self._runs = tuple(written.run for written in self._written)
+            self._cores = tuple(core for written in self._written for core in written.cores)
+
+    @property
+    def empty(self) -> bool:
+        """Whether it knows no secret yet."""
+        return not self._values
 
     def data(self, text: str) -> str:
         """The same for what a table is for, in which a secret that is a plain word stays: it means something else there."""
@@ -188,7 +197,7 @@ class Redactor:
 
     def has_word(self, text: str) -> bool:
         """Whether the text holds a secret that is a plain word."""
-        return any(word in text for word in self._words)
+        return bool(self._words) and any(word in text for word in self._words)
 
     def text(self, text: str) -> str:
         for value in self._values:
@@ -198,8 +207,20 @@ class Redactor:
 
     def _decoded(self, text: str) -> str:
         """The text without secrets that JSON, HTML, addresses, base64 or UTF-16 write in another way."""
+        if not self._written:
+            return text
         low = text.lower()
         escaped = may_escape(low)
+        if not escaped:
+            for run in self._runs:
+                if run in low:
+                    break
+            else:
+                for core in self._cores:
+                    if core in text:
+                        break
+                else:
+                    return text
         for written in self._written:
             if written.run in low or (escaped and any(sign in low for sign in written.signs)):
                 text = written.pattern.sub(MASK, text)

@@ -39,9 +39,10 @@ class Slot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A parsed text: literal strings and placeholders in turn."""
+    """A parsed text: literal strings and placeholders in turn. `alone`: its only placeholder, with what stands around it."""
 
     parts: tuple[str | Slot, ...]
+    alone: tuple[str, Slot, str] | None = None
 
     @classmethod
     def parse(cls, text: str) -> Template:
@@ -64,11 +65,11 @@ class Template:
         if len(self.parts) != 1 or isinstance(self.parts[0], str):
             return None
         found = value_of(self.parts[0], values)
-        return [_text(one) for one in found] if isinstance(found, list | tuple) else None
+        return [text_of(one) for one in found] if isinstance(found, list | tuple) else None
 
     def render(self, values: Values, quote: Callable[[str], str] = str) -> str:
         """Fill the placeholders; `quote` is applied to the values only. Raises RenderError on a null."""
-        texts = [p if p.__class__ is str else quote(_text(value_of(p, values))) for p in self.parts]  # type: ignore[arg-type]
+        texts = [p if p.__class__ is str else quote(text_of(value_of(p, values))) for p in self.parts]  # type: ignore[arg-type]
         return "".join(texts)  # type: ignore[arg-type]
 
 
@@ -92,7 +93,12 @@ def _parse(text: str) -> Template:
         else:
             parts.append(_slot(match.group(1)))
     parts.append(text[end:])
-    return Template(tuple(part for part in parts if part != ""))
+    slots = [at for at, part in enumerate(parts) if isinstance(part, Slot)]
+    alone = None
+    if len(slots) == 1:
+        at = slots[0]
+        alone = "".join(parts[:at]), parts[at], "".join(parts[at + 1 :])  # type: ignore[arg-type]
+    return Template(tuple(part for part in parts if part != ""), alone)  # type: ignore[arg-type]
 
 
 def _slot(inside: str) -> Slot:
@@ -113,6 +119,8 @@ def _slot(inside: str) -> Slot:
 def value_of(slot: Slot, values: Values) -> Any:
     """The placeholder's value, its transforms applied. Raises RenderError where there is none."""
     value = values[slot.root].get(slot.name)
+    if value.__class__ is int and not slot.filters:
+        return value
     for text, transform in slot.filters:
         if value is None and not hasattr(transform, "takes_null"):
             continue
@@ -136,7 +144,10 @@ def value_of(slot: Slot, values: Values) -> Any:
     return value
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A value as it stands in a request."""
+    if value.__class__ is int:
+        return str(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)

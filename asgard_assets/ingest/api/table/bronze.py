@@ -190,7 +190,9 @@ class Results(Protocol):
     written: list[str]
     noted: list[str]
 
-    async def add(self, day: str, row: Mapping[str, Any], size: int) -> None: ...
+    def put(self, day: str, row: Mapping[str, Any], size: int) -> bool: ...
+
+    async def flush_full(self) -> None: ...
 
     def note(self, day: str, note: Mapping[str, Any]) -> None: ...
 
@@ -227,18 +229,23 @@ class ResultFiles:
         buffer = self._buffers.get(day) or self._buffers.setdefault(day, _Buffer())
         buffer.notes.append(note)
 
-    async def add(self, day: str, row: Mapping[str, Any], size: int) -> None:
-        """Take one row; whoever fills a buffer writes it, and meanwhile the others go on."""
+    def put(self, day: str, row: Mapping[str, Any], size: int) -> bool:
+        """Take one row. Gives back whether `flush_full` is due: whoever fills a buffer writes it, and meanwhile the
+        others go on.
+        """
         buffer = self._buffers.get(day) or self._buffers.setdefault(day, _Buffer())
         buffer.rows.append(row)
         buffer.bytes += size
         self._rows += 1
         self._bytes += size
-        if self._full:
-            async with self._lock:
-                # Of those who waited for the last file, the first writes the next one.
-                if self._full:
-                    await self._take_out(tuple(self._buffers))
+        return self._rows >= self._most_rows or self._bytes >= self._most_bytes
+
+    async def flush_full(self) -> None:
+        """Write what waits, if it is still as much as may wait."""
+        async with self._lock:
+            # Of those who waited for the last file, the first writes the next one.
+            if self._rows >= self._most_rows or self._bytes >= self._most_bytes:
+                await self._take_out(tuple(self._buffers))
 
     async def flush_old(self) -> None:
         """Write what waits for longer than `flush_seconds`."""
@@ -252,10 +259,6 @@ class ResultFiles:
         # One file at a time bounds what is in memory besides the buffers.
         async with self._lock:
             await self._take_out(days or tuple(self._buffers))
-
-    @property
-    def _full(self) -> bool:
-        return self._rows >= self._most_rows or self._bytes >= self._most_bytes
 
     async def _take_out(self, days: tuple[str, ...]) -> None:
         taken = {day: self._buffers.pop(day) for day in days if day in self._buffers}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from asgard_assets.ingest.api.http.messages import Request, Response, Verdict
@@ -21,16 +21,15 @@ _KNOWN_HEADERS = 1024
 _OPEN_STATUSES = frozenset({401})  # credentials can be mended: a resume sends these again
 
 
-@dataclass(slots=True)
 class Exchange:
-    """One logical request with what became of it; filled in as it happens. Times are seconds since 1970."""
+    """One logical request with what became of it; filled in as it happens. Times are seconds since 1970.
 
-    request: Request
-    started: float
-    params: Mapping[str, Any] = field(default_factory=dict)
+    There is one for each row: what has not happened stays the class's.
+    """
+
     seconds: float = 0.0
     status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     body: bytes = b""
     text: str | None = None
     outcome: str = RETRYABLE
@@ -43,11 +42,16 @@ class Exchange:
     url: str = ""  # what answered, after redirects
     columns: dict[str, Any] | None = None  # of the table, once they are known: a page's items share them
 
+    def __init__(self, request: Request, started: float, params: Mapping[str, Any] | None = None):
+        self.request, self.started, self.params = request, started, params or {}
+
     def answered(self, response: Response, outcome: str, error: str | None, text: str) -> None:
         self.status, self.headers, self.body = response.status, response.headers, response.body
         self.parsed, self.url = response.parsed, response.url or self.request.url
-        self.spooled = response.spooled > 0
-        self.empty = response.verdict is not None and response.verdict.means == "empty"
+        if response.spooled:
+            self.spooled = True
+        if response.verdict is not None and response.verdict.means == "empty":
+            self.empty = True
         self.text, self.outcome = text, outcome
         if error:
             self.error_class, self.error_message = "HttpStatus", error
@@ -80,40 +84,58 @@ class Describing:
         self._address = address_shown(source.endpoint.base_url, base_url)
         self._known: dict[tuple[tuple[str, str], ...], str] = {}
         self._told = redactor.added
+        self._sent: tuple[Mapping[str, str], str] = ({}, "{}")
 
     def columns(self, exchange: Exchange) -> dict[str, Any]:
         request, text = exchange.request, self._redactor.text
-        answered, error = exchange.headers, exchange.error_message
+        error, seconds, outcome = exchange.error_message, exchange.seconds, exchange.outcome
         started = int(exchange.started * 1e6)
-        dropped = self._dropped
+        address = self._address(request.url)
         return {
             "request_id": request.id,
-            "url": text(without_logins(self._address(request.url))),
+            "url": text(without_logins(address) if "?" in address else address),
             "method": request.method,
-            "request_headers": self._shown(tuple(request.headers.items())),
+            "request_headers": self._sent_shown(request.headers),
             "request_params": text(dumped(exchange.params)) if exchange.params else "{}",
             "request_body": text(request.body.decode()) if request.body is not None else None,
             "status_code": exchange.status,
-            "response_headers": None
-            if exchange.status is None
-            else self._shown(tuple([pair for pair in answered.items() if pair[0] not in dropped])),
-            "success": exchange.outcome == SUCCESS,
-            "outcome": exchange.outcome,
+            "response_headers": None if exchange.status is None else self._shown(exchange.headers),
+            "success": outcome == SUCCESS,
+            "outcome": outcome,
             "error_class": exchange.error_class,
             "error_message": None if error is None else text(self._address(error)),
             "attempts": request.trace.attempts,
             "started_at": started,
-            "finished_at": started + int(exchange.seconds * 1e6),
-            "duration_seconds": exchange.seconds,
+            "finished_at": started + int(seconds * 1e6),
+            "duration_seconds": seconds,
         }
 
-    def _shown(self, headers: tuple[tuple[str, str], ...]) -> str:
-        found = self._known.get(headers)
-        if found is None or self._told != self._redactor.added:
-            if len(self._known) >= _KNOWN_HEADERS or self._told != self._redactor.added:
+    def _sent_shown(self, headers: Mapping[str, str]) -> str:
+        """Requests of a source often share one mapping of headers."""
+        last, shown = self._sent
+        if headers is not last or self._told != self._redactor.added:
+            shown = self._known_or_new(headers)
+            self._sent = headers, shown
+        return shown
+
+    def _shown(self, headers: Mapping[str, str]) -> str:
+        """Of an answer, without those that change by themselves."""
+        if dropped := self._dropped.intersection(headers):
+            headers = dict(headers)
+            for name in dropped:
+                del headers[name]
+        return self._known_or_new(headers)
+
+    def _known_or_new(self, headers: Mapping[str, str]) -> str:
+        if self._told != self._redactor.added:
+            self._known.clear()
+            self._told = self._redactor.added
+        pairs = tuple(headers.items())
+        found = self._known.get(pairs)
+        if found is None:
+            if len(self._known) >= _KNOWN_HEADERS:
                 self._known.clear()
-                self._told = self._redactor.added
-            found = self._known[headers] = self._redactor.text(dumped(dict(headers)))
+            found = self._known[pairs] = self._redactor.text(dumped(dict(headers)))
         return found
 
 

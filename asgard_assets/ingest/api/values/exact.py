@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+import orjson
+
 _MARKS = bytes(0x30 if chr(code) in "0123456789." else 0x20 for code in range(256))
 _SUSPECT = b"0" * 16  # as many digits, or more, may be a number that a double rounds
 _PADDED = re.compile(rb"\.\d+0[,\]}\s]")  # 1.10, but not a time in quotes
@@ -74,8 +76,6 @@ def loads(body: bytes | str) -> Any:
 
 def dumps(value: Any, sort_keys: bool = False) -> bytes:
     """The JSON text; numbers that are `Exact` in their own digits."""
-    import orjson
-
     try:
         return orjson.dumps(value, default=_fragment, option=orjson.OPT_SORT_KEYS if sort_keys else None)
     except TypeError as error:
@@ -86,8 +86,6 @@ def dumps(value: Any, sort_keys: bool = False) -> bytes:
 
 def _deep(value: Any, sort_keys: bool) -> Iterator[bytes]:
     """The same for values nested deeper than orjson goes (254). What is left to write is kept on a stack."""
-    import orjson
-
     left: list[Any] = [value]
     while left:
         part = left.pop()
@@ -109,8 +107,6 @@ def _deep(value: Any, sort_keys: bool) -> Iterator[bytes]:
 
 
 def _fragment(value: Any) -> Any:
-    import orjson
-
     if isinstance(value, Exact):
         return orjson.Fragment(value.text)
     raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -1,11 +1,11 @@
 import pytest
 
 from asgard_assets.errors import ConfigError, SourceError
+from asgard_assets.ingest.api.plan.intake import parsed_rows
 from asgard_assets.ingest.api.plan.ledger import plan_rows
 from asgard_assets.ingest.api.plan.requests import PLAN, requests_of
 from asgard_assets.ingest.api.plan.run import Run
 from asgard_assets.ingest.api.table.bronze import arrow_schema
-from asgard_assets.ingest.api.worker import parsed_row
 from asgard_assets.lake import Lake
 from tests.ingest.api.sources import USAGE, put_users, source
 
@@ -107,7 +107,7 @@ def test_a_number_that_no_double_holds_keeps_its_digits(lake):
     staging = lake.stage("bronze", "usage", arrow_schema(config), [DAY])
     plan_rows(Run(lake, config, (DAY,)), staging)
     (batch,) = requests_of(lake, staging.path, 0)
-    row = parsed_row(batch.column("row")[0].as_py())
+    row = parsed_rows(batch.column("row").to_pylist())[0]
     assert row["wide"] == "12345678901234567890.50"
     assert row["narrow"] == 1.5
     assert row["huge"] == "1267650600228229401496703205376"

@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -64,7 +64,8 @@ def walk(
         asked.append(number)
         if number == how.get("dies"):
             raise Killed
-        exchange = Exchange(Request(request_id, "GET", "http://api.test/tickets"), time.time(), status=200)
+        exchange = Exchange(Request(request_id, "GET", "http://api.test/tickets"), time.time())
+        exchange.status = 200
         if number == how.get("forgotten") and asked.count(number) == 1:
             exchange.failed(PERMANENT, ValueError("status 410"))
             return exchange
@@ -81,7 +82,13 @@ def walk(
 
     async def add(day: str, exchange: Exchange, values: dict[str, Any]) -> None:
         figures.count(day, exchange.outcome)
-        await files.add(day, {"request_id": exchange.request.id, "outcome": exchange.outcome} | values, 100)
+        row = {"request_id": exchange.request.id, "outcome": exchange.outcome} | values
+        if files.put(day, row, 100):
+            await files.flush_full()
+
+    async def add_items(day: str, exchange: Exchange, rows: Iterable[dict[str, Any]]) -> None:
+        for row in rows:
+            await add(day, exchange, row)
 
     async def main() -> None:
         job = Job(
@@ -89,7 +96,7 @@ def walk(
             limit=how.get("limit"),
         )  # fmt: skip
         content = Content(config, Redactor(), None)
-        await Walking(job, figures, files, content, Redactor(), send, add).walk(DAY, "{}", {})
+        await Walking(job, figures, files, content, Redactor(), send, add, add_items).walk(DAY, "{}", {})
         await files.flush()
 
     if "dies" in how:

@@ -17,7 +17,8 @@ def files(lake, **execution):
 def add(results, count, size=10):
     async def run():
         for n in range(count):
-            await results.add(DAY, {"request_id": str(n), "user_id": n}, size)
+            if results.put(DAY, {"request_id": str(n), "user_id": n}, size):
+                await results.flush_full()
 
     asyncio.run(run())
 
