@@ -71,6 +71,7 @@ PARTS = (
         "test_drop_in.py", "test_delta.py::test_eight_*", "dbt/test_gold.py", "dbt/test_calendars.py", "dbt/test_state.py", "dbt/test_daily.py",
         "dbt/test_checks_alone.py", "dbt/test_strangers.py", "dbt/test_fresh.py",
     ), DBT),
+    Part("churn-worlds", 0, 2.3, ("ml/test_churn_worlds.py",), ("asgard_assets/ml/", *DEMO)),
     Part("sensors", 0, 8, ("end_to_end/test_automation.py", "test_file_sensor.py::test_ticks_with_many*"), ("asgard_assets/components/", *DEMO)),
     Part("kills-of-tables", 1, 3, ("test_kill.py", "test_lost_answers.py::test_a_store_that_refuses*"), ("asgard_assets/lake/", "asgard_assets/ml/", *DEMO)),
     Part("steps", 1, 3.5, ("test_launcher.py", "test_odd_steps.py", "test_leftovers.py"), STEPS),
@@ -127,7 +128,7 @@ PARTS = (
         "cluster/test_stories.py::*killed_host*", "cluster/test_stories.py::*deleted*", "cluster/test_stories.py::*evicted*",
         "cluster/test_stories.py::*memory*", "cluster/test_stories.py::*cancelled*",
     ), PODS, cluster=True),
-    Part("cluster-contract", 1, 3, ("cluster/test_contract.py::*",), PODS, cluster=True),
+    Part("cluster-contract", 1, 3, ("cluster/test_contract.py::*", "cluster/test_project.py::*"), PODS, cluster=True),
     Part("cluster-outages", 1, 7, (
         "cluster/test_stories.py::*s3*", "cluster/test_stories.py::*away*", "cluster/test_stories.py::*operator*",
     ), PODS, cluster=True),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.local.demo.landing import days_between, files, land, planted
+from deployments.local.demo.landing import days_between, files, land, open_items, planted
 from deployments.local.demo.world import World
 
 DAYS = days_between("2026-10-05..2026-11-01")
@@ -44,7 +44,22 @@ def test_invoices_have_exactly_the_planted_bad_rows(landed: Path, day: str) -> N
     nobody = sum(row["user_id"] in ("", None) for row in rows)
     found = {"duplicate": copies, "bad_amount": bad_amounts, "null_user": nobody}
     assert found == planted(day)["invoices"]
-    assert len(rows) - sum(found.values()) == len(WORLD.invoices(day))
+    handed_over = open_items(WORLD) if day == DAYS[0] else []
+    assert len(rows) - sum(found.values()) == len(WORLD.invoices(day)) + len(handed_over)
+
+
+def test_the_first_day_brings_the_open_items_of_four_weeks(landed: Path) -> None:
+    """Unpaid, known on that day, and of numbers that no later invoice has."""
+    (path,) = landed.glob("invoices/*/*-open.csv")
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert path.parent.name == f"ds={DAYS[0]}"
+    assert {row["paid"] for row in rows} == {"false"} and len(rows) > 200
+    assert ("2026-09-07", "2026-10-04") == (
+        min(r["issued_at"] for r in rows),
+        max(r["issued_at"] for r in rows),
+    )
+    later = {row["invoice_id"] for day in DAYS for row in WORLD.invoices(day)}
+    assert later.isdisjoint(int(row["invoice_id"]) for row in rows)
 
 
 @pytest.mark.parametrize("day", DAYS)
@@ -72,7 +87,7 @@ def test_discount_appears_on_the_second_day(landed: Path) -> None:
 
 
 def test_some_days_have_json_lines_beside_the_csv(landed: Path) -> None:
-    assert len(list(landed.glob("invoices/*/*.csv"))) == 28
+    assert len(list(landed.glob("invoices/*/*.csv"))) == 29
     assert len(list(landed.glob("invoices/*/*-b.jsonl"))) == 9
 
 
@@ -93,7 +108,7 @@ def test_the_command_lands_the_same_bytes_from_another_process(landed: Path, tmp
     told = subprocess.run([*command, "--root", tmp_path], capture_output=True, text=True, check=True)
     assert "files written below" in told.stdout
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(written) == 9
+    assert len(written) == 10
     for path in written:
         assert path.read_bytes() == (landed / path.relative_to(tmp_path)).read_bytes()
 

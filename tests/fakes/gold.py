@@ -49,6 +49,7 @@ SILVER = {
         "invoice_id": pa.int64(),
         "customer_id": pa.int64(),
         "amount": pa.decimal128(12, 2),
+        "issued_at": pa.date32(),
         "paid": pa.bool_(),
     },
 }
@@ -144,8 +145,22 @@ def put_silver(lake: Lake, subscription: str = "active") -> None:
         "invoices",
         DAYS,
         [
-            {"invoice_id": 1, "customer_id": 1, "amount": Decimal("10.10"), "paid": False, "ds": first},
-            {"invoice_id": 2, "customer_id": 1, "amount": Decimal("7.00"), "paid": True, "ds": third},
+            {
+                "invoice_id": 1,
+                "customer_id": 1,
+                "amount": Decimal("10.10"),
+                "issued_at": dt.date(2026, 10, 5),
+                "paid": False,
+                "ds": first,
+            },
+            {
+                "invoice_id": 2,
+                "customer_id": 1,
+                "amount": Decimal("7.00"),
+                "issued_at": dt.date(2026, 10, 7),
+                "paid": True,
+                "ds": third,
+            },
         ],
     )
 

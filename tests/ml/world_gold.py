@@ -12,6 +12,7 @@ import pyarrow as pa
 from asgard_assets.lake import Lake
 from asgard_assets.ml.moments import midnight
 from asgard_assets.windows import days_between
+from deployments.local.demo.landing import open_items
 from deployments.local.demo.world import World
 
 DAYS = days_between("2026-10-05", "2026-11-01")
@@ -44,13 +45,15 @@ SCHEMA = pa.schema(
 )
 
 
-def gold(users: int = 800, days: Iterable[str] = DAYS) -> list[dict[str, Any]]:
+def gold(users: int = 800, days: Iterable[str] = DAYS, seed: int = 42) -> list[dict[str, Any]]:
     """One row a customer and day, from what the sources say by the end of that day."""
     days = list(days)
-    world = World(users)
+    world = World(users, seed)
     usage: dict[date, dict[int, dict[str, Any]]] = {}
     tickets, invoices = defaultdict(list), defaultdict(list)
     plans: dict[int, str] = {}
+    for invoice in open_items(world):
+        invoices[invoice["user_id"]].append(invoice)
     first = date.fromisoformat(days[0])
     rows = []
     start = first
@@ -95,7 +98,9 @@ def gold(users: int = 800, days: Iterable[str] = DAYS) -> list[dict[str, Any]]:
                     "high_tickets_14d": sum(s == "high" for d, s in tickets[user] if (day - d).days < 14),
                     "open_invoices": len(unpaid),
                     "unpaid_amount": float(sum(i["amount"] for i in unpaid)),
-                    "unpaid_invoices_28d": len(unpaid),
+                    "unpaid_invoices_28d": sum(
+                        (day - date.fromisoformat(i["issued_at"])).days < 28 for i in unpaid
+                    ),
                     "plan": plans.get(user),
                     "subscription": usage[day][user]["subscription"],
                     "event_timestamp": end,

@@ -30,6 +30,7 @@ invoice_versions as (
         amount,
         paid,
         cast(ds as date) as day,
+        cast(issued_at as date) as issued_on,
         cast(lead(ds) over (partition by invoice_id order by ds) as date) as replaced_on
     from {{ source('silver', 'invoices') }}
     where ds <= '{{ max_date() }}'
@@ -107,11 +108,14 @@ tickets as (
     group by customer_id, ds
 ),
 
+-- By their day of issue: billing may deliver an invoice later, such as the open items of before the first day.
 recent_invoices as (
-    select customer_id, cast(day as varchar) as ds, sum(opened) as opened
-    from changes
-    where opened <> 0 and day between date '{{ month_before }}' and {{ last }}
-    group by customer_id, day
+    select i.customer_id, d.day, count(*) as unpaid
+    from (select distinct day from customers) as d
+    inner join invoices as i
+        on i.day <= d.day and (i.replaced_on is null or d.day < i.replaced_on)
+        and i.issued_on <= d.day and i.issued_on > d.day - interval '28' day
+    group by i.customer_id, d.day
 ),
 
 activity as (
@@ -125,7 +129,6 @@ activity as (
         coalesce(sum(t.tickets) over last_month, 0) as tickets_30d,
         coalesce(sum(t.high_tickets) over last_month, 0) as high_tickets_30d,
         coalesce(sum(t.high_tickets) over last_two_weeks, 0) as high_tickets_14d,
-        greatest(coalesce(sum(i.opened) over last_four_weeks, 0), 0) as unpaid_invoices_28d,
         -- Sums of whole numbers, from which the slope of a line through the sessions of two weeks is calculated.
         count(u.sessions) over last_two_weeks as n,
         sum(u.sessions) over last_two_weeks as y,
@@ -136,12 +139,10 @@ activity as (
     from calendar
     left join usage as u using (customer_id, ds)
     left join tickets as t using (customer_id, ds)
-    left join recent_invoices as i using (customer_id, ds)
     window
         last_week as (partition by customer_id order by day rows between 6 preceding and current row),
         week_before as (partition by customer_id order by day rows between 13 preceding and 7 preceding),
         last_two_weeks as (partition by customer_id order by day rows between 13 preceding and current row),
-        last_four_weeks as (partition by customer_id order by day rows between 27 preceding and current row),
         last_month as (partition by customer_id order by day rows between 29 preceding and current row),
         so_far as (partition by customer_id order by day rows between unbounded preceding and current row)
 )
@@ -166,7 +167,7 @@ select
     cast(a.high_tickets_14d as bigint) as high_tickets_14d,
     cast(coalesce(t.open_invoices, 0) as bigint) as open_invoices,
     cast(coalesce(t.unpaid_amount, 0) as double) as unpaid_amount,
-    cast(a.unpaid_invoices_28d as bigint) as unpaid_invoices_28d,
+    cast(coalesce(i.unpaid, 0) as bigint) as unpaid_invoices_28d,
     c.plan,
     coalesce(a.subscription, e.subscription, 'active') as subscription,
     cast(cast(c.day + interval '1' day as date) as timestamp with time zone) as event_timestamp,
@@ -176,5 +177,6 @@ from customers as c
 inner join activity as a on c.customer_id = a.customer_id and c.day = a.day
 left join totals as t
     on c.customer_id = t.customer_id and c.day >= t.day and (t.next_day is null or c.day < t.next_day)
+left join recent_invoices as i on c.customer_id = i.customer_id and c.day = i.day
 left join earlier_usage as e on c.customer_id = e.customer_id
 where a.day >= {{ first }}

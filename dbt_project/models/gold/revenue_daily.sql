@@ -21,7 +21,10 @@ invoices as (
         sum(amount) as invoiced,
         sum(amount) filter (where paid) as paid
     from {{ source('silver', 'invoices') }}
-    where ds between '{{ min_date() }}' and '{{ max_date() }}'
+    where
+        ds between '{{ min_date() }}' and '{{ max_date() }}'
+        -- Older ones are open items that accounting has handed over: no revenue of the day.
+        and cast(issued_at as date) > cast(ds as date) - interval '7' day
     group by ds, customer_id
 )
 

@@ -26,6 +26,7 @@ from deployments.local.demo.world import START, World, number_of
 Row = dict[str, Any]
 INVOICE = ("invoice_id", "user_id", "amount", "currency", "issued_at", "due_at", "paid")
 CONTACT = ("user_id", "email", "plan", "country", "updated_at")
+OPEN_DAYS = 28  # before START, whose unpaid invoices come as a file of the first day
 BAD_INVOICES = 900_000_000  # ids of planted invoices count from here, so that they hide no good one
 
 __all__ = ["contact_rows", "days_between", "files", "invoice_rows", "land", "planted"]
@@ -49,6 +50,12 @@ def invoice_rows(world: World, day: date | str) -> tuple[list[Row], list[Row]]:
     if second:
         second = _mixed(second, [copies.pop()])
     return _mixed(first, wrong + copies), second
+
+
+def open_items(world: World) -> list[Row]:
+    """What accounting hands over on the first day: the invoices of the 28 days before it that are not paid."""
+    before = [world.invoices(START - timedelta(days=n)) for n in range(OPEN_DAYS, 0, -1)]
+    return [row for rows in before for row in rows if not row["paid"]]
 
 
 def contact_rows(world: World, day: date | str) -> list[Row]:
@@ -101,6 +108,8 @@ def files(world: World, day: date | str) -> Iterator[tuple[str, bytes]]:
     columns = INVOICE if number == 0 else (*INVOICE, "discount")
     first, second = invoice_rows(world, day)
     yield f"invoices/ds={day}/invoices-{day}.csv", _csv(columns, first)
+    if number == 0:
+        yield f"invoices/ds={day}/invoices-{day}-open.csv", _csv(columns, open_items(world))
     if second:
         lines = "".join(json.dumps({c: row[c] for c in columns}) + "\n" for row in second)
         yield f"invoices/ds={day}/invoices-{day}-b.jsonl", lines.encode()
