@@ -42,7 +42,8 @@ def env_example(given: Mapping[str, str | None]) -> str:
 
     lines = [
         "# Settings of this machine. Every command reads the file .env beside pyproject.toml; real environment variables",
-        "# come first. Copy this file to .env and remove the # before what you want to change.",
+        "# come first (not with Dagster's own command: there this file does). Copy this file to .env and remove the #",
+        "# before what you want to change.",
     ]
     for title, model, prefix in (
         ("Asgard", Settings, "ASGARD_"),
