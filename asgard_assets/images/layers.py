@@ -46,6 +46,8 @@ ENVIRONMENT = {
     "DAGSTER_DISABLE_TELEMETRY": "yes",
     "ASGARD_CACHE": "/opt/cache",
     "ASGARD_HOME": "/tmp/asgard",  # noqa: S108 - in the image
+    # A pod may run as a user that the image does not name, whose home would be `/`.
+    "HOME": "/tmp/asgard",  # noqa: S108
     "ASGARD_ENV": "local",
     "ASGARD_PROJECT": f"/{APP}",
 }
@@ -252,7 +254,8 @@ def code(found: Project) -> Path:
             for path in (f"{APP}/dbt_project/target", "tmp/asgard"):
                 directory(tar, path, 0o1777)
 
-    return layer("code", inputs, make)
+    # By project: one that is built meanwhile removes only older ones of its own.
+    return layer(f"code-{found.location}", inputs, make)
 
 
 def spark_image(found: Project) -> tuple[dict[str, object], list[Path]]:
