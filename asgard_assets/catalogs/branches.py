@@ -39,6 +39,10 @@ class AuditedCatalog:
     def kind(self) -> Kind:
         return "iceberg"
 
+    @property
+    def place(self) -> str:
+        return self.main.place
+
     def version(self, table: str) -> int:
         """The Delta version that the main branch has of the table; -1 where it has none."""
         return self.main.version(table)
@@ -69,7 +73,7 @@ class AuditedCatalog:
                 done = self._on_branch(lake, table, merged)
             if done is not None:
                 found = replace(done, seconds=round(time.monotonic() - began, 3))
-                note(lake, self.kind, found)
+                note(lake, self, found)
                 return found
             time.sleep(0.2 * (_TRIES - left))
         raise CatalogError(f"{table}: others commit to its Iceberg table before each merge")
@@ -84,6 +88,8 @@ class AuditedCatalog:
             return Followed(
                 table, "absent" if there is None else "current", -1 if there is None else int(held[VERSION])
             )
+        # A branch of one without any commit has no ancestor in common with it, and is never merged.
+        self.main.opened.create_namespace_if_not_exists(table.partition("/")[0])
         self.nessie.make(branch)
         aside = self.on_branch(table)
         try:

@@ -7,6 +7,7 @@ location is a placeholder: no engine's `drop table` can remove files of the lake
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from asgard_assets.catalogs.receipts import Followed, Kind, note
+from asgard_assets.catalogs.receipts import Followed, Kind, note, place_of
 from asgard_assets.errors import CatalogError, ConfigError
 from asgard_assets.lake import Lake
 from asgard_assets.lake.snapshot import Snapshot
@@ -36,6 +37,7 @@ class HiveMetastore:
     kind: Kind = "hive"
 
     def __init__(self, addresses: str):
+        self.place = place_of(addresses)
         self.addresses = [_host_and_port(each.strip()) for each in addresses.split(",")]
 
     def version(self, table: str) -> int:
@@ -72,7 +74,7 @@ class HiveMetastore:
                     ) from error
                 time.sleep(0.1 * (_TRIES - left))
         found = replace(done, seconds=round(time.monotonic() - began, 3))
-        note(lake, self.kind, found)
+        note(lake, self, found)
         return found
 
     @contextmanager
@@ -115,6 +117,7 @@ class HiveMetastore:
         from thrift.transport.TSocket import TSocket
         from thrift.transport.TTransport import TBufferedTransport, TTransportException
 
+        logging.getLogger("thrift.transport.TSocket").setLevel(logging.CRITICAL)  # the error says the same
         for left, (host, port) in zip(reversed(range(len(self.addresses))), self.addresses, strict=True):
             socket = TSocket(host, port)
             socket.setTimeout(_TIMEOUT_SECONDS * 1000)

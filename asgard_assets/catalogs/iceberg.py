@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from asgard_assets.catalogs import null_lists
-from asgard_assets.catalogs.receipts import Followed, Kind, note
+from asgard_assets.catalogs.receipts import Followed, Kind, note, place_of
 from asgard_assets.catalogs.source import Part, Source
 from asgard_assets.errors import CatalogError
 from asgard_assets.lake import Lake
@@ -42,6 +42,10 @@ class IcebergCatalog:
 
     def __init__(self, properties: Mapping[str, str]):
         self.properties = dict(properties)
+
+    @property
+    def place(self) -> str:
+        return place_of(self.properties.get("uri", ""))
 
     @cached_property
     def opened(self) -> Catalog:
@@ -72,7 +76,7 @@ class IcebergCatalog:
     def follow(self, lake: Lake, table: str) -> Followed:
         """Bring the Iceberg table to the newest version of the Delta table, and leave a receipt in the lake."""
         found = self.brought(lake, table)
-        note(lake, self.kind, found)
+        note(lake, self, found)
         return found
 
     def brought(self, lake: Lake, table: str) -> Followed:

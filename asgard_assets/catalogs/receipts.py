@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -35,6 +36,11 @@ class Catalog(Protocol):
     @property
     def kind(self) -> Kind: ...
 
+    @property
+    def place(self) -> str:
+        """Which catalog it is: see `place_of`."""
+        ...
+
     def version(self, table: str) -> int:
         """The Delta version that the catalog has of the table; -1 where it has none."""
         ...
@@ -48,14 +54,19 @@ class Catalog(Protocol):
         ...
 
 
-def note(lake: Lake, kind: Kind, found: Followed) -> None:
+def place_of(address: str) -> str:
+    """A short name of the catalog at an address, which may hold a login: receipts of another catalog say nothing of it."""
+    return hashlib.sha256(address.encode()).hexdigest()[:12]
+
+
+def note(lake: Lake, catalog: Catalog, found: Followed) -> None:
     """Leave the receipt, also where there was nothing to do: a process may have ended right before it."""
-    path = f"{folder(kind)}/{found.table}.json"
+    path = f"{folder(catalog.kind)}/{found.table}.json"
     if found.done == "absent":
         lake.delete(path)
         return
     receipt = {name: getattr(found, name) for name in ("version", "done", "partitions", "rows", "held")}
-    lake.put(path, json.dumps(receipt).encode())
+    lake.put(path, json.dumps(receipt | {"place": catalog.place}).encode())
 
 
 def receipts(lake: Lake, kind: Kind) -> dict[str, dict[str, Any]]:

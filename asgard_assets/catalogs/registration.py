@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from asgard_assets.catalogs.branches import AuditedCatalog
 from asgard_assets.catalogs.hive import HiveMetastore
 from asgard_assets.catalogs.iceberg import IcebergCatalog
-from asgard_assets.catalogs.receipts import Catalog, Followed, Kind, noted, receipt_of
+from asgard_assets.catalogs.receipts import Catalog, Followed, Kind, noted, place_of, receipt_of
 from asgard_assets.errors import AsgardError, ConfigError
 from asgard_assets.ingest.api.source.secrets import resolve
 from asgard_assets.lake import Lake
@@ -57,6 +58,12 @@ def wanted_by(settings: Settings) -> dict[Kind, tuple[str, ...]]:
     if settings.hive_metastore:
         found["hive"] = settings.hive_tables
     return found
+
+
+def place(settings: Settings, kind: Kind) -> str:
+    """Which catalog the settings name, as receipts say it."""
+    iceberg = settings.iceberg_options.get("uri", settings.iceberg)
+    return place_of({"iceberg": iceberg, "hive": settings.hive_metastore}[kind])
 
 
 def opened(settings: Settings, lake: Store, kind: Kind) -> Catalog:
@@ -141,9 +148,15 @@ def wanted(lake: Lake, patterns: Sequence[str], known: Iterable[str] = ()) -> li
 
 
 def standings(
-    lake: Lake, kind: Kind, patterns: Sequence[str], known: Mapping[str, int] | None = None
+    lake: Lake,
+    kind: Kind,
+    patterns: Sequence[str],
+    known: Mapping[str, int] | None = None,
+    place: str = "",
 ) -> list[Standing]:
     """How far the catalog is with each table, by the receipts: those that fit, and those that it still has.
+
+    With `place`, receipts of another catalog do not count.
 
     `known`: tables that were current before, each with its version. One that has no later version is not looked at
     again; that one was made anew meanwhile, with fewer versions, is then not noticed.
@@ -152,22 +165,27 @@ def standings(
     here = wanted(lake, patterns, known)
     gone = [table for table in noted(lake, kind) if table not in here]
     return [
-        *(_standing(lake, kind, table, known.get(table)) for table in here),
-        *(each for table in gone if (each := _gone(lake, kind, table))),
+        *(_standing(lake, kind, table, known.get(table), place) for table in here),
+        *(each for table in gone if (each := _gone(lake, kind, table, place))),
     ]
 
 
-def _standing(lake: Lake, kind: Kind, table: str, known: int | None) -> Standing:
+def _standing(lake: Lake, kind: Kind, table: str, known: int | None, place: str) -> Standing:
     if known is not None and TableLog(lake, table).entry(known + 1) is None:
         return Standing(kind, table, known, known)
-    receipt = receipt_of(lake, kind, table) or {}
+    receipt = _receipt(lake, kind, table, place)
     version, held = int(receipt.get("version", -1)), int(receipt.get("held", -1))
     return Standing(kind, table, lake.version(*table.split("/", 1)), version, held)
 
 
-def _gone(lake: Lake, kind: Kind, table: str) -> Standing | None:
+def _receipt(lake: Lake, kind: Kind, table: str, place: str) -> dict[str, Any]:
+    found = receipt_of(lake, kind, table) or {}
+    return found if not place or found.get("place") == place else {}
+
+
+def _gone(lake: Lake, kind: Kind, table: str, place: str) -> Standing | None:
     """A table that the catalog has and the lake has no more. One that fits no pattern any more is left to itself."""
-    version = int((receipt_of(lake, kind, table) or {}).get("version", -1))
+    version = int(_receipt(lake, kind, table, place).get("version", -1))
     return (
         Standing(kind, table, -1, version)
         if version >= 0 and lake.version(*table.split("/", 1)) < 0
@@ -180,7 +198,7 @@ def chosen(lake: Lake, catalog: Catalog, patterns: Sequence[str]) -> list[str]:
 
     Where the catalog cannot be asked, the receipts alone say which.
     """
-    found = {each.table for each in standings(lake, catalog.kind, patterns)}
+    found = {each.table for each in standings(lake, catalog.kind, patterns, place=catalog.place)}
     try:
         listed = catalog.tables()
     except AsgardError:

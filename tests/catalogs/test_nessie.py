@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from asgard_assets.catalogs.branches import AuditedCatalog
+from asgard_assets.catalogs.branches import AuditedCatalog, Nessie
 from asgard_assets.catalogs.iceberg import IcebergCatalog
 from asgard_assets.catalogs.registration import catalog_of, opened, standings
 from asgard_assets.components.catalogs import catalog_asset, catalog_sensor
@@ -31,6 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
         os.environ.update(found.environment)
         with nessie(folder / "nessie", found, "s3://lake/iceberg") as address:
             os.environ["ASGARD_ICEBERG"] = address
+            Nessie({"uri": address}).make("fresh")  # of a server that has no commit yet
             yield found
         del os.environ["ASGARD_ICEBERG"]
         for name, value in before.items():
@@ -124,6 +125,14 @@ def test_a_table_is_audited_on_a_branch_and_merged(server: S3, lake: Lake, audit
     publish(lake, DAYS[1:2], [row(n, DAYS[1]) for n in range(2)])
     assert audited.follow(lake, TABLE).done == "followed"
     assert agree(server, lake, audited.main) == len(by_delta(lake))
+
+
+def test_the_first_table_of_a_new_server_is_merged_too(lake: Lake):
+    publish(lake, DAYS[:1], [row(n, DAYS[0]) for n in range(6)])
+    address = f"{os.environ['ASGARD_ICEBERG']}/fresh"
+    fresh = opened(Settings(iceberg=address, iceberg_audit="first"), lake, "iceberg")
+    assert fresh.follow(lake, TABLE).version == lake.version(*TABLE.split("/")) == fresh.version(TABLE)
+    lake.delete(f"_catalogs/iceberg/{TABLE}.json")
 
 
 def test_by_hand_it_waits_on_its_branch_where_readers_of_iceberg_see_it(

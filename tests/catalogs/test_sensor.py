@@ -9,6 +9,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from asgard_assets.catalogs.hive import HiveMetastore
 from asgard_assets.catalogs.receipts import Followed, note
 from asgard_assets.components.catalogs import catalog_asset, catalog_sensor, catalogs
 from asgard_assets.lake import Lake
@@ -20,6 +21,7 @@ from tests.servers.s3_faults import faulty
 
 SCHEMA = pa.schema([("id", pa.int64())])
 TABLES = 30
+ADDRESS = "thrift://metastore:9083"  # which no tick asks
 
 
 def whole(lake: Lake, name: str, number: int = 0) -> None:
@@ -30,7 +32,8 @@ def whole(lake: Lake, name: str, number: int = 0) -> None:
 
 def done(lake: Lake, name: str) -> None:
     """As a sync leaves its receipt."""
-    note(lake, "hive", Followed(f"gold/{name}", "registered", lake.version("gold", name)))
+    catalog = HiveMetastore(ADDRESS)
+    note(lake, catalog, Followed(f"gold/{name}", "registered", lake.version("gold", name)))
 
 
 def test_without_a_catalog_there_is_nothing(monkeypatch: pytest.MonkeyPatch):
@@ -65,17 +68,19 @@ def test_a_catalog_that_is_down_costs_a_warning_and_a_later_sync(
         monkeypatch.setenv("ASGARD_ICEBERG", f"sqlite:///{tmp_path}/c.db")
         ran = dg.materialize([catalog_asset("iceberg")], resources=resources, instance=instance)
         assert [each.passed for each in ran.get_asset_check_evaluations()] == [True]
-        assert not sensor.evaluate_tick(dg.build_sensor_context(instance, cursor=again.cursor)).run_requests
+        last = sensor.evaluate_tick(dg.build_sensor_context(instance, cursor=again.cursor))
+        assert not last.run_requests
+        monkeypatch.setenv("ASGARD_ICEBERG", f"sqlite:///{tmp_path}/another.db")
+        assert sensor.evaluate_tick(dg.build_sensor_context(instance, cursor=last.cursor)).run_requests
 
 
 @pytest.mark.servers
 def test_a_table_that_did_not_move_costs_one_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with s3(tmp_path / "s3", "lake") as server, faulty(server.endpoint, seed=1) as (endpoint, counts):
-        address = "thrift://metastore:9083"  # which no tick asks
         wanted = {
             "ASGARD_LAKE": "s3://lake",
             "ASGARD_S3_ENDPOINT": endpoint,
-            "ASGARD_HIVE_METASTORE": address,
+            "ASGARD_HIVE_METASTORE": ADDRESS,
         }
         for name, value in (server.environment | wanted).items():
             monkeypatch.setenv(name, value)

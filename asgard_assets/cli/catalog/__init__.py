@@ -28,14 +28,17 @@ def state(output: OutputOption = Output.text) -> None:
     """
     from rich.table import Table
 
-    from asgard_assets.catalogs.registration import standings, wanted_by
+    from asgard_assets.catalogs.registration import place, standings, wanted_by
     from asgard_assets.lake import Lake
     from asgard_assets.settings import Settings
 
     lake = Lake.from_settings()
     with looking("reading the lake"):
+        settings = Settings()
         found = [
-            each for kind, tables in wanted_by(Settings()).items() for each in standings(lake, kind, tables)
+            each
+            for kind, tables in wanted_by(settings).items()
+            for each in standings(lake, kind, tables, place=place(settings, kind))
         ]
     if output is Output.json:
         print_json([asdict(each) | {"current": each.current} for each in found])
@@ -75,11 +78,14 @@ def sync(
     """
     from asgard_assets.catalogs.registration import catalog_of, chosen, opened, wanted_by
     from asgard_assets.catalogs.registration import sync as followed
+    from asgard_assets.errors import ConfigError
     from asgard_assets.lake import Lake
     from asgard_assets.settings import Settings
 
     settings, lake = Settings(), Lake.from_settings()
     kinds = wanted_by(settings)
+    if wrong := [each for each in tables or () if each.count("/") != 1]:
+        raise ConfigError(f"{wrong[0]!r} names no table; write stage/name, such as gold/order_metrics")
     if not kinds:
         catalog_of(settings, lake)  # says what to set
     done = list[dict[str, Any]]()

@@ -59,12 +59,13 @@ def catalog_asset(kind: Kind) -> dg.AssetsDefinition:
         ],
     )
     def following(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-        from asgard_assets.catalogs.registration import Failed, opened, standings, sync, wanted_by
+        from asgard_assets.catalogs.registration import Failed, opened, place, standings, sync, wanted_by
 
         settings = Settings()
         with clear_failures():
             patterns = wanted_by(settings).get(kind, ())
-            behind = [each.table for each in standings(lake.lake, kind, patterns) if not each.current]
+            found = standings(lake.lake, kind, patterns, place=place(settings, kind))
+            behind = [each.table for each in found if not each.current]
             done = list(sync(lake.lake, opened(settings, lake.lake, kind), behind))
         failed = [each for each in done if isinstance(each, Failed)]
         for each in failed:
@@ -110,7 +111,7 @@ def catalog_sensor(clock: Callable[[], float]) -> dg.SensorDefinition:
         description="Lets the catalogs follow tables that were published.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        from asgard_assets.catalogs.registration import standings, wanted_by
+        from asgard_assets.catalogs.registration import place, standings, wanted_by
         from asgard_assets.lake import Lake
 
         settings, sweep = Settings(), int(clock() // _SWEEP_SECONDS)
@@ -122,9 +123,10 @@ def catalog_sensor(clock: Callable[[], float]) -> dg.SensorDefinition:
             Lake.from_settings(settings),
         )
         for kind, patterns in wanted_by(settings).items():
-            found = standings(lake, kind, patterns, known.get(kind))
+            where = place(settings, kind)
+            found = standings(lake, kind, patterns, known.get(f"{kind}:{where}"), where)
             behind = [each for each in found if not each.current]
-            current[kind] = {each.table: each.lake_version for each in found if each.current}
+            current[f"{kind}:{where}"] = {each.table: each.lake_version for each in found if each.current}
             if behind:
                 versions = ",".join(f"{each.table}@{each.lake_version}" for each in behind)
                 key = f"{kind}:{int(clock() // _AGAIN_SECONDS)}:{versions}"
