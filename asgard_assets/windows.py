@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -64,12 +65,7 @@ class Calendar:
         """The window of a key. Raises ConfigError where there is no window of that name."""
         if self.every == "hour":
             return self._hour_of(key)
-        day = parse_day(key)
-        if day != self._floor(day):
-            named = "its Monday" if self.every == "week" else "its first day"
-            raise ConfigError(
-                f"{key!r} is no {self.every}: a {self.every} is named by {named}, {self._floor(day)}"
-            )
+        day = self._named(key)
         return Window(key, self._midnight(day), self._midnight(self._following(day)))
 
     def window_at(self, moment: datetime) -> Window:
@@ -85,6 +81,8 @@ class Calendar:
 
     def after(self, key: str, count: int = 1) -> str:
         """The key so many windows later; earlier where `count` is negative."""
+        if self.every != "hour":
+            return self._day_after(self._named(key), count).isoformat()
         window = self.window(key)
         for _ in range(count):
             window = self.window_at(window.end)
@@ -135,6 +133,30 @@ class Calendar:
         """All keys from `first` to `last`, both included; none where `last` is earlier."""
         return [w.key for w in self.overlapping(self.window(first).start, self.window(last).end)]
 
+    def _named(self, key: str) -> date:
+        """The first day of a window of days."""
+        day = parse_day(key)
+        if day != self._floor(day):
+            named = "its Monday" if self.every == "week" else "its first day"
+            raise ConfigError(
+                f"{key!r} is no {self.every}: a {self.every} is named by {named}, {self._floor(day)}"
+            )
+        return day
+
+    def _day_after(self, day: date, count: int) -> date:
+        """The first day of the window so many windows later."""
+        if self.every == "month":
+            months = day.year * 12 + day.month - 1 + count
+            return date(months // 12, months % 12 + 1, 1)
+        if self.every == "week":
+            return day + count * 7 * _DAY
+        step = _DAY if count > 0 else -_DAY
+        for _ in range(abs(count)):
+            day += step
+            while _is_skipped(self.zone, day):
+                day += step
+        return day
+
     def _midnight(self, day: date) -> datetime:
         # Where clocks skip midnight this is the moment they do; where they repeat it, the first.
         return datetime(day.year, day.month, day.day, tzinfo=self.zone).astimezone(UTC)
@@ -169,6 +191,13 @@ class Calendar:
         following = end.astimezone(self.zone).replace(minute=0, second=0, microsecond=0).astimezone(UTC)
         repeated = local.fold and local.replace(fold=0).utcoffset() != local.utcoffset()
         return Window(f"{local:%Y-%m-%dT%H}" + (f"{local:%z}" if repeated else ""), start, following)
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_skipped(zone: tzinfo, day: date) -> bool:
+    """Whether clocks pass a whole day over, as in Samoa in 2011."""
+    begin, end = (datetime(d.year, d.month, d.day, tzinfo=zone).astimezone(UTC) for d in (day, day + _DAY))
+    return begin == end
 
 
 def zone_named(name: str) -> ZoneInfo:

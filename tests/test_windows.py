@@ -7,7 +7,7 @@ import pytest
 
 from asgard_assets.errors import ConfigError
 from asgard_assets.settings import Settings
-from asgard_assets.windows import Calendar, days_after, days_between, parse_day, parse_days, stretches
+from asgard_assets.windows import Calendar, Every, days_after, days_between, parse_day, parse_days, stretches
 
 
 def test_a_range_includes_both_ends_and_crosses_months():
@@ -117,3 +117,22 @@ def test_an_unknown_zone_is_refused_with_the_names_nearest_to_it():
         Calendar.named("Asia/Tokio")
     with pytest.raises(ConfigError, match="did you mean Europe/Berlin"):
         Settings(time_zone="berlin")
+
+
+@pytest.mark.parametrize(
+    ("zone", "every", "key", "following"),
+    [
+        ("Pacific/Apia", "day", "2011-12-29", "2011-12-31"),  # clocks passed a whole day over
+        ("Pacific/Kwajalein", "day", "1993-08-20", "1993-08-22"),
+        ("America/Sao_Paulo", "day", "2018-11-03", "2018-11-04"),  # without a midnight
+        ("Europe/Berlin", "day", "2024-02-28", "2024-02-29"),
+        ("Europe/Berlin", "week", "2026-12-28", "2027-01-04"),  # week 53
+        ("Europe/Berlin", "month", "2026-12-01", "2027-01-01"),
+        ("Europe/Berlin", "hour", "2026-10-25T02", "2026-10-25T02+0100"),
+        ("Asia/Kolkata", "hour", "2026-10-05T23", "2026-10-06T00"),
+    ],
+)
+def test_the_next_window_begins_where_one_ends(zone: str, every: Every, key: str, following: str):
+    calendar = Calendar.named(zone, every)
+    assert calendar.after(key) == following == calendar.key_at(calendar.window(key).end)
+    assert calendar.after(following, -1) == key

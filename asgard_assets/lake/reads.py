@@ -122,6 +122,11 @@ class Stand:
             keys = ["", *keys]
         return [(key, self.rows[key]) for key in keys]
 
+    def any_between(self, first: str, last: str) -> bool:
+        """Whether `between` has anything, without making it: a lookup of ten years has thousands of days."""
+        begin = bisect_left(self._keys, first)
+        return begin < bisect_right(self._keys, last) or (begin > 0 and self._keys[0] == "")
+
     @cached_property
     def _keys(self) -> list[str]:
         return sorted(self.rows)

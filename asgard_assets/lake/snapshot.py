@@ -216,6 +216,8 @@ def _of_text(text: str) -> dict[str, tuple[int, int]]:
 
 
 def _transactions(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    import orjson  # a commit of ten years of days has thousands of lines
+
     for line in text.splitlines():
-        if '"txn"' in line and (action := json.loads(line).get("txn")):
+        if '"txn"' in line and (action := orjson.loads(line).get("txn")):
             yield action["appId"], (action["version"], action.get("lastUpdated") or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -55,11 +56,17 @@ class Span:
 
         known, time = keys_of(definition, instance), time_of(definition)
         if isinstance(time, dg.TimeWindowPartitionsDefinition):
-            inside = {
-                w: self._within(time.time_window_for_partition_key(w).start)
-                for w in set(map(window_of, known))
-            }
-            return [key for key in known if inside[window_of(key)]]
+            ordered = list(dict.fromkeys(map(window_of, known)))
+            if time is not definition:  # of slices those of one value come after the other
+                ordered = time.get_partition_keys()
+
+            def start(window: str) -> datetime:
+                return time.time_window_for_partition_key(window).start
+
+            first = bisect_left(ordered, self.start, key=start)
+            last = len(ordered) if self.end is None else bisect_left(ordered, self.end, key=start)
+            inside = {*ordered[first:last]}
+            return [key for key in known if window_of(key) in inside]
         return [key for key in known if key == self.text]
 
     def refuse_outside(self, definitions: Iterable[dg.PartitionsDefinition]) -> None:

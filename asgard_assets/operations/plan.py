@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asgard_assets.components.partitions import windows
 from asgard_assets.ingest.files.plan.listing import scan
@@ -207,14 +207,15 @@ def _with_older_code(
     """The plan with the partitions that older code built, and what it takes to build them again."""
     from dataclasses import replace
 
-    from asgard_assets.components.following.reads import REBUILD
-    from asgard_assets.components.following.staleness import follows, states
+    from asgard_assets.components.following.reads import REBUILD, table_of
+    from asgard_assets.components.following.staleness import Watch, by_older_code, follows
 
-    specs = {spec.key: spec for spec in project.catalog.definitions.resolve_all_asset_specs()}
+    specs = project.specs
     if key not in specs or not follows(specs[key]) or not specs[key].code_version:
         return plan
-    [state] = states(project.lake, specs, [key], causes=False)
-    older = state.older_code
+    table = table_of(specs[key])
+    found = by_older_code(specs[key], Watch().read(project.lake, [table], datetime.now(UTC))[table])[1]
+    older = tuple(project.known(key.to_user_string(), found))
     if not older:
         return plan
     again = replace(plan, partitions=older, unit="partitions")
@@ -277,6 +278,7 @@ def _downstream(graph: dg.AssetGraph, touched: Mapping[dg.AssetKey, set[str]]) -
     """Partitions of assets below that automation will run after these, as the graph's edges say."""
     reached = {key: set(days) for key, days in touched.items()}
     found: dict[str, tuple[str, ...]] = {}
+    asked: dict[Any, Any] = {}
     for key in graph.toposorted_asset_keys:
         if key in touched:
             continue
@@ -286,20 +288,24 @@ def _downstream(graph: dg.AssetGraph, touched: Mapping[dg.AssetKey, set[str]]) -
             if graph.get(key).partitions_def is None:
                 whole = whole or bool(reached[parent])
                 continue
-            days |= _children(graph, reached[parent], parent, key)
+            days |= _children(graph, reached[parent], parent, key, asked)
         if days or whole:
             reached[key] = days or {""}
             found[key.to_user_string()] = tuple(sorted(days))
     return found
 
 
-def _children(graph: dg.AssetGraph, days: set[str], parent: dg.AssetKey, child: dg.AssetKey) -> set[str]:
-    """Partitions of the child that read these of the parent: one question for all of them."""
+def _children(
+    graph: dg.AssetGraph, days: set[str], parent: dg.AssetKey, child: dg.AssetKey, asked: dict[Any, Any]
+) -> set[str]:
+    """Partitions of the child that read these of the parent: one question for all of them. `asked`: subsets that were made for others."""
     above, below = graph.get(parent).partitions_def, graph.get(child).partitions_def
     known = [day for day in sorted(days) if day]
     if above is None or below is None or not known:
         return set()
+    if (subset := (above, tuple(known))) not in asked:
+        asked[subset] = above.subset_with_partition_keys(known)
     found = graph.get_partition_mapping(child, parent).get_downstream_partitions_for_partitions(
-        above.subset_with_partition_keys(known), above, below
+        asked[subset], above, below
     )
     return {str(key) for key in found.get_partition_keys()}

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.components.following.outlook import Outlook, outlooks
-from asgard_assets.components.partitions import keys_of
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.api.plan.checkpoint import CursorState, cursor_state
 from asgard_assets.ingest.files.plan.control import read_control
@@ -161,7 +160,7 @@ def _table_state(finder: Finder, asset: str) -> TableState:
     if definition is None:
         failed = int(last_run_failed(finder.instance, key))
         return TableState(asset, None, int(event is not None), int(event is None), failed, last)
-    keys = keys_of(definition, finder.instance)
+    keys = finder.partitions(asset)
     status = finder.instance.get_status_by_partition(key, keys, definition) or {}
     missing = finder.missing(asset, keys)
     failed = [k for k in keys if (found := status.get(k)) is not None and found.value == "FAILED"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.components.api import Ask
@@ -59,6 +60,22 @@ class Finder:
     instance: dg.DagsterInstance
     tell: Callable[[str, int], None] = lambda *_: None
     """Is told what is being listed, and how many files it has so far."""
+    _known: dict[Any, list[str]] = field(default_factory=dict[Any, list[str]], repr=False)
+    """The partitions of the calendars that were asked about."""
+
+    @cached_property
+    def specs(self) -> Mapping[dg.AssetKey, dg.AssetSpec]:
+        """Every asset of the project."""
+        return {spec.key: spec for spec in self.catalog.definitions.resolve_all_asset_specs()}
+
+    def partitions(self, asset: str) -> list[str]:
+        """All partitions of the asset as they are now; none of one without."""
+        return self._keys(asset, None) or []
+
+    def known(self, asset: str, keys: Sequence[str]) -> list[str]:
+        """Those of the keys that are partitions of the asset now."""
+        there = set(self._keys(asset, None) or ("",)) if keys else set[str]()
+        return [key for key in keys if key in there]
 
     def listing(self, source: FileSource) -> Callable[[int], None]:
         """What a listing of the source tells its progress to."""
@@ -157,7 +174,12 @@ class Finder:
         definition = self._node(asset).partitions_def
         if definition is None:
             return None
-        return span.keys(definition, self.instance) if span else keys_of(definition, self.instance)
+        asked = definition, span
+        if asked not in self._known:
+            self._known[asked] = (
+                span.keys(definition, self.instance) if span else keys_of(definition, self.instance)
+            )
+        return self._known[asked]
 
     def _node(self, asset: str) -> Any:
         import dagster as dg

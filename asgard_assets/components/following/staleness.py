@@ -258,7 +258,7 @@ def _absent(
         rows = stand.rows
         low, high = edge.bounds(key)
         if not key or edge.ahead is None or edge.back is None:
-            if not stand.between(low, high):
+            if not stand.any_between(low, high):
                 return edge.table if not key or edge.ahead is None else f"{edge.table} {high}"
         elif edge.ahead < 0:  # its own partition before this one
             if not (key == first or high in rows or high in asked):
@@ -269,11 +269,11 @@ def _absent(
             window = window_of(high.removesuffix(LAST))
             if absent := [found for found in edge.sliced([window], key) if found not in rows]:
                 return f"{edge.table} {absent[0]}"
-            if edge.slices == () and not stand.between(low, high):
+            if edge.slices == () and not stand.any_between(low, high):
                 return f"{edge.table} {window}"
         else:
             absent = [found for found in edge.within(key, now) if found not in rows]
-            if absent or not stand.between(low, high):
+            if absent or not stand.any_between(low, high):
                 return f"{edge.table} {(absent or [high])[0]}"
     return ""
 
