@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from asgard_assets.components.partitions import windows
 from asgard_assets.ingest.files.plan.listing import scan
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
@@ -151,7 +150,7 @@ def _of_files(
 ) -> AssetPlan:
     lake, landing = project.lake, project.landing
     found = scan(lake, landing, source, full=True, max_files=10_000_000, tell=project.listing(source))
-    calendar = set(windows(source.every, source.time_zone).get_partition_keys())
+    calendar = set(project.partitions(f"bronze/{source.name}"))
     todo = {
         d: fs
         for d, fs in found.todo.items()

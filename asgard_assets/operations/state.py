@@ -164,7 +164,7 @@ def _table_state(finder: Finder, asset: str) -> TableState:
     status = finder.instance.get_status_by_partition(key, keys, definition) or {}
     missing = finder.missing(asset, keys)
     failed = [k for k in keys if (found := status.get(k)) is not None and found.value == "FAILED"]
-    published = sorted(set(keys) - set(missing))
+    published = sorted(finder.there(asset, keys))
     newest = published[-1] if published else ""
     cursor = _cursor(finder, asset)
     return TableState(asset, len(keys), len(published), len(missing), len(failed), last, newest, cursor)

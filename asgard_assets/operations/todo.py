@@ -196,11 +196,15 @@ class Finder:
 
     def missing(self, asset: str, keys: Sequence[str]) -> list[str]:
         """Partitions that have ended, and that neither the lake nor Dagster's history has."""
+        done = self.there(asset, keys) | self._open(asset)
+        return [key for key in keys if key not in done]
+
+    def there(self, asset: str, keys: Sequence[str]) -> set[str]:
+        """Those of the partitions that the lake or Dagster's history has."""
         stage, _, name = asset.partition("/")
-        done = set(self.instance.get_materialized_partitions(_key(asset)))
         published = self.lake.epochs(stage, name, keys)
-        done |= self._open(asset)
-        return [key for key in keys if key not in done and not published.get(key)]
+        done = set(self.instance.get_materialized_partitions(_key(asset)))
+        return {key for key in keys if key in done or published.get(key)}
 
     def _open(self, asset: str) -> set[str]:
         """The partitions whose window has not ended."""
