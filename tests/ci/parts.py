@@ -61,7 +61,7 @@ DEMO = (
 PAGES = ("README.md", "docs/", "examples/", *DEMO)
 
 PARTS = (
-    Part("kills-of-stages", 0, 5.5, ("test_kill.py::*[[]bronze]", "test_kill.py::*[[]silver]"), ("asgard_assets/lake/", *DEMO)),
+    Part("kills-of-stages", 1, 5.5, ("test_kill.py::*[[]bronze]", "test_kill.py::*[[]silver]"), ("asgard_assets/lake/", *DEMO)),
     Part("kills-of-loads", 0, 8, (
         "test_exactly_once.py", "test_canaries.py", "test_once.py", "test_walk_state.py", "test_big_bodies.py",
         "landing/test_s3.py::test_files_on_s3*", "test_vault.py::test_what_a_killed_run_held*",
@@ -72,57 +72,57 @@ PARTS = (
         "dbt/test_checks_alone.py", "dbt/test_strangers.py", "dbt/test_fresh.py",
     ), DBT),
     Part("sensors", 0, 8, ("end_to_end/test_automation.py", "test_file_sensor.py::test_ticks_with_many*"), ("asgard_assets/components/", *DEMO)),
-    Part("kills-of-tables", 1, 3, ("test_kill.py", "test_lost_answers.py::test_a_store_that_refuses*"), ("asgard_assets/lake/", "asgard_assets/ml/", *DEMO)),
-    Part("steps", 1, 3.5, ("test_launcher.py", "test_odd_steps.py", "test_leftovers.py"), STEPS),
-    Part("kills-of-airbyte", 1, 4, ("test_airbyte_kill.py",), AIRBYTE),
-    Part("trino", 1, 4.5, ("test_engines.py", "dbt/test_delta.py"), DBT),
-    Part("page-on-files", 1, 4.5, ("test_ci_materialize.py", "test_pages.py::test_the_page_on_[fl]*", "test_docs.py::test_the_notebook*"), (*PAGES, *FILES)),
-    Part("pages", 1, 8, ("test_pages.py", "test_readme.py"), PAGES),
-    Part("formats", 1, 2.2, (
+    Part("kills-of-tables", 1, 2.3, ("test_kill.py", "test_lost_answers.py::test_a_store_that_refuses*"), ("asgard_assets/lake/", "asgard_assets/ml/", *DEMO)),
+    Part("steps", 1, 2.4, ("test_launcher.py", "test_odd_steps.py", "test_leftovers.py"), STEPS),
+    Part("kills-of-airbyte", 1, 3, ("test_airbyte_kill.py",), AIRBYTE),
+    Part("trino", 1, 3, ("test_engines.py", "dbt/test_delta.py"), DBT),
+    Part("page-on-files", 1, 3.8, ("test_ci_materialize.py", "test_pages.py::test_the_page_on_[fl]*", "test_docs.py::test_the_notebook*"), (*PAGES, *FILES)),
+    Part("pages", 1, 4.2, ("test_pages.py", "test_readme.py"), PAGES),
+    Part("formats", 1, 2, (
         "readers/test_odd_columns.py::*", "readers/test_isolated.py::*", "readers/test_formats.py::test_every_format*", "files/test_sent.py::*", "files/test_strange.py::*", "files/test_moving.py::*",
     ), FILES),
-    Part("spark-submit", 2, 8, ("test_spark_submit.py", "test_odd_checkout.py", "test_submit.py", "test_production.py", "test_commits.py", "test_fresh_keys.py"), STEPS),
-    Part("java-and-aws", 0, 1.5, ("test_java.py", "test_aws_secrets.py"), ("deployments/local/setup.sh", "asgard_assets/spark/java.py", "asgard_assets/resources/")),
+    Part("spark-submit", 2, 5.8, ("test_spark_submit.py", "test_odd_checkout.py", "test_submit.py", "test_production.py", "test_commits.py", "test_fresh_keys.py"), STEPS),
+    Part("java-and-aws", 0, 1.2, ("test_java.py", "test_aws_secrets.py"), ("deployments/local/setup.sh", "asgard_assets/spark/java.py", "asgard_assets/resources/")),
     Part("airbyte", 0, 4.5, ("test_airbyte_bronze.py::*", "test_airbyte_manifests.py::*", "test_airbyte_syncs.py::*", "components/airbyte/test_runs.py::*", "test_airbyte_client.py", "test_airbyte_clock.py", "test_airbyte_dev.py", "test_airbyte_server.py"), AIRBYTE),
-    Part("other-servers", 2, 7, ("test_foreign_apis.py", "test_foreign_lists.py", "openapi/test_described.py::*", "test_keycloak.py", "test_receiver.py", "test_conditional.py", "lake/test_store.py", "ml/test_artifacts.py", "ml/test_online.py", "operations/test_backup.py", "operations/test_changes.py"), (*API, "asgard_assets/ml/", "asgard_assets/operations/changes/")),
-    Part("models", 1, 7.8, ("ml/test_second_model.py", "ml/test_churn_path.py", "ml/test_view_calendars.py::*", "ml/test_model_calendars.py", "ml/test_online_zones.py::*", "features/test_assets.py::*", "test_model_truth.py::test_with_shuffled_labels*"), ("asgard_assets/ml/", "asgard_assets/components/", "docs/own-model.md")),
-    Part("screens", 0, 3, ("test_ui.py",), ("asgard_assets/components/", *DEMO)),
+    Part("other-servers", 2, 3.8, ("test_foreign_apis.py", "test_foreign_lists.py", "openapi/test_described.py::*", "test_keycloak.py", "test_receiver.py", "test_conditional.py", "lake/test_store.py", "ml/test_artifacts.py", "ml/test_online.py", "operations/test_backup.py", "operations/test_changes.py"), (*API, "asgard_assets/ml/", "asgard_assets/operations/changes/")),
+    Part("models", 1, 3.6, ("ml/test_second_model.py", "ml/test_churn_path.py", "ml/test_view_calendars.py::*", "ml/test_model_calendars.py", "ml/test_online_zones.py::*", "features/test_assets.py::*", "test_model_truth.py::test_with_shuffled_labels*"), ("asgard_assets/ml/", "asgard_assets/components/", "docs/own-model.md")),
+    Part("screens", 0, 2, ("test_ui.py",), ("asgard_assets/components/", *DEMO)),
     Part("refusals", 2, 8, (
         "test_blocking.py", "test_bad_input.py", "test_model_truth.py::test_a_feature_of_later_knowledge*",
         "test_demo.py::test_an_interrupted*",
     ), ("asgard_assets/quality/", "asgard_assets/lake/", "asgard_assets/ml/", *DEMO)),
-    Part("wheel", 2, 5, ("test_wheel.py", "test_upgrade.py"), (
+    Part("wheel", 2, 3.4, ("test_wheel.py", "test_upgrade.py"), (
         "deployments/project/", "deployments/wheel.py", "asgard_assets/project.py", "asgard_assets/operations/new/project.py",
         "asgard_assets/components/platform/", "tests/project/", "pyproject.toml",
     )),
-    Part("month", 2, 3.5, ("month/test_month.py::*", "following/test_requests.py", "components/test_zone_cuts.py::*", "components/test_slices.py::*", "components/test_time_in_stages.py::*"), (
+    Part("month", 2, 2.8, ("month/test_month.py::*", "following/test_requests.py", "components/test_zone_cuts.py::*", "components/test_slices.py::*", "components/test_time_in_stages.py::*"), (
         "asgard_assets/components/", "asgard_assets/lake/", "asgard_assets/ingest/files/", "tests/month/",
     )),
-    Part("slices", 0, 2, (
+    Part("slices", 0, 1.3, (
         "components/test_silver_slices.py::*", "components/test_file_slices.py::*", "components/test_api_slices.py::*",
         "platform/test_history.py",
     ), (
         "asgard_assets/components/", "asgard_assets/transforms/", "asgard_assets/lake/",
     )),
-    Part("schemas", 2, 2, ("stream/test_schemas.py", "stream/test_follow.py", "stream/test_changes.py"), ("asgard_assets/ingest/stream/", "tests/servers/apicurio.py", "tests/servers/debezium.py", "tests/ingest/stream/")),
-    Part("streams", 2, 1.6, ("stream/test_streams.py", "stream/test_assets.py"), (
+    Part("schemas", 2, 2.7, ("stream/test_schemas.py", "stream/test_follow.py", "stream/test_changes.py"), ("asgard_assets/ingest/stream/", "tests/servers/apicurio.py", "tests/servers/debezium.py", "tests/ingest/stream/")),
+    Part("streams", 2, 1.4, ("stream/test_streams.py", "stream/test_assets.py"), (
         "asgard_assets/ingest/stream/", "asgard_assets/sinks/", "asgard_assets/components/stream/", "asgard_assets/lake/",
         "deployments/local/streaming/", "tests/ingest/stream/",
     )),
-    Part("monitoring", 0, 1.6, ("telemetry/test_monitoring.py", "components/lineage/test_lineage.py::*"), (
+    Part("monitoring", 0, 1.4, ("telemetry/test_monitoring.py", "components/lineage/test_lineage.py::*"), (
         "asgard_assets/telemetry/", "asgard_assets/operations/metrics/", "asgard_assets/components/lineage/", "deployments/monitoring/", "tests/telemetry/",
     )),
-    Part("sinks", 1, 1.5, ("sinks/test_mirror.py",), ("asgard_assets/sinks/", "asgard_assets/components/sinks/", "asgard_assets/lake/", "tests/sinks/")),
-    Part("databases", 0, 2.5, ("ingest/sql/test_types.py", "ingest/sql/test_loads.py", "ingest/sql/test_assets.py", "ingest/sql/test_connected.py", "ingest/sql/test_kills.py"), (
+    Part("sinks", 1, 1, ("sinks/test_mirror.py",), ("asgard_assets/sinks/", "asgard_assets/components/sinks/", "asgard_assets/lake/", "tests/sinks/")),
+    Part("databases", 0, 1.7, ("ingest/sql/test_types.py", "ingest/sql/test_loads.py", "ingest/sql/test_assets.py", "ingest/sql/test_connected.py", "ingest/sql/test_kills.py"), (
         "asgard_assets/ingest/sql/", "asgard_assets/components/sql.py", "asgard_assets/lake/", "tests/ingest/sql/", "tests/servers/mariadb.py",
     )),
     Part("catalogs-readers", 2, 1.5, ("catalogs/test_matrix.py::*",), ("asgard_assets/catalogs/", "tests/catalogs/", "tests/servers/hive.py", "tests/servers/nessie.py", "tests/servers/trino.py", "tests/servers/jdbc/")),
     Part("catalogs", 2, 1.2, ("catalogs/test_iceberg.py::*", "catalogs/test_nessie.py", "catalogs/test_hive.py", "catalogs/test_sensor.py::*"), ("asgard_assets/catalogs/", "asgard_assets/components/catalogs/", "asgard_assets/lake/", "tests/catalogs/", "tests/servers/nessie.py")),
-    Part("gateway", 2, 5.5, ("gateway/test_walkthrough.py", "gateway/test_churn.py", "gateway/test_shared.py", "components/test_managed_trainings.py::*", "ml/managed/test_jail.py::*", "gateway/test_app.py::*", "gateway/test_accounts.py::*", "gateway/test_contract.py::*", "gateway/test_serving.py::*", "gateway/test_runs.py::*", "gateway/test_sinks.py::*", "gateway/test_databases.py::*"), GATEWAY),
+    Part("gateway", 2, 5, ("gateway/test_walkthrough.py", "gateway/test_churn.py", "gateway/test_shared.py", "components/test_managed_trainings.py::*", "ml/managed/test_jail.py::*", "gateway/test_app.py::*", "gateway/test_accounts.py::*", "gateway/test_contract.py::*", "gateway/test_serving.py::*", "gateway/test_runs.py::*", "gateway/test_sinks.py::*", "gateway/test_databases.py::*"), GATEWAY),
     Part("gateway-models", 1, 1.6, ("ml/test_churn_worlds.py", "gateway/test_features.py::*", "components/test_managed_features.py::*", "ml/managed/test_features.py::*", "gateway/test_trainings.py::*", "gateway/test_matrix.py::*", "gateway/test_fuzz.py::*"), ("asgard_assets/ml/", *GATEWAY)),
     Part("service-pages", 0, 1.3, ("gateway/test_ui_pages.py::*", "gateway/test_browser.py"), ("asgard_assets/gateway/pages/",)),
-    Part("service", 1, 2.2, ("gateway/test_autoload_path.py", "gateway/test_reload.py", "gateway/test_ingestions.py::*", "gateway/test_clusters.py::*", "files/test_decisions.py::*"), ("asgard_assets/gateway/autoloader/", "asgard_assets/gateway/pages/", "asgard_assets/operations/autoloader/", "asgard_assets/components/platform/definitions.py")),
-    Part("cluster-chart", 0, 3, ("cluster/test_chart.py::*", "cluster/test_rights.py::*", "cluster/test_gold.py::*", "cluster/test_pipes.py::*"), PODS, cluster=True),
+    Part("service", 1, 1.9, ("gateway/test_autoload_path.py", "gateway/test_reload.py", "gateway/test_ingestions.py::*", "gateway/test_clusters.py::*", "files/test_decisions.py::*"), ("asgard_assets/gateway/autoloader/", "asgard_assets/gateway/pages/", "asgard_assets/operations/autoloader/", "asgard_assets/components/platform/definitions.py")),
+    Part("cluster-chart", 0, 1.8, ("cluster/test_chart.py::*", "cluster/test_rights.py::*", "cluster/test_gold.py::*", "cluster/test_pipes.py::*"), PODS, cluster=True),
     Part("cluster-ends", 0, 5, (
         "cluster/test_stories.py::*killed_host*", "cluster/test_stories.py::*deleted*", "cluster/test_stories.py::*evicted*",
         "cluster/test_stories.py::*memory*", "cluster/test_stories.py::*cancelled*",
@@ -131,6 +131,6 @@ PARTS = (
     Part("cluster-outages", 1, 7, (
         "cluster/test_stories.py::*s3*", "cluster/test_stories.py::*away*", "cluster/test_stories.py::*operator*",
     ), PODS, cluster=True),
-    Part("cluster-assets", 2, 5.5, ("cluster/test_assets.py::*", "cluster/test_platform.py::*"), PODS, cluster=True),
-    Part("cluster-refusals", 2, 5, ("cluster/test_stories.py::*",), PODS, cluster=True),
+    Part("cluster-assets", 2, 4.5, ("cluster/test_assets.py::*", "cluster/test_platform.py::*"), PODS, cluster=True),
+    Part("cluster-refusals", 2, 2.8, ("cluster/test_stories.py::*",), PODS, cluster=True),
 )  # fmt: skip
