@@ -132,6 +132,16 @@ def test_a_scaffolded_api_source_loads(project: Path):
     assert "bronze/orders" in specs(project)
 
 
+def test_scaffolded_streams_and_sinks_load(project: Path):
+    scaffold("stream.KafkaIngest", "clicks")
+    scaffold("stream.CurrentTable", "shops", "--table", "bronze/clicks", "--key", "shop_id")
+    scaffold("stream.PostgresSink", "events", "--table", "bronze/clicks")
+    scaffold("sinks.PostgresTable", "mirrored", "--table", "silver/shops", "--target", "shop.shops")
+    assert attributes(project, "clicks")["topic"] == "events.clicks"
+    assert attributes(project, "shops")["columns"] == {"shop_id": "bigint"}
+    assert {"bronze/clicks", "silver/shops", "postgres/events", "postgres/mirrored"} <= specs(project).keys()
+
+
 def test_a_scaffolded_database_loads(project: Path):
     scaffold(
         "sql.SqlIngest",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -96,6 +97,16 @@ def test_the_wheel_holds_the_platform_and_nothing_of_the_demo(wheel: Path):
         name for name in names if name.startswith(("asgard_assets/defs/", "asgard_assets/demo/", "tests/"))
     ] == []
     assert told == set()
+
+
+@pytest.mark.servers
+def test_dagsters_own_tool_comes_along_and_writes_a_source_that_loads(newcomer: Newcomer):
+    kind = "asgard_assets.components.files.FileIngest"
+    assert kind in newcomer.run("dg", "list", "components")
+    newcomer.run("dg", "scaffold", "defs", kind, "bronze/refunds", "--path", "refunds")
+    newcomer.run("dg", "check", "yaml", "shop/defs/bronze/refunds")
+    assert '"refunds"' in newcomer.run("asgard", "sources", "--output", "json")
+    shutil.rmtree(newcomer.folder / "shop" / "defs" / "bronze" / "refunds")
 
 
 @pytest.mark.servers

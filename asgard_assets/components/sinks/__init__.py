@@ -8,6 +8,7 @@ from typing import Any, Self, cast
 import dagster as dg
 from pydantic import BaseModel
 
+from asgard_assets.components.authoring.stream_scaffolds import MirrorScaffolder
 from asgard_assets.components.automation import on_update
 from asgard_assets.components.failures import clear_failures, retry_policy
 from asgard_assets.components.tables import metered
@@ -15,6 +16,7 @@ from asgard_assets.settings import Settings
 from asgard_assets.sinks.mirror import MirrorSink
 
 
+@dg.scaffold_with(MirrorScaffolder)
 class PostgresTable(dg.Component):
     """A table of the lake as a table of Postgres: upserts by key, deletes, new columns."""
 

@@ -8,6 +8,11 @@ from typing import Any, Self, cast
 import dagster as dg
 from pydantic import BaseModel
 
+from asgard_assets.components.authoring.stream_scaffolds import (
+    CurrentScaffolder,
+    EventsScaffolder,
+    KafkaScaffolder,
+)
 from asgard_assets.components.automation import on_update
 from asgard_assets.components.failures import clear_failures, retry_policy
 from asgard_assets.components.following.reads import declared_code
@@ -24,6 +29,7 @@ STREAM_SOURCE = "stream_source"
 """Metadata of the asset: the stream's configuration."""
 
 
+@dg.scaffold_with(KafkaScaffolder)
 class KafkaIngest(dg.Component):
     """A topic of Kafka as a Bronze table: micro-batches, exactly once; bad records go to quarantine."""
 
@@ -42,6 +48,7 @@ class KafkaIngest(dg.Component):
         return dg.Definitions(assets=[stream_asset(self.source)], sensors=[lag_sensor(self.source)])
 
 
+@dg.scaffold_with(EventsScaffolder)
 class PostgresSink(dg.Component):
     """A stream's Bronze table in Postgres: `raw.api_events`, each record once."""
 
@@ -60,6 +67,7 @@ class PostgresSink(dg.Component):
         return dg.Definitions(assets=[sink_asset(self.sink)])
 
 
+@dg.scaffold_with(CurrentScaffolder)
 class CurrentTable(dg.Component):
     """The rows that a database has now, from the changes that a stream brought."""
 
