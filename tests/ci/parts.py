@@ -119,7 +119,7 @@ PARTS = (
     Part("catalogs-readers", 2, 1.5, ("catalogs/test_matrix.py::*",), ("asgard_assets/catalogs/", "tests/catalogs/", "tests/servers/hive.py", "tests/servers/nessie.py", "tests/servers/trino.py", "tests/servers/jdbc/")),
     Part("catalogs", 2, 1.2, ("catalogs/test_iceberg.py::*", "catalogs/test_nessie.py", "catalogs/test_hive.py", "catalogs/test_sensor.py::*"), ("asgard_assets/catalogs/", "asgard_assets/components/catalogs/", "asgard_assets/lake/", "tests/catalogs/", "tests/servers/nessie.py")),
     Part("gateway", 2, 5, ("gateway/test_walkthrough.py", "gateway/test_churn.py", "gateway/test_shared.py", "components/test_managed_trainings.py::*", "ml/managed/test_jail.py::*", "gateway/test_app.py::*", "gateway/test_accounts.py::*", "gateway/test_contract.py::*", "gateway/test_serving.py::*", "gateway/test_runs.py::*", "gateway/test_sinks.py::*", "gateway/test_databases.py::*"), GATEWAY),
-    Part("gateway-models", 1, 1.6, ("ml/test_churn_worlds.py", "gateway/test_features.py::*", "components/test_managed_features.py::*", "ml/managed/test_features.py::*", "gateway/test_trainings.py::*", "gateway/test_matrix.py::*", "gateway/test_fuzz.py::*"), ("asgard_assets/ml/", *GATEWAY)),
+    Part("gateway-models", 1, 1, ("gateway/test_features.py::*", "components/test_managed_features.py::*", "ml/managed/test_features.py::*", "gateway/test_trainings.py::*", "gateway/test_matrix.py::*", "gateway/test_fuzz.py::*"), ("asgard_assets/ml/managed/", *GATEWAY)),
     Part("service-pages", 0, 1.3, ("gateway/test_ui_pages.py::*", "gateway/test_browser.py"), ("asgard_assets/gateway/pages/",)),
     Part("service", 1, 1.9, ("gateway/test_autoload_path.py", "gateway/test_reload.py", "gateway/test_ingestions.py::*", "gateway/test_clusters.py::*", "files/test_decisions.py::*"), ("asgard_assets/gateway/autoloader/", "asgard_assets/gateway/pages/", "asgard_assets/operations/autoloader/", "asgard_assets/components/platform/definitions.py")),
     Part("cluster-chart", 0, 1.8, ("cluster/test_chart.py::*", "cluster/test_rights.py::*", "cluster/test_gold.py::*", "cluster/test_pipes.py::*"), PODS, cluster=True),
@@ -127,7 +127,7 @@ PARTS = (
         "cluster/test_stories.py::*killed_host*", "cluster/test_stories.py::*deleted*", "cluster/test_stories.py::*evicted*",
         "cluster/test_stories.py::*memory*", "cluster/test_stories.py::*cancelled*",
     ), PODS, cluster=True),
-    Part("cluster-contract", 1, 3, ("cluster/test_contract.py::*", "cluster/test_project.py::*"), PODS, cluster=True),
+    Part("cluster-contract", 1, 4.2, ("cluster/test_contract.py::*", "cluster/test_project.py::*"), PODS, cluster=True),
     Part("cluster-outages", 1, 7, (
         "cluster/test_stories.py::*s3*", "cluster/test_stories.py::*away*", "cluster/test_stories.py::*operator*",
     ), PODS, cluster=True),

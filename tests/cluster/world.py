@@ -136,9 +136,14 @@ class Home:
     lake_root: str
 
     def start(
-        self, select: str, *partition: str, module: str = "asgard_assets.definitions", **variables: str
+        self,
+        select: str,
+        *partition: str,
+        module: str = "asgard_assets.definitions",
+        at: Path = ROOT,
+        **variables: str,
     ) -> subprocess.Popen[bytes]:
-        """The command, started; its output is in `host.log`."""
+        """The command, started in the folder `at`; its output is in `host.log`."""
         option = (
             ["--partition", *partition]
             if len(partition) == 1
@@ -148,7 +153,7 @@ class Home:
         with (self.folder / "host.log").open("ab") as out:
             process = subprocess.Popen(
                 [*command, *(option if partition else [])],
-                cwd=ROOT,
+                cwd=at,
                 env={**self.environment, **variables},
                 stdout=out,
                 stderr=out,
@@ -157,7 +162,7 @@ class Home:
         self.world.started.append(process)
         return process
 
-    def run(self, select: str, *partition: str, seconds: float = 540, **more: str) -> int:
+    def run(self, select: str, *partition: str, seconds: float = 540, **more: Any) -> int:
         return self.start(select, *partition, **more).wait(seconds)
 
     @property
