@@ -91,7 +91,7 @@ PARTS = (
         "test_blocking.py", "test_bad_input.py", "test_model_truth.py::test_a_feature_of_later_knowledge*",
         "test_demo.py::test_an_interrupted*",
     ), ("asgard_assets/quality/", "asgard_assets/lake/", "asgard_assets/ml/", *DEMO)),
-    Part("wheel", 2, 3.4, ("test_wheel.py", "test_upgrade.py"), (
+    Part("wheel", 2, 3.9, ("test_wheel.py", "test_upgrade.py"), (
         "deployments/project/", "deployments/wheel.py", "asgard_assets/project.py", "asgard_assets/operations/new/project.py",
         "asgard_assets/components/platform/", "tests/project/", "pyproject.toml",
     )),
