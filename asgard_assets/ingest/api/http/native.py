@@ -130,7 +130,7 @@ class NativeTransport:
         curl = slot.curl
         try:
             curl.setopt(pycurl.URL, request.url.encode())
-            if slot.headers != request.headers:
+            if slot.headers is not request.headers and slot.headers != request.headers:
                 curl.setopt(pycurl.HTTPHEADER, _header_lines(self._own, request.headers))
                 slot.headers = request.headers
         except (ValueError, pycurl.error) as error:
