@@ -128,7 +128,7 @@ class Generated:
         small = next((name for name, kind in self.columns.items() if kind == pa.int32()), None)
         if small and self.seed % 2:
             self.columns[small] = pa.int64()
-            self.lake.retype("gold", self.name, self._widened, lambda rows, schema: rows.cast(schema))
+            self.lake.retype("gold", self.name, self._widened, _cast)
             return
         self.columns["added"] = self.dice.choice(_TYPES)
         self._publish([self.dice.choice(DAYS)])
@@ -153,6 +153,11 @@ class Generated:
         found = self.lake.table("gold", self.name)
         assert found is not None
         return found
+
+
+def _cast(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns that a file has; ds lies in its path."""
+    return rows.cast(pa.schema([schema.field(name) for name in rows.column_names]))
 
 
 def _wide() -> Any:
