@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.registration            # needs Maven, Go and a JDK, as the tests of the servers do
 
-A table of 30 days of 10,000 rows; one day is published again, five times. Requests are counted between all and the S3
+A table of 30 days of 10,000 rows; one day is published again, three times. Requests are counted between all and the S3
 server, those of Nessie too.
 """
 
@@ -33,7 +33,7 @@ from tests.servers.s3_faults import faulty
 
 DAYS = [f"2026-10-{day:02}" for day in range(1, 31)]
 SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string()), ("amount", pa.float64()), ("ds", pa.string())])
-ROWS, TIMES, TABLES = 10_000, 5, 100
+ROWS, TIMES, TABLES = 10_000, 3, 100
 Figures = tuple[float, float, float]
 
 

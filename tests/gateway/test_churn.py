@@ -85,7 +85,7 @@ def _seen_by_readers_of_iceberg(home: Home, settings: dict[str, str]) -> None:
         "silver/transactions": True,
     }
     catalog = catalog_of(Settings(iceberg=settings["ASGARD_ICEBERG"]), home.lake)
-    for table, rows in (("silver/customers_cleaned", 30), ("gold/customer_orders", 30)):
+    for table, rows in (("silver/customers_cleaned", 30), ("gold/customer_orders", 40)):
         found = catalog.load(table)
         assert found is not None
         place = found.metadata_location.removeprefix("file://")
