@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from asgard_assets.lake import Lake
+from asgard_assets.lake import Lake, duck
 from asgard_assets.lake.snapshot import Snapshot
 from asgard_assets.lake.sql import identifier, quoted
 
@@ -121,10 +121,7 @@ def _type_of(kind: object) -> object:
 
 def fingerprint(rows: pa.RecordBatchReader, columns: Iterable[str]) -> tuple[int, int]:
     """How many rows there are, and a number that is the same for the same rows in any order."""
-    import duckdb
-
-    with duckdb.connect() as connection:
-        connection.execute("set timezone = 'UTC'")
+    with duck.connect() as connection:
         connection.register("rows", rows)
         named = ", ".join(identifier(column) for column in columns)
         found = connection.execute(
