@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.api_engine                          # cost and throughput, median of 5
     python -m tests.benchmarks.api_engine --runs 1 --only plain,aiohttp,native
-    python -m tests.benchmarks.api_engine latency memory           # the other two measures
+    python -m tests.benchmarks.api_engine latency memory           # two other measures
+    python -m tests.benchmarks.api_engine process                  # the engine alone: one process, no Spark
 
 Every run is a fresh process with a session of its own. CPU seconds are those of its whole process tree (the
 mock API is not in it), from after the session has run its first Spark job to the last commit. Bodies have 495
@@ -132,7 +133,13 @@ def ours(url: str, rows: int, folder: str, spark: Any, transport: str) -> None:
     from asgard_assets.lake import Lake
     from tests.ingest.api.driver import items
 
-    config = items(url, rows, transport={"type": transport}, limits={"max_in_flight": IN_FLIGHT // 2})
+    config = items(
+        url,
+        rows,
+        transport={"type": transport},
+        limits={"max_in_flight": IN_FLIGHT // 2},
+        execution={"run_in": "spark" if spark else "process"},
+    )
     summary = run_pipeline(spark, config, days=[DAY], lake=Lake(f"{folder}/lake"))
     assert summary.succeeded == rows, summary
 
@@ -235,6 +242,35 @@ def cost(runs: int, tools: Sequence[str], small: int, large: int) -> None:
         bar("marginal CPU, native : aiohttp", slope["native"] / slope["aiohttp"], 0.65, True)
 
 
+def process(runs: int, tools: Sequence[str], small: int, large: int) -> None:
+    """Marginal CPU of the engine in this process, without Spark: what a row costs, and nothing that runs beside it.
+
+    The tools take turns; the first turn is not counted. A machine that others use slows some turns, so the smallest
+    of each tool is told beside the median of the turns' ratios.
+    """
+    os.environ["TEST_TOKEN"] = TOKEN
+    slopes: dict[str, list[float]] = {tool: [] for tool in tools if tool != "threads"}
+    with tempfile.TemporaryDirectory() as folder, mock_server(bearer=TOKEN) as server:
+        os.environ["ASGARD_HOME"] = folder
+        for turn in range(runs + 1):
+            for tool, found in slopes.items():
+                used = []
+                for rows in (small, large):
+                    before, home = time.process_time(), tempfile.mkdtemp(dir=folder)
+                    given = [server.url, rows, home] if tool == "plain" else [server.url, rows, home, None]
+                    TOOLS[tool](*given)
+                    used.append(time.process_time() - before)
+                if turn:
+                    found.append((used[1] - used[0]) / (large - small) * 1000)
+    for tool, found in slopes.items():
+        say(f"{TITLES[tool]:>40}  {min(found):.4f} CPU s/1k at least, median {statistics.median(found):.4f}")
+    for tool, limit in (("aiohttp", 1.0), ("native", 0.55)):
+        if {"plain", tool} <= slopes.keys():
+            pairs = [one / other for one, other in zip(slopes[tool], slopes["plain"], strict=True)]
+            bar(f"CPU in one process, {tool} : plain", statistics.median(pairs), limit, True)
+            say(f"        the smallest of each: {min(slopes[tool]) / min(slopes['plain']):.3f}")
+
+
 def latency(runs: int, tools: Sequence[str], rows: int) -> None:
     """50 ms and 128 in flight: at most 2,560 requests a second."""
     ceiling = IN_FLIGHT / 0.05
@@ -261,7 +297,7 @@ def memory(runs: int, tools: Sequence[str], small: int, large: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("measures", nargs="*", default=["cost"], help="cost, latency, memory")
+    parser.add_argument("measures", nargs="*", default=["cost"], help="cost, process, latency, memory")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", default=",".join(TOOLS), help="tools, by comma")
     parser.add_argument("--rows", type=int, default=LARGE, help="the larger number; the smaller is a fifth")
@@ -274,12 +310,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in given.measures:
         if name == "cost":
             cost(given.runs, tools, given.rows // 5, given.rows)
+        elif name == "process":
+            process(given.runs, tools, given.rows // 50, given.rows // 5)
         elif name == "latency":
             latency(given.runs, tools, given.rows)
         elif name == "memory":
             memory(given.runs, tools, given.rows, given.rows * 10)
         else:
-            parser.error(f"unknown measure {name}; there are cost, latency and memory")
+            parser.error(f"unknown measure {name}; there are cost, process, latency and memory")
     return 0
 
 
