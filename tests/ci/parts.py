@@ -127,7 +127,7 @@ PARTS = (
         "cluster/test_stories.py::*killed_host*", "cluster/test_stories.py::*deleted*", "cluster/test_stories.py::*evicted*",
         "cluster/test_stories.py::*memory*", "cluster/test_stories.py::*cancelled*",
     ), PODS, cluster=True),
-    Part("cluster-contract", 1, 4.2, ("cluster/test_contract.py::*", "cluster/test_project.py::*"), PODS, cluster=True),
+    Part("cluster-contract", 1, 5, ("cluster/test_contract.py::*", "cluster/test_project.py::*"), PODS, cluster=True),
     Part("cluster-outages", 1, 7, (
         "cluster/test_stories.py::*s3*", "cluster/test_stories.py::*away*", "cluster/test_stories.py::*operator*",
     ), PODS, cluster=True),
