@@ -115,9 +115,9 @@ class AiohttpTransport:
         import aiohttp
         from multidict import CIMultiDict
 
-        wire = self._source.transport
         from asgard_assets.ingest.api.http.asked import Asks
 
+        wire = self._source.transport
         headers = CIMultiDict(own_headers())
         self._connector = aiohttp.TCPConnector(
             limit=wire.connections.most or 0,

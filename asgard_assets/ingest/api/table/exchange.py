@@ -90,10 +90,9 @@ class Describing:
         request, text = exchange.request, self._redactor.text
         error, seconds, outcome = exchange.error_message, exchange.seconds, exchange.outcome
         started = int(exchange.started * 1e6)
-        address = self._address(request.url)
         return {
             "request_id": request.id,
-            "url": text(without_logins(address) if "?" in address else address),
+            "url": text(without_logins(self._address(request.url))),
             "method": request.method,
             "request_headers": self._sent_shown(request.headers),
             "request_params": text(dumped(exchange.params)) if exchange.params else "{}",
