@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from asgard_assets.errors import ConfigError
 from asgard_assets.ingest.api.access.auth import references
 from asgard_assets.ingest.api.access.service import JobService
 from asgard_assets.ingest.api.job import Job
@@ -21,6 +22,7 @@ from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.secrets import variable, withheld
 from asgard_assets.ingest.api.table.figures import Figures
 from asgard_assets.ingest.api.worker import run_files, sender
+from asgard_assets.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -52,12 +54,26 @@ class Execution:
 
     def __post_init__(self) -> None:
         chosen = self.source.execution.run_in
-        if chosen != "auto":
+        if Settings().launcher == "connect" and callable(self.spark):
+            self._refuse_workers()
+            self.ran_in, self.why = "process", "a Spark Connect server lends no workers for requests"
+        elif chosen != "auto":
             self.ran_in, self.why = chosen, "execution.run_in says so"
         elif not callable(self.spark):
             self.ran_in, self.why = "spark", "a session was open"
         elif self.source.middleware:
             self.ran_in, self.why = "spark", "own middleware must not see other sources' secrets"
+
+    def _refuse_workers(self) -> None:
+        """Workers of a server that others use too inherit its environment: secrets of other sources are not withheld there."""
+        wanted = "execution.run_in: spark" if self.source.execution.run_in == "spark" else "middleware"
+        if wanted == "middleware" and not self.source.middleware:
+            return
+        raise ConfigError(
+            f"{self.source.name}: {wanted} needs workers of its own, which ASGARD_LAUNCHER=connect does not have: they would "
+            "see secrets of other sources. Run this source with ASGARD_LAUNCHER=none, spark-submit or kubernetes"
+            + ("" if wanted == "middleware" else ", or take run_in: auto, which sends from the run's process")
+        )
 
     def session(self) -> SparkSession:
         if callable(self.spark):

@@ -179,3 +179,13 @@ def test_the_engine_imports_neither_spark_nor_dagster():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_on_a_spark_connect_server_requests_are_sent_by_the_run_itself(lake, api, monkeypatch):
+    monkeypatch.setenv("ASGARD_LAUNCHER", "connect")
+    put_users(lake, 5)
+    summary = run_pipeline(no_spark, source(USAGE), days=(DAY,), lake=lake)
+    assert (summary.ran_in, summary.by_outcome) == ("process", {"success": 5})
+    assert "Spark Connect" in summary.why
+    with pytest.raises(ConfigError, match="ASGARD_LAUNCHER=none"):
+        run_pipeline(no_spark, source(USAGE, execution={"run_in": "spark"}), days=(DAY,), lake=lake)

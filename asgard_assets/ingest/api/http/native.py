@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _IDLE = -1
 _BATCH = 256
 _KNOWN_LINES = 4096
+_MASKS = (0, select.EPOLLIN, select.EPOLLOUT, select.EPOLLIN | select.EPOLLOUT)  # by what libcurl waits for
 
 # libcurl's error numbers (curl/curl.h), by what they mean to us.
 _UNSENDABLE = frozenset({3, 43})
@@ -250,14 +251,16 @@ class NativeTransport:
             elif old is not None:
                 self._drop(fd)
         elif what != old:
-            mask = (select.EPOLLIN if what & 1 else 0) | (select.EPOLLOUT if what & 2 else 0)
+            mask = _MASKS[what & 3]
             self._sockets[fd] = what
-            if old is not None:
+            if old is None:
+                self._epoll.register(fd, mask)
+                return
+            try:
+                self._epoll.modify(fd, mask)
+            except FileNotFoundError:
                 # A closed socket has left the set by itself, and its number may be another's by now.
-                with contextlib.suppress(FileNotFoundError):
-                    self._epoll.modify(fd, mask)
-                    return
-            self._epoll.register(fd, mask)
+                self._epoll.register(fd, mask)
 
     def _drop(self, fd: int) -> None:
         del self._sockets[fd]

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Protocol, Self
 
+from asgard_assets.errors import SourceError
 from asgard_assets.ingest.api.http.messages import (
     BodyTooLarge,
     ConnectFailed,
@@ -63,9 +64,12 @@ class Deadline:
         self._until: dict[asyncio.Task[object], float] = {}  # in the order in which they end
         self._expired: set[asyncio.Task[object]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __enter__(self) -> None:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        # Without its loop, `current_task` asks the kernel which process this is, for each request.
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None
         self._until[task] = loop.time() + self._seconds
         if self._timer is None:
@@ -74,7 +78,7 @@ class Deadline:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None
         if self._until.pop(task, None) is None:
             self._expired.discard(task)
@@ -141,6 +145,9 @@ class AiohttpTransport:
             max_field_size=_MOST_HEADER,
         )
         self._asks = Asks(self._session, headers)
+        # Found here once: an import within a function costs something each time, and `send` runs for each row.
+        self._failures = (aiohttp.ClientError, OSError, ValueError)
+        self._lost = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
         return self
 
     async def __aexit__(
@@ -159,9 +166,6 @@ class AiohttpTransport:
         return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
     async def send(self, request: Request) -> Response:
-        import aiohttp
-        from yarl import URL
-
         answer = None
         try:
             spool = request.trace.spool
@@ -171,6 +175,8 @@ class AiohttpTransport:
                 if self._direct and request.body is None and "@" not in request.url:
                     answer = await self._ask(self._asks.asked(request))
                 else:
+                    from yarl import URL
+
                     assert self._session is not None
                     answer = await self._session.request(
                         request.method,
@@ -185,33 +191,37 @@ class AiohttpTransport:
                     return Response(answer.status, headers, b"", await _spooled(answer, spool))
                 body = await self._body(answer, headers)
             return Response(answer.status, headers, body)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise ConnectFailed(f"cannot connect: {_said(error)}") from error
-        except asyncio.TimeoutError as error:  # noqa: UP041  aiohttp's own timeouts are subclasses of both
-            raise TimedOut(
-                f"no answer within {self._source.transport.timeouts.total_seconds:g} s"
-                if not isinstance(error, aiohttp.SocketTimeoutError)
-                else f"silent for {self._source.transport.timeouts.read_seconds or 0:g} s"
-            ) from error
-        except ValueError as error:  # aiohttp's InvalidURL is one too
-            raise Unsendable(f"the request cannot be sent: {_said(error)}") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise TransportError(f"{type(error).__name__}: {_said(error)}") from error
+        except self._failures as error:
+            raise self._meant(error) from error
         finally:
             if answer is not None and not answer.closed:
                 answer.release()  # closes the connection, for the body was not read to its end
+
+    def _meant(self, error: Exception) -> SourceError:
+        """What an error of aiohttp's says in our words."""
+        import aiohttp
+
+        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+            return ConnectFailed(f"cannot connect: {_said(error)}")
+        if isinstance(error, aiohttp.SocketTimeoutError):
+            return TimedOut(f"silent for {self._source.transport.timeouts.read_seconds or 0:g} s")
+        if isinstance(error, TimeoutError):
+            return TimedOut(f"no answer within {self._source.transport.timeouts.total_seconds:g} s")
+        if isinstance(error, ValueError):  # aiohttp's InvalidURL is one too
+            return Unsendable(f"the request cannot be sent: {_said(error)}")
+        return TransportError(f"{type(error).__name__}: {_said(error)}")
 
     async def _ask(self, asked: aiohttp.ClientRequest) -> aiohttp.ClientResponse:
         """What `ClientSession.request` does for a request without body, on aiohttp's own connections: nothing
         of cookies, redirects, proxies and tracing is looked for, which is a third of its cost.
         """
-        import aiohttp
-
         again = asked.method in _SAFE
         while True:
             try:
                 connection = await self._connector.connect(asked, [], self._timeout)
-            except asyncio.TimeoutError as error:  # noqa: UP041  also where only the socket's is meant
+            except TimeoutError as error:  # also where only the socket's is meant
+                import aiohttp
+
                 raise aiohttp.ConnectionTimeoutError(f"no connection to {asked.url.host}") from error
             try:
                 assert connection.protocol is not None
@@ -228,7 +238,7 @@ class AiohttpTransport:
                 except BaseException:
                     answer.close()
                     raise
-            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+            except self._lost:
                 connection.close()
                 # A kept connection that the server had closed; the next one is tried once.
                 if not again:
