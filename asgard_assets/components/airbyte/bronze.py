@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 import yaml
@@ -28,12 +28,13 @@ from asgard_assets.ingest.files.source.models import TECHNICAL, FileSource
 from asgard_assets.quality.tables import Column
 
 DELETED = "_ab_cdc_deleted_at"
+_GENERATION = "_airbyte_generation_id"
 _FILES = "asgard_assets.components.files.FileIngest"
 _TECHNICAL = {
     "_airbyte_raw_id": "Airbyte's id of the record.",
     "_airbyte_extracted_at": "When Airbyte read the record, milliseconds since 1970.",
     "_airbyte_meta": "What Airbyte changed in the record, as JSON text.",
-    "_airbyte_generation_id": "Counts the stream's full refreshes.",
+    _GENERATION: "Counts the stream's full refreshes.",
 }
 
 
@@ -62,6 +63,11 @@ class Bronze(dg.Model, dg.Resolvable):
     )
     retries: int | None = Field(
         default=None, ge=0, description="Retries of a run's step; default: setting ASGARD_RETRIES."
+    )
+    generations: Literal["follow", "keep"] = Field(
+        default="follow",
+        description="What becomes of rows that a refresh in Airbyte replaced. follow: they leave the table when Airbyte has removed their "
+        "files. keep: they stay, as for a bucket whose old files are removed by a rule of its own.",
     )
     streams: dict[str, TableOptions] = Field(
         default_factory=dict, description="Options of single streams, by the stream's name."
@@ -133,6 +139,7 @@ def source_of(
                 "ds": {"type": "filename"},
                 "files": "snapshot" if mode.overwrites else "add",
                 "merge": merge if primary else None,
+                "generation": None if bronze.generations == "keep" or mode.overwrites else _GENERATION,
                 "unwrap": "_airbyte_data",
                 "deps": [key.path],
                 "description": f"{description} One row a {'key' if primary else 'record'}, as Airbyte landed it.",

@@ -30,6 +30,7 @@ from asgard_assets.ingest.files.shape.fitting import retyped
 from asgard_assets.ingest.files.shape.schema import Change, differences, record
 from asgard_assets.ingest.files.source.models import TECHNICAL, VOLATILE, ByColumn, FileSource, Upsert
 from asgard_assets.ingest.files.source.types import normal, unify
+from asgard_assets.ingest.files.table.generations import outdated
 from asgard_assets.ingest.files.table.merge import Merged, merge, seen_days
 from asgard_assets.ingest.files.table.upsert import refuse_unknown, replace_older
 from asgard_assets.lake import DS, Lake, Published, Rewrite, Staging
@@ -50,7 +51,8 @@ class Loaded:
     """Staged rows, ready to be audited and committed.
 
     `days` are those that were asked for; `failed` those of them that must not be published, and why: nothing of
-    them is staged. `bad_files` went to quarantine. `staging.days` are the days of the rows.
+    them is staged. `bad_files` went to quarantine; rows of
+    `outdated` files leave the table. `staging.days` are the days of the rows.
     """
 
     source: FileSource
@@ -63,6 +65,7 @@ class Loaded:
     undated: tuple[str, ...] = ()
     replaced: frozenset[str] = frozenset()
     replaced_in: frozenset[str] | None = frozenset()
+    outdated: frozenset[str] = frozenset()
     parts: tuple[Part, ...] = field(default=(), repr=False)
     retype: bool = False
     upserted: Rewrite | None = None
@@ -284,8 +287,9 @@ def _columns_of(begun: _Begun, good: Sequence[Outcome], fields: Mapping[str, pa.
 def _without_older_versions(begun: _Begun, loaded: Loaded) -> Loaded:
     """Leave one row a key, where the source asks for that: of the staged days, and of what they replace."""
     lake, source, staging = begun.run.lake, loaded.source, loaded.staging
+    loaded = replace(loaded, outdated=outdated(lake, begun.run.landing, source, staging))
     if source.merge is not None:
-        merged = merge(lake, source, staging, begun.others, loaded.failed)
+        merged = merge(lake, source, staging, begun.others, loaded.failed, loaded.outdated)
         days = tuple(dict.fromkeys([*merged.staging.days, *loaded.failed]))
         return replace(loaded, staging=replace(merged.staging, days=days), merged=merged)
     if not isinstance(source.write, Upsert):
@@ -333,7 +337,8 @@ def commit(
         gone = loaded.replaced & loaded_paths
         rewrite: Any = loaded.upserted
         if rewrite is None:
-            rewrite = without_files(lake, staging, "_file", gone, loaded.replaced_in)
+            within = None if loaded.outdated else loaded.replaced_in
+            rewrite = without_files(lake, staging, "_file", gone | loaded.outdated, within)
         published = lake.amend(staging, rewrite, plans, days, metadata, VOLATILE, code)
     fields = present_columns(staging.schema, source.second)
     record(lake, source.name, fields, loaded.changes, loaded.absent, plan.number)

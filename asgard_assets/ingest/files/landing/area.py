@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
+from asgard_assets import project
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.landing.bounds import (
     leads_out,
@@ -350,6 +351,6 @@ def _file(found: Found) -> File:
 def missing(landing_root: str, path: str) -> SourceError:
     return SourceError(
         f"{landing_root}/{path} does not exist, so there is nothing to load from; create the folder or correct "
-        "`path` in the source's defs.yaml (the landing root is the setting ASGARD_LANDING)",
+        f"`path` in the source's defs.yaml (the landing root is the setting ASGARD_LANDING){project.without_env()}",
         source=path,
     )

@@ -380,6 +380,11 @@ class FileSource(Model):
         description="Keep one row for each key: in the whole table, or in each day of a snapshot. "
         "Default: every record.",
     )
+    generation: str | None = Field(
+        default=None,
+        description="Column that counts the sender's full refreshes, such as _airbyte_generation_id. When a newer one comes, rows of "
+        "older ones leave the table if their files are gone from the landing folder.",
+    )
     unwrap: str | None = Field(
         default=None,
         description="Column with a JSON object whose fields are the record's own, such as _airbyte_data where "
@@ -512,6 +517,10 @@ class FileSource(Model):
         if self.merge is not None and (isinstance(self.write, Upsert) or self.types == "inferred"):
             raise ValueError(
                 "`merge` keeps one row a key of text columns; it goes with neither upsert nor types"
+            )
+        if self.generation and (isinstance(self.write, Upsert) or self.clean is not None):
+            raise ValueError(
+                "`generation` goes by the files that the sender removed, so it goes with neither `write: upsert` nor `clean`"
             )
         by_column = self.ds.name.lower() if isinstance(self.ds, ByColumn) else None
         made = outputs(self.sql) if self.sql else []

@@ -48,12 +48,13 @@ def seen_days(lake: Lake, source: FileSource) -> dict[str, int]:
 
 
 def merge(
-    lake: Lake, source: FileSource, staging: Staging, seen: Mapping[str, int], failed: Collection[str] = ()
-) -> Merged:
+    lake: Lake, source: FileSource, staging: Staging, seen: Mapping[str, int], failed: Collection[str] = (),
+    outdated: Collection[str] = (),
+) -> Merged:  # fmt: skip
     """Take out of the staged days, and of the table's other days, every row that a newer version replaces.
 
-    `failed` days are not staged. Raises SourceError where one holds rows that would have to go: publishing the
-    other days without it would show two versions of a record.
+    All rows of `outdated` files go, whatever version they hold. `failed` days are not staged. Raises SourceError where one
+    holds rows that would have to go: publishing the other days without it would show two versions of a record.
     """
     rule = source.merge
     if rule is None:
@@ -63,6 +64,9 @@ def merge(
         return Merged(staging)
     with lake.workbench(tables=()) as connection:
         staged = lake.staged_files(staging)
+        connection.execute("create table outdated (file varchar)")
+        if outdated:
+            connection.executemany("insert into outdated values (?)", [[path] for path in sorted(outdated)])
         _view_staged(connection, staging, staged)
         others = () if source.files == "snapshot" else tuple(d for d in seen if d not in staging.days)
         _view_others(connection, lake, staging, others, rule)
@@ -123,7 +127,8 @@ def _view_others(
     )
     for name in ("staged", "others"):
         connection.execute(
-            f"create view {name}_versions as select {_version(rule, staging.schema.names)} from {name}"
+            f"create view {name}_versions as select {_version(rule, staging.schema.names)} from {name} "
+            'where "_file" not in (from outdated)'
         )
 
 
@@ -181,6 +186,10 @@ def _rank(connection: duckdb.DuckDBPyConnection, rule: Merge, *, within_day: boo
     found = connection.execute(
         "select count(*) filter (not _gone), count(*) filter (_gone) from losers"
     ).fetchone()
+    for side in ("staged", "others"):
+        connection.execute(
+            f'insert into losers select {DS}, "_file", "_row", false from {side} where "_file" in (from outdated)'
+        )
     return found or (0, 0)
 
 
