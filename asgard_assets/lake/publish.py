@@ -30,7 +30,7 @@ from asgard_assets.lake.numbers import publish_id, refuse_own, rows_of, seen_id
 from asgard_assets.lake.reader import DS as DS
 from asgard_assets.lake.reads import Reads
 from asgard_assets.lake.snapshot import TableLog
-from asgard_assets.lake.staging import LakeStaging
+from asgard_assets.lake.staging import LakeStaging, partition_folder
 from asgard_assets.lake.staging import Staging as Staging
 from asgard_assets.lake.statistics import file_statistics, without_floats
 from asgard_assets.windows import key_in, slice_of, window_of
@@ -303,7 +303,9 @@ class Lake(LakeStaging):
         inner = staging.schema
         for name in staging.values(part.day):
             inner = inner.remove(inner.get_field_index(name))
-        target = f"{staging.folder(part.day)}/part-{uuid.uuid4().hex}.parquet"
+        # The staging of a whole table names no days; its files lie in their days' folders all the same.
+        inside = f"/{partition_folder(part.day, staging.dimension)}" if part.day else ""
+        target = f"{staging.path}{inside}/part-{uuid.uuid4().hex}.parquet"
         with (
             pq.ParquetFile(part.uri, filesystem=self.filesystem) as source,
             self.whole(target) as file,

@@ -50,6 +50,11 @@ class Edge:
         """Whether both have the same windows."""
         return (self.every, self.zone) == (self.source_every, self.source_zone)
 
+    @property
+    def key_by_key(self) -> bool:
+        """Whether each partition reads the one of its own name."""
+        return self.same and self.back == 0 and self.ahead == 0 and self.slices is None
+
     def bounds(self, key: str) -> tuple[str, str]:
         """The first and the last partition of the input that may be read."""
         return _bounds(self, key)
@@ -150,6 +155,13 @@ def read_hashes(edges: Sequence[Edge], stands: Mapping[str, Stand], keys: Iterab
 
 
 def _digests(edge: Edge, stand: Stand, keys: Sequence[str]) -> dict[str, str]:
+    if edge.key_by_key and "" not in stand.rows:
+        rows = stand.rows
+        # A key that the input lacks may be a slice of one that it has.
+        return {
+            key: _digest([(key, rows[key])] if key in rows else stand.between(*edge.bounds(key)))
+            for key in keys
+        }
     if edge.back is not None:
         return {key: _digest(stand.between(*edge.bounds(key))) for key in keys}
     # Everything up to a key: one pass over the input for all keys.

@@ -216,8 +216,9 @@ def _of_text(text: str) -> dict[str, tuple[int, int]]:
 
 
 def _transactions(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    import orjson  # a commit of ten years of days has thousands of lines
+    import orjson  # a commit of three years of hours has a hundred thousand lines: they are one document
 
-    for line in text.splitlines():
-        if '"txn"' in line and (action := orjson.loads(line).get("txn")):
-            yield action["appId"], (action["version"], action.get("lastUpdated") or 0)
+    lines = [line for line in text.splitlines() if '"txn"' in line]
+    for action in orjson.loads(f"[{','.join(lines)}]"):
+        if found := action.get("txn"):
+            yield found["appId"], (found["version"], found.get("lastUpdated") or 0)

@@ -11,6 +11,7 @@ from asgard_assets.settings import Settings
 from asgard_assets.windows import Calendar, Every, checked_values, zone_named
 
 Severity = Literal["error", "warn"]
+KEY_IS_UNIQUE = "key_is_unique"
 
 
 def _known_zone(zone: str) -> str:
@@ -138,7 +139,7 @@ class TableSpec(Model):
         nulls = " or ".join(f'"{c}" is null' for c in self.key)
         columns = ", ".join(f'"{c}"' for c in self.key)
         unique = Check(
-            name="key_is_unique",
+            name=KEY_IS_UNIQUE,
             sql=f"count(*) filter (where {nulls}) = 0 and count(distinct ({columns})) = count(*)",
             aggregate=True,
             description=f"({', '.join(self.key)}) is unique and not null in every partition.",

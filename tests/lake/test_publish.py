@@ -103,6 +103,23 @@ def test_writers_of_different_days_do_not_disturb_each_other(lake: Lake):
     assert read(lake) == [(1, DAYS[0]), (2, DAYS[1])]
 
 
+def test_a_retyped_table_keeps_each_file_in_the_folder_of_its_day(lake: Lake):
+    lake.publish(put(lake, rows(d0=[1, 2], d1=[3])))
+
+    def widened(schema: pa.Schema) -> pa.Schema:
+        return pa.schema([pa.field("id", pa.float64()) if f.name == "id" else f for f in schema])
+
+    def cast(found: pa.Table, schema: pa.Schema) -> pa.Table:
+        inner = pa.schema([f for f in schema if f.name in found.column_names])
+        return found.select(inner.names).cast(inner)
+
+    lake.retype("silver", "orders", widened, cast)
+    live = lake.live("silver", "orders")
+    assert sorted(part.day for part in live) == DAYS[:2]
+    assert all(f"/ds={part.day}/" in part.uri for part in live)
+    assert read(lake) == [(1.0, DAYS[0]), (2.0, DAYS[0]), (3.0, DAYS[1])]
+
+
 def test_a_new_column_joins_the_table_and_a_retyped_one_is_refused(lake: Lake):
     lake.publish(put(lake, rows(d0=[1])))
     wider = rows(d1=[2]).append_column("note", pa.array(["x"]))
