@@ -13,6 +13,7 @@ AsgardError
 ├── QualityError       a blocking check failed: the named partitions were not published
 ├── CatalogError       a catalog that follows the lake cannot be reached, or refuses
 ├── SparkJobError      a Spark driver ended without its step's own success
+│   └── SparkServerError   the Spark Connect server is away, or has no session free
 └── ModelError         training, promotion or prediction cannot go on
 
 `Transient` marks what may succeed when tried again, `Terminal` what will not; a retry policy asks the
@@ -100,6 +101,10 @@ class CatalogError(Transient, AsgardError):
 
 class SparkJobError(AsgardError):
     """A Spark driver ended without its step's own success. Carries `exit_code`."""
+
+
+class SparkServerError(Transient, SparkJobError):
+    """The Spark Connect server cannot be reached, went away during a step, or has no session free. Carries `address`."""
 
 
 class ModelError(AsgardError):

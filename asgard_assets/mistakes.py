@@ -32,15 +32,34 @@ def told(error: BaseException, package: Path, loader: Path, defs: Path) -> str |
     for cause in causes:
         if unknown := re.match(r"Module `(.+?)` (?:has no attribute `(.+)`|not found)", str(cause)):
             return _unknown_component(".".join(filter(None, unknown.groups())), defs)
-    frames = traceback.extract_tb(root.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).is_relative_to(package)]
-    if own and Path(own[-1].filename) != loader:
-        return f"{own[-1].filename}:{own[-1].lineno}: {type(root).__name__}: {root}"
+    if place := place_of(root, package, loader):
+        return f"{place}: {_said(root)}"
     if len(causes) > 1:  # Dagster names the component in the first line, and draws the tree of all below it
         return f"{str(causes[-2]).splitlines()[0]} {root}"
+    own = [frame for frame in traceback.extract_tb(root.__traceback__) if Path(frame.filename) == loader]
     if own:
         return f"{loader}:{own[-1].lineno}: {type(root).__name__}: {root}"
     return str(root) if type(root).__module__.startswith("dagster.") else None
+
+
+def _said(error: BaseException) -> str:
+    """The error with its kind; of a model the fields that are wrong, without Pydantic's four lines for each."""
+    if not isinstance(error, ValidationError):
+        return f"{type(error).__name__}: {error}"
+    wrong = [
+        ": ".join(filter(None, (".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, "))))
+        for each in error.errors()
+    ]
+    return f"{error.title}: {'; '.join(wrong)}"
+
+
+def place_of(error: BaseException, package: Path, loader: Path) -> str | None:
+    """`file:line` of the project's own code in which the error came up; None where that is the loader, or none of it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(package)]
+    if not own or Path(own[-1].filename) == loader:
+        return None
+    return f"{own[-1].filename}:{own[-1].lineno}"
 
 
 def _unknown_component(name: str, folder: Path) -> str:

@@ -68,10 +68,17 @@ class Project:
         from asgard_assets import mistakes
 
         self.importable()
+        package = self.folder.joinpath(*self.package.split("."))
+        loader = self.folder.joinpath(*self.module.split(".")).with_suffix(".py")
         try:
             loaded = importlib.import_module(self.module).defs()
             loaded.resolve_all_asset_specs()  # what two files contradict each other in is seen here
             return loaded
+        except ConfigError as error:
+            place = mistakes.place_of(error, package, loader)
+            if place is None or place.partition(":")[0] in str(error):
+                raise
+            raise ConfigError(f"{place}: {error}") from error
         except AsgardError:
             raise
         except Exception as error:
@@ -81,8 +88,6 @@ class Project:
                     "[tool.dg.project] of pyproject.toml"
                 )
             else:
-                loader = self.folder.joinpath(*self.module.split(".")).with_suffix(".py")
-                package = self.folder.joinpath(*self.package.split("."))
                 problem = mistakes.told(error, package, loader, self.defs)
             if problem is None:
                 raise
@@ -176,6 +181,14 @@ def read_env(project: Project | None = None) -> None:
     for name, value in dotenv_values(file).items():
         if value is not None:
             os.environ.setdefault(name, value)
+
+
+def without_env() -> str:
+    """What a message adds where nobody has copied the project's `.env.example`; empty where there is a `.env`, or no example."""
+    here = folder()
+    if (here / ".env").exists() or not (here / ".env.example").exists():
+        return ""
+    return f"; {here / '.env'} is not there, so nothing of .env.example holds: cp .env.example .env"
 
 
 def tracked(folder: Path) -> Iterator[Path]:

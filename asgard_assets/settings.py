@@ -27,6 +27,9 @@ _READ: dict[tuple[object, ...], Settings] = {}  # the last ones read, by what th
 LOCAL_AIRBYTE_USER = "asgard"
 
 
+UiName = Literal["dagster", "mlflow", "feast"]
+
+
 class SparkConnect(BaseModel):
     """A Spark Connect server that is run elsewhere."""
 
@@ -36,6 +39,11 @@ class SparkConnect(BaseModel):
         pattern=r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?$", description="Host, or host:port, of the server."
     )
     tls: bool = Field(default=False, description="Whether the connection is encrypted.")
+    token: str = Field(
+        default="",
+        pattern=r"^$|^(env:|file:|aws-secret:).+$",
+        description="Reference to its token, such as env:SPARK_TOKEN. Empty: it wants none.",
+    )
     workspaces: tuple[str, ...] = Field(default=("*",), description="Who sees it: workspaces, or * for all.")
 
 
@@ -126,9 +134,32 @@ class Settings(BaseSettings):
         description="Address of the online store: redis://host:6379/0, rediss://… or postgresql://user:password@host/feast. "
         "Default: what feature_store.yaml says, SQLite in ASGARD_HOME; production must name one that all pods reach.",
     )
-    launcher: Literal["none", "spark-submit", "kubernetes"] = Field(
+    launcher: Literal["none", "spark-submit", "kubernetes", "connect"] = Field(
         default="none",
-        description="Where Spark assets run: in this process, in a spark-submit driver, or on Kubernetes.",
+        description="Where Spark assets run: in this process, in a spark-submit driver, on Kubernetes, or on a Spark Connect "
+        "server that is running already.",
+    )
+    spark_connect: str = Field(
+        default="",
+        pattern=r"^$|^sc://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/;use_ssl=(true|false))?/?$",
+        description="Spark Connect server where Spark assets run (ASGARD_LAUNCHER=connect): sc://spark.example.com:15002, "
+        "with TLS sc://spark.example.com:443/;use_ssl=true. Empty: the one that `asgard dev` starts.",
+    )
+    spark_connect_token: str = Field(
+        default="",
+        pattern=r"^$|^(env:|file:|aws-secret:).+$",
+        description="Reference to the token of that server, such as env:SPARK_TOKEN. Empty: it wants none.",
+    )
+    spark_session_pool_size: int = Field(
+        default=10,
+        ge=1,
+        validation_alias=AliasChoices("ASGARD_SPARK_SESSION_POOL_SIZE", "SPARK_SESSION_POOL_SIZE"),
+        description="How many Spark Connect sessions a process has open at most.",
+    )
+    spark_session_pool_seconds: float = Field(
+        default=60,
+        gt=0,
+        description="How many seconds a step waits for a Spark Connect session where all are in use.",
     )
     alert_webhook: str = Field(
         repr=False, default="", description="Address to which failed runs are posted. Empty: nowhere."
@@ -285,6 +316,16 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("ASGARD_SECRET_KEY", "SECRET_KEY"),
         description="Secret that logins of the web page are signed with: 32 random characters or more. Empty: one of this "
         "machine; production needs one.",
+    )
+    uis: dict[UiName, str] = Field(
+        default_factory=dict[UiName, str],
+        description='Pages that the REST API shows behind its login, as JSON: {"dagster": "http://asgard-webserver:3000", "mlflow": '
+        '"http://asgard-mlflow:5000", "feast": "http://asgard-feast:8888"}. Each is served below its name, such as /dagster.',
+    )
+    agent_key: str = Field(
+        repr=False,
+        default="",
+        description="Key of the account that `asgard mcp` works as over stdin and stdout. Needed where there are accounts.",
     )
     gateway_port: int = Field(
         default=8000,

@@ -13,6 +13,7 @@ from asgard_assets import project
 from asgard_assets.cli.main import app
 from asgard_assets.errors import ConfigError
 from asgard_assets.images.layers import code_files
+from asgard_assets.ingest.files.landing.area import missing
 from asgard_assets.operations.image import docker_builds
 from asgard_assets.operations.new.project import new_project
 from asgard_assets.reference import env_example
@@ -89,6 +90,13 @@ def test_the_env_file_is_read_into_the_environment_behind_what_is_set(sales: Pat
     monkeypatch.chdir(sales)
     project.read_env()
     assert (os.environ["CRM_TOKEN"], os.environ["ONLY_IN_FILE"]) == ("from outside", "yes")
+
+
+def test_a_missing_landing_folder_says_that_the_env_file_is_missing(sales: Path, monkeypatch):
+    monkeypatch.chdir(sales)
+    assert "cp .env.example .env" in str(missing("landing", "orders"))
+    (sales / ".env").write_text((sales / ".env.example").read_text())
+    assert ".env" not in str(missing("landing", "orders"))
 
 
 @pytest.mark.parametrize("name", ["Shop", "my shop", "1st", "class", "json", "dbt", "../shop"])
