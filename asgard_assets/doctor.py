@@ -19,7 +19,7 @@ from urllib.parse import urlparse
 from pydantic import ValidationError
 
 from asgard_assets import project
-from asgard_assets.errors import ConfigError, LakeError
+from asgard_assets.errors import ConfigError, LakeError, SourceError, SparkServerError
 from asgard_assets.roots import is_remote
 from asgard_assets.settings import Settings
 from asgard_assets.spark.jars import installed, jar_folder
@@ -73,6 +73,8 @@ def examine() -> Iterator[Finding]:
     yield _java()
     jars = jar_folder(settings)
     yield Finding("Spark jars", str(jars), "" if installed(settings) else "make setup fetches them")
+    if settings.launcher == "connect":
+        yield spark_server(settings)
     if found and found.dbt.is_dir():
         yield _manifest(found.dbt)
     yield _disk(settings.home)
@@ -96,6 +98,19 @@ def _calendar(settings: Settings) -> Finding:
         + (f"to before {settings.partition_end}" if settings.partition_end else "on")
         + f", {settings.time_zone}",
     )
+
+
+def spark_server(settings: Settings) -> Finding:
+    """Whether a session opens on the Spark Connect server where steps run."""
+    from asgard_assets.resources.connect import address_of
+    from asgard_assets.spark.connect.sessions import Sessions
+
+    try:
+        address = address_of(settings)
+        Sessions(address, {}).probe()
+    except (ConfigError, SourceError, SparkServerError) as error:
+        return Finding("Spark Connect", settings.spark_connect or "the server of this home", error.message)
+    return Finding("Spark Connect", f"{address} answers, and has Delta")
 
 
 def _asked() -> Iterator[Finding]:

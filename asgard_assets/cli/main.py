@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -22,6 +23,8 @@ from asgard_assets.cli import start as cli_start
 from asgard_assets.cli.catalog import catalog
 from asgard_assets.cli.managed import managed
 from asgard_assets.cli.options import LOOK, START, UPKEEP, Output, OutputOption, Rows
+from asgard_assets.cli.servers import beside as beside_dagster
+from asgard_assets.cli.servers import commands as server_commands
 from asgard_assets.cli.terminal import (
     Terminal,
     echo,
@@ -37,9 +40,6 @@ from asgard_assets.settings import Settings
 from asgard_assets.strangers import visible
 
 if TYPE_CHECKING:
-    import subprocess
-    from pathlib import Path
-
     import psutil
 
 app = typer.Typer(
@@ -50,6 +50,7 @@ app = typer.Typer(
 )
 console = Terminal()
 cli_start.register(app, START)
+server_commands.register(app, START)
 
 
 @app.command(rich_help_panel=START)
@@ -90,7 +91,13 @@ def dev(
     found = project.current()
     mark = str(Settings().home.absolute())
     _offer_to_end(children.left_over(mark), end_leftovers)
-    _refuse_taken(host, port)
+    beside_dagster.refuse_taken(host, port)
+    login = beside_dagster.needs_login()
+    if login and host not in beside_dagster.LOOPBACK:
+        raise ConfigError(
+            f"there are accounts, and Dagster's UI at {host} would ask nobody for a key: leave out --host. The REST API "
+            "shows the UI behind its login (asgard serve --host)"
+        )
     os.environ[children.MARK] = mark
     beside = found.hook("dev")
     with beside() if beside else nullcontext():
@@ -107,20 +114,23 @@ def dev(
             "-p",
             str(port),
         ]
-        ui = children.start(command, found.folder, dict(os.environ))
+        env = beside_dagster.dagster_variables(login, host, port)
+        ui = children.start(command, found.folder, {**os.environ, **env})
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda *_: ui.terminate())
+        spark = beside_dagster.start_spark(found.folder)
         # Dagster makes its databases first: two processes at once would both write their first version.
         while ui.poll() is None and not _answers(host, port):
             time.sleep(0.5)
-        api = _start_api(found.folder) if ui.poll() is None else None
+        servers = beside_dagster.start_beside(found.folder, env, login) if ui.poll() is None else []
         try:
             raise typer.Exit(ui.wait())
         finally:
-            if api:
-                api.terminate()
-                api.wait()
+            for one in (*servers, *spark):
+                one.terminate()
+            for one in (*servers, *spark):
+                one.wait()
 
 
 def _answers(host: str, port: int) -> bool:
@@ -129,27 +139,6 @@ def _answers(host: str, port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-def _start_api(folder: Path) -> subprocess.Popen[bytes] | None:
-    """Serve the REST API on this machine, where its port is free and wanted."""
-    from asgard_assets.cli import children
-
-    port = Settings().gateway_port
-    if not port:
-        return None
-    try:
-        _refuse_taken("127.0.0.1", port)
-    except ConfigError:
-        console.print(
-            f"Port {port} is taken: the REST API is not started (ASGARD_GATEWAY_PORT).", highlight=False
-        )
-        return None
-    console.print(f"The REST API: http://127.0.0.1:{port}/docs", highlight=False)
-    code = "from asgard_assets.cli.main import main; main()"
-    return children.start(
-        [sys.executable, "-c", code, "serve", "--port", str(port)], folder, dict(os.environ)
-    )
 
 
 def _offer_to_end(left: Sequence[psutil.Process], wanted: bool) -> None:
@@ -164,18 +153,6 @@ def _offer_to_end(left: Sequence[psutil.Process], wanted: bool) -> None:
         children.end(left)
         return
     raise ConfigError(f"{said}. End them: .venv/bin/asgard dev --end-leftovers")
-
-
-def _refuse_taken(host: str, port: int) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ConfigError(
-                f"{host}:{port} cannot be listened on ({error.strerror}): stop what is there, or take another "
-                f"port: .venv/bin/asgard dev --port {port + 1}"
-            ) from error
 
 
 @app.command(rich_help_panel=LOOK)
@@ -260,6 +237,7 @@ _add_own_commands()
 
 def main() -> None:
     """Entry point: an expected error is one line that says what to do, not a stack trace."""
+    gc.set_threshold(100_000, 20, 100)  # Dagster and dbt make hundreds of thousands of objects that stay
     show_escapes_in_logs()
     try:
         project.read_env()

@@ -93,22 +93,17 @@ def chart() -> None:
     echo(str(shipped("helm/asgard")))
 
 
-def serve(
-    port: Annotated[int, typer.Option(help="Port of the API.")] = 8000,
-    host: Annotated[str, typer.Option(help="Address that the API listens on.")] = "127.0.0.1",
-) -> None:
-    """Serve the REST API: sources, sinks, ingestions and transforms. Its pages are at /docs.
+def spark_server() -> None:
+    """Run a warm Spark for the steps of this project (ASGARD_LAUNCHER=connect), until it is stopped. `asgard dev` does too.
 
-    Example: asgard serve --port 8000
+    Example: asgard spark-server
     """
-    from asgard_assets.cli.terminal import share_history
-    from asgard_assets.gateway.serve import serve as run
+    from asgard_assets.cli.spark.server import serve as run
 
-    share_history()
-    run(host, port)
+    raise typer.Exit(run())
 
 
 def register(app: typer.Typer, panel: str) -> None:
     """Add the commands to `asgard`."""
-    for command in (init, setup, image, chart, serve):
+    for command in (init, setup, image, chart, spark_server):
         app.command(rich_help_panel=panel)(command)

@@ -61,6 +61,14 @@ class ApiIngestModel(Model):
         default=5, ge=0, description="Seconds before a step is tried again; doubles at each retry."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _pull_stands_beside(cls, told: Any) -> Any:
+        source = told.get("source") if isinstance(told, dict) else None
+        if isinstance(source, dict) and "pull" in source:
+            raise ValueError("pull is a field beside `source`, not in it; write it one level up")
+        return told
+
     @model_validator(mode="after")
     def _has_rows(self) -> Self:
         if self.source.rows and not (self.source.rows.upstreams or self.source.rows.query):

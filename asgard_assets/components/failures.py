@@ -7,6 +7,7 @@ import dagster as dg
 
 from asgard_assets.errors import AsgardError, Transient
 from asgard_assets.settings import Settings
+from asgard_assets.spark.connect.sessions import went_away
 
 _MISTAKES = (TypeError, AttributeError, NameError, ImportError, SyntaxError, AssertionError, LookupError)
 
@@ -28,6 +29,14 @@ def clear_failures() -> Iterator[None]:
         ) from error
     except _MISTAKES as error:
         raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
+    except Exception as error:
+        if not went_away(error):
+            raise
+        raise dg.Failure(
+            f"the Spark Connect server went away during the step, which has published nothing since: "
+            f"{str(error).splitlines()[0][:300]}. Run it again once the server is back; `asgard doctor` says whether it is",
+            metadata={"error": "SparkServerError"},
+        ) from error
 
 
 def retry_policy(retries: int | None = None) -> dg.RetryPolicy | None:

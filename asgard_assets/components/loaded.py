@@ -68,6 +68,8 @@ def _total(loaded: Loaded, published: Published) -> dict[str, Any]:
     }
     if loaded.links_out:
         total["links_not_followed"] = list(loaded.links_out)
+    if loaded.outdated:
+        total["files_of_older_generations"] = len(loaded.outdated)
     if loaded.merged is not None:
         total["superseded_rows"] = loaded.superseded_rows
         total["deleted_rows"] = loaded.deleted_rows

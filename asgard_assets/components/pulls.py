@@ -19,6 +19,8 @@ from asgard_assets.windows import Window, slice_of, value_of
 
 _DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 _PART = re.compile(r"([1-9]\d*) (minute|hour)s?")
+_EVERY = r"^(hour|day|week|month|[1-9]\d* minutes?|[1-9]\d* hours?)$"
+_AT = r"^([01]?\d|2[0-3])?:[0-5]\d$"
 _RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
@@ -27,12 +29,12 @@ class Pull(Model):
 
     every: str | None = Field(
         default=None,
-        pattern=r"^(hour|day|week|month|[1-9]\d* minutes?|[1-9]\d* hours?)$",
+        json_schema_extra={"pattern": _EVERY},
         description="hour, day, week, month, or a part of them such as `15 minutes` or `6 hours`.",
     )
     at: str | None = Field(
         default=None,
-        pattern=r"^([01]?\d|2[0-3])?:[0-5]\d$",
+        json_schema_extra={"pattern": _AT},
         description='Time of day, such as "02:00" (default for day, week and month); with `every: hour` the minute: ":05".',
     )
     on: Literal["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"] | int | None = (
@@ -46,6 +48,12 @@ class Pull(Model):
     def _means_one_schedule(self) -> Self:
         if (self.every is None) == (self.cron is None):
             raise ValueError('give one of `every`, such as {every: day, at: "02:00"}, and `cron`')
+        if self.every and not re.fullmatch(_EVERY, self.every):
+            raise ValueError(
+                f"every: {self.every!r} is no pace; write hour, day, week or month, or a part such as `15 minutes` or `6 hours`"
+            )
+        if self.at and not re.fullmatch(_AT, self.at):
+            raise ValueError(f'at: {self.at!r} is no time of day; write "02:00", or ":05" with `every: hour`')
         if self.cron and (self.at or self.on is not None):
             raise ValueError("`at` and `on` go with `every`; the cron expression says it all")
         on = {"week": str, "month": int}.get(self.every or "")

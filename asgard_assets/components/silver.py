@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -289,13 +288,12 @@ def stage(
     bad = lake.stage(
         "rejected", name, tables.arrow_schema(rejected), days, seen["rejected"], dimension=table.second
     )
-    with ThreadPoolExecutor(2) as pool:  # side by side: on few rows a write mostly waits for the driver
-        writes = [
-            pool.submit(tables.write, frame.hint("rebalance", *staging.partition_by), staging)
+    tables.write_side_by_side(
+        [
+            (frame.hint("rebalance", *staging.partition_by), staging)
             for frame, staging in ((valid, good), (rejected, bad))
         ]
-        for write in writes:
-            write.result()
+    )
     sources = [(entry.stage, entry.name) for entry in table.inputs if not entry.until]
     named = {(e.stage, e.name): read[e.name].name for e in table.inputs if not e.until} if read else {}
     return Staged(good, bad, rejects(lake, bad, sources, named, slices))

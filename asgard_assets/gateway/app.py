@@ -15,6 +15,7 @@ from asgard_assets.gateway.door import LOOPBACK, Door
 from asgard_assets.gateway.pages import login, look, sources, wizard
 from asgard_assets.gateway.platform import Platform
 from asgard_assets.gateway.problems import RESPONSES, add_handlers
+from asgard_assets.gateway.uis.proxy import Uis
 from asgard_assets.version import VERSION
 
 
@@ -25,6 +26,7 @@ def create_app(platform: Platform, gate: Gate, hosts: Iterable[str] = LOOPBACK) 
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with platform.queue:
             yield
+        platform.models.close()
 
     app = FastAPI(
         title="Asgard",
@@ -37,19 +39,24 @@ def create_app(platform: Platform, gate: Gate, hosts: Iterable[str] = LOOPBACK) 
     app.state.platform = platform
     app.state.sessions = Sessions(gate.accounts, secret_of(platform.settings))
     add_handlers(app)
-    app.include_router(health.router)
-    app.include_router(ingestion.router)
+    # Routes are tried in this order: what is asked very often comes first.
+    for often in (health.router, features.router, mlops.router):
+        app.include_router(often)
     for prefix, tag in transforms.PREFIXES.items():
         app.include_router(transforms.router, prefix=prefix, tags=[tag])
-    app.include_router(runs.router)
-    app.include_router(repairs.router)
-    app.include_router(ingestions.router)
-    app.include_router(clusters.router)
-    app.include_router(models.router)
-    app.include_router(serving.router)
-    app.include_router(features.router)
-    app.include_router(mlops.router)
+    for router in (
+        ingestion.router,
+        runs.router,
+        repairs.router,
+        ingestions.router,
+        clusters.router,
+        models.router,
+        serving.router,
+    ):
+        app.include_router(router)
     for pages in (login.router, look.router, sources.router, wizard.router):
         app.include_router(pages)
+    if platform.settings.uis:
+        app.add_middleware(Uis, uis=platform.settings.uis, sessions=app.state.sessions)
     app.add_middleware(Door, gate=gate, hosts=hosts, sessions=app.state.sessions)
     return app

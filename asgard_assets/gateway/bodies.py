@@ -197,3 +197,7 @@ class NewInference(Model):
     version: int | None = Field(
         default=None, ge=1, description="Version of the model. Left out: its champion."
     )
+    shadow: bool = Field(
+        default=False,
+        description="Let the newest version predict the rows as well. Nobody sees its answers; /mlops/status counts where they differ.",
+    )

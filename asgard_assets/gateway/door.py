@@ -42,6 +42,9 @@ class Door:
         self._app, self._gate, self._hosts, self._sessions = app, gate, frozenset(hosts), sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -67,6 +70,23 @@ class Door:
         if scope["method"] not in _READS and not _only_read(scope, answer.status):
             await run_in_threadpool(self._audit, scope, answer.status, request_id)
 
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A socket passes the same checks as a request; one that is refused is never opened."""
+        headers, request_id = Headers(scope=scope), secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+        scope["method"] = "SOCKET"
+        try:
+            self._check(scope, headers)
+            self._let_in(scope, headers)
+            await self._app(scope, receive, send)
+            status = 101
+        except (RefusedError, OperationalError) as error:
+            status, detail = (
+                (error.status, error.detail) if isinstance(error, RefusedError) else (503, NO_DATABASE)
+            )
+            await send({"type": "websocket.close", "code": 1008, "reason": detail[:100]})
+        _note(scope, status, request_id, 0.0)
+
     def _let_in(self, scope: Scope, headers: Headers) -> None:
         """Put the caller into the request's state. Raises RefusedError; only whether we live is told to all."""
         if scope["path"] in _FOR_ALL:
@@ -86,6 +106,8 @@ class Door:
 
     def _audit(self, scope: Scope, status: int, request_id: str) -> None:
         account, action = scope["state"].get("account", ""), f"{scope['method']} {scope['path']}"
+        if told := scope["state"].get("told"):
+            action = f"{action} {told}"
         try:
             self._gate.accounts.note(account, request_id, action, status)
         except (

@@ -46,7 +46,7 @@ def infer(body: NewInference, here: Here, caller: Reader) -> Prediction:
     """What a model predicts for the rows that are sent: its champion, or the version that is named."""
     if not here.trainings.seen(body.model_name, caller.sees):
         raise NotFoundError(f"there is no model {body.model_name!r}; see GET /mlops/status")
-    return here.models.predict(body.model_name, body.inputs, body.version)
+    return here.models.predict(body.model_name, body.inputs, body.version, body.shadow)
 
 
 @router.post("/training/upload", status_code=202)

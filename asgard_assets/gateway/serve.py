@@ -54,17 +54,15 @@ def serve(host: str, port: int) -> None:
         uvicorn.run(app, host=host, port=port, timeout_keep_alive=75, timeout_graceful_shutdown=10, **options)
 
 
-def refuse_open(settings: Settings, host: str, accounts: bool) -> None:
+def refuse_open(settings: Settings, host: str, accounts: bool, what: str = "asgard serve") -> None:
     """Without accounts the API is for this machine alone, and never for production. Raises ConfigError."""
     if accounts:
         return
     cure = "make one: asgard account add NAME --role admin"
     if settings.env == "production":
-        raise ConfigError(f"asgard serve: production needs accounts, and there are none; {cure}")
+        raise ConfigError(f"{what}: production needs accounts, and there are none; {cure}")
     if host not in LOOPBACK:
-        raise ConfigError(
-            f"asgard serve: without accounts it listens on 127.0.0.1 alone, not on {host}; {cure}"
-        )
+        raise ConfigError(f"{what}: without accounts it listens on 127.0.0.1 alone, not on {host}; {cure}")
 
 
 def _time(seconds: float) -> str:

@@ -107,10 +107,12 @@ def list_jobs(
 
 
 @router.get("/{run_id}/status", response_model=RunStatus)
-def run_status(run_id: str, here: Here, caller: Reader) -> Response:
+async def run_status(run_id: str, here: Here, caller: Reader) -> Response:
     """How a run stands."""
-    found = here.runs.status(run_id, caller.sees)
-    return Response(_STATUS.dump_json(found), media_type="application/json")  # it is asked for very often
+    found = here.runs.known(run_id, caller.sees)  # it is asked for very often: what has ended needs no thread
+    if found is None:
+        found = await run_in_threadpool(here.runs.status, run_id, caller.sees)
+    return Response(_STATUS.dump_json(found), media_type="application/json")
 
 
 @router.get("/{run_id}/logs", response_model=Logs, responses={200: {"content": {"text/event-stream": {}}}})

@@ -125,6 +125,7 @@ def spark() -> Path:
     import pyspark
 
     entrypoint = shipped("images/entrypoint.sh")
+    connect = [shipped(f"images/{name}-connect-server.sh") for name in ("start", "stop")]
 
     def make(target: Path) -> None:
         with tarfile.open(target, "w") as tar:
@@ -144,11 +145,14 @@ def spark() -> Path:
                         put(tar, made, f"{path}/{made.relative_to(copy)}")
             link(tar, "opt/py/pyspark", "/opt/spark")
             put(tar, entrypoint, "opt/entrypoint.sh", mode=0o755)
+            for script in connect:
+                put(tar, script, f"opt/spark/sbin/{script.name}", mode=0o755)
             for path in ("opt/spark/work-dir", "opt/spark/conf"):
                 directory(tar, path, 0o775)
             text(tar, "etc/passwd", passwd() + SPARK_USER)
 
-    return layer("spark", pyspark.__version__.encode() + entrypoint.read_bytes(), make)
+    scripts = b"".join(script.read_bytes() for script in (entrypoint, *connect))
+    return layer("spark", pyspark.__version__.encode() + scripts, make)
 
 
 def compiled(folder: Path, path: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from asgard_assets.errors import ConfigError
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import dagster as dg
 
 HELP = "A day (2026-10-05), a range (2026-10-05...2026-10-11), or all from a day on (2026-10-05...)."
+
+
+_INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,19 @@ class Span:
             return [key for key in known if window_of(key) in inside]
         return [key for key in known if key == self.text]
 
+    def cut(self, definition: dg.PartitionsDefinition) -> str:
+        """In words, the windows that the span lies in and does not begin: a week is asked for by its Monday. '' if none."""
+        from asgard_assets.components.partitions import calendar_of, time_of
+
+        calendar = calendar_of(time_of(definition))
+        if calendar is None:
+            return ""
+        found = calendar.overlapping(self.start, self.end or self.start + _INSTANT)
+        if not found or self._within(found[-1].start):
+            return ""
+        named = found[0].key if len(found) == 1 else f"{found[0].key}...{found[-1].key}"
+        return f"no {calendar.every} begins in {self.text}; the {calendar.every} that it lies in is {named}"
+
     def refuse_outside(self, definitions: Iterable[dg.PartitionsDefinition]) -> None:
         """Raises ConfigError where no calendar has the span's first or last day."""
         import dagster as dg
@@ -76,7 +92,10 @@ class Span:
         from asgard_assets.components.partitions import time_of
 
         calendars = [d for d in map(time_of, definitions) if isinstance(d, dg.TimeWindowPartitionsDefinition)]
-        known = [(keys[0], keys[-1], d) for d in calendars if (keys := d.get_partition_keys())]
+        ends = [
+            (d.get_first_partition_key(), d.get_last_partition_key(), d) for d in dict.fromkeys(calendars)
+        ]
+        known = [(first, last, d) for first, last, d in ends if first and last]
         if not known:
             return
         first = min(d.time_window_for_partition_key(key).start for key, _, d in known)

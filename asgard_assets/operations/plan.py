@@ -182,7 +182,8 @@ def _of_files(
 def _of_table(
     project: Finder, key: dg.AssetKey, span: Span | None, past: History, settings: Settings
 ) -> AssetPlan:
-    partitions = project.to_run(key.to_user_string(), span).partitions
+    todo = project.to_run(key.to_user_string(), span)
+    partitions = todo.partitions
     chosen = tuple(partitions or ())
     amount = 1 if partitions is None else len(chosen)
     each = past.per_partition("requests")
@@ -192,7 +193,7 @@ def _of_table(
         unit, requests = "requests", round(each * amount)
     elif key.path[0] == "bronze" and not past.runs:
         requests = None
-    notes = schema_notes(project.catalog, key.to_user_string())
+    notes = (*todo.notes, *schema_notes(project.catalog, key.to_user_string()))
     plan = AssetPlan(key.to_user_string(), unit, chosen, files=0, bytes=0, requests=requests, notes=notes)
     plan = _measured(
         plan, key.path[0], key.path[-1], requests if unit == "requests" else amount, past, settings
@@ -207,13 +208,13 @@ def _with_older_code(
     from dataclasses import replace
 
     from asgard_assets.components.following.reads import REBUILD, table_of
-    from asgard_assets.components.following.staleness import Watch, by_older_code, follows
+    from asgard_assets.components.following.staleness import by_older_code, follows
 
     specs = project.specs
     if key not in specs or not follows(specs[key]) or not specs[key].code_version:
         return plan
     table = table_of(specs[key])
-    found = by_older_code(specs[key], Watch().read(project.lake, [table], datetime.now(UTC))[table])[1]
+    found = by_older_code(specs[key], project.watch.read(project.lake, [table], datetime.now(UTC))[table])[1]
     older = tuple(project.known(key.to_user_string(), found))
     if not older:
         return plan

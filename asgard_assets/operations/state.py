@@ -89,7 +89,7 @@ def lake_states(finder: Finder, target: Target) -> list[Outlook]:
 
     repository = finder.catalog.definitions.get_repository_def()
     keys = [dg.AssetKey.from_user_string(asset) for asset in target.assets]
-    return outlooks(finder.lake, repository, finder.instance, keys)
+    return outlooks(finder.lake, repository, finder.instance, keys, watch=finder.watch)
 
 
 def list_files(
@@ -161,10 +161,10 @@ def _table_state(finder: Finder, asset: str) -> TableState:
         failed = int(last_run_failed(finder.instance, key))
         return TableState(asset, None, int(event is not None), int(event is None), failed, last)
     keys = finder.partitions(asset)
-    status = finder.instance.get_status_by_partition(key, keys, definition) or {}
-    missing = finder.missing(asset, keys)
-    failed = [k for k in keys if (found := status.get(k)) is not None and found.value == "FAILED"]
-    published = sorted(finder.there(asset, keys))
+    there = finder.there(asset, keys)
+    missing = finder.missing(asset, keys, there)
+    failed = finder.failed(asset, keys)
+    published = sorted(there)
     newest = published[-1] if published else ""
     cursor = _cursor(finder, asset)
     return TableState(asset, len(keys), len(published), len(missing), len(failed), last, newest, cursor)

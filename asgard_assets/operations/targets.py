@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +78,9 @@ def _selected(catalog: Catalog, graph: dg.AssetGraph, text: str) -> set[dg.Asset
     plain = text.replace("/", "").replace("_", "").isalnum()
     selection = f'key:"{text}"' if plain and "/" in text else text
     try:
-        chosen = dg.AssetSelection.from_string(selection).resolve(graph) & known
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", dg.BetaWarning)  # of '*', an option that it does not set
+            chosen = dg.AssetSelection.from_string(selection).resolve(graph) & known
     except Exception as error:  # noqa: BLE001  (Dagster raises many kinds, each with its own words)
         if plain:
             raise ConfigError(_nothing(catalog, graph, text)) from error

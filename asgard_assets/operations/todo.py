@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from asgard_assets.components.api import Ask
 from asgard_assets.components.files import Load
+from asgard_assets.components.following.reads import table_of
+from asgard_assets.components.following.staleness import Watch
 from asgard_assets.components.partitions import keys_of, time_of
 from asgard_assets.components.sql import Read, current_window
 from asgard_assets.ingest.api.plan.calendar import outstanding_windows
@@ -60,6 +63,8 @@ class Finder:
     instance: dg.DagsterInstance
     tell: Callable[[str, int], None] = lambda *_: None
     """Is told what is being listed, and how many files it has so far."""
+    watch: Watch = field(default_factory=lambda: Watch(math.inf), repr=False)
+    """The tables of the lake that were looked at."""
     _known: dict[Any, list[str]] = field(default_factory=dict[Any, list[str]], repr=False)
     """The partitions of the calendars that were asked about."""
 
@@ -98,7 +103,13 @@ class Finder:
             keys = self._due(api, keys)
         elif span is None and not everything:
             keys = self.missing(asset, keys)
-        return Todo(asset, dict.fromkeys(keys, Amount()), config=how)
+        return Todo(asset, dict.fromkeys(keys, Amount()), self._cut(asset, span, keys), how)
+
+    def _cut(self, asset: str, span: Span | None, keys: Sequence[str]) -> tuple[str, ...]:
+        """A note where a span has none of the asset's windows because it lies within one."""
+        definition = self._node(asset).partitions_def
+        cut = "" if keys or span is None or definition is None else span.cut(definition)
+        return (cut,) if cut else ()
 
     def _of_database(
         self, source: SqlSource, asset: str, keys: Sequence[str], span: Span | None, everything: bool
@@ -120,7 +131,7 @@ class Finder:
         keys = self._keys(asset, span)
         if keys is None:
             return Todo(asset, {}, notes=(f"{asset} has no partitions: there is nothing to backfill",))
-        return Todo(asset, dict.fromkeys(self.missing(asset, keys), Amount()))
+        return Todo(asset, dict.fromkeys(self.missing(asset, keys), Amount()), self._cut(asset, span, keys))
 
     def to_retry(self, asset: str, span: Span | None) -> Todo:
         """`asgard retry`: of an API, partitions with requests without a success; else those whose last run failed."""
@@ -194,15 +205,16 @@ class Finder:
         missing = set(self.missing(api.sink.table, keys))
         return [key for key in keys if due.wants(window_of(key), key not in missing)]
 
-    def missing(self, asset: str, keys: Sequence[str]) -> list[str]:
-        """Partitions that have ended, and that neither the lake nor Dagster's history has."""
-        done = self.there(asset, keys) | self._open(asset)
-        return [key for key in keys if key not in done]
+    def missing(self, asset: str, keys: Sequence[str], there: Collection[str] | None = None) -> list[str]:
+        """Partitions that have ended, and that neither the lake nor Dagster's history has: are not `there`."""
+        done, is_open = self.there(asset, keys) if there is None else there, self._open(asset)
+        return [key for key in keys if key not in done and key not in is_open]
 
     def there(self, asset: str, keys: Sequence[str]) -> set[str]:
         """Those of the partitions that the lake or Dagster's history has."""
-        stage, _, name = asset.partition("/")
-        published = self.lake.epochs(stage, name, keys)
+        spec = self.specs.get(_key(asset))
+        table = asset if spec is None else table_of(spec)  # of rows that lie outside the lake, the receipts
+        published = self.watch.snapshot(self.lake, table).published(keys)
         done = set(self.instance.get_materialized_partitions(_key(asset)))
         return {key for key in keys if key in done or published.get(key)}
 
@@ -226,8 +238,17 @@ class Finder:
         if definition is None:
             return None if last_run_failed(self.instance, key) else {}
         keys = span.keys(definition, self.instance) if span else keys_of(definition, self.instance)
-        status = self.instance.get_status_by_partition(key, list(keys), definition) or {}
-        return {k: Amount() for k in keys if (found := status.get(k)) is not None and found.value == "FAILED"}
+        return dict.fromkeys(self.failed(asset, keys), Amount())
+
+    def failed(self, asset: str, keys: Collection[str]) -> list[str]:
+        """Those of the partitions whose last run failed."""
+        key, events = _key(asset), self.instance.event_log_storage
+        # Few: those with a run that did not get to its end. Asking for the status of each of ten thousands takes seconds.
+        tried = events.get_latest_asset_partition_materialization_attempts_without_materializations(key)
+        if not (chosen := [each for each in keys if each in tried]):
+            return []
+        status = self.instance.get_status_by_partition(key, chosen, self._node(asset).partitions_def) or {}
+        return [each for each in chosen if (found := status.get(each)) and found.value == "FAILED"]
 
     def _failed_rows(self, api: ApiSource, condition: str) -> dict[str, Amount]:
         stage, name = api.sink.stage, api.sink.name

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from asgard_assets.resources.connect import ConnectStepLauncher
 from asgard_assets.resources.features import FeatureStoreResource
 from asgard_assets.resources.lake import LakeResource
 from asgard_assets.resources.local.slots import local_executor
@@ -43,6 +44,8 @@ def step_launcher(settings: Settings) -> Any:
         from asgard_assets.resources.cluster import kubernetes_launcher
 
         return kubernetes_launcher(settings)
+    if settings.launcher == "connect":
+        return ConnectStepLauncher()
     from asgard_assets.resources.launcher import SparkStepLauncher
 
     return SparkStepLauncher(folder=str(settings.home.absolute() / "launcher"))

@@ -27,6 +27,7 @@ from dagster._core.execution.context.data_version_cache import DataVersionCache,
 from dagster._core.execution.context.system import StepExecutionContext
 from dagster._core.execution.context_creation_job import PlanExecutionContextManager
 from dagster._core.execution.plan.execute_plan import dagster_event_sequence_for_step
+from dagster._core.execution.plan.execute_step import core_dagster_event_sequence_for_step
 from dagster._core.execution.retries import RetryMode
 from dagster._utils.interrupts import capture_interrupts
 
@@ -44,10 +45,13 @@ __all__ = [
     "describe",
     "execute",
     "fingerprint",
+    "here",
     "interruptible",
     "is_terminal",
+    "owner",
     "read",
     "record",
+    "resources_of",
     "run",
 ]
 
@@ -122,6 +126,28 @@ def describe(context: StepExecutionContext) -> str:
             "dynamic_partitions": _dynamic_partitions(context),
         }
     )
+
+
+def here(context: StepExecutionContext) -> Iterator[dg.DagsterEvent]:
+    """The events of the step, whose body runs in this process."""
+    return core_dagster_event_sequence_for_step(context)
+
+
+def resources_of(context: StepExecutionContext) -> Iterator[Any]:
+    """The resources that the step requires."""
+    found: Any = context.resources
+    return iter(found)
+
+
+def owner(context: StepExecutionContext) -> str:
+    """Who owns the step's first asset; without one the step itself."""
+    layer = context.job_def.asset_layer
+    named = [
+        name
+        for key in sorted(context.get_output_asset_keys()) if layer.has(key)
+        for name in layer.get(key).owners
+    ]  # fmt: skip
+    return named[0] if named else context.step.key
 
 
 def announce(context: StepExecutionContext, message: str, metadata: Mapping[str, Any]) -> dg.DagsterEvent:

@@ -70,6 +70,16 @@ def lake_conf(settings: Settings, cache: str | None = None) -> dict[str, str]:
     return conf
 
 
+def statement_conf(settings: Settings) -> dict[str, str]:
+    """The part of `lake_conf` that a session sets on a server which others started: how rows are read and written."""
+    started_with = ("spark.sql.extensions", "spark.sql.catalog.")
+    return {
+        name: value
+        for name, value in lake_conf(settings).items()
+        if name.startswith(("spark.sql.", "spark.databricks.")) and not name.startswith(started_with)
+    }
+
+
 def session_conf(settings: Settings | None = None) -> dict[str, str]:
     """Spark configuration of the embedded default. Holds no secret: S3 keys come from the environment.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from asgard_assets.errors import SourceError
 from asgard_assets.lake import DS, Lake, Staging
 from asgard_assets.roots import spark_address
+from asgard_assets.spark.connect.sessions import end_jobs, is_remote
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,3 +63,23 @@ def write(frame: DataFrame, staging: Staging) -> None:
     if staging.partitioned:
         writer = writer.partitionBy(*staging.partition_by)
     writer.parquet(spark_address(staging.path))
+
+
+def write_side_by_side(writes: Sequence[tuple[DataFrame, Staging]]) -> None:
+    """`write` for each pair, at the same time: on few rows a write mostly waits for the driver.
+
+    Where one fails, or the run is cancelled, the jobs of the others are ended.
+    """
+    with ThreadPoolExecutor(len(writes)) as pool:
+        started = [pool.submit(write, frame, staging) for frame, staging in writes]
+        try:
+            for each in started:
+                each.result()
+        except BaseException:
+            end_jobs(writes[0][0].sparkSession)
+            raise
+
+
+def own_session(spark: SparkSession) -> SparkSession:
+    """A session whose views and settings nobody else sees. A step's session of Spark Connect is one already."""
+    return spark if is_remote(spark) else spark.newSession()

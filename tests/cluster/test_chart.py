@@ -12,7 +12,9 @@ import pytest
 import yaml
 from dagster_k8s.container_context import K8sContainerContext
 
+from asgard_assets.settings import Settings
 from asgard_assets.spark.application import merged
+from asgard_assets.spark.connect import Address
 from tests.checkout import ROOT
 from tests.cluster.world import NAMESPACE, S3_SECRET, World, built
 
@@ -40,6 +42,7 @@ EVERYTHING = {
     "webserver.autoscaling.enabled": "true",
     "gateway.enabled": "true",
     "gateway.autoscaling.enabled": "true",
+    "gateway.uis.enabled": "true",
     "gateway.ingress.enabled": "true",
     "gateway.ingress.host": "api.example.com",
     "gateway.ingress.tlsSecret": "api-tls",
@@ -47,6 +50,8 @@ EVERYTHING = {
     "streams.names[0]": "web_orders",
     "fetchers.names[0]": "crm",
     "imagePullSecrets[0].name": "registry",
+    "sparkConnect.enabled": "true",
+    "sparkConnect.tokenSecret": "spark-token",
 }
 
 
@@ -99,10 +104,58 @@ def test_every_object_passes_a_server_side_dry_run(world: World, values: str | N
         "ResourceQuota",
         "PodDisruptionBudget",
     } <= set(kinds)
-    assert kinds.count("Deployment") == (6 if values is None else 3)  # the gateway, a stream, a fetcher
+    assert kinds.count("Deployment") == (
+        8 if values is None else 3
+    )  # the gateway, two pages, a stream, a fetcher
     assert ("HorizontalPodAutoscaler" in kinds) == (values != "values-staging.yaml")
     assert kinds.count("Ingress") == (2 if values is None else 0)
     assert "Secret" not in kinds
+    assert ("SparkConnect" in kinds) == (values is None)
+
+
+def test_a_warm_spark_needs_a_token_and_steps_are_told_where_it_is(world: World) -> None:
+    refused = template(**GIVEN, **{"sparkConnect.enabled": "true"})
+    assert refused.returncode != 0 and "sparkConnect.tokenSecret:" in refused.stderr
+    rendered = template(
+        **GIVEN, **{"sparkConnect.enabled": "true", "sparkConnect.tokenSecret": "spark-token"}
+    )
+    objects = [item for item in yaml.safe_load_all(rendered.stdout) if item]
+    (spark,) = [item for item in objects if item["kind"] == "SparkConnect"]
+    (environment,) = [item["data"] for item in objects if item["metadata"]["name"] == "asgard-environment"]
+    told = Settings(
+        launcher=environment["ASGARD_LAUNCHER"],
+        spark_connect=environment["ASGARD_SPARK_CONNECT"],
+        spark_connect_token=environment["ASGARD_SPARK_CONNECT_TOKEN"],
+    )
+    # The operator names the server's Service after the object.
+    assert Address.of(told, "t").host == f"{spark['metadata']['name']}-server"
+    server, executor = (
+        spark["spec"][part]["template"]["spec"]["containers"][0] for part in ("server", "executor")
+    )
+    secrets = [
+        [one["secretRef"]["name"] for one in container["envFrom"] if "secretRef" in one]
+        for container in (server, executor)
+    ]
+    assert secrets == [["s3-credentials", "spark-token"], ["s3-credentials"]]
+
+
+def test_the_pages_stand_behind_the_gateway_below_their_names(world: World) -> None:
+    rendered = template(**GIVEN, **{"gateway.enabled": "true", "gateway.uis.enabled": "true"})
+    assert rendered.returncode == 0, rendered.stderr
+    objects = [item for item in yaml.safe_load_all(rendered.stdout) if item]
+    (told,) = [item["data"] for item in objects if item["metadata"]["name"] == "asgard-environment"]
+    assert set(json.loads(told["ASGARD_UIS"])) == {"dagster", "mlflow", "feast"}
+    assert told["ASGARD_DAGSTER_URL"].endswith("/dagster")
+    for name in ("webserver", "mlflow", "feast"):
+        (pod,) = [
+            item["spec"]["template"]["spec"]
+            for item in objects
+            if item["kind"] == "Deployment" and item["metadata"]["name"] == f"asgard-{name}"
+        ]
+        (container,) = pod["containers"]
+        below = "/dagster" if name == "webserver" else f"/{name}"
+        assert container["readinessProbe"]["httpGet"]["path"].startswith(f"{below}/")
+    assert not [item for item in objects if item["kind"] == "Ingress"], "nobody reaches them from outside"
 
 
 @pytest.mark.parametrize("missing", sorted(GIVEN))
@@ -129,7 +182,7 @@ def test_runs_steps_and_spark_get_what_the_values_name(world: World) -> None:
     (container,) = code["spec"]["template"]["spec"]["containers"]
     runs = runs_of(objects).run_k8s_config
     sources = [one["secret_ref"]["name"] for one in runs.container_config["env_from"] if "secret_ref" in one]
-    assert sources == ["bucket-keys", "history", "asgard-state", "crm-token"]
+    assert sources == ["bucket-keys", "history", "asgard-state", "spark-token", "crm-token"]
     pod = runs.pod_spec_config
     assert pod["image_pull_secrets"] == [{"name": "registry"}]
     assert pod["node_selector"] == {"disk": "fast"}

@@ -61,7 +61,7 @@ def test_a_run_s_tag_sets_its_size_and_keeps_the_rest() -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     names = [each["secret_ref"]["name"] for each in made.container_config["env_from"] if "secret_ref" in each]
-    assert names == ["s3-credentials", "asgard-postgres", "asgard-state", "crm-token"]
+    assert names == ["s3-credentials", "asgard-postgres", "asgard-state", "spark-token", "crm-token"]
     pod = made.pod_spec_config
     assert pod["node_selector"] == {"disk": "fast"} and pod["service_account_name"] == "asgard"
     assert pod["image_pull_secrets"] == [{"name": "registry"}] and pod["security_context"]["run_as_non_root"]

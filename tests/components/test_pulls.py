@@ -111,6 +111,18 @@ def test_a_schedule_that_means_nothing_or_two_things_is_refused(pull):
         Pull(**pull)
 
 
+@pytest.mark.parametrize(
+    ("pull", "words"),
+    [
+        ({"every": "fortnight"}, "'fortnight' is no pace; write hour, day, week or month"),
+        ({"every": "day", "at": "25:00"}, "'25:00' is no time of day; write \"02:00\""),
+    ],
+)
+def test_a_schedule_that_is_refused_says_how_to_write_one(pull, words):
+    with pytest.raises(ValidationError, match=words):
+        Pull(**pull)
+
+
 NIGHT = datetime(2026, 10, 20, 2, tzinfo=UTC)
 
 

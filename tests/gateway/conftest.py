@@ -120,7 +120,7 @@ def platform(tmp_path: Path, memory: MemoryAirbyte) -> Iterator[Platform]:
             Runs(submissions, instance),
             queue,
             Products(Lake(str(tmp_path / "lake")), "team:data-platform", ("email",)),
-            Models(Settings(home=tmp_path / "home")),
+            Models(Settings(home=tmp_path / "home", lake=str(tmp_path / "lake"))),
             Databases(
                 Lake(str(tmp_path / "lake")),
                 Settings(home=tmp_path / "home", kafka="broker:9092"),

@@ -45,17 +45,28 @@ def test_runs_start_at_the_launcher_s_place(client: httpx.Client):
     )
 
 
-def test_a_spark_connect_server_is_tried(
+def test_what_is_no_spark_connect_server_is_told(
     app: FastAPI, client: httpx.Client, platform: Platform, server_port: int
 ):
-    there = SparkConnect(address=f"127.0.0.1:{server_port}")
-    named(app, platform, big=there, gone=SparkConnect(address=f"127.0.0.1:{free_port()}"))
-    assert client.post(f"{ROOT}/big/test-connection").json()["ok"]
-    told = client.post(f"{ROOT}/gone/test-connection").json()
-    assert not told["ok"] and "ASGARD_CLUSTERS" in told["reason"]
+    other = SparkConnect(address=f"127.0.0.1:{server_port}")
+    named(app, platform, big=other, gone=SparkConnect(address=f"127.0.0.1:{free_port()}"))
+    for cluster in ("big", "gone"):
+        told = client.post(f"{ROOT}/{cluster}/test-connection").json()
+        assert not told["ok"] and f"{cluster} in ASGARD_CLUSTERS" in told["reason"]
     body = {"name": "a", "source": {"path": "a"}, "cluster": "big"}
     refused = client.post("/api/v1/ingestions", json=body)
     assert refused.status_code == 422 and "used: true" in refused.text
+
+
+def test_the_launcher_s_spark_connect_server_is_where_runs_start(
+    app: FastAPI, client: httpx.Client, platform: Platform
+):
+    there = {"launcher": "connect", "spark_connect": f"sc://127.0.0.1:{free_port()}"}
+    app.state.platform = replace(platform, settings=platform.settings.model_copy(update=there))
+    (found,) = client.get(ROOT).json()["clusters"]
+    assert (found["type"], found["used"], found["address"]) == ("spark-connect", True, there["spark_connect"])
+    told = client.post(f"{ROOT}/local/test-connection").json()
+    assert not told["ok"] and "ASGARD_SPARK_CONNECT" in told["reason"]
 
 
 def test_the_default_port_is_that_of_the_setting(app: FastAPI, client: httpx.Client, platform: Platform):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import dagster as dg
 import httpx
 import pyarrow as pa
 import pytest
@@ -122,7 +123,9 @@ def test_a_model_predicts_by_column_and_by_row(churn: Registry, client: httpx.Cl
     second = {"model_name": "churn_predictor", "inputs": by_column, "version": 2}
     assert client.post("/mlops/inference", json=second).json()["predictions"][1] > 0.9
     status = client.get("/mlops/status").json()["models"]
+    served = status[0].pop("served")
     assert status == [{"name": "churn_predictor", "versions": [1, 2], "champion": 1}]
+    assert served == {"rows": 0, "drift": {}, "drifted": [], "shadow": None}
     for wrong in (
         {"total_purchases": [1]},
         {"total_purchases": [1], "lifetime_value": [1, 2]},
@@ -137,6 +140,98 @@ def test_a_model_predicts_by_column_and_by_row(churn: Registry, client: httpx.Cl
     for missing in ({"model_name": "nobody"}, {"model_name": "churn_predictor", "version": 9}):
         answer = client.post("/mlops/inference", json={"inputs": by_column, **missing})
         assert answer.status_code == 404, answer.text
+
+
+def ask(client: httpx.Client, rows: int, **more: Any) -> Any:
+    """Predictions for customers who buy much."""
+    inputs = {"total_purchases": [25.0] * rows, "lifetime_value": [500.0] * rows}
+    answer = client.post("/mlops/inference", json={"model_name": "churn_predictor", "inputs": inputs, **more})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_the_newest_version_answers_in_the_shadow_and_is_compared(
+    churn: Registry, platform: Platform, client: httpx.Client
+):
+    alone = ask(client, 10)
+    beside = ask(client, 10, shadow=True)
+    assert alone["shadow_version"] is None and beside["shadow_version"] == 2
+    assert beside["predictions"] == alone["predictions"] and beside["model_version"] == 1
+    assert ask(client, 10, shadow=True, version=2)["shadow_version"] is None, (
+        "nobody stands in its own shadow"
+    )
+    platform.models.recorder.flush()
+    [found] = client.get("/mlops/status").json()["models"]
+    assert found["served"]["rows"] == 20
+    assert found["served"]["shadow"] == {"version": 2, "rows": 10, "differing": 10, "failed": 0}
+
+
+def test_a_shadow_that_fails_harms_nobody(churn: Registry, platform: Platform, client: httpx.Client):
+    import pandas as pd
+    from sklearn.linear_model import LogisticRegression
+
+    frame = pd.DataFrame({"something_else": [1.0, 2.0]})
+    made = Provenance("2026-10-08", "2026-10-08", "9" * 64, "t", "/t", 0, "f", "c")
+    model = LogisticRegression().fit(frame, [0, 1])
+    churn.register(model, made, (frame, model.predict(frame)), {}, {}, {})
+    assert ask(client, 3, shadow=True)["shadow_version"] == 3
+    platform.models.recorder.flush()
+    [found] = client.get("/mlops/status").json()["models"]
+    assert found["served"]["shadow"] == {"version": 3, "rows": 0, "differing": 0, "failed": 1}
+
+
+def test_drift_and_skew_are_checks_of_the_model(
+    platform: Platform, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+):
+    import numpy as np
+    import pandas as pd
+    from sklearn.linear_model import LogisticRegression
+
+    from asgard_assets.components.served import DRIFT, SKEW, with_served
+
+    for name, value in {"HOME": platform.settings.home, "LAKE": platform.lake.root}.items():
+        monkeypatch.setenv(f"ASGARD_{name}", str(value))
+    monkeypatch.setattr("asgard_assets.components.served.feature_views", dict)
+    random = np.random.default_rng(3)
+    frame = pd.DataFrame(
+        {"total_purchases": random.normal(5, 2, 500), "lifetime_value": random.normal(500, 90, 500)}
+    )
+    rows = pa.Table.from_pandas(frame.assign(customer_id=range(500)), preserve_index=False)
+    staging = platform.lake.stage("gold", "worth", rows.schema, whole=True)
+    platform.lake.write(staging, rows)
+    platform.lake.publish(staging)
+    view = {"name": "worth", "entities": ["customer_id"], "source": {"table_name": "worth"}}
+    assert client.post("/feast/features", json=view).status_code == 201
+    registry = Registry.from_settings("churn_predictor", platform.settings)
+    model = LogisticRegression().fit(frame, frame["total_purchases"] > 5)
+    made = Provenance("2026-10-05", "2026-10-05", "0" * 64, "t", "/t", 0, "f", "c")
+    registry.promote(
+        registry.register(
+            model, made, (frame, model.predict(frame)), {}, {}, {}, rows=pa.Table.from_pandas(frame)
+        )
+    )
+
+    @dg.asset(key=["model", "churn_predictor"], metadata={"dagster/uri": "models:/churn_predictor"})
+    def versions() -> None: ...
+
+    [checks] = with_served(dg.Definitions(assets=[versions])).asset_checks or ()
+
+    def found() -> dict[str, Any]:
+        with dg.DagsterInstance.ephemeral() as instance:
+            done = dg.materialize([versions, checks], instance=instance)
+        return {one.check_name: one for one in done.get_asset_check_evaluations()}
+
+    quiet = found()
+    assert quiet[DRIFT].passed and quiet[DRIFT].metadata["rows"].value == 0
+    ask(client, 300)
+    platform.models.recorder.flush()
+    told = found()
+    assert not told[DRIFT].passed and not told[SKEW].passed
+    assert told[DRIFT].severity is dg.AssetCheckSeverity.WARN
+    assert told[DRIFT].metadata["shifted"].value == "lifetime_value, total_purchases"
+    assert told[SKEW].metadata["not_in_a_table"].value == "none"
+    [status] = client.get("/mlops/status").json()["models"]
+    assert status["served"]["drifted"] == ["total_purchases", "lifetime_value"]
 
 
 def test_feature_views_are_listed_with_their_key_as_entities(platform: Platform, client: httpx.Client):

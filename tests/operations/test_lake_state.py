@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from asgard_assets.components.automation import on_upstream_change
-from asgard_assets.components.following.reads import READS, reads_of
+from asgard_assets.components.following.reads import READS, RECEIPT, reads_of, receipt_of
 from asgard_assets.components.partitions import daily
 from asgard_assets.lake import Lake
 from asgard_assets.operations import sources
@@ -30,7 +30,17 @@ BRONZE, SILVER = dg.AssetSpec(["bronze", "x"], partitions_def=daily()), dg.Asset
 def silver() -> None: ...
 
 
-DEFS = dg.Definitions(assets=[BRONZE, silver])
+@dg.asset(
+    key=["features", "x"],
+    group_name="features",
+    deps=[SILVER],
+    partitions_def=daily(),
+    metadata={READS: {}, RECEIPT: receipt_of("features", "x")},
+)
+def features() -> None: ...
+
+
+DEFS = dg.Definitions(assets=[BRONZE, silver, features])
 
 
 def publish(lake: Lake, key: dg.AssetKey, days: list[str], value: int = 0) -> None:
@@ -46,8 +56,8 @@ def asked(lake: Lake, monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(sources, "load_definitions", lambda: DEFS)
 
-    def ask(*options: str) -> str:
-        told = CliRunner().invoke(app, ["state", "group:default", *options])
+    def ask(*options: str, target: str = "group:default") -> str:
+        told = CliRunner().invoke(app, ["state", target, *options])
         assert told.exit_code == 0, told.output
         return told.output
 
@@ -68,3 +78,10 @@ def test_programs_get_the_same(lake: Lake, asked):
     publish(lake, BRONZE.key, DAYS[:2])
     [told] = json.loads(asked("--output", "json"))
     assert told["lake"]["missing"] == DAYS[:2]
+
+
+def test_what_lies_outside_the_lake_is_counted_by_its_receipts(lake: Lake, asked):
+    """Dagster's history may be lost."""
+    stage, name = receipt_of("features", "x").split("/")
+    lake.publish(lake.stage(stage, name, pa.schema([("ds", pa.string())]), DAYS[:2]))
+    assert f"features/x: 2 of {len(DAYS)} partitions" in asked(target="group:features")

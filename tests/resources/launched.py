@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from asgard_assets.resources.environment import step_launcher
+from asgard_assets.resources.spark import SparkResource
 from asgard_assets.settings import Settings
 from tests.fakes.python_launcher import PythonLauncher
 
@@ -119,6 +120,12 @@ def sleeping(context: dg.AssetExecutionContext) -> None:
         (folder / "cleaned").touch()
 
 
+@dg.asset(code_version="1", required_resource_keys={"step_launcher", "spark"})
+def counted(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    """One Spark job."""
+    return dg.MaterializeResult(metadata={"rows": context.resources.spark.session.range(4).count()})
+
+
 @dg.asset(required_resource_keys={"step_launcher", "picky"})
 def fussy() -> None:
     """Its resource starts on the host only."""
@@ -155,8 +162,9 @@ def defs() -> dg.Definitions:
             lost_once,
             lying,
             sleeping,
+            counted,
             fussy,
         ],
-        resources={"step_launcher": launcher, "picky": Picky()},
+        resources={"step_launcher": launcher, "spark": SparkResource(), "picky": Picky()},
         executor=dg.in_process_executor,
     )

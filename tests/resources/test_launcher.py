@@ -1,6 +1,8 @@
 """The contract of the step launcher: a launched step leaves the same event log as the same step in process.
 
-Drivers are plain Python processes here (tests/fakes/python_launcher.py); `test_spark_submit.py` runs real ones.
+Drivers are plain Python processes here (tests/fakes/python_launcher.py); `test_spark_submit.py` runs real ones. On a Spark
+Connect server the body has no driver of its own: what becomes of a lost driver has no meaning there. Steps that use such a
+server are in `tests/spark/connect`.
 """
 
 from __future__ import annotations
@@ -116,7 +118,8 @@ def here(instance: Callable[[str], dg.DagsterInstance], monkeypatch: pytest.Monk
     mine = instance("here")
 
     def run(*assets: str, tags: Mapping[str, str] | None = None) -> list[dg.EventLogEntry]:
-        monkeypatch.delenv("LAUNCH_FOLDER", raising=False)
+        for variable in ("LAUNCH_FOLDER", "ASGARD_LAUNCHER"):
+            monkeypatch.delenv(variable, raising=False)
         return execute(mine, assets, tags)
 
     return run
@@ -130,16 +133,25 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def there(
-    instance: Callable[[str], dg.DagsterInstance], folder: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    instance: Callable[[str], dg.DagsterInstance],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
-    """Runs assets in drivers."""
-    mine = instance("there")
+    """Runs assets in drivers, or as its parameter says."""
+    mine, place = instance("there"), getattr(request, "param", "drivers")
 
     def run(*assets: str, tags: Mapping[str, str] | None = None) -> list[dg.EventLogEntry]:
-        monkeypatch.setenv("LAUNCH_FOLDER", str(folder))
+        if place == "drivers":
+            monkeypatch.setenv("LAUNCH_FOLDER", str(folder))
+        else:
+            monkeypatch.setenv("ASGARD_LAUNCHER", place)
         return execute(mine, assets, tags)
 
     return run
+
+
+EVERYWHERE = pytest.mark.parametrize("there", ["drivers", "connect"], indirect=True)
 
 
 def types(log: Sequence[dg.EventLogEntry]) -> list[str]:
@@ -156,6 +168,7 @@ def left_behind(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log"]
 
 
+@EVERYWHERE
 @pytest.mark.slow
 def test_days_ranges_checks_metadata_logs_and_provenance_arrive_as_in_process(
     here: Run, there: Run, folder: Path
@@ -181,6 +194,7 @@ def test_days_ranges_checks_metadata_logs_and_provenance_arrive_as_in_process(
     assert not list(folder.rglob("*.log"))
 
 
+@EVERYWHERE
 @pytest.mark.servers
 def test_subsets_of_a_multi_asset_and_dynamic_partitions_arrive_as_in_process(here: Run, there: Run) -> None:
     for run in (here, there):
@@ -191,6 +205,7 @@ def test_subsets_of_a_multi_asset_and_dynamic_partitions_arrive_as_in_process(he
     assert story(there("from_file", tags=day("b.csv"))) == story(here("from_file", tags=day("b.csv")))
 
 
+@EVERYWHERE
 @pytest.mark.servers
 def test_provenance_points_to_rows_of_the_hosts_event_log(
     there: Run, instance: Callable[[str], dg.DagsterInstance]
@@ -208,6 +223,7 @@ def test_provenance_points_to_rows_of_the_hosts_event_log(
         assert tags[child][f"dagster/input_event_pointer/{parent}"] == str(record.storage_id)
 
 
+@EVERYWHERE
 @pytest.mark.servers
 def test_errors_of_the_body_and_its_retries_arrive_as_in_process(here: Run, there: Run) -> None:
     for asset in ("failing", "refusing", "second_try"):

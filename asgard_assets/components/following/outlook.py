@@ -11,7 +11,7 @@ import dagster as dg
 from asgard_assets.components.following.asking import TRIES, Memory
 from asgard_assets.components.following.memory import NAME, remembered
 from asgard_assets.components.following.runs import cancelled, specs_of, with_history
-from asgard_assets.components.following.staleness import State, Table, by_older_code, follows, states
+from asgard_assets.components.following.staleness import State, Table, Watch, by_older_code, follows, states
 from asgard_assets.lake import Lake
 
 
@@ -39,9 +39,11 @@ def outlooks(
     chosen: Sequence[dg.AssetKey],
     memory: Memory | None = None,
     now: float | None = None,
+    watch: Watch | None = None,
 ) -> list[Outlook]:
-    """That of each chosen asset that follows its inputs. `memory` is the sensor's; default: as the instance has it."""
-    return outlooks_of(lake, specs_of(repository), instance, chosen, memory, now)
+    """That of each chosen asset that follows its inputs. `memory` is the sensor's; default: as the instance has it.
+    `watch` remembers what was read by an earlier call."""
+    return outlooks_of(lake, specs_of(repository), instance, chosen, memory, now, watch)
 
 
 def outlooks_of(
@@ -51,6 +53,7 @@ def outlooks_of(
     chosen: Sequence[dg.AssetKey],
     memory: Memory | None = None,
     now: float | None = None,
+    watch: Watch | None = None,
 ) -> list[Outlook]:
     """The same, of these assets alone."""
     at = datetime.fromtimestamp(now, UTC) if now else None
@@ -62,7 +65,7 @@ def outlooks_of(
     ended = cancelled(instance, specs)
     memory = _memory(instance) if memory is None else memory
     with dg.partition_loading_context(at, instance):
-        seen = states(lake, specs, keys, at, watched=ended)
+        seen = states(lake, specs, keys, at, watched=ended, watch=watch)
     for state in seen:
         times = ended.get(state.asset, {})
         tried = {

@@ -122,9 +122,8 @@ class Watch:
 
         def opened(name: str) -> tuple[str, Snapshot, Table | None]:
             known = self.snapshots.get(name)
-            stage, _, table = name.partition("/")
-            found = lake.snapshot(stage, table, known)
-            return name, found, None if found is known else Table.of(found)
+            found = self._as_it_is(lake, name)
+            return name, found, None if found is known and name in self.tables else Table.of(found)
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for name, snapshot, table in pool.map(opened, names):
@@ -132,6 +131,15 @@ class Watch:
                 if table is not None:
                     self.tables[name] = table
         return self.tables
+
+    def snapshot(self, lake: Lake, name: str) -> Snapshot:
+        """One table as it is now."""
+        found = self.snapshots[name] = self._as_it_is(lake, name)
+        return found
+
+    def _as_it_is(self, lake: Lake, name: str) -> Snapshot:
+        stage, _, table = name.partition("/")
+        return lake.snapshot(stage, table, self.snapshots.get(name))
 
 
 def states(

@@ -14,11 +14,10 @@ from asgard_assets.lake import Lake
 from asgard_assets.lake.store import Store
 from asgard_assets.ml.managed.views import ManagedView, views
 from asgard_assets.ml.views import CREATED, EVENT_TIME
-from asgard_assets.quality.tables import Column, TableSpec
+from asgard_assets.quality.tables import KEY_IS_UNIQUE, Column, TableSpec
 from asgard_assets.revisions import Numbered
 
 log = logging.getLogger(__name__)
-_KEY = "key_is_unique"
 
 
 def managed_features(own: dg.Definitions, store: Store | None = None) -> dg.Definitions:
@@ -52,7 +51,7 @@ def managed_view(revision: Numbered[ManagedView]) -> dg.AssetsDefinition:
         retries=0,
     )
     check = dg.AssetCheckSpec(
-        _KEY,
+        KEY_IS_UNIQUE,
         asset=dg.AssetKey(spec.asset_key),
         description=f"({', '.join(known.keys)}) is never null, and has one row at a time.",
     )
@@ -87,7 +86,7 @@ def _served(context: dg.AssetExecutionContext, name: str, number: int) -> Iterat
     with open_store(repository=ManagedRepository([*others, view])) as store:
         repeated = repeated_keys(store, view)
         yield dg.AssetCheckResult(
-            passed=not repeated, asset_key=key, check_name=_KEY, metadata={"rows": repeated}
+            passed=not repeated, asset_key=key, check_name=KEY_IS_UNIQUE, metadata={"rows": repeated}
         )
         if repeated:
             raise dg.Failure(

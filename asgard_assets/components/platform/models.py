@@ -16,6 +16,7 @@ from asgard_assets.components.failures import clear_failures
 from asgard_assets.components.platform.contracts import Which, deps_of, op_name, shown, spec_of
 from asgard_assets.components.tables import asset_spec
 from asgard_assets.lake import Lake
+from asgard_assets.quality.tables import KEY_IS_UNIQUE
 from asgard_assets.transforms.managed import Revision, Transform, load
 
 _REPORT = "target/delta_publish.json"
@@ -44,7 +45,7 @@ def model_asset(revision: Revision) -> dg.AssetsDefinition:
     known = revision.transform
     spec = asset_spec(spec_of(known), deps=deps_of(known), extra_metadata=shown(revision))
     check = dg.AssetCheckSpec(
-        "key_is_unique", asset=spec.key, description=f"({', '.join(known.key)}) is unique and never null."
+        KEY_IS_UNIQUE, asset=spec.key, description=f"({', '.join(known.key)}) is unique and never null."
     )
 
     @dg.multi_asset(
@@ -60,9 +61,7 @@ def model_asset(revision: Revision) -> dg.AssetsDefinition:
             transform = load(context.resources.lake.lake, known.name, config.revision).transform
             told = run_model(context.resources.lake.lake, transform)
             if transform.key and known.key:
-                yield dg.AssetCheckResult(
-                    passed=told["passed"], asset_key=spec.key, check_name="key_is_unique"
-                )
+                yield dg.AssetCheckResult(passed=told["passed"], asset_key=spec.key, check_name=KEY_IS_UNIQUE)
             if not told["passed"]:
                 raise dg.Failure(f"{transform.table}: {told['reason']}", allow_retries=False)
             yield dg.MaterializeResult(asset_key=spec.key, metadata=told["metadata"])

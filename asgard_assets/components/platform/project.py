@@ -19,6 +19,7 @@ from asgard_assets.components.platform.features import managed_features
 from asgard_assets.components.platform.sources import managed_sources
 from asgard_assets.components.platform.trainings import managed_trainings
 from asgard_assets.components.platform.transforms import managed_transforms
+from asgard_assets.components.served import with_served
 from asgard_assets.documents import refuse_bombs_in
 from asgard_assets.resources.environment import executor, resources
 from asgard_assets.spark.rights import check_step_tags
@@ -39,7 +40,7 @@ def project_definitions(module: Path) -> dg.Definitions:
     sent = [each(loaded) for each in made]
     whole = between_zones(dg.Definitions.merge(loaded, *sent, own))
     check_tags_of_steps(whole)
-    return with_code_references(with_automation(with_up_to_date(with_source_freshness(whole))))
+    return with_code_references(with_automation(with_up_to_date(with_source_freshness(with_served(whole)))))
 
 
 def check_tags_of_steps(definitions: dg.Definitions) -> None:

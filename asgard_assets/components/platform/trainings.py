@@ -72,6 +72,7 @@ def trained_model(revision: Numbered[Training]) -> dg.AssetsDefinition:
         deps=[*deps, *([dg.AssetKey(known.labels.split("/"))] if known.labels else [])],
         extra_metadata={
             REVISION: revision.number,
+            "dagster/uri": f"models:/{known.name}",
             "script": dg.MetadataValue.md(strangers.block(known.script, "python")),
         },
         required_resource_keys={"lake"},
@@ -101,6 +102,7 @@ def _trained(context: dg.AssetExecutionContext, revision: Numbered[Training]) ->
     version = registry.register(
         done.model, _provenance(lake, revision, rows, read), (frame.head(5), values[:5]),
         {"revision": revision.number, "rows": len(frame)}, done.metrics, {}, f"Trained by a script of {training.owner or 'the API'}.",
+        rows,
     )  # fmt: skip
     champion = registry.promote(version) if training.promote else registry.champion_or_none()
     key = dg.AssetKey(["model", training.name])

@@ -113,7 +113,7 @@ def result(spark: "SparkSession", lake: Lake, transform: Transform) -> "DataFram
     """The table's rows of now: the query's, below those that are there where it appends."""
     from asgard_assets.spark import tables
 
-    session = spark.newSession()  # its views are seen by nobody else
+    session = tables.own_session(spark)
     session.conf.set("spark.sql.variable.substitute", "false")
     for view in transform.reads:
         _frame(session, lake, view).createOrReplaceTempView(view.name)

@@ -46,7 +46,7 @@ async def login(request: Request) -> Response:
         request.state.account = caller.name  # the audit log says who has logged in
     answer = back(ROOT)
     answer.set_cookie(
-        COOKIE, cookie, max_age=SECONDS, path="/ui", httponly=True, samesite="strict", secure=request.url.scheme == "https"
+        COOKIE, cookie, max_age=SECONDS, path="/", httponly=True, samesite="strict", secure=request.url.scheme == "https"
     )  # fmt: skip
     return answer
 
@@ -55,5 +55,5 @@ async def login(request: Request) -> Response:
 def logout(form: Form, caller: Reader) -> Response:
     """End the session of this browser."""
     answer = back(LOGIN)
-    answer.delete_cookie(COOKIE, path="/ui")
+    answer.delete_cookie(COOKIE, path="/")
     return answer

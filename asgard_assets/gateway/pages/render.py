@@ -11,6 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
+from asgard_assets.gateway.uis.paths import ui_of
+
 ROOT = "/ui"
 STYLE, LOGIN = f"{ROOT}/style.css", f"{ROOT}/login"
 _FOLDER = Path(__file__).with_name("templates")
@@ -27,8 +29,8 @@ _HEADERS = {
 
 
 def is_page(path: str) -> bool:
-    """Whether a browser's page is asked for, and no JSON."""
-    return path == ROOT or path.startswith(f"{ROOT}/")
+    """Whether a browser's page is asked for, and no JSON: one of ours, or of Dagster, MLflow and Feast."""
+    return path == ROOT or path.startswith(f"{ROOT}/") or ui_of(path) is not None
 
 
 def page(name: str, answer: int = 200, **told: Any) -> HTMLResponse:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 from fastapi import Depends, Request
 from starlette.responses import RedirectResponse
 
-from asgard_assets.gateway.accounts.roles import ROLES, Caller, May
+from asgard_assets.gateway.accounts.roles import EVERYWHERE, ROLES, Caller, May
 from asgard_assets.gateway.accounts.sessions import COOKIE, Sessions
 from asgard_assets.gateway.platform import Platform
 from asgard_assets.gateway.problems import RefusedError
@@ -34,10 +34,15 @@ class Who:
 def who(request: Request, here: Platform, caller: Caller) -> Who:
     """What a page tells of its reader."""
     settings, actions = here.settings, ROLES[caller.role]
-    dagster = settings.dagster_url.rstrip("/")
+    shown = settings.uis if EVERYWHERE in caller.workspaces else {}
+    dagster = "/dagster" if "dagster" in shown else settings.dagster_url.rstrip("/")
     links = [("Dagster", dagster)] if dagster else []
-    if settings.mlflow_uri.startswith(("http://", "https://")) and "@" not in settings.mlflow_uri:
+    if "mlflow" in shown:
+        links.append(("MLflow", "/mlflow"))
+    elif settings.mlflow_uri.startswith(("http://", "https://")) and "@" not in settings.mlflow_uri:
         links.append(("MLflow", settings.mlflow_uri))
+    if "feast" in shown:
+        links.append(("Feast", "/feast"))
     cookie = request.cookies.get(COOKIE, "")
     return Who(
         caller.name, caller.role, May.run in actions, May.edit in actions, bool(cookie),

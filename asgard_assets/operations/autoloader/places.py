@@ -5,13 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from asgard_assets.errors import AsgardError, ConfigError, NotFoundError, SourceError
+from asgard_assets.errors import AsgardError, ConfigError, NotFoundError
 from asgard_assets.settings import Settings
 
+if TYPE_CHECKING:
+    from asgard_assets.spark.connect import Address
+
+Kind = Literal["local", "spark-connect", "kubernetes"]
 LOCAL = "local"
-_SECONDS = 5.0
+_KINDS: dict[str, tuple[str, Kind]] = {
+    "kubernetes": ("Kubernetes", "kubernetes"),
+    "connect": ("Spark Connect", "spark-connect"),
+}
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,7 @@ class Place:
 
     id: str
     name: str
-    type: Literal["local", "spark-connect", "kubernetes"]
+    type: Kind
     address: str
     used: bool
     dbu_per_hour: float
@@ -43,11 +50,10 @@ class Connection:
 
 def places(settings: Settings) -> list[Place]:
     """Where this platform runs, as its launcher says; then the Spark Connect servers of the settings."""
-    start = {"none": 5.0, "spark-submit": 15.0, "kubernetes": 45.0}[settings.launcher]
-    name, kind = (
-        ("Kubernetes", "kubernetes") if settings.launcher == "kubernetes" else ("This machine", "local")
-    )
-    here = Place(LOCAL, name, kind, "", True, settings.dbu_per_hour, start)
+    start = {"none": 5.0, "spark-submit": 15.0, "kubernetes": 45.0, "connect": 1.0}[settings.launcher]
+    name, kind = _KINDS.get(settings.launcher, ("This machine", "local"))
+    address = settings.spark_connect if settings.launcher == "connect" else ""
+    here = Place(LOCAL, name, kind, address, True, settings.dbu_per_hour, start)
     others = [
         Place(
             id,
@@ -91,7 +97,7 @@ def to_run(settings: Settings, id: str, sees: Callable[[str], bool]) -> Place:
 
 
 def test(settings: Settings, found: Place, clock: Callable[[], float] = time.perf_counter) -> Connection:
-    """Whether runs could start there now: Java is here, the API server answers, or the server speaks gRPC."""
+    """Whether runs could start there now: Java is here, the API server answers, or the Spark server lets us in and has Delta."""
     began = clock()
     try:
         {"local": _local, "kubernetes": _kubernetes, "spark-connect": _spark_connect}[found.type](
@@ -115,22 +121,19 @@ def _kubernetes(settings: Settings, _: Place) -> None:
 
 
 def _spark_connect(settings: Settings, found: Place) -> None:
-    import grpc
+    from asgard_assets.spark.connect.sessions import Sessions
 
-    tls = settings.clusters[found.id].tls
-    made = (
-        grpc.secure_channel(found.address, grpc.ssl_channel_credentials())
-        if tls
-        else grpc.insecure_channel(found.address)
-    )
-    try:
-        grpc.channel_ready_future(made).result(timeout=_SECONDS)
-    except grpc.FutureTimeoutError as error:
-        how = "over TLS" if tls else "without TLS"
-        raise SourceError(
-            f"{found.address} does not answer as a Spark Connect server {how} within {_SECONDS:g} s; check its address, port "
-            "and `tls` in ASGARD_CLUSTERS",
-            source=found.id,
-        ) from error
-    finally:
-        made.close()
+    Sessions(_address(settings, found), {}).probe()
+
+
+def _address(settings: Settings, found: Place) -> Address:
+    from asgard_assets.ingest.api.source.secrets import resolve
+    from asgard_assets.resources.connect import address_of
+    from asgard_assets.spark.connect import Address
+
+    if found.id == LOCAL:
+        return address_of(settings)
+    one, (host, _, port) = settings.clusters[found.id], found.address.partition(":")
+    token = resolve(one.token, "ASGARD_CLUSTERS").value if one.token else ""
+    named = f"{found.id} in ASGARD_CLUSTERS"
+    return Address(host, int(port), one.tls, token, setting=named, token_setting=named)

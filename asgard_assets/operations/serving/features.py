@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from asgard_assets.errors import ConfigError, ConflictError, NotFoundError
@@ -90,6 +91,7 @@ class Features:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stores: dict[str, tuple[bytes, Any]] = field(default_factory=dict[str, tuple[bytes, Any]])
     _sent: tuple[float, list[Numbered[ManagedView]]] = (-_KNOWN_SECONDS, [])
+    _own: tuple[float, Any, Mapping[str, FeatureViewSpec]] = (-_KNOWN_SECONDS, None, MappingProxyType({}))
 
     def list(self, sees: Callable[[str], bool]) -> list[ViewInfo]:
         """By name."""
@@ -157,9 +159,11 @@ class Features:
     def _served(
         self, name: str, sees: Callable[[str], bool]
     ) -> tuple[ManagedView | FeatureViewSpec, Declared]:
-        if (own := self.project().get(name)) is not None:
-            return own, Repository.of_project()
         now = time.monotonic()
+        if now - self._own[0] > _KNOWN_SECONDS or self._own[1] is not self.project:
+            self._own = (now, self.project, self.project())  # files are not read for each request
+        if (own := self._own[2].get(name)) is not None:
+            return own, Repository.of_project()
         if now - self._sent[0] > _KNOWN_SECONDS or name not in {one.document.name for one in self._sent[1]}:
             self._sent = (now, sent_views(self.lake).newest())
         sent = [one.document for one in self._sent[1]]

@@ -117,13 +117,18 @@ class Runs:
 
     def status(self, run_id: str, sees: Sees = everywhere) -> RunStatus:
         """Raises NotFoundError where nobody submitted such a run in a workspace that the caller sees."""
-        if (known := self._ended.get(run_id)) is not None and sees(known[0]):
-            return known[1]
+        if (known := self.known(run_id, sees)) is not None:
+            return known
         one, outcome = self._one(run_id, sees), self._submissions.outcome(run_id)
         found = self._status(one, self._record(run_id), outcome)
         if found.ended and outcome:
             self._ended[run_id] = (one.workspace, found)
         return found
+
+    def known(self, run_id: str, sees: Sees = everywhere) -> RunStatus | None:
+        """A run that has ended and was asked for before; nothing is read for it."""
+        found = self._ended.get(run_id)
+        return found[1] if found is not None and sees(found[0]) else None
 
     def jobs(self, limit: int, state: str = "", sees: Sees = everywhere) -> list[RunStatus]:
         """The newest first; those in `state`, then at most `limit`. Loads, features and trainings are none of them."""

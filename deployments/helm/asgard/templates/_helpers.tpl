@@ -26,9 +26,15 @@ capabilities: {drop: [ALL]}
 {{ required "sparkImage.repository: name the Spark image" .Values.sparkImage.repository }}:{{ required "sparkImage.tag: pin the Spark image; it must be of the same code as image" .Values.sparkImage.tag }}
 {{- end }}
 
+{{- define "asgard.sparkToken" -}}
+{{- if .Values.sparkConnect.enabled -}}
+{{ required "sparkConnect.tokenSecret: name the Secret with SPARK_CONNECT_AUTHENTICATE_TOKEN, a long random text" .Values.sparkConnect.tokenSecret }}
+{{- end -}}
+{{- end }}
+
 {{- define "asgard.secrets" -}}
 {{- $state := required "secrets.state: name the Secret with ASGARD_MLFLOW_URI, ASGARD_FEAST_REGISTRY and ASGARD_ONLINE_STORE" .Values.secrets.state -}}
-{{- compact (list .Values.secrets.s3 .Values.secrets.postgres $state) | toJson -}}
+{{- compact (list .Values.secrets.s3 .Values.secrets.postgres $state (include "asgard.sparkToken" .)) | toJson -}}
 {{- end }}
 
 {{- define "asgard.environment" -}}

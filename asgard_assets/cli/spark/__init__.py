@@ -1,0 +1,1 @@
+"""`asgard spark-server`."""

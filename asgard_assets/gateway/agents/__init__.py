@@ -1,0 +1,1 @@
+"""`asgard mcp`: what the REST API can do, as tools of a Model Context Protocol server."""

@@ -1,0 +1,1 @@
+"""The pages of Dagster, MLflow and Feast behind the gateway's own login."""

@@ -1,0 +1,1 @@
+"""The pages of MLflow and Feast, as servers of this project."""
