@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from asgard_assets.windows import Calendar
-from tests.month.tables import Made, Rows
+from tests.month.engines import asked_for, pulls
+from tests.month.tables import Made, Rows, hours_in
 
 PACE = timedelta(minutes=15)
 
@@ -27,6 +28,11 @@ class Oracle:
     )
     rows: dict[str, dict[str, Rows]] = field(default_factory=dict[str, dict[str, Rows]])
     builds: Counter[str] = field(default_factory=Counter[str])
+    orders: dict[str, Rows] = field(default_factory=dict[str, Rows])
+    """What the API has of a day now."""
+    starts: int = 0
+    """How often Spark had to be started, at least: once whenever something of it was due."""
+    looked: datetime | None = None
     changed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     read: dict[tuple[str, str], Any] = field(default_factory=dict[tuple[str, str], Any])
     built: dict[tuple[str, str], datetime] = field(default_factory=dict[tuple[str, str], datetime])
@@ -55,9 +61,16 @@ class Oracle:
             found = [row for rows in self.files[source][key].values() for row in rows]
             self.rows.setdefault(f"bronze/{source}", {})[key] = sorted(found)
             self.builds[f"bronze/{source}"] += source == "sales"
+        for pull in pulls(self.calendar, self.looked or self.first, now):
+            for day in asked_for(self.calendar, pull):
+                self.rows.setdefault("bronze/orders", {})[day] = sorted(self.orders.get(day, [(1, 1)]))
+                self.builds["bronze/orders"] += 1
+        self.looked = now
         for made in self.tables():
-            for window in self.calendar.overlapping(self.first, now):
+            before = self.builds[made.address]
+            for window in made.calendar(self.calendar).overlapping(self.first, now):
                 self._follow(made, window.key, now, window.is_open(now))
+            self.starts += made.engine == "spark" and self.builds[made.address] > before
 
     @property
     def first(self) -> datetime:
@@ -81,18 +94,24 @@ class Oracle:
         for table in made.reads:
             there = self.rows.get(table, {})
             if table == "bronze/clicks":
-                window = self.calendar.window(key)
-                ended = [w.key for w in self.hours.overlapping(window.start, window.end) if w.end <= now]
-                if not all(hour in there for hour in ended) or not self.look(table, f"{key}T00", f"{key}T24"):
+                hours = self._hours_in(made, key)
+                ended = [hour for hour in hours if self.hours.window(hour).end <= now]
+                if not all(hour in there for hour in ended) or not any(hour in there for hour in hours):
                     return False
             elif key not in there:
                 return False
         return True
 
+    def _hours_in(self, made: Made, key: str) -> list[str]:
+        return hours_in(made.calendar(self.calendar), key, self.hours)
+
     def _reads(self, made: Made, key: str) -> Any:
         found = []
         for table, back in made.reads.items():
-            last = f"{key}T24" if table == "bronze/clicks" else key
-            found.append(dict(self.look(table, self.calendar.after(key, -back), last)))
+            if table == "bronze/clicks":
+                there = self.rows.get(table, {})
+                found.append({hour: there[hour] for hour in self._hours_in(made, key) if hour in there})
+            else:
+                found.append(dict(self.look(table, self.calendar.after(key, -back), key)))
         before = self.calendar.after(key, -1)
         return [*found, self.rows.get(made.address, {}).get(before) if made.chain else None]

@@ -11,6 +11,7 @@ import dagster as dg
 import pyarrow as pa
 
 from asgard_assets.lake.maintenance import maintain
+from tests.month.engines import LOOKBACK, pulls
 from tests.month.oracle import Oracle
 from tests.month.tables import SCHEMA, Rows, rows_of
 from tests.month.world import World
@@ -68,6 +69,8 @@ class Story:
                 f"sales {day} {part}",
                 lambda p=part, r=rows: self._drop("sales", day, f"p{p}", r),
             )
+        orders = self._some(0)
+        self._plan(window.end - HOUR, f"orders {day}", lambda: self._orders(day, orders))
         blocks = dict[datetime, dict[str, Rows]]()
         for hour in self.oracle.hours.overlapping(window.start, window.end):
             block = window.start + ((hour.end - window.start - HOUR) // (6 * HOUR) + 1) * 6 * HOUR
@@ -88,11 +91,14 @@ class Story:
         for hour, rows in hours.items():
             self.oracle.drop("clicks", hour, "a", rows)
 
+    def _orders(self, day: str, rows: Rows) -> None:
+        self.world.api.rows[day] = self.oracle.orders[day] = rows
+
     def play(self, until: datetime) -> None:
         """Whatever is due by then happens."""
         while self.events and self.events[0].at <= until:
             event = self.events.pop(0)
-            if not event.what.startswith(("sales", "clicks")):
+            if not event.what.startswith(("sales", "clicks", "orders")):
                 self.told.append(f"{self.world.now:%m-%d %H:%M} {event.what}")
             event.happens()
 
@@ -108,7 +114,8 @@ class Story:
         )
 
     def _table(self) -> str:
-        return self.chance.choice([made.address for made in self.world.made])
+        """One in the midst of whose runs something can happen."""
+        return self.chance.choice([made.address for made in self.world.made if made.engine != "dbt"])
 
     # Troubles
 
@@ -206,6 +213,14 @@ class Story:
 
     def _rows_of(self, day: str) -> list[tuple[int, int]]:
         return [row for rows in self.oracle.files["sales"].get(day, {}).values() for row in rows]
+
+    def trouble_api_corrected(self) -> None:
+        """The API says something else of a day for which it will be asked again."""
+        calendar, now = self.oracle.calendar, self.world.now
+        day = calendar.after(calendar.key_at(now), -self.chance.choice((1, LOOKBACK)))
+        if day not in self.world.api.rows or not pulls(calendar, calendar.window_at(now).start, now):
+            return self._later("api corrected", self.trouble_api_corrected)
+        self._orders(day, self._some(0))
 
     def trouble_daemon_down(self) -> None:
         self.world.down_until = self.world.now + timedelta(hours=self.chance.uniform(1, 9))

@@ -2,8 +2,8 @@
 
 # No `from __future__ import annotations`: Dagster wants the type of `context`, not its name.
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import dagster as dg
 import pyarrow as pa
@@ -15,13 +15,16 @@ from asgard_assets.components.file_sensor import file_sensor
 from asgard_assets.components.files import file_asset
 from asgard_assets.components.following.reads import BEFORE, READS, SAME, opened
 from asgard_assets.components.following.sensor import following
-from asgard_assets.components.partitions import daily, windows
+from asgard_assets.components.following.zones import between_zones
+from asgard_assets.components.partitions import windows
 from asgard_assets.components.tables import days_of, publish, table_asset
 from asgard_assets.ingest.files.source.models import FileSource
 from asgard_assets.lake import Lake
 from asgard_assets.quality.tables import Column, TableSpec
 from asgard_assets.resources.environment import resources
 from asgard_assets.resources.lake import LakeResource
+from asgard_assets.settings import Settings
+from asgard_assets.windows import Calendar, zone_named
 
 Rows = Collection[tuple[int, int]]
 """Pairs of id and amount."""
@@ -40,7 +43,20 @@ class Made:
     chain: bool = False
     """It reads its own day before, too."""
     code: str = "1"
+    engine: Literal["python", "spark", "dbt"] = "python"
+    zone: str = ""
+    """That of its days, where it is not the project's."""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def calendar(self, own: Calendar) -> Calendar:
+        """Its windows; `own` are the project's."""
+        return replace(own, zone=zone_named(self.zone)) if self.zone else own
+
+
+def hours_in(calendar: Calendar, day: str, hours: Calendar) -> list[str]:
+    """The hours that a day is made of."""
+    window = calendar.window(day)
+    return [each.key for each in hours.overlapping(window.start, window.end)]
 
 
 def total(found: Mapping[str, Rows]) -> int:
@@ -57,6 +73,7 @@ SALES = FileSource.model_validate(
     }
 )
 """Days of files."""
+TOKYO = "Asia/Tokyo"
 CLICKS = dg.AssetSpec(["bronze", "clicks"])
 """Hours that a program of somebody else's publishes, as a stream does."""
 
@@ -76,6 +93,12 @@ def tables(before: Callable[[str, int], str], late: bool = True, code: str = "1"
         found = look("bronze/clicks", f"{day}T00", f"{day}T24")
         return [(len(found), total(found))]
 
+    def tokyo(look: Look, day: str) -> Rows:
+        keys = hours_in(Calendar.named(TOKYO), day, Settings().calendar("hour"))
+        known = look("bronze/clicks", keys[0], keys[-1])
+        found = {key: known[key] for key in keys if key in known}
+        return [(len(found), total(found))]
+
     def running(look: Look, day: str) -> Rows:
         earlier = look("silver/running", before(day, 1), before(day, 1))
         return [(1, total(earlier) // 2 + total(day_of(look, "bronze/sales", day)))]
@@ -88,15 +111,26 @@ def tables(before: Callable[[str, int], str], late: bool = True, code: str = "1"
     def changed(look: Look, day: str) -> Rows:
         return [(int(code), total(day_of(look, "silver/sales", day)) * int(code))]
 
+    def orders(look: Look, day: str) -> Rows:
+        return [row for rows in day_of(look, "bronze/orders", day).values() for row in rows]
+
+    def doubled(look: Look, day: str) -> Rows:
+        return [
+            (id, 2 * amount) for rows in day_of(look, "silver/orders", day).values() for id, amount in rows
+        ]
+
     def added(look: Look, day: str) -> Rows:
         return [(1, total(day_of(look, "gold/daily", day)) % 50)]
 
     found = [
         Made("silver/sales", {"bronze/sales": 0}, sales),
         Made("silver/clicks", {"bronze/clicks": 0}, clicks),
+        Made("silver/tokyo", {"bronze/clicks": 0}, tokyo, zone=TOKYO),
         Made("silver/running", {"bronze/sales": 0}, running, chain=True),
         Made("gold/daily", {"silver/sales": 2, "silver/clicks": 0, "silver/running": 0}, gold),
         Made("gold/changed", {"silver/sales": 0}, changed, code=code),
+        Made("silver/orders", {"bronze/orders": 0}, orders, engine="spark"),
+        Made("gold/orders", {"silver/orders": 0}, doubled, engine="dbt"),
     ]
     return [*found, Made("gold/added", {"gold/daily": 0}, added)] if late else found
 
@@ -108,6 +142,7 @@ During = Callable[[str], None]
 def made_asset(made: Made, during: During) -> dg.AssetsDefinition:
     """The asset as `components/python.py` makes one, with the edges that a test wants."""
     stage, _, name = made.address.partition("/")
+    partitions = windows("day", made.zone)
     spec = TableSpec(
         stage=stage,
         name=name,
@@ -122,7 +157,7 @@ def made_asset(made: Made, during: During) -> dg.AssetsDefinition:
             dg.AssetSpec(
                 made.address.split("/"),
                 deps=[dg.AssetKey(table.split("/")) for table in made.reads],
-                partitions_def=daily(),
+                partitions_def=partitions,
                 metadata={LOOKBACK: back},
             )
         ]
@@ -133,7 +168,7 @@ def made_asset(made: Made, during: During) -> dg.AssetsDefinition:
         spec,
         name=f"{stage}_{name}",
         deps=list(deps),
-        partitions_def=daily(),
+        partitions_def=partitions,
         automation=on_upstream_change([dg.AssetKey(table.split("/")) for table in back]),
         code_version=made.code,
         into_open=True,
@@ -177,14 +212,21 @@ def rows_of(lake: Lake, table: str, first: str = "", last: str = "~") -> dict[st
     return found
 
 
-def definitions(made: list[Made], during: During, clock: Callable[[], float]) -> dg.Definitions:
-    """The project: a file source, hours of a stream, tables made of them, and the sensors that carry new data on."""
-    return dg.Definitions(
+def definitions(
+    made: list[Made], others: dg.Definitions, spark: Any, during: During, clock: Callable[[], float]
+) -> dg.Definitions:
+    """The project: a file source, hours of a stream, tables made of them, and the sensors that carry new data on.
+
+    `others`: what other engines make. They share the session `spark`.
+    """
+    session: Any = type("Session", (), {"session": spark})()
+    own = dg.Definitions(
         assets=[
             file_asset(SALES),
             CLICKS.replace_attributes(partitions_def=windows("hour")),
-            *(made_asset(each, during) for each in made),
+            *(made_asset(each, during) for each in made if each.engine == "python"),
         ],
         sensors=[file_sensor(SALES, clock), following(clock=clock)],
-        resources=resources(),
+        resources=resources() | {"spark": dg.ResourceDefinition.hardcoded_resource(session)},
     )
+    return between_zones(dg.Definitions.merge(own, others))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,8 @@ import time_machine
 from asgard_assets.components.following.runs import FIRST, LAST
 from asgard_assets.lake import Lake
 from asgard_assets.settings import Settings
-from tests.month import tables
+from tests.month import engines, tables
+from tests.month.engines import OrdersApi
 from tests.month.tables import Made, definitions
 
 STEP = timedelta(minutes=5)
@@ -47,6 +48,8 @@ class World:
     traveller: time_machine.Traveller
     home: Path
     instance: dg.DagsterInstance
+    spark: Any
+    api: OrdersApi
     late: bool = False
     code: str = "1"
     cursors: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
@@ -63,6 +66,7 @@ class World:
     def __post_init__(self) -> None:
         self.calendar = Settings().calendar()
         self.lake = Lake.from_settings()
+        self.looked = self.now
         self.deploy()
 
     # The project
@@ -78,7 +82,8 @@ class World:
 
     def deploy(self) -> None:
         """Load the project as it is now: sensors keep their cursors, and forget what they had in memory."""
-        self.defs = definitions(self.made, self.during, lambda: self.now.timestamp())
+        others = engines.definitions(self.api, self.home / "dbt_project", self.during)
+        self.defs = definitions(self.made, others, self.spark, self.during, lambda: self.now.timestamp())
         self.repository = self.defs.get_repository_def()
         mine = {sensor.name for sensor in self.defs.sensors or ()}  # Dagster adds one for conditions
         self.sensors = {each.name: each for each in self.repository.sensor_defs if each.name in mine}
@@ -102,6 +107,9 @@ class World:
                 self.instance.report_run_failed(run, "the run's process is gone")
         if self.now < self.down_until:
             return True
+        for pull in engines.pulls(self.calendar, self.looked, self.now):
+            self.pull(pull)
+        self.looked = self.now
         for name in self.sensors:
             self.tick(name)
         busy = bool(self.queue)
@@ -120,7 +128,19 @@ class World:
         ) as context:
             found = sensor.evaluate_tick(context)
         self.cursors[name] = found.cursor
-        for request in found.run_requests or []:
+        self.take(name, found.run_requests or [])
+
+    def pull(self, at: datetime) -> None:
+        """The schedule of the API ticks; after the daemon was down, later than it was due."""
+        schedule = self.repository.get_schedule_def("pull_orders")
+        due = at.astimezone(self.calendar.zone)
+        with dg.build_schedule_context(
+            instance=self.instance, scheduled_execution_time=due, repository_def=self.repository
+        ) as context:
+            self.take("pull_orders", schedule.evaluate_tick(context).run_requests or [])
+
+    def take(self, name: str, requests: Sequence[dg.RunRequest]) -> None:
+        for request in requests:
             key = request.run_key and f"{name}:{request.run_key}"
             if key and self.instance.get_runs_count(dg.RunsFilter(tags={"dagster/run_key": key})):
                 continue
@@ -130,8 +150,8 @@ class World:
             )
             self.ask(assets, tags | ({"dagster/run_key": key} if key else {}))
 
-    def targets(self, sensor: str) -> list[dg.AssetKey]:
-        return [dg.AssetKey(["bronze", sensor.removesuffix("_files")])]
+    def targets(self, asking: str) -> list[dg.AssetKey]:
+        return [dg.AssetKey(["bronze", asking.removesuffix("_files").removeprefix("pull_")])]
 
     # Runs
 
