@@ -1,6 +1,7 @@
-"""CPU of the gateway against a bare FastAPI route that answers the same bytes: `python -m tests.benchmarks.gateway`.
+"""CPU of the gateway against bare routes and Feast: `python -m tests.benchmarks.gateway`.
 
-Both are called in this process without a socket, in turns. What is printed: CPU milliseconds a request, and their ratio.
+Status and inference are compared with a bare FastAPI route that answers the same bytes, online features with the read of
+Feast's own store. Both sides are called in this process without a socket, in turns. What is printed: CPU milliseconds a request, and their ratio.
 """
 
 from __future__ import annotations
@@ -126,6 +127,47 @@ def _measure(folder: Path) -> None:
             lambda: cpu(app, "POST", "/mlops/inference", body, key),
             lambda: cpu(bare, "POST", "/infer", json.dumps({"inputs": INPUTS}).encode(), key),
         )
+        _online(platform, app, key)
+
+
+def _online(platform: Any, app: Any, key: str) -> None:
+    """Online features against the read of Feast's own store."""
+    import pyarrow as pa
+    from feast import FeatureStore
+
+    from asgard_assets.ml.managed.features import serve
+    from asgard_assets.ml.managed.repository import ManagedRepository
+    from asgard_assets.ml.managed.views import ManagedView, views
+    from asgard_assets.ml.store import configured, open_store
+
+    rows = pa.table({"customer_id": list(range(100)), "orders": list(range(100)), "spent": [1.5] * 100})
+    staging = platform.lake.stage("gold", "worth", rows.schema, whole=True)
+    platform.lake.write(staging, rows)
+    platform.lake.publish(staging)
+    made = ManagedView(
+        name="worth",
+        table="gold/worth",
+        keys={"customer_id": "bigint"},
+        features={"orders": "bigint", "spent": "double"},
+    )
+    view = views(platform.lake).save(made).document
+    repository = ManagedRepository([view])
+    with open_store(platform.settings, repository) as store:
+        serve(store, view)
+    own = FeatureStore(config=configured(platform.settings, repository))
+    names, asked = (
+        [f"worth:{each}" for each in view.features],
+        [{"customer_id": number} for number in range(10)],
+    )
+
+    def feast() -> float:
+        began = time.process_time()
+        for _ in range(REQUESTS):
+            own.get_online_features(names, asked).to_dict()
+        return (time.process_time() - began) / REQUESTS * 1000
+
+    body = json.dumps({"entities": {"customer_id": list(range(10))}}).encode()
+    compare("online features", lambda: cpu(app, "POST", "/feast/features/worth/online", body, key), feast)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,37 @@
-"""What many partitions cost: load the project, let the sensor `following` tick, ask for the state and for a plan, look at an
-asset's page. CPU seconds.
+"""What many partitions cost, all of them built in each stage: load the project, let the sensor `following` tick, `asgard state`
+and `asgard plan` as commands, an asset's page. CPU seconds.
 
-python -m tests.benchmarks.partitions            28 days and 10 years, all of Bronze there, nothing else
-python -m tests.benchmarks.partitions hours      a table of 3 years of hours, and one of days that reads it
+python -m tests.benchmarks.partitions            28 days and 10 years of days; 28 days and 3 years of hours
 """
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, date, datetime, timedelta
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-SOURCES = ("users", "contacts", "purchases", "usage", "tickets", "invoices", "products")
+from tests.benchmarks import hours_project
+from tests.checkout import ROOT
+from tests.end_to_end.homes import BIN, free_port, listens
+from tests.patience import ended, loop_seconds, wait_until
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from asgard_assets.lake import Lake
+
+PAGES = {"day": "silver/invoices", "hour": "silver/orders"}
+"""Of which asset the page is looked at."""
 
 
 class Watch:
@@ -26,29 +43,23 @@ class Watch:
         self.at = time.process_time()
 
 
-def days(count: int) -> None:
+def measure(every: str) -> None:
+    """In the project of this process."""
     import dagster as dg
-    import pyarrow as pa
 
     watch = Watch()
-    from asgard_assets.components.following.outlook import outlooks
-    from asgard_assets.definitions import defs
-    from asgard_assets.ingest.files.landing import Landing
+    from asgard_assets import project
     from asgard_assets.lake import Lake
-    from asgard_assets.operations.partitions import Span
-    from asgard_assets.operations.plan import make_plan
     from asgard_assets.operations.sources import catalog
-    from asgard_assets.operations.targets import find
-    from asgard_assets.operations.todo import Finder
-    from asgard_assets.windows import days_after
+    from asgard_assets.settings import Settings
 
-    repository = defs().get_repository_def()
+    definitions = project.current().definitions()
+    repository = definitions.get_repository_def()
     watch.tell("the code location loads")
-    lake, first = Lake.from_settings(), os.environ["ASGARD_PARTITION_START"]
-    schema = pa.schema([("id", pa.int64()), ("ds", pa.string())])
-    for name in SOURCES:
-        lake.publish(lake.stage("bronze", name, schema, [days_after(first, n) for n in range(count)]))
-    watch.tell("(Bronze is written)")
+    for source in catalog(definitions).files.values():
+        (Path(Settings().landing_root) / source.path).mkdir(parents=True, exist_ok=True)
+    count = fill(Lake.from_settings(), repository)
+    watch.tell(f"({count} partitions are published, in all stages)")
     sensor = repository.get_sensor_def("following")
     with dg.DagsterInstance.ephemeral() as instance:
         cursor = None
@@ -59,37 +70,66 @@ def days(count: int) -> None:
                 found = sensor.evaluate_tick(context)
             cursor = found.cursor
             watch.tell(f"tick {number + 1}, which asks for {len(found.run_requests or [])} runs")
-        keys = list(repository.asset_graph.materializable_asset_keys)
-        outlooks(lake, repository, instance, keys)
-        watch.tell("asgard state")
-        definitions = catalog(defs())
-        watch.tell("(the code location loads again)")
-        finder = Finder(definitions, lake, Landing.from_settings(), instance)
-        planned = make_plan(finder, find(definitions, "group:silver"), Span.parse(f"{first}..."))
-        watch.tell(f"asgard plan, of {sum(len(each.partitions) for each in planned.assets)} partitions")
-    page(count)
+    first = os.environ["ASGARD_PARTITION_START"]
+    command("state")
+    command("state", "*")
+    command("plan", "*", "--partitions", f"{first}...")
+    page(dg.AssetKey.from_user_string(PAGES[every]), repository)
 
 
-def page(count: int) -> None:
+def fill(lake: Lake, repository: dg.RepositoryDefinition) -> int:
+    """Publish each partition of each table, as its runs would: with what it was built from."""
+    import pyarrow as pa
+
+    from asgard_assets.components.following.reads import reads_of, table_of
+    from asgard_assets.components.following.runs import specs_of
+    from asgard_assets.components.following.staleness import follows
+
+    specs, count = specs_of(repository), 0
+    for key in repository.asset_graph.toposorted_asset_keys:
+        spec = specs.get(key)
+        if spec is None or len(key.path) != 2 or not (spec.partitions_def or follows(spec)):
+            continue
+        reads = reads_of(lake, spec, specs) if follows(spec) else None
+        stage, name = table_of(spec).split("/", 1)
+        keys = list(spec.partitions_def.get_partition_keys()) if spec.partitions_def else []
+        schema = pa.schema([("id", pa.int64()), *([("ds", pa.string())] if keys else [])])
+        lake.publish(lake.stage(stage, name, schema, keys), reads=reads)
+        count += len(keys)
+    return count
+
+
+def command(*arguments: str) -> None:
+    """A command from its start to its end: its CPU seconds, those of the processes that it starts too, and its clock."""
+    with used_by_children(f"asgard {' '.join(arguments)}"):
+        made = subprocess.run([BIN / "asgard", *arguments], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr[-2000:]
+
+
+@contextmanager
+def used_by_children(what: str) -> Iterator[None]:
+    def seconds() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    before, begun = seconds(), time.monotonic()
+    yield
+    print(f"  {what}: {seconds() - before:.2f} CPU s, {time.monotonic() - begun:.2f} s", flush=True)
+
+
+def page(key: dg.AssetKey, repository: dg.RepositoryDefinition) -> None:
     """What an asset's page asks of the webserver, with all of its partitions materialized: its CPU seconds, and its clock."""
-    import json
-    import urllib.request
-
     import dagster as dg
     import psutil
 
     from asgard_assets.resources.home import prepare_home
-    from asgard_assets.windows import days_after
-    from tests.end_to_end.homes import BIN, free_port, listens
-    from tests.patience import ended, wait_until
 
     os.environ["DAGSTER_HOME"] = f"{os.environ['ASGARD_HOME']}/dagster"
     prepare_home()
-    key, first = dg.AssetKey(["silver", "invoices"]), os.environ["ASGARD_PARTITION_START"]
     with dg.DagsterInstance.get() as instance:
-        for n in range(count):
-            event = dg.AssetMaterialization(key, partition=days_after(first, n))
-            instance.report_runless_asset_event(event)
+        there = repository.asset_graph.get(key).partitions_def
+        for partition in there.get_partition_keys() if there else ():
+            instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=partition))
     port = free_port()
     web = subprocess.Popen(
         [str(BIN / "dagster-webserver"), "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)],
@@ -97,22 +137,10 @@ def page(count: int) -> None:
     )  # fmt: skip
     try:
         wait_until(lambda: listens(port), 120, "the webserver answers")
-
-        def ask(fields: str) -> int:
-            query = (
-                f"query($k: AssetKeyInput!){{assetNodeOrError(assetKey:$k){{... on AssetNode{{{fields}}}}}}}"
-            )
-            body = json.dumps({"query": query, "variables": {"k": {"path": list(key.path)}}}).encode()
-            request = urllib.request.Request(
-                f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"}
-            )
-            with urllib.request.urlopen(request, timeout=120) as answer:
-                return len(answer.read())
-
-        ask("id")
+        ask(port, key, "id")
         process, begun = psutil.Process(web.pid), time.monotonic()
         before = sum(process.cpu_times()[:2])
-        sizes = [ask(fields) for fields in _PAGE]
+        sizes = [ask(port, key, fields) for fields in _PAGE]
         used, passed = sum(process.cpu_times()[:2]) - before, time.monotonic() - begun
         print(
             f"  an asset's page: {used:.2f} CPU s of the webserver, {passed:.2f} s, {sum(sizes)} bytes",
@@ -120,6 +148,19 @@ def page(count: int) -> None:
         )
     finally:
         ended(web, 20, group=True)
+
+
+def ask(port: int, key: Any, fields: str) -> int:
+    """How many bytes the webserver answers."""
+    query = f"query($k: AssetKeyInput!){{assetNodeOrError(assetKey:$k){{__typename ... on AssetNode{{{fields}}}}}}}"
+    body = json.dumps({"query": query, "variables": {"k": {"path": list(key.path)}}}).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        found = answer.read()
+    assert b'"AssetNode"' in found, found[:500]
+    return len(found)
 
 
 _PAGE = (
@@ -131,42 +172,30 @@ _PAGE = (
 """What the page of an asset asks for."""
 
 
-def hours() -> None:
-    from asgard_assets.components.following.reads import Input
-    from asgard_assets.components.following.staleness import Partitions, Table, state_of
-    from asgard_assets.lake.numbers import publish_id
-    from asgard_assets.lake.reads import Edge
-    from asgard_assets.windows import Calendar
-
-    import dagster as dg  # isort: skip
-
-    zone, begin = "Europe/Berlin", datetime(2026, 1, 1, tzinfo=UTC)
-    keys = {each: [w.key for w in Calendar.named(zone, each).overlapping(begin, begin + timedelta(1096))] for each in ("hour", "day")}  # fmt: skip
-    bronze, watch = Table("1", {publish_id(key): 1 for key in keys["hour"]}), Watch()
-    for every in ("hour", "day"):
-        edge = Edge("bronze/x", 0, 0, every, zone, "hour", zone)
-        spec, there = dg.AssetSpec(["silver", "x"]), Partitions(tuple(keys[every]))
-        state_of(
-            spec, [Input(edge)], Table("2"), there, {"bronze/x": bronze}, datetime(2030, 1, 1, tzinfo=UTC)
-        )
-        watch.tell(f"the state of {len(there.keys)} {every}s that read {len(keys['hour'])} hours")
-
-
 def main() -> None:
-    if sys.argv[1:] == ["hours"]:
-        hours()
-    elif sys.argv[1:]:
-        days(int(sys.argv[1]))
-    else:
-        for count in (28, 3650):
-            print(f"{count} days", flush=True)
-            with tempfile.TemporaryDirectory(prefix="asgard-partitions-") as home:
-                first = (date.today() - timedelta(count)).isoformat()
-                told = {"HOME": home, "PARTITION_START": first, "PARTITION_END": ""}
-                env = {**os.environ, **{f"ASGARD_{name}": value for name, value in told.items()}}
-                subprocess.run(
-                    [sys.executable, "-m", "tests.benchmarks.partitions", str(count)], env=env, check=True
-                )
+    if sys.argv[1:]:
+        measure(sys.argv[1])
+        return
+    print(f"loop {loop_seconds():.2f} s")
+    for every, days in (("day", 28), ("day", 3650), ("hour", 28), ("hour", 1096)):
+        print(f"{days} days" + (" of hours" if every == "hour" else ""), flush=True)
+        with tempfile.TemporaryDirectory(prefix="asgard-partitions-") as home:
+            folder = hours_project.write(Path(home)) if every == "hour" else ROOT
+            first = (date.today() - timedelta(days)).isoformat()
+            told = {
+                "HOME": f"{home}/home",
+                "PARTITION_START": first,
+                "PARTITION_END": "",
+                "PROJECT": str(folder),
+            }
+            env = {**os.environ, **{f"ASGARD_{name}": value for name, value in told.items()}}
+            if every == "hour":
+                env["ASGARD_LANDING"] = str(folder / "landing")
+            env["PYTHONPATH"] = str(ROOT)
+            Path(told["HOME"]).mkdir()
+            subprocess.run(
+                [sys.executable, "-m", "tests.benchmarks.partitions", every], env=env, cwd=folder, check=True
+            )
 
 
 if __name__ == "__main__":

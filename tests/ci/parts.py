@@ -82,6 +82,7 @@ PARTS = (
         "readers/test_odd_columns.py::*", "readers/test_isolated.py::*", "readers/test_formats.py::test_every_format*", "files/test_sent.py::*", "files/test_strange.py::*", "files/test_moving.py::*",
     ), FILES),
     Part("spark-submit", 2, 5.8, ("test_spark_submit.py", "test_odd_checkout.py", "test_submit.py", "test_production.py", "test_commits.py", "test_fresh_keys.py"), STEPS),
+    Part("warm-spark", 2, 4, ("connect/test_steps.py",), (*STEPS, "asgard_assets/components/silver.py", "tests/spark/connect/", "tests/servers/spark_connect.py")),
     Part("java-and-aws", 0, 1.2, ("test_java.py", "test_aws_secrets.py"), ("deployments/local/setup.sh", "asgard_assets/spark/java.py", "asgard_assets/resources/")),
     Part("airbyte", 0, 4.5, ("test_airbyte_bronze.py::*", "test_airbyte_manifests.py::*", "test_airbyte_syncs.py::*", "components/airbyte/test_runs.py::*", "test_airbyte_client.py", "test_airbyte_clock.py", "test_airbyte_dev.py", "test_airbyte_server.py"), AIRBYTE),
     Part("other-servers", 2, 3.8, ("test_foreign_apis.py", "test_foreign_lists.py", "openapi/test_described.py::*", "test_keycloak.py", "test_receiver.py", "test_conditional.py", "lake/test_store.py", "ml/test_artifacts.py", "ml/test_online.py", "operations/test_backup.py", "operations/test_changes.py"), (*API, "asgard_assets/ml/", "asgard_assets/operations/changes/")),
@@ -95,8 +96,11 @@ PARTS = (
         "deployments/project/", "deployments/wheel.py", "asgard_assets/project.py", "asgard_assets/operations/new/project.py",
         "asgard_assets/components/platform/", "tests/project/", "pyproject.toml",
     )),
-    Part("month", 2, 2.8, ("month/test_month.py::*", "following/test_requests.py", "components/test_zone_cuts.py::*", "components/test_slices.py::*", "components/test_time_in_stages.py::*"), (
-        "asgard_assets/components/", "asgard_assets/lake/", "asgard_assets/ingest/files/", "tests/month/",
+    Part("month", 2, 4.8, ("month/test_month.py::*",), (
+        "asgard_assets/components/", "asgard_assets/lake/", "asgard_assets/ingest/", "asgard_assets/transforms/", "dbt/", "tests/month/",
+    )),
+    Part("zones", 1, 1.5, ("following/test_requests.py", "components/test_zone_cuts.py::*", "components/test_slices.py::*", "components/test_time_in_stages.py::*"), (
+        "asgard_assets/components/", "asgard_assets/lake/", "asgard_assets/ingest/files/", "asgard_assets/windows.py",
     )),
     Part("slices", 0, 1.3, (
         "components/test_silver_slices.py::*", "components/test_file_slices.py::*", "components/test_api_slices.py::*",
@@ -119,10 +123,10 @@ PARTS = (
     Part("catalogs-readers", 2, 1.5, ("catalogs/test_matrix.py::*",), ("asgard_assets/catalogs/", "tests/catalogs/", "tests/servers/hive.py", "tests/servers/nessie.py", "tests/servers/trino.py", "tests/servers/jdbc/")),
     Part("catalogs", 2, 1.2, ("catalogs/test_iceberg.py::*", "catalogs/test_nessie.py", "catalogs/test_hive.py", "catalogs/test_sensor.py::*"), ("asgard_assets/catalogs/", "asgard_assets/components/catalogs/", "asgard_assets/lake/", "tests/catalogs/", "tests/servers/nessie.py")),
     Part("gateway", 2, 5, ("gateway/test_walkthrough.py", "gateway/test_churn.py", "gateway/test_shared.py", "components/test_managed_trainings.py::*", "ml/managed/test_jail.py::*", "gateway/test_app.py::*", "gateway/test_accounts.py::*", "gateway/test_contract.py::*", "gateway/test_serving.py::*", "gateway/test_runs.py::*", "gateway/test_sinks.py::*", "gateway/test_databases.py::*"), GATEWAY),
-    Part("gateway-models", 1, 1, ("gateway/test_features.py::*", "components/test_managed_features.py::*", "ml/managed/test_features.py::*", "gateway/test_trainings.py::*", "gateway/test_matrix.py::*", "gateway/test_fuzz.py::*"), ("asgard_assets/ml/managed/", *GATEWAY)),
-    Part("service-pages", 0, 1.3, ("gateway/test_ui_pages.py::*", "gateway/test_browser.py"), ("asgard_assets/gateway/pages/",)),
+    Part("gateway-models", 1, 2, ("gateway/test_agents.py::*", "gateway/test_features.py::*", "components/test_managed_features.py::*", "ml/managed/test_features.py::*", "gateway/test_trainings.py::*", "gateway/test_matrix.py::*", "gateway/test_fuzz.py::*"), ("asgard_assets/ml/managed/", *GATEWAY)),
+    Part("service-pages", 0, 3, ("gateway/test_uis.py::*", "gateway/test_ui_pages.py::*", "gateway/test_browser.py"), ("asgard_assets/gateway/pages/", "asgard_assets/gateway/uis/", "asgard_assets/operations/uis/")),
     Part("service", 1, 1.9, ("gateway/test_autoload_path.py", "gateway/test_reload.py", "gateway/test_ingestions.py::*", "gateway/test_clusters.py::*", "files/test_decisions.py::*"), ("asgard_assets/gateway/autoloader/", "asgard_assets/gateway/pages/", "asgard_assets/operations/autoloader/", "asgard_assets/components/platform/definitions.py")),
-    Part("cluster-chart", 0, 1.8, ("cluster/test_chart.py::*", "cluster/test_rights.py::*", "cluster/test_gold.py::*", "cluster/test_pipes.py::*"), PODS, cluster=True),
+    Part("cluster-chart", 0, 3, ("cluster/test_chart.py::*", "cluster/test_rights.py::*", "cluster/test_gold.py::*", "cluster/test_pipes.py::*", "cluster/test_connect.py::*"), PODS, cluster=True),
     Part("cluster-ends", 0, 5, (
         "cluster/test_stories.py::*killed_host*", "cluster/test_stories.py::*deleted*", "cluster/test_stories.py::*evicted*",
         "cluster/test_stories.py::*memory*", "cluster/test_stories.py::*cancelled*",
