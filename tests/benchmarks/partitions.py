@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from asgard_assets.lake import Lake
 
-PAGES = {"day": "silver/invoices", "hour": "silver/orders"}
-"""Of which asset the page is looked at."""
+PAGES = {"day": ("bronze/invoices", "silver/invoices"), "hour": ("bronze/orders", "silver/orders")}
+"""Of which assets the page is looked at: of the first as nobody has ever done, of the second after a night's maintenance."""
 
 
 class Watch:
@@ -74,7 +74,7 @@ def measure(every: str) -> None:
     command("state")
     command("state", "*")
     command("plan", "*", "--partitions", f"{first}...")
-    page(dg.AssetKey.from_user_string(PAGES[every]), repository)
+    pages(repository, *map(dg.AssetKey.from_user_string, PAGES[every]))
 
 
 def fill(lake: Lake, repository: dg.RepositoryDefinition) -> int:
@@ -117,37 +117,48 @@ def used_by_children(what: str) -> Iterator[None]:
     print(f"  {what}: {seconds() - before:.2f} CPU s, {time.monotonic() - begun:.2f} s", flush=True)
 
 
-def page(key: dg.AssetKey, repository: dg.RepositoryDefinition) -> None:
+def pages(repository: dg.RepositoryDefinition, new: dg.AssetKey, kept: dg.AssetKey) -> None:
     """What an asset's page asks of the webserver, with all of its partitions materialized: its CPU seconds, and its clock."""
     import dagster as dg
-    import psutil
 
+    from asgard_assets.components.platform.history import sum_up
     from asgard_assets.resources.home import prepare_home
 
     os.environ["DAGSTER_HOME"] = f"{os.environ['ASGARD_HOME']}/dagster"
     prepare_home()
     with dg.DagsterInstance.get() as instance:
-        there = repository.asset_graph.get(key).partitions_def
-        for partition in there.get_partition_keys() if there else ():
-            instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=partition))
-    port = free_port()
-    web = subprocess.Popen(
-        [str(BIN / "dagster-webserver"), "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    try:
-        wait_until(lambda: listens(port), 120, "the webserver answers")
-        ask(port, key, "id")
-        process, begun = psutil.Process(web.pid), time.monotonic()
-        before = sum(process.cpu_times()[:2])
-        sizes = [ask(port, key, fields) for fields in _PAGE]
-        used, passed = sum(process.cpu_times()[:2]) - before, time.monotonic() - begun
-        print(
-            f"  an asset's page: {used:.2f} CPU s of the webserver, {passed:.2f} s, {sum(sizes)} bytes",
-            flush=True,
-        )
-    finally:
-        ended(web, 20, group=True)
+        for key in (new, kept):
+            there = repository.asset_graph.get(key).partitions_def
+            keys = list(there.get_partition_keys()) if there else []
+            for number, partition in enumerate(keys):
+                if key == kept and number == len(keys) - 24:  # the night before the newest ones
+                    sum_up(instance, [dg.AssetSpec(key, partitions_def=there)])
+                instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=partition))
+    for key, what in ((new, "for the first time"), (kept, "on another day")):
+        port = free_port()
+        web = subprocess.Popen(
+            [str(BIN / "dagster-webserver"), "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        try:
+            wait_until(lambda port=port: listens(port), 120, "the webserver answers")
+            look(web.pid, port, key, what)
+        finally:
+            ended(web, 20, group=True)
+
+
+def look(pid: int, port: int, key: dg.AssetKey, what: str) -> None:
+    import psutil
+
+    ask(port, key, "id")
+    process, begun = psutil.Process(pid), time.monotonic()
+    before = sum(process.cpu_times()[:2])
+    sizes = [ask(port, key, fields) for fields in _PAGE]
+    used, passed = sum(process.cpu_times()[:2]) - before, time.monotonic() - begun
+    print(
+        f"  an asset's page {what}: {used:.2f} CPU s of the webserver, {passed:.2f} s, {sum(sizes)} bytes",
+        flush=True,
+    )
 
 
 def ask(port: int, key: Any, fields: str) -> int:

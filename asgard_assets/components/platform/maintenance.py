@@ -93,9 +93,11 @@ class HistoryMaintenance(dg.Config):
 def history_maintenance(
     context: dg.AssetExecutionContext, config: HistoryMaintenance
 ) -> dg.MaterializeResult:
-    from asgard_assets.components.platform.history import purge
+    from asgard_assets.components.following.reads import all_specs
+    from asgard_assets.components.platform.history import purge, sum_up
 
     with clear_failures():
         before = datetime.now(UTC) - timedelta(days=config.days)
         done = purge(context.instance, before, config.most_runs, config.most_logs)
+        sum_up(context.instance, all_specs(context).values())
     return dg.MaterializeResult(metadata=asdict(done))

@@ -17,6 +17,7 @@ from dagster._core.definitions.freshness import FreshnessState, FreshnessStateCh
 
 from asgard_assets.components.partitions import daily
 from asgard_assets.components.platform.history import Purged, purge
+from asgard_assets.components.platform.maintenance import history_maintenance
 from asgard_assets.settings import Settings
 from asgard_assets.windows import Calendar
 from tests.servers.postgres import postgres
@@ -62,6 +63,11 @@ class Daemon:
         found = self.instance.get_status_by_partition(LATE, DAYS, daily()) or {}
         return {day: status.value for day, status in found.items() if status}
 
+    def cached(self) -> set[str] | None:
+        """What Dagster has summed up for the page."""
+        found = self.instance.get_asset_records([LATE])[0].asset_entry.cached_status
+        return found and {*found.deserialize_materialized_partition_subsets(daily()).get_partition_keys()}
+
     def events(self) -> int:
         return len(self.instance.fetch_materializations(LATE, limit=1000).records)
 
@@ -95,6 +101,16 @@ def test_of_old_runs_the_last_word_on_each_partition_stays(daemon: Daemon, tmp_p
     assert purge(daemon.instance, datetime.now(UTC) - timedelta(days=30), NEVER) == Purged()
     for run in (first, again, failed, cured):
         assert not list(tmp_path.rglob(f"*{run}*")), "its events and logs are gone, too"
+
+
+def test_each_night_the_partitions_are_summed_up_for_the_pages(daemon: Daemon):
+    daemon.run(DAYS[0])
+    assert daemon.cached() is None
+    night = [daemon.asset, history_maintenance]
+    assert dg.materialize(night, partition_key=DAYS[1], instance=daemon.instance).success
+    assert DAYS[0] in (daemon.cached() or ())
+    daemon.fails(DAYS[2])
+    assert daemon.statuses() == {DAYS[0]: "MATERIALIZED", DAYS[1]: "MATERIALIZED", DAYS[2]: "FAILED"}
 
 
 def test_more_runs_than_are_kept_go_the_oldest_first(daemon: Daemon):
