@@ -68,6 +68,7 @@ class NativeTransport:
         self._sockets: dict[int, int] = {}
         self._lines: dict[bytes, tuple[str, str]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._rings = self._due = 0.0  # when the timer does, and when libcurl wants it to; 0: not at all
         self._kicked = False
 
     async def __aenter__(self) -> Self:
@@ -285,16 +286,24 @@ class NativeTransport:
         self._drop(fd)
 
     def _wait(self, milliseconds: int) -> None:
+        """libcurl wants to be called after so long; -1: no longer. It changes its mind with each request, so a timer that
+        rings too early stays, and is set again when it has."""
         if milliseconds == 0:
             if not self._kicked:
                 self._kicked = True
                 self._loop.call_soon(self._kick)
             return
+        if milliseconds < 0:
+            self._due = 0.0
+            return
+        due = self._due = self._loop.time() + milliseconds / 1000
+        if self._timer is None or due < self._rings:
+            self._ring(due)
+
+    def _ring(self, at: float) -> None:
         if self._timer:
             self._timer.cancel()
-            self._timer = None
-        if milliseconds > 0:
-            self._timer = self._loop.call_later(milliseconds / 1000, self._timed)
+        self._rings, self._timer = at, self._loop.call_at(at, self._timed)
 
     def _kick(self) -> None:
         self._kicked = False
@@ -303,8 +312,12 @@ class NativeTransport:
 
     def _timed(self) -> None:
         self._timer = None
-        self._multi.socket_action(self._pycurl.SOCKET_TIMEOUT, 0)
-        self._finish()
+        if self._due > self._rings:
+            self._ring(self._due)
+        elif self._due:
+            self._due = 0.0
+            self._multi.socket_action(self._pycurl.SOCKET_TIMEOUT, 0)
+            self._finish()
 
     def _finish(self) -> None:
         left = 1

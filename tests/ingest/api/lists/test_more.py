@@ -13,11 +13,17 @@ GOES_ON = {
     "token": {"orders": ORDERS, "nextPageToken": "b"},
     "last": {"content": ORDERS, "last": False},
     "nested": {"data": {"items": ORDERS, "page_info": {"hasNextPage": True, "endCursor": "x"}}},
+    "two levels": {"hits": {"hits": ORDERS}, "next_cursor": "b"},
+    "embedded": {"_embedded": {"orders": ORDERS}, "_links": {"next": {"href": "/orders?page=2"}}},
+    "plain rows under a name that lists have": {"data": [1, 2], "has_more": True},
+    "a long one": {"orders": [{"id": n, "text": "x" * 1000} for n in range(100)], "nextPageToken": "b"},
 }
 IS_WHOLE = {
     "an object": {"id": 1, "next": "/users/2", "more": "text"},
     "plain values": {"id": 1, "next": "/users/2", "tags": ["a", "b"]},
     "the last page": {"data": ORDERS, "has_more": False, "next_cursor": "x"},
+    "a record with records in it": {"id": 1, "owner": {"next": "/users/2", "orders": ORDERS}, "tags": ["a"]},
+    "a long record": {"id": 1, "next": "/users/2", "tags": ["x" * 100_000]},
     "null": {"data": ORDERS, "next": None},
     "no items": {"data": [], "next": "/orders?page=2"},
     "a total": {"data": ORDERS, "total": 9},
