@@ -8,9 +8,11 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+from starlette.routing import Route, compile_path
 
 from asgard_assets.errors import (
     AsgardError,
@@ -23,6 +25,7 @@ from asgard_assets.errors import (
 )
 from asgard_assets.gateway.accounts.roles import NotAllowedError
 from asgard_assets.gateway.pages.render import is_page, problem_page
+from asgard_assets.ingest.files.landing.area import FolderMissingError
 from asgard_assets.resources.airbyte import Refused, Unreachable
 
 log = logging.getLogger(__name__)
@@ -92,7 +95,7 @@ def problem(
 def status_of(error: Exception) -> tuple[int, str]:
     """(status, what to say) of an error that an operation raises."""
     kinds: tuple[tuple[type[Exception], int], ...] = (
-        (NotAllowedError, 403), (NotFoundError, 404), (ChangedError, 412), (ConflictError, 409), (NotBuiltError, 501), (ConfigError, 422), (LakeError, 503), (AsgardError, 503),
+        (NotAllowedError, 403), (NotFoundError, 404), (ChangedError, 412), (ConflictError, 409), (NotBuiltError, 501), (ConfigError, 422), (FolderMissingError, 422), (LakeError, 503), (AsgardError, 503),
     )  # fmt: skip
     if isinstance(error, Refused):
         return _OF_AIRBYTE.get(error.status, 502), error.description or "Airbyte refused"
@@ -119,7 +122,10 @@ def add_handlers(app: FastAPI) -> None:
             404: f"there is no {request.url.path}; GET /docs lists what there is",
             405: f"{request.method} is not possible on {request.url.path}; GET /docs lists what is",
         }.get(error.status_code, str(error.detail))
-        return answer(request, error.status_code, detail, headers=dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # the router names the methods of the first route alone
+            headers["Allow"] = ", ".join(sorted(_methods(app, request.url.path)))
+        return answer(request, error.status_code, detail, headers=headers)
 
     @app.exception_handler(RefusedError)
     async def refused(request: Request, error: RefusedError) -> Response:
@@ -138,6 +144,16 @@ def add_handlers(app: FastAPI) -> None:
 
     for kind in (AsgardError, Refused, Unreachable):
         app.add_exception_handler(kind, known)
+
+
+def _methods(app: FastAPI, path: str) -> set[str]:
+    """What is possible on a path, by all its routes. As in OpenAPI, a path without parameters comes before one with them."""
+    plain, by_pattern = set[str](), set[str]()
+    for each in iter_route_contexts(app.routes):
+        route = each.original_route
+        if isinstance(route, Route | APIRoute) and compile_path(each.path_format or "")[0].match(path):
+            (plain if each.path_format == path else by_pattern).update(route.methods or ())
+    return plain or by_pattern
 
 
 def _field(error: Any) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,18 @@ def test_the_audit_log_is_only_added_to(accounts: Accounts, tmp_path: Path):
             with pytest.raises(sqlite3.IntegrityError, match="only added to"):
                 database.execute(change)
     assert accounts.audit()[0].account == "ann"
+
+
+def test_a_line_of_the_audit_log_waits_for_another_writer(tmp_path: Path):
+    accounts = Accounts(f"sqlite:///{tmp_path / 'accounts.db'}")
+    other = sqlite3.connect(tmp_path / "accounts.db", check_same_thread=False)
+    other.execute("begin immediate")
+    threading.Timer(
+        6, other.rollback
+    ).start()  # a driver gives up after five seconds, unless it is told otherwise
+    accounts.note("ann", "r-1", "POST /sink", 201)
+    other.close()
+    assert [entry.account for entry in accounts.audit()] == ["ann"]
 
 
 def test_an_account_sends_so_many_requests_a_second(accounts: Accounts):

@@ -322,3 +322,9 @@ def test_without_accounts_it_serves_this_machine_alone(production: Settings):
     with pytest.raises(ConfigError, match="production needs accounts"):
         refuse_open(production, "127.0.0.1", accounts=False)
     refuse_open(production, "0.0.0.0", accounts=True)  # noqa: S104
+
+
+def test_a_method_that_is_not_possible_is_answered_with_all_that_are(client: httpx.Client):
+    for path, allowed in (("/datasource", "GET, POST"), ("/api/v1/ingestions/x", "DELETE, GET, PUT")):
+        answer = client.request("PATCH", path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)

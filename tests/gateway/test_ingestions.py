@@ -378,3 +378,9 @@ def test_what_dagster_refuses_is_told(client: httpx.Client, given: dict[str, Any
     sent = client.post(ROOT, json=ORDERS | {"source": {"path": "orders", **given}})
     assert sent.status_code == 422 and next(iter(given)).removesuffix("s") in sent.text
     assert client.get(ROOT).json()["total"] == 0
+
+
+def test_a_folder_that_is_not_there_yet_is_the_callers_to_make(client: httpx.Client):
+    make(client)
+    answer = client.post(f"{ROOT}/orders/run", json={"dry_run": True})
+    assert answer.status_code == 422 and "create the folder" in answer.json()["detail"], answer.text

@@ -2,63 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import httpx
-import pyarrow as pa
 import pytest
 from fastapi import FastAPI
-from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute, iter_route_contexts
 
 from asgard_assets.gateway.accounts.roles import ROLES, May
 from asgard_assets.gateway.platform import Platform
 from asgard_assets.settings import SparkConnect
 from tests.gateway.conftest import Keys
-
-FOR_ALL = {"/health", "/health/ready", "/ui/login", "/ui/style.css"}
-PAGES = {"/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"}
-
-
-@dataclass(frozen=True)
-class Route:
-    method: str
-    path: str
-    parameters: frozenset[str]
-    actions: tuple[May, ...]
-
-
-def actions(found: Dependant) -> Iterator[May]:
-    for each in found.dependencies:
-        action = getattr(each.call, "action", None)
-        if action is not None:
-            yield action
-        yield from actions(each)
-
-
-def routes(app: FastAPI) -> list[Route]:
-    """Every route of the app with what its caller must be allowed to do."""
-    listed = {(method, path) for path, found in app.openapi()["paths"].items() for method in found}
-    found = list[Route]()
-    for each in iter_route_contexts(app.routes):
-        route = each.original_route
-        if isinstance(route, APIRoute):
-            names = frozenset(one.name for one in route.dependant.path_params)
-            rules = tuple(actions(route.dependant))
-            found += [Route(method.lower(), each.path_format, names, rules) for method in route.methods]
-    assert {(one.method, one.path) for one in found} >= listed
-    return found
-
-
-def send(
-    client: httpx.Client, route: Route, headers: dict[str, str], values: dict[str, str]
-) -> httpx.Response:
-    path = route.path.format(**{name: values.get(name, "nothing") for name in route.parameters})
-    body = {} if route.method in ("post", "put", "patch") else None
-    return client.request(route.method, path, json=body, headers=headers)
+from tests.gateway.routes import BODIES, FOR_ALL, PAGES, routes, send, things
 
 
 def test_every_route_says_what_its_caller_must_be_allowed_to_do(app: FastAPI):
@@ -84,49 +38,6 @@ def test_without_a_key_every_route_is_closed(app: FastAPI, client: httpx.Client,
         status = send(client, route, {}, {}).status_code
         assert (status == 401) == (route.path not in FOR_ALL), f"{route.method} {route.path} answers {status}"
     assert all(client.get(path).status_code == 401 for path in PAGES)
-
-
-def things(platform: Platform, client: httpx.Client, admin: dict[str, str]) -> dict[str, dict[str, str]]:
-    """One thing of each kind in the workspace main: the value of each parameter, by the beginning of a path."""
-
-    def made(path: str, body: dict[str, Any]) -> Any:
-        answer = client.post(path, json={**body, "workspace_name": "main"}, headers=admin)
-        assert answer.is_success, answer.text
-        return answer.json()
-
-    source = made("/datasource", {"source_type": "faker", "name": "f", "source_config": {}})
-    sink = made("/sink", {"name": "s", "destination_config": {"s3_bucket_name": "b"}})
-    ingestion = made(
-        "/ingestion", {"source_id": source["source_id"], "destination_id": sink["destination_id"]}
-    )
-    transform = made("/transform", {"sql": "select * from orders"})
-    model = made(
-        "/dbt/transform", {"sql_query": "select 1 as id, 2 as x group by 1", "output_table": "gold.mine"}
-    )
-    rows = pa.table({"id": [1], "x": [2]})
-    staging = platform.lake.stage("gold", "mine", rows.schema, whole=True)
-    platform.lake.write(staging, rows)
-    platform.lake.publish(staging)
-    features = made("/feast/features", {"name": "mine", "entities": ["id"], "source": {"table_name": "mine"}})
-    script = base64.b64encode(b"model = None").decode()
-    training = made("/mlops/training/upload", {"script_content": script, "model_name": "mine"})
-    assert features["status"] == "submitted"
-    made("/api/v1/ingestions", {"name": "mine_too", "source": {"path": "main/x"}})
-    run = client.post("/api/v1/ingestions/mine_too/run", headers=admin).json()
-    return {
-        "/api/v1/clusters": {"cluster_id": "mine"},
-        "/ui/sources": {"ingestion_id": "mine_too", "run_id": run["run_id"]},
-        "/ui/tables": {"stage": "gold", "name": "mine"},
-        "/api/v1/ingestions": {"ingestion_id": "mine_too", "run_id": run["run_id"]},
-        "/ingestion": {"ingestion_id": ingestion["connection_id"]},
-        "/transform": {"run_id": transform["run_id"]},
-        "/spark/transform": {"run_id": transform["run_id"]},
-        "/transformation": {"run_id": transform["run_id"]},
-        "/dbt/transform": {"run_id": model["run_id"]},
-        "/feast/features": {"name": "mine"},
-        "/mlops/training": {"run_id": training["run_id"]},
-        "/data-products": {"name": "mine"},
-    }
 
 
 def test_what_belongs_to_a_workspace_is_not_there_for_others(
@@ -176,17 +87,3 @@ def test_nothing_is_made_in_another_workspace(app: FastAPI, client: httpx.Client
             assert client.post(path, json=body, headers=headers).status_code == 403, path
             seen += 1
     assert seen >= 8
-
-
-BODIES: dict[str, dict[str, Any]] = {
-    "NewAutoload": {"name": "n", "source": {"path": "n"}},
-    "Tried": {"source": {"path": "n"}},
-    "Estimated": {"source": {"path": "n"}},
-    "NewSource": {"source_type": "faker", "name": "n", "source_config": {}},
-    "NewSink": {"name": "n", "destination_config": {"s3_bucket_name": "b"}},
-    "NewIngestion": {"source_id": "s", "destination_id": "d"},
-    "NewTransform": {"sql": "select 1 as n"},
-    "NewModel": {"sql_query": "select 1 as n"},
-    "NewFeatures": {"name": "n", "source": {"table_name": "t"}},
-    "NewTraining": {"script_content": "eA==", "model_name": "n"},
-}

@@ -92,7 +92,9 @@ class Accounts:
     """Safe for several processes on one database. `clock` gives seconds since 1970."""
 
     def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
-        self._engine, self._clock = sa.create_engine(url, pool_pre_ping=True), clock
+        # SQLite has one writer at a time: who comes meanwhile waits, so that no line of the audit log is lost.
+        waits = {"timeout": 60} if url.startswith("sqlite") else {}
+        self._engine, self._clock = sa.create_engine(url, pool_pre_ping=True, connect_args=waits), clock
         with self._engine.begin() as connection:
             if self._engine.dialect.name == "postgresql":  # other gateways make the tables too
                 connection.execute(sa.text("select pg_advisory_xact_lock(7260120)"))

@@ -348,8 +348,12 @@ def _file(found: Found) -> File:
     return File(found.path, found.size, int(found.modified.timestamp() * 1e6), found.etag)
 
 
-def missing(landing_root: str, path: str) -> SourceError:
-    return SourceError(
+class FolderMissingError(SourceError):
+    """The folder that a source names is not there (yet)."""
+
+
+def missing(landing_root: str, path: str) -> FolderMissingError:
+    return FolderMissingError(
         f"{landing_root}/{path} does not exist, so there is nothing to load from; create the folder or correct "
         f"`path` in the source's defs.yaml (the landing root is the setting ASGARD_LANDING){project.without_env()}",
         source=path,
