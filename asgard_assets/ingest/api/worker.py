@@ -27,6 +27,7 @@ from asgard_assets.ingest.api.access.auth import Authenticator, Fixed
 from asgard_assets.ingest.api.access.breaker import REFUSED_STATUSES, Breaker
 from asgard_assets.ingest.api.access.cookies import fresh_jar, keep_cookies
 from asgard_assets.ingest.api.access.redirects import BadRedirect, Redirecting
+from asgard_assets.ingest.api.access.rotation import rotates
 from asgard_assets.ingest.api.access.service import Address, ServiceClient
 from asgard_assets.ingest.api.http import bodies
 from asgard_assets.ingest.api.http.client import transport
@@ -286,7 +287,7 @@ class Task:
                     (*source.endpoint.hosts, *source.endpoint.leads_to),
                     None if source.endpoint.by_row else job.base_url,
                 ),
-                *([auth.renew] if isinstance(source.auth, OAuth2) else []),
+                *([auth.renew] if isinstance(source.auth, OAuth2) or rotates(source.auth) else []),
                 Limiting(pause, gate),
                 *(load_middleware(path, source) for path in source.middleware),
                 *_recording(source, label, self._redactor),

@@ -37,7 +37,8 @@ class Credentials:
     """What goes on the wire: a header or a query parameter.
 
     `expires_in` are seconds from now on, None where nothing expires; `generation` grows by one with each
-    renewal; `hidden` is what must not be readable anywhere.
+    renewal; `hidden` is what must not be readable anywhere; `renewed_at` are the statuses of answers after which others are
+    asked for.
     """
 
     place: str = "none"
@@ -46,7 +47,7 @@ class Credentials:
     hidden: tuple[Secret, ...] = ()
     generation: int = 0
     expires_in: float | None = None
-    renewable: bool = False
+    renewed_at: tuple[int, ...] = ()
     more: tuple[Credentials, ...] = ()  # further keys, sent beside
 
     def to_wire(self) -> dict[str, Any]:
@@ -62,11 +63,12 @@ class Credentials:
     def from_wire(cls, fields: Mapping[str, Any]) -> Credentials:
         hidden = tuple(Secret(value) for value in fields["hidden"])
         more = tuple(cls.from_wire(one) for one in fields["more"])
-        return cls(**{**fields, "secret": Secret(fields["secret"]), "hidden": hidden, "more": more})
+        told = {"secret": Secret(fields["secret"]), "hidden": hidden, "more": more}
+        return cls(**{**fields, **told, "renewed_at": tuple(fields["renewed_at"])})
 
 
 class Issuer(Protocol):
-    """Hands out credentials. `rejected` is the generation that the API answered with 401: a reason to renew."""
+    """Hands out credentials. `rejected` is the generation that the API refused: a reason to renew."""
 
     async def credentials(self, rejected: int | None = None) -> Credentials: ...
 
@@ -83,9 +85,14 @@ class Fixed:
 
 def references(source: ApiSource) -> tuple[str, ...]:
     """What the source's secrets are read from, such as `env:CRM_TOKEN`."""
+    return references_of(source.auth)
+
+
+def references_of(auth: Auth | OAuth2) -> tuple[str, ...]:
+    """The same of a login."""
     names = ("token", "password", "key", "client_secret", "refresh_token", "token_key")
-    found = [getattr(source.auth, name, None) for name in names]
-    found += [one.key for one in getattr(source.auth, "keys", ())]
+    found = [getattr(auth, name, None) for name in names]
+    found += [one.key for one in getattr(auth, "keys", ())]
     return tuple(reference for reference in found if reference is not None)
 
 
@@ -157,7 +164,7 @@ def origin(url: str) -> tuple[str, str, int | None]:
 
 
 class Authenticator:
-    """Two middlewares of one task: `authorize` adds the credentials, `renew` answers a 401 once.
+    """Two middlewares of one task: `authorize` adds the credentials, `renew` answers a refusal once.
 
     Whatever number of requests find them stale, credentials are asked for once. They go to the origin of
     `base_url` and nowhere else. Each set is told to the redactor before it is used.
@@ -174,7 +181,7 @@ class Authenticator:
         wall: Clock = time.time,
     ):
         self._auth, self._wall = auth, wall
-        self._digests: dict[tuple[str, str, int | None], Digest] = {}
+        self._digests: dict[tuple[tuple[str, str, int | None], int], Digest] = {}
         self._issuer, self._origin, self._redactor, self._clock = issuer, origin(base_url), redactor, clock
         self._hosts = hosts if "{" in base_url else ()
         self._base = f"{base_url.rstrip('/')}/"
@@ -214,7 +221,8 @@ class Authenticator:
 
     async def _digested(self, request: Request, send: Send, known: Credentials) -> Response:
         """Send with the answer to the last challenge; a new challenge is answered once."""
-        digest = self._digests.setdefault(origin(request.url), Digest(known.name, known.secret.value))
+        place = origin(request.url), known.generation
+        digest = self._digests.setdefault(place, Digest(known.name, known.secret.value))
         response = await send(digest.authorize(request))
         if response.status == 401 and digest.challenged(response.headers.get("www-authenticate", "")):
             return await send(digest.authorize(request))
@@ -231,7 +239,7 @@ class Authenticator:
     async def renew(self, request: Request, send: Send) -> Response:
         response = await send(request)
         used, known = request.trace.generation, self._known
-        if response.status != 401 or used is None or known is None or not known.renewable:
+        if used is None or known is None or response.status not in known.renewed_at:
             return response
         if known.generation == used:
             known = await self.credentials(used)

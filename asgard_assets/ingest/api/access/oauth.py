@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 from asgard_assets.ingest.api.access.auth import Credentials, Fixed, Issuer, credentials
+from asgard_assets.ingest.api.access.rotation import Reader, Rotating, rotates
 from asgard_assets.ingest.api.access.vault import LEASE_SECONDS, Kept, Vault, first_hash
 from asgard_assets.ingest.api.http.client import transport
 from asgard_assets.ingest.api.http.messages import Refused, Request, Response, TransportError, Unreachable
@@ -43,6 +44,26 @@ class _Token:
     valid_until: float
 
 
+@dataclass(frozen=True)
+class _Secrets:
+    """What the client shows to the token endpoint, and further keys that go to the API."""
+
+    client: Secret | None
+    password: Secret | None
+    first: Secret | None
+    more: tuple[Credentials, ...]
+
+    @classmethod
+    def of(cls, auth: OAuth2, source: str) -> _Secrets:
+        """Raises ConfigError where one is missing."""
+        client, password, first = (
+            resolve(told, source) if (told := getattr(auth, name, None)) else None
+            for name in ("client_secret", "password", "refresh_token")
+        )
+        more = tuple(Credentials(key.place, key.name, resolve(key.key, source)) for key in auth.keys)
+        return cls(client, password, first, more)
+
+
 class TokenSource:
     """An issuer that asks the token endpoint.
 
@@ -65,21 +86,23 @@ class TokenSource:
         self._clock, self._sleep = clock, sleep
         self._url = expand(auth.token_url, source)
         reference = getattr(auth, "client_secret", None)
-        self._secret = resolve(reference, source) if reference else None
-        self._password = resolve(auth.password, source) if isinstance(auth, OAuth2Password) else None
-        self._more = tuple(Credentials(k.place, k.name, resolve(k.key, source)) for k in auth.keys)
-        self._first = resolve(auth.refresh_token, source) if isinstance(auth, OAuth2Refresh) else None
         names = ("password", "refresh_token")
         self._references = " and ".join(
             filter(None, (reference, *(getattr(auth, name, None) for name in names)))
         )
-        self._redactor = Redactor(s.value for s in (self._secret, self._password, self._first) if s)
+        self._redactor, self._reader = Redactor(), Reader()
+        self._know(_Secrets.of(auth, source))
         self._token: _Token | None = None
         self._refresh_token: str | None = None
         self._renewing: asyncio.Task[_Token] | None = None
         self._rejected_at = float("-inf")
+        self._fetched = False
         self._failed: tuple[float, Refused | Unreachable] | None = None
         self.renewals = 0
+
+    def _know(self, secrets: _Secrets) -> None:
+        self._secrets = secrets
+        self._redactor.add(s.value for s in (secrets.client, secrets.password, secrets.first) if s)
 
     async def credentials(self, rejected: int | None = None) -> Credentials:
         token, now = self._token, self._clock()
@@ -102,11 +125,11 @@ class TokenSource:
             "header",
             "Authorization",
             Secret(f"Bearer {token.value.value}"),
-            (token.value, *(one.secret for one in self._more)),
+            (token.value, *(one.secret for one in self._secrets.more)),
             token.generation,
             token.fresh_until - self._clock(),
-            renewable=True,
-            more=self._more,
+            renewed_at=(401,),
+            more=self._secrets.more,
         )
 
     def _renews(self, token: _Token, now: float) -> bool:
@@ -132,8 +155,11 @@ class TokenSource:
         return self._token
 
     async def _fetch(self) -> _Token:
-        if self._first is not None:
-            return await self._rotate(self._first)
+        if self._fetched and rotates(self._auth):
+            await self._read_again()
+        self._fetched = True
+        if self._secrets.first is not None:
+            return await self._rotate(self._secrets.first)
         if self._refresh_token is not None:
             form = {"grant_type": "refresh_token", "refresh_token": self._refresh_token}
             self._refresh_token = None
@@ -149,6 +175,14 @@ class TokenSource:
                 status=response.status,
             )
         return self._read(response, asked)
+
+    async def _read_again(self) -> None:
+        """Secrets may have been rotated since the last token."""
+
+        def read() -> _Secrets:
+            return _Secrets.of(self._auth, self._source)
+
+        self._know(await self._reader.read(read, self._secrets, self._source))
 
     async def _rotate(self, first: Secret) -> _Token:
         """Use the kept refresh token, alone; or the access token that another run has just got with it."""
@@ -211,8 +245,9 @@ class TokenSource:
         auth = self._auth
         form = {"grant_type": "client_credentials"}
         if isinstance(auth, OAuth2Password):
-            assert self._password is not None
-            form = {"grant_type": "password", "username": auth.username, "password": self._password.value}
+            assert self._secrets.password is not None
+            password = self._secrets.password.value
+            form = {"grant_type": "password", "username": auth.username, "password": password}
         if auth.scopes:
             form["scope"] = " ".join(auth.scopes)
         if auth.audience:
@@ -223,13 +258,13 @@ class TokenSource:
         """Ask the endpoint, again where it is not there or in trouble; and when that was."""
         auth, fields = self._auth, dict(form)
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
-        if self._secret is not None and auth.client_auth == "basic":
-            pair = f"{quote_plus(auth.client_id)}:{quote_plus(self._secret.value)}"
+        if self._secrets.client is not None and auth.client_auth == "basic":
+            pair = f"{quote_plus(auth.client_id)}:{quote_plus(self._secrets.client.value)}"
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         else:
             fields["client_id"] = auth.client_id
-            if self._secret is not None:
-                fields["client_secret"] = self._secret.value
+            if self._secrets.client is not None:
+                fields["client_secret"] = self._secrets.client.value
         request = Request("token", "POST", self._url, headers, urlencode(fields).encode())
         said = ""
         for tries in range(_TRIES):
@@ -293,7 +328,7 @@ def _seconds(told: Any) -> float:
 def issuer(source: ApiSource, lake: Lake | None = None) -> Issuer:
     """What hands out the source's credentials, of whatever kind. Raises ConfigError where a secret is missing."""
     if not isinstance(source.auth, OAuth2):
-        return Fixed(credentials(source))
+        return Rotating(source) if rotates(source.auth) else Fixed(credentials(source))
 
     secrets = wire_secrets(source)  # here: the token is asked for in another thread
 

@@ -244,7 +244,7 @@ def test_a_rejection_is_told_though_somebody_asks_already():
             await asyncio.sleep(1)
             generation = 2 if 1 in self.told else 1
             text = Secret(f"Bearer token-number-{generation}")
-            return Credentials("header", "Authorization", text, (text,), generation, 2.0, True)
+            return Credentials("header", "Authorization", text, (text,), generation, 2.0, (401,))
 
     async def run():
         auth = Authenticator(issuing, "http://api", Redactor(), now)

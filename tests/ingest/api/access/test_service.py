@@ -20,7 +20,7 @@ from asgard_assets.ingest.api.rate.lease import Observed
 from asgard_assets.ingest.api.source.secrets import Secret
 
 KNOWN = Credentials(
-    "header", "Authorization", Secret("Bearer canary-1"), (Secret("canary-1"),), 3, 50.0, True
+    "header", "Authorization", Secret("Bearer canary-1"), (Secret("canary-1"),), 3, 50.0, (401,)
 )
 
 
