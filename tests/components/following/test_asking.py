@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ from asgard_assets.lake.numbers import publish_id
 from asgard_assets.lake.reads import Edge, Reads
 
 DAYS = [f"2026-10-{day:02}" for day in range(5, 17)]
-SEQUENCES = 200
+SEQUENCES, MANY = 200, 10_000
 LATER = datetime(2026, 12, 1, tzinfo=UTC)
 
 Rows = Mapping[str, Mapping[str, int]]
@@ -197,7 +197,18 @@ def clean(world: World) -> Rows:
 
 @pytest.mark.parametrize("part", range(4))
 def test_whatever_happens_every_table_ends_as_if_it_were_built_once(part: int):
-    for seed in range(part, SEQUENCES, 4):
+    ends_as_built_once(range(part, SEQUENCES, 4))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("part", range(20))
+def test_whatever_happens_ten_thousand_times(part: int):
+    ends_as_built_once(range(part, MANY, 20))
+
+
+def ends_as_built_once(seeds: Iterable[int]) -> None:
+    for seed in seeds:
         world = World(random.Random(seed))
         for _ in range(60):
             world.event()
