@@ -17,7 +17,7 @@ class NoChangeError(Exception):
 def change(document: Any) -> tuple[dict[str, Any], bool]:
     """The change without the schema around it, and whether its row is gone. Raises NoChangeError."""
     found = _bare(document)
-    if not isinstance(found, Mapping) or found.get("op") not in _OPERATIONS:
+    if not isinstance(found, Mapping) or str(found.get("op")) not in _OPERATIONS:
         raise NoChangeError("no change as Debezium sends it: no op")
     if not isinstance(found.get("source"), Mapping):
         raise NoChangeError("no change as Debezium sends it: no source")

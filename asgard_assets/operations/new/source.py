@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from asgard_assets.errors import ConfigError
-from asgard_assets.ingest.api.openapi.document import Document
+from asgard_assets.ingest.api.openapi.document import Document, well_formed
 from asgard_assets.ingest.api.openapi.guesses import items
 from asgard_assets.ingest.api.openapi.marks import Finding, guessed, with_findings
 from asgard_assets.ingest.api.openapi.writing import Proposal, propose
@@ -31,12 +31,14 @@ def lists_of(description: Path) -> list[str]:
 
     def has_list(path: str) -> bool:
         try:
-            items(document, document.listing(path))
+            with well_formed(description):
+                items(document, document.listing(path))
         except ConfigError:
             return False
         return True
 
-    return [path for path in document.lists() if has_list(path)]
+    with well_formed(description):
+        return [path for path in document.lists() if has_list(path)]
 
 
 def has_guesses(config: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from asgard_assets.ingest.api.http.messages import Request, Response, Send
 Origin = tuple[str, str, int | None]
 Jar = dict[Origin, dict[str, str]]
 
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _JAR: ContextVar[Jar | None] = ContextVar("cookies", default=None)
 
 
@@ -43,6 +45,8 @@ async def keep_cookies(request: Request, send: Send, now: Callable[[], datetime]
 
 
 def _take(known: dict[str, str], line: str, now: Callable[[], datetime]) -> None:
+    if _CONTROL.search(line):  # RFC 6265bis, 5.6: no cookie; sent back, it would end its header
+        return
     pair, *attributes = line.split(";")
     name, equals, value = pair.strip().partition("=")
     if not equals or not name:
@@ -54,7 +58,7 @@ def _take(known: dict[str, str], line: str, now: Callable[[], datetime]) -> None
             if "max-age" in told
             else parsedate_to_datetime(told["expires"]) <= now()
         )
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         over = False
     if over:
         known.pop(name, None)

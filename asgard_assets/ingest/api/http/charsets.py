@@ -38,8 +38,9 @@ def charset_of(headers: Mapping[str, str], body: bytes = b"") -> str:
     else:
         return "utf-8"
     try:
+        b"".decode(name)
         return codecs.lookup(name).name
-    except LookupError:
+    except (LookupError, UnicodeError):  # Python also knows rot13 and others that are no charsets
         return "utf-8"
 
 
@@ -50,7 +51,7 @@ def decoded(body: bytes, charset: str) -> tuple[str, int]:
     """
     try:
         return body.decode(charset), 0
-    except (UnicodeDecodeError, LookupError):
+    except (UnicodeError, LookupError):
         pass
     for other in ("utf-8", _WEB.get(charset, "")):
         if other and other != charset:
@@ -58,5 +59,8 @@ def decoded(body: bytes, charset: str) -> tuple[str, int]:
                 return body.decode(other), 0
             except UnicodeDecodeError:
                 continue
-    text = body.decode(charset, "replace")
+    try:
+        text = body.decode(charset, "replace")
+    except (UnicodeError, LookupError):
+        text = body.decode("utf-8", "replace")
     return text, text.count("\ufffd")

@@ -6,6 +6,7 @@ import fnmatch
 import io
 import json
 import re
+import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -92,7 +93,7 @@ def read_json(body: bytes | str) -> Any:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         return _lenient(body, error)
-    if exact.suspect(body if isinstance(body, bytes) else body.encode()):
+    if type(value) is float or exact.suspect(body if isinstance(body, bytes) else body.encode()):
         return exact.loads(body)
     return value
 
@@ -220,15 +221,12 @@ def _files(
                         yield from _files(entry.name, _bounded(stream, left), None, left, depth + 1)
         else:
             yield name, body
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        zlib.error,
-        EOFError,
-        RuntimeError,
-        NotImplementedError,
-    ) as error:
+    except (*BROKEN, zipfile.BadZipFile, tarfile.TarError, zlib.error) as error:
         raise Undecodable(f"the archive cannot be unpacked: {error}") from error
+
+
+BROKEN = (EOFError, RuntimeError, ValueError, LookupError, OSError, OverflowError, struct.error)
+"""What unpacking also raises where bytes are not what they say."""
 
 
 def wanted(name: str, member: str | None) -> bool:

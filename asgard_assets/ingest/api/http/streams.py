@@ -13,7 +13,7 @@ from itertools import chain
 from typing import IO, Any
 
 from asgard_assets.ingest.api.http.charsets import charset_of
-from asgard_assets.ingest.api.http.decoding import csv_records, format_of, read_json, wanted
+from asgard_assets.ingest.api.http.decoding import BROKEN, csv_records, format_of, read_json, wanted
 from asgard_assets.ingest.api.http.messages import Oversized, Undecodable
 from asgard_assets.ingest.api.http.xml import xml_items
 from asgard_assets.ingest.api.source.decoders import Decode
@@ -39,7 +39,7 @@ def items_of(
             found = True
             told = {} if name or inside is not file else headers
             yield from _records(inside, told, how, path, most, name, absent)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
+    except (*BROKEN, zipfile.BadZipFile, tarfile.TarError, zlib.error) as error:
         raise Undecodable(f"the body cannot be unpacked: {error}") from error
     if not found:
         raise Undecodable(f"the archive has no file{f' named {how.member}' if how.member else ''}")
@@ -117,7 +117,7 @@ def _records(
             text.detach()
         else:
             yield from (_value(item, charset) for item in json_items(stream, path, most, absent))
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise Undecodable(f"the body is not in the charset {charset}: {error}") from error
     finally:
         if not stream.closed:
@@ -204,6 +204,8 @@ class _Walker:
         if first == b'"':
             self._key = text[1:-1].decode("utf-8", "replace")
         elif first == b":":
+            if not self._keys:
+                raise Undecodable("the JSON of the body has a colon outside of any object")
             self._keys[-1] = self._key
         elif first == b"[" and self._keys == self._path:
             self.inside, self._item = True, self._at

@@ -6,6 +6,7 @@ import difflib
 import json
 import posixpath
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,19 @@ class Listing:
 
     def query(self) -> dict[str, Parameter]:
         return {one.name: one for one in self.parameters if one.place == "query"}
+
+
+@contextmanager
+def well_formed(file: Path) -> Iterator[None]:
+    """Where a node is of another kind than OpenAPI says, such as a text in place of an object, the document is at fault:
+    raises ConfigError."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{file}: is not written as OpenAPI says ({type(error).__name__}: {error}). A validator of OpenAPI documents "
+            "names the place"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asgard_assets.ingest.api.openapi.document import Document, Listing, Parameter
+from asgard_assets.ingest.api.openapi.document import Document, Listing, Parameter, well_formed
 from asgard_assets.ingest.api.openapi.guesses import Guess, items, key, page_size, pages, size_param
 from asgard_assets.ingest.api.openapi.logins import CHANGE, login
 from asgard_assets.ingest.api.source.forms import column_of
@@ -27,7 +27,12 @@ class Proposal:
 
 
 def propose(file: Path, path: str, name: str | None = None, server: str | None = None) -> Proposal:
-    """The source for the list at `path`. Raises ConfigError where the document has no such list."""
+    """The source for the list at `path`. Raises ConfigError where the document has no such list, or is malformed."""
+    with well_formed(file):
+        return _proposal(file, path, name, server)
+
+
+def _proposal(file: Path, path: str, name: str | None, server: str | None) -> Proposal:
     document = Document.read(file)
     listing = document.listing(path)
     place, item = items(document, listing)

@@ -79,7 +79,8 @@ def dumps(value: Any, sort_keys: bool = False) -> bytes:
     try:
         return orjson.dumps(value, default=_fragment, option=orjson.OPT_SORT_KEYS if sort_keys else None)
     except TypeError as error:
-        if "Recursion" not in str(error):
+        # A name that is a text of another class (`decoding.Mended`) is none to orjson.
+        if not str(error).startswith(("Recursion", "Dict key")):
             raise
         return b"".join(_deep(value, sort_keys))
 
