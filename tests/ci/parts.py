@@ -81,6 +81,7 @@ PARTS = (
     Part("formats", 1, 2, (
         "readers/test_odd_columns.py::*", "readers/test_isolated.py::*", "readers/test_formats.py::test_every_format*", "files/test_sent.py::*", "files/test_strange.py::*", "files/test_moving.py::*",
     ), FILES),
+    Part("fuzz", 0, 1.5, ("fuzz/test_fuzz.py::*",), (*API, *FILES, "tests/fuzz/")),
     Part("spark-submit", 2, 5.8, ("test_spark_submit.py", "test_odd_checkout.py", "test_submit.py", "test_production.py", "test_commits.py", "test_fresh_keys.py"), STEPS),
     Part("warm-spark", 2, 4, ("connect/test_steps.py",), (*STEPS, "asgard_assets/components/silver.py", "tests/spark/connect/", "tests/servers/spark_connect.py")),
     Part("java-and-aws", 0, 1.2, ("test_java.py", "test_aws_secrets.py"), ("deployments/local/setup.sh", "asgard_assets/spark/java.py", "asgard_assets/resources/")),
