@@ -1,6 +1,6 @@
 """Whatever strangers send: no crash, no hang, and no more memory than stated. The corpus is run in CI, an hour of each in `soak`.
 
-    pytest tests/fuzz -m soak -k link_headers            one target, for ASGARD_FUZZ_SECONDS (3600)
+    pytest tests/fuzz -m soak -k link_headers            one target, for FUZZ_SECONDS (3600)
 
 What a run finds is written to tests/fuzz/corpus/TARGET/, and from then on is run each time.
 """
@@ -101,7 +101,7 @@ def test_changed_seeds_end_nothing(name: str, chance: random.Random) -> None:
 def test_an_hour_of_changed_seeds_ends_nothing(name: str, chance: random.Random) -> None:
     target, before = TARGETS[name], peak()
     until, count, seeds = (
-        time.monotonic() + float(os.environ.get("ASGARD_FUZZ_SECONDS", "3600")),
+        time.monotonic() + float(os.environ.get("FUZZ_SECONDS", "3600")),
         0,
         (*corpus(name),),
     )
