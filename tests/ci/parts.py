@@ -67,6 +67,7 @@ PARTS = (
         "landing/test_s3.py::test_files_on_s3*", "test_vault.py::test_what_a_killed_run_held*",
     ), (*API, *FILES)),
     Part("dbt-zones", 1, 1.7, ("dbt/test_calendars.py::test_a_model_of_another_zone*", "dbt/test_model_slices.py"), DBT),
+    Part("dbt-month", 0, 3.5, ("dbt/test_month_of_runs.py::*",), DBT),
     Part("dbt-models", 0, 8, (
         "test_drop_in.py", "test_delta.py::test_eight_*", "dbt/test_gold.py", "dbt/test_calendars.py", "dbt/test_state.py", "dbt/test_daily.py",
         "dbt/test_checks_alone.py", "dbt/test_strangers.py", "dbt/test_fresh.py",
