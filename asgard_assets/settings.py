@@ -22,6 +22,8 @@ from asgard_assets.errors import ConfigError
 from asgard_assets.roots import checked_root
 from asgard_assets.windows import Calendar, Every, zone_named
 
+REFERENCES = ("env:", "file:", "aws-secret:", "vault:")
+"""What a reference to a secret begins with."""
 _LOCAL_START = date(2026, 10, 5)
 _READ: dict[tuple[object, ...], Settings] = {}  # the last ones read, by what they were read from
 LOCAL_AIRBYTE_USER = "asgard"
@@ -41,7 +43,7 @@ class SparkConnect(BaseModel):
     tls: bool = Field(default=False, description="Whether the connection is encrypted.")
     token: str = Field(
         default="",
-        pattern=r"^$|^(env:|file:|aws-secret:).+$",
+        pattern=rf"^$|^({'|'.join(REFERENCES)}).+$",
         description="Reference to its token, such as env:SPARK_TOKEN. Empty: it wants none.",
     )
     workspaces: tuple[str, ...] = Field(default=("*",), description="Who sees it: workspaces, or * for all.")
@@ -147,7 +149,7 @@ class Settings(BaseSettings):
     )
     spark_connect_token: str = Field(
         default="",
-        pattern=r"^$|^(env:|file:|aws-secret:).+$",
+        pattern=rf"^$|^({'|'.join(REFERENCES)}).+$",
         description="Reference to the token of that server, such as env:SPARK_TOKEN. Empty: it wants none.",
     )
     spark_session_pool_size: int = Field(
@@ -257,7 +259,7 @@ class Settings(BaseSettings):
     )
     schema_registry_auth: str = Field(
         default="",
-        pattern=r"^$|^(env:|file:|aws-secret:).+$",
+        pattern=rf"^$|^({'|'.join(REFERENCES)}).+$",
         description="Reference to the registry's login, user:password, such as env:REGISTRY_LOGIN. Empty: no login.",
     )
     iceberg: str = Field(

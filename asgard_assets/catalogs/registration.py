@@ -18,9 +18,7 @@ from asgard_assets.ingest.api.source.secrets import resolve
 from asgard_assets.lake import Lake
 from asgard_assets.lake.snapshot import TableLog
 from asgard_assets.lake.store import Store
-from asgard_assets.settings import Settings
-
-_REFERENCES = ("env:", "file:", "aws-secret:")
+from asgard_assets.settings import REFERENCES, Settings
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def catalog_of(settings: Settings, lake: Store) -> IcebergCatalog:
 
 
 def _resolved(value: str) -> str:
-    return resolve(value, "ASGARD_ICEBERG_OPTIONS").value if value.startswith(_REFERENCES) else value
+    return resolve(value, "ASGARD_ICEBERG_OPTIONS").value if value.startswith(REFERENCES) else value
 
 
 def _beside(address: str) -> str:

@@ -108,7 +108,10 @@ def database(
     name: Annotated[str, typer.Option(help="Name of the database.")],
     user: Annotated[str, typer.Option(help="User, who needs no more than the right to read.")],
     password: Annotated[
-        str | None, typer.Option(help="Password, by reference: env:NAME, file:/path or aws-secret:NAME#KEY.")
+        str | None,
+        typer.Option(
+            help="Password, by reference: env:NAME, file:/path, aws-secret:NAME#KEY or vault:PATH#KEY."
+        ),
     ] = None,
     kind: Annotated[
         DatabaseKind, typer.Option("--type", help="Kind of the database.")

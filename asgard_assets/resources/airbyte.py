@@ -320,12 +320,12 @@ def _secret(name: str, reference: str | None) -> str | None:
             raise ConfigError(
                 f"airbyte workspace: {name} cannot be read from {place} ({error.strerror})"
             ) from error
-    if kind == "aws-secret":
+    if kind in ("aws-secret", "vault"):
         with aws_secrets(read_aws_secret):
             return resolve(reference, "airbyte workspace").value
     shown = (
         f"environment variable {place} is not set"
         if kind == "env"
-        else "it is no reference env:NAME, file:/path or aws-secret:NAME#KEY"
+        else "it is no reference env:NAME, file:/path, aws-secret:NAME#KEY or vault:PATH#KEY"
     )
     raise ConfigError(f"airbyte workspace: {name} cannot be read: {shown}")

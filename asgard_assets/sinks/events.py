@@ -112,7 +112,7 @@ class EventsSink(Model):
         pattern=r"^[a-z0-9_]+/[a-z][a-z0-9_]*$", description="Table of a stream, such as bronze/orders."
     )
     url: str = Field(
-        pattern=r"^(env:|file:/|aws-secret:).+$",
+        pattern=r"^(env:|file:/|aws-secret:|vault:).+$",
         description="Reference to the address, such as env:SRC_POSTGRES with postgresql://user:password@host/db in it.",
     )
     target: str = Field(

@@ -48,7 +48,7 @@ class MirrorSink(Model):
         pattern=r"^[a-z0-9_]+/[a-z][a-z0-9_]*$", description="Table of the lake, such as gold/revenue_daily."
     )
     url: str = Field(
-        pattern=r"^(env:|file:/|aws-secret:).+$",
+        pattern=r"^(env:|file:/|aws-secret:|vault:).+$",
         description="Reference to the address, such as env:SRC_POSTGRES with postgresql://user:password@host/db in it.",
     )
     target: str = Field(

@@ -66,7 +66,8 @@ class ApiParams(BaseModel):
     )
     items: str = Field(default="", description="Where the items are in an answer, such as data.")
     token: SecretRef | None = Field(
-        default=None, description="Bearer token, by reference: env:NAME, file:/path or aws-secret:NAME#KEY."
+        default=None,
+        description="Bearer token, by reference: env:NAME, file:/path, aws-secret:NAME#KEY or vault:PATH#KEY.",
     )
 
 
@@ -157,7 +158,8 @@ class SqlParams(BaseModel):
     )
     user: str = Field(default="reader", description="User, who needs no more than the right to read.")
     password: SecretRef | None = Field(
-        default=None, description="Password, by reference: env:NAME, file:/path or aws-secret:NAME#KEY."
+        default=None,
+        description="Password, by reference: env:NAME, file:/path, aws-secret:NAME#KEY or vault:PATH#KEY.",
     )
     table: str | None = Field(
         default=None, description="Table, such as public.orders. Default: the source's name."

@@ -39,7 +39,7 @@ _CODE = {"middleware", "checks", "deps", "record", "replay", "transport"}
 """Keys that name code, files of this machine or SQL over the whole lake: they are for those who may change the project."""
 _QUERY = "query"
 _REFERENCES = ("env:", "aws-secret:")
-_KEPT = re.compile(r"file:|env:(ASGARD_|AWS_|DATABASE_URL|SECRET_KEY|DAGSTER_)")
+_KEPT = re.compile(r"file:|vault:|env:(ASGARD_|AWS_|DATABASE_URL|SECRET_KEY|DAGSTER_)")
 
 
 class ManagedDefinition(Model):

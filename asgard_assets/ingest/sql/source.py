@@ -43,7 +43,8 @@ class _Server(Model):
     database: str = Field(min_length=1, description="Name of the database.")
     user: str = Field(min_length=1, description="User; it needs no more than the right to read.")
     password: SecretRef | None = Field(
-        default=None, description="Password, by reference: env:NAME, file:/path or aws-secret:NAME#KEY."
+        default=None,
+        description="Password, by reference: env:NAME, file:/path, aws-secret:NAME#KEY or vault:PATH#KEY.",
     )
     ca: str | None = Field(
         default=None, description="File with the certificates that the server's must be signed by."

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from asgard_assets.errors import SourceError, Transient
-from asgard_assets.settings import Settings
+from asgard_assets.settings import REFERENCES, Settings
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
 
 WAIT_SECONDS = 30.0
-_SECRET = ("env:", "file:", "aws-secret:")
 
 
 class KafkaAway(Transient, SourceError):
@@ -59,7 +58,7 @@ class Kafka:
         from asgard_assets.ingest.api.source.secrets import resolve
 
         own = {
-            name: resolve(value, "ASGARD_KAFKA_OPTIONS").value if value.startswith(_SECRET) else value
+            name: resolve(value, "ASGARD_KAFKA_OPTIONS").value if value.startswith(REFERENCES) else value
             for name, value in self.options.items()
         }
         quiet = {"bootstrap.servers": self.servers, "log_level": 0}

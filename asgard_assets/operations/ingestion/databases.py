@@ -56,7 +56,9 @@ class Databases:
             )
             if made.server is not None and password:
                 reference = (
-                    password if re.match(r"(env|file|aws-secret):", password) else self._hidden(id, password)
+                    password
+                    if re.match(r"(env|file|aws-secret|vault):", password)
+                    else self._hidden(id, password)
                 )
                 server = made.server.model_copy(update={"password": reference})
                 made = ManagedSource.model_validate({**made.model_dump(), "server": server.model_dump()})

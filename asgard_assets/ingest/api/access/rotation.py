@@ -57,7 +57,9 @@ class Rotating:
         self._known = replace(credentials(source), generation=1, renewed_at=REFUSALS)
         self._read_at, self._in_vain_at = clock(), float("-inf")
         self._reading = asyncio.Lock()
-        stored = any(reference.startswith("aws-secret:") for reference in references_of(source.auth))
+        stored = any(
+            reference.startswith(("aws-secret:", "vault:")) for reference in references_of(source.auth)
+        )
         self._life = _STORE_SECONDS if stored else _FILE_SECONDS
 
     async def credentials(self, rejected: int | None = None) -> Credentials:

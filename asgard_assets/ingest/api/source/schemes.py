@@ -11,7 +11,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 from asgard_assets.ingest.api.source.secrets import MASK
 from asgard_assets.quality.tables import Model
 
-_REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+|aws-secret:[^#\s]+(#\S+)?)$"
+_REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+|aws-secret:[^#\s]+(#\S+)?|vault:[^#\s]+#\S+)$"
 # What an auth section may say aloud. All else is taken for a secret until it proves to be a reference.
 _PLAIN = frozenset(
     {"type", "username", "place", "name", "token_url", "client_id", "client_auth", "scope", "scopes", "audience"}
@@ -43,7 +43,7 @@ SecretRef = Annotated[
     str,
     Field(
         pattern=_REFERENCE,
-        description="Reference to a secret: env:NAME, file:/path or aws-secret:NAME#KEY. Never the secret itself.",
+        description="Reference to a secret: env:NAME, file:/path, aws-secret:NAME#KEY or vault:PATH#KEY. Never the secret itself.",
     ),
     BeforeValidator(_veiled),
 ]

@@ -51,13 +51,17 @@ def aws_secrets(reader: Reader | None) -> Iterator[None]:
 
 
 def resolve(reference: str, source: str) -> Secret:
-    """The secret behind `env:NAME`, `file:/path` or `aws-secret:NAME#KEY`. Raises ConfigError, which names the
-    reference."""
+    """The secret behind `env:NAME`, `file:/path`, `aws-secret:NAME#KEY` or `vault:PATH#KEY`. Raises ConfigError, which names
+    the reference, or SourceError where a store does not answer."""
     kind, _, name = reference.partition(":")
     if kind == "env":
         return Secret(_variable(name, source))
     if kind == "aws-secret":
         return Secret(_aws_secret(name, source))
+    if kind == "vault":
+        from asgard_assets.ingest.vault import from_vault
+
+        return Secret(from_vault(name, source))
     try:
         return Secret(Path(name).read_text().strip())
     except OSError as error:
