@@ -34,7 +34,7 @@ from asgard_assets.ingest.api.source.forms import (
 )
 from asgard_assets.ingest.api.source.paths import at, has, whole
 from asgard_assets.ingest.api.values import exact
-from asgard_assets.ingest.api.values.cursors import ahead, later, moment_of
+from asgard_assets.ingest.api.values.cursors import ahead, counted_in, later, moment_of
 from asgard_assets.ingest.api.values.exact import plain
 
 _PAST_THE_END = frozenset({404, 416})
@@ -491,7 +491,10 @@ class Walk:
         values = (
             [at(body, how_kept.body)] if how_kept.body else [at(item, how_kept.field or "") for item in items]
         )
-        for value in map(plain, values):
+        values = [plain(value) for value in values]
+        now, name = self._now(), how_kept.field or ""
+        unit = counted_in((*values, self.cursor, self._began), now, name) if name else None
+        for value in values:
             if value is not None and not isinstance(value, str | int | float):
                 raise MalformedPage(
                     f"the cursor at `{how_kept.body or how_kept.field}` is no text or number: {value!r:.60}"
@@ -501,7 +504,7 @@ class Walk:
             self._came_back = self._came_back or value == self._began
             if how_kept.body:
                 self.cursor = value
-            elif ahead(value, self._now(), how_kept.future_tolerance_seconds):
+            elif ahead(value, now, how_kept.future_tolerance_seconds, unit):
                 self.notes = [
                     f"{value} is in the future and did not move the cursor (incremental.future_tolerance_seconds)"
                 ] + [note for note in self.notes if "in the future" not in note]

@@ -9,6 +9,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote
 
+from asgard_assets.ingest.api.values.cursors import moment_of
+
 Filter = Callable[[Any], Any]
 
 
@@ -34,13 +36,19 @@ def _text(value: Any) -> str:
 
 
 def _moment(value: Any) -> datetime:
-    """A point in time from ISO 8601 text; without a zone it is UTC."""
+    """A point in time from ISO 8601 text, or as mails or OData write it; without a zone it is UTC."""
     if isinstance(value, datetime):
         found = value
     elif isinstance(value, date):
         found = datetime(value.year, value.month, value.day)
     elif isinstance(value, str):
-        found = datetime.fromisoformat(value.strip())
+        try:
+            found = datetime.fromisoformat(value.strip())
+        except ValueError:
+            told = moment_of(value)
+            if told is None:
+                raise
+            found = told[0]
     else:
         raise ValueError(f"{value!r:.60} is no date")
     return found if found.tzinfo else found.replace(tzinfo=UTC)
