@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import io
 import json
@@ -101,11 +102,10 @@ def read_json(body: bytes | str) -> Any:
 def _lenient(body: bytes | str, found: ValueError) -> Any:
 
     text = body if isinstance(body, str) else body.decode("utf-8-sig", "surrogateescape")
-    try:
-        value = exact.loads(text.lstrip("\ufeff"))
-        return _mended(value)
-    except (ValueError, RecursionError):
-        pass
+    # As they stand, such signs are bytes that are not UTF-8; what is written as \\udc80 is half of a pair.
+    if not any("\udc80" <= sign <= "\udcff" for sign in text):
+        with contextlib.suppress(ValueError, RecursionError):
+            return _mended(exact.loads(text.lstrip("\ufeff")))
     if not text.strip():
         raise Undecodable("the page is no JSON: it is empty") from found
     if _HTML.match(text):
@@ -118,11 +118,12 @@ def _mended(value: Any) -> Any:
     if isinstance(value, str):
         if value.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in value):
             return value
-        if any("\udc80" <= sign <= "\udcff" for sign in value):
-            raise ValueError("not UTF-8")  # bytes, not letters
         return Mended(value)
     if isinstance(value, dict):
-        return {_mended(name): _mended(inner) for name, inner in value.items()}
+        mended = {_mended(name): _mended(inner) for name, inner in value.items()}
+        if len(mended) < len(value):
+            raise ValueError("two names become one")
+        return mended
     return [_mended(inner) for inner in value] if isinstance(value, list) else value
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from asgard_assets.ingest.api.http.charsets import charset_of, decoded
-from asgard_assets.ingest.api.http.decoding import Oversized, Undecodable, halves, read_json, unpacked
+from asgard_assets.ingest.api.http.decoding import Mended, Oversized, Undecodable, halves, read_json, unpacked
 from asgard_assets.ingest.api.source.forms import PullForm, column_of
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.paths import at
@@ -108,14 +108,15 @@ class Content:
         odd = list(halves(item)) if "\ufffd" in clean else []
         keys: dict[str, Any] = {}
         for path, (column, kind) in self._key.items():
-            keys[column] = key_value(kind, at(item, path))
+            found = at(item, path)
+            # What was mended is not the text that was sent, and two keys must not become one.
+            keys[column] = key_value(kind, found.sent.strip('"') if isinstance(found, Mended) else found)
         if odd:
             self.mended += 1
             keys |= {"error_class": "Surrogate", "error_message": self._redactor.text(_odd(odd))}
         if self._deleted is not None:
-            found = at(item, self._deleted.field)
-            gone = self._deleted.value
-            keys["deleted"] = found not in (None, False, "") if gone is None else found == gone
+            told, gone = at(item, self._deleted.field), self._deleted.value
+            keys["deleted"] = told not in (None, False, "") if gone is None else told == gone
         if self._hashed:
             keys["row_hash"] = hashlib.sha256(exact.dumps(item, sort_keys=True)).hexdigest()
         if self._payload is None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from asgard_assets.ingest.api.http.decoding import read_json
+from asgard_assets.ingest.api.http.decoding import Undecodable, read_json
 from asgard_assets.ingest.api.lists.content import Content
 from asgard_assets.ingest.api.lists.pagination import Page
 from asgard_assets.ingest.api.lists.walk import Walk
@@ -91,3 +91,26 @@ def test_a_setting_without_its_unit_says_how_to_write_it(name):
     form = LIST["form"] | {"incremental": {"field": "at", name: "1m"}}
     with pytest.raises(ValueError, match=f"{name}_seconds: 60"):
         ApiSource.model_validate(LIST | {"form": form})
+
+
+HALVES = {
+    "a low half that bytes are shown as": rb'{"data": [{"id": "a", "text": "x\udc9a"}]}',
+    "a high half": rb'{"data": [{"id": "a", "text": "\ud83d"}]}',
+    "half of a pair in a name": rb'{"data": [{"id": "a", "x\ud800": 1}]}',
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_half_of_a_pair_in_any_place_is_mended(name):
+    (item,) = read_json(HALVES[name])["data"]
+    assert b"\xef\xbf\xbd" in exact.dumps(item) == exact.dumps(item, sort_keys=True)
+
+
+def test_bytes_that_are_not_utf8_are_no_half_of_a_pair():
+    with pytest.raises(Undecodable):
+        read_json(b'{"data": [{"id": "\xe9"}]}')
+
+
+def test_keys_with_half_of_a_pair_stay_two_keys():
+    told = [content().of_item(item)["id"] for item in read_json(rb'[{"id": "\ud800"}, {"id": "\udfff"}]')]
+    assert told == [r"\ud800", r"\udfff"]
