@@ -102,7 +102,7 @@ def read_json(body: bytes | str) -> Any:
 def _lenient(body: bytes | str, found: ValueError) -> Any:
 
     text = body if isinstance(body, str) else body.decode("utf-8-sig", "surrogateescape")
-    # As they stand, such signs are bytes that are not UTF-8; what is written as \\udc80 is half of a pair.
+    # As they stand, such signs are bytes that are not UTF-8; what is written as an escape is half of a pair.
     if not any("\udc80" <= sign <= "\udcff" for sign in text):
         with contextlib.suppress(ValueError, RecursionError):
             return _mended(exact.loads(text.lstrip("\ufeff")))

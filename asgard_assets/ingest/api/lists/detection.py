@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 from asgard_assets.ingest.api.lists.complete import how, looks_like_address, unread
 from asgard_assets.ingest.api.lists.pagination import MalformedPage, link_relations
 from asgard_assets.ingest.api.lists.signs import Sign, around, full_page, is_next, links, signs
+from asgard_assets.ingest.api.lists.suspects import Answer, suspect
 from asgard_assets.ingest.api.source.forms import (
     CursorPagination,
     LinkPagination,
@@ -136,9 +137,11 @@ def detect(
         ):
             if found is not None:
                 return found
-    more = unread(NoPagination(), told, items, 1) or (
-        None if _ended(told, items) else full_page(query, items)
-    )
+    more = unread(NoPagination(), told, items, 1)
+    if more is None and not _ended(told, items):
+        came = at(body, path)
+        came = came if isinstance(came, list) else [None] * items
+        more = full_page(query, items) or suspect(Answer(url, headers, body, path, came, query), ignored)
     if more is not None and more.at not in ignored:
         raise MalformedPage(
             f"{more.said} and the page has {items} items, but how to get the next page is not plain; "

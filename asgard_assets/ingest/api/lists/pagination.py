@@ -28,7 +28,7 @@ __all__ = ["MalformedPage", "Page", "at", "first", "following", "next_link"]
 
 # Possessive: a header of 100 kB costs as much as its length.
 _PARAMETERS = re.compile(r"(?:[^,\"]++|\"(?:[^\"\\]++|\\.)*+\")*+", re.DOTALL)
-_REL = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s;,\"]+))", re.IGNORECASE)
+_REL = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s;,\"]+))", re.IGNORECASE)
 
 
 class MalformedPage(Terminal, SourceError):
@@ -199,7 +199,7 @@ def link_relations(header: str) -> Iterator[tuple[str, list[str]]]:
         found = _PARAMETERS.match(header, end + 1)
         assert found is not None
         rel = _REL.search(found[0])
-        yield header[start + 1 : end], ((rel[1] or rel[2] or "") if rel else "").lower().split()
+        yield header[start + 1 : end], ((rel[1] or rel[2] or rel[3] or "") if rel else "").lower().split()
         at = found.end() if header[found.end() : found.end() + 1] != '"' else len(header)
 
 

@@ -27,23 +27,35 @@ _NOT_NEXT = frozenset("prev previous first self current this before last sync de
 _END_NAMES = frozenset(
     tuple(name.split("_"))
     for name in "last is_last last_page is_last_page is_final final end_of_stream end_of_list end_of_results end_of_data "
-    "end_reached eof done is_done is_end exhausted is_complete complete".split()
+    "end_reached eof done is_done is_end exhausted is_complete complete end_of_records end_of_file is_finished finished "
+    "all_loaded".split()
 )
 _MORE_WORDS = frozenset(
     "more has have is are there any next page pages item items result results record records data row rows "
-    "available entries objects truncated incomplete".split()
+    "available entries objects truncated incomplete additional exceeded transfer limit".split()
 )
 _COUNTED = frozenset(
     "total count counts item items result results element elements record records row rows entry entries hit hits "
-    "number num of matched found size full overall objects x wp all".split()
+    "number num nb of matched found size full overall objects x wp all grand".split()
 )
 _TOTALS = frozenset(
-    {("count",), ("num", "found"), ("number", "matched"), ("records", "filtered"), ("odata", "count")}
+    {
+        ("count",),
+        ("num", "found"),
+        ("number", "matched"),
+        ("records", "filtered"),
+        ("odata", "count"),
+        ("nb", "hits"),
+        *((of, "count") for of in ("result", "results", "record", "records", "row", "rows", "hit", "hits")),
+    }  # fmt: skip
 )
 _CONTAINERS = frozenset(
     "meta metadata page pages paging pagination info links link cursor cursors next data result results variables "
-    "search list range hits response more paginator header headers".split()
+    "search list range hits response more paginator header headers view".split()
 )
+_RELATIONS = frozenset("rel relation".split())
+_OF_LINKS = _RELATIONS | {"type", "name"}
+_ADDRESSES = frozenset("href url uri link".split())
 _SIZES = re.compile(
     r"^_?[$]?(limit|per_?page|page_?size|size|count|top|first|max_?results|max_?items|rows|page\[size\]|page\[limit\]|itemsPerPage|results_?per_?page|take)$",
     re.IGNORECASE,
@@ -146,6 +158,10 @@ def around(path: str) -> list[str]:
 
 
 def _of_body(body: Any, path: str, echo: set[str]) -> Iterator[Sign]:
+    if isinstance(body, list) and path:  # such as [{"page": 1, "pages": 7}, […]]
+        for n, part in enumerate(body[:3]):
+            if isinstance(part, Mapping):
+                yield from _of_mapping(part, f"{n}.", echo, known=True, depth=2)
     if not isinstance(body, Mapping):
         return
     if path in body:  # a key that has dots itself
@@ -155,7 +171,7 @@ def _of_body(body: Any, path: str, echo: set[str]) -> Iterator[Sign]:
     for place in around(path):
         node = at(body, place.rstrip(".")) if place else body
         if isinstance(node, Mapping):
-            yield from _of_mapping(node, place, echo, known=True, depth=2, way=way)
+            yield from _of_mapping(node, place, echo, known=True, depth=3, way=way)
 
 
 def _of_mapping(
@@ -169,8 +185,12 @@ def _of_mapping(
     for name, value in node.items():
         where = f"{place}{name}"
         if isinstance(value, list):
-            if (target := _linked(value)) is not None:
+            if (target := _linked(name, value)) is not None:
                 yield Sign("next", f"{where}[{target[0]}=next].{target[1]}", target[2])
+            elif _one_link(value) and _kind(name) == "next":
+                for inner, address in value[0].items():
+                    if inner.lower() in _ADDRESSES and address:
+                        yield Sign("next", f"{where}.0.{inner}", address)
             continue
         kind = _kind(name)
         if isinstance(value, Mapping):
@@ -179,7 +199,9 @@ def _of_mapping(
                     "total", f"{where}.value", whole(value["value"]), least=value.get("relation") == "gte"
                 )
             elif depth and f"{where}." not in (way or ()) and not _is_list(value):
-                inner = list(_of_mapping(value, f"{where}.", echo, _container(name), depth - 1))
+                inner = list(
+                    _of_mapping(value, f"{where}.", echo, kind == "total" or container(name), depth - 1)
+                )
                 yield from inner
                 if kind == "next" and not inner and value and not _relation(name, value):
                     yield Sign("next", where, value)
@@ -207,7 +229,15 @@ def _ends(node: Mapping[str, Any]) -> bool:
 def _is_list(node: Mapping[str, Any]) -> bool:
     """Whether this is another list with paging of its own."""
     return any(
-        isinstance(v, list) and _linked(v) is None and v and isinstance(v[0], Mapping) for v in node.values()
+        isinstance(v, list) and v and isinstance(v[0], Mapping) and _linked(k, v) is None and not _one_link(v)
+        for k, v in node.items()
+    )
+
+
+def _one_link(items: list[Any]) -> bool:
+    """Whether the list is a relation's one address, as in `{next: [{href: …}]}`."""
+    return (
+        len(items) == 1 and isinstance(items[0], Mapping) and bool(_ADDRESSES & {*map(str.lower, items[0])})
     )
 
 
@@ -217,16 +247,22 @@ def links(name: str, items: list[Any]) -> bool:
     return all(relations) if relations else name.lower().strip("_") in ("link", "links")
 
 
-def _linked(items: list[Any]) -> tuple[str, str, Any] | None:
+def _linked(name: str, items: list[Any]) -> tuple[str, str, Any] | None:
     """Of links such as `[{rel: next, href: …}]` the key of the relation, that of the address, and the address."""
+    relations: frozenset[str] | None = None
     for item in items[:50]:
         if not isinstance(item, dict | Mapping):  # dict first: an abstract class is slow to ask
             return None
-        for rel in ("rel", "relation"):
-            if rel in item and str(item[rel]).lower() == "next":
-                for name in ("href", "url", "uri"):
-                    if item.get(name):
-                        return rel, name, item[name]
+        if relations is None:
+            relations = _OF_LINKS if name.lower().strip("_") in ("link", "links") else _RELATIONS
+            if relations.isdisjoint(key.lower() for key in item):
+                return None
+        for rel, said in item.items():
+            told = said if isinstance(said, list) else [said]
+            if rel.lower() in relations and any(str(one).lower() == "next" for one in told):
+                for key, address in item.items():
+                    if key.lower() in _ADDRESSES and address:
+                        return rel, key, address
     return None
 
 
@@ -240,11 +276,10 @@ def _sign(
     elif kind == "flag":
         says = flag(value)
         if says is not None:
-            name = tuple(word.lower() for word in _WORD.findall(where.rpartition(".")[2]))
-            yield Sign("flag", where, says != (name in _END_NAMES), header, raw=value)
+            ends = words_of(where.rpartition(".")[2]) in _END_NAMES
+            yield Sign("flag", where, says != ends, header, raw=value)
     elif is_next(value) and str(value) not in echo and not fellow:
-        words = [word.lower() for word in _WORD.findall(where.rpartition(".")[2])]
-        if words == ["page"] and whole(value) is not None:
+        if words_of(where.rpartition(".")[2]) == ("page",) and whole(value) is not None:
             return  # the number of this page
         yield Sign("next", where, value, header)
 
@@ -260,22 +295,32 @@ def is_next(value: Any) -> bool:
 
 @lru_cache(maxsize=4096)
 def _kind(name: str) -> Kind | None:
-    words = tuple(word.lower() for word in _WORD.findall(name.lstrip("@_$")))
+    words = words_of(name)
     bare = tuple(word for word in words if word != "x")
     if not bare or len(bare) > 6:
         return None
     if bare in _END_NAMES:
         return "flag"
-    if ("more" in bare or "truncated" in bare or "incomplete" in bare or {"has", "next"} <= {*bare}) and {
-        *bare
-    } <= _MORE_WORDS:
+    tells = not {"more", "truncated", "incomplete", "additional", "exceeded"}.isdisjoint(bare)
+    if (tells or {"has", "next"} <= {*bare}) and {*bare} <= _MORE_WORDS:
         return "flag"
-    if {"pages"} & {*bare} and {*bare} <= {"pages", "total", "page", "count", "num", "number", "of", "wp"}:
+    if {"pages"} & {*bare} and {*bare} <= {
+        "pages",
+        "total",
+        "page",
+        "count",
+        "num",
+        "nb",
+        "number",
+        "of",
+        "wp",
+    }:
         return "pages"
     if bare in (
         ("page", "count"),
         ("last", "page"),
         ("total", "page"),
+        ("max", "page"),
         ("wp", "totalpages"),
         ("totalpages",),
     ):
@@ -297,7 +342,7 @@ def _kind(name: str) -> Kind | None:
 @lru_cache(maxsize=4096)
 def _plain(name: str, kind: Kind) -> bool:
     """Whether the name can mean nothing else, wherever it stands."""
-    words = {word.lower() for word in _WORD.findall(name)}
+    words = {*words_of(name)}
     return (
         kind == "flag"
         and "more" in words | ({"more"} if {"has", "next"} <= words else set())
@@ -310,5 +355,12 @@ def _plain(name: str, kind: Kind) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _container(name: str) -> bool:
-    return bool({word.lower() for word in _WORD.findall(name)} & _CONTAINERS)
+def words_of(name: str) -> tuple[str, ...]:
+    """The words of a key or header in lower case, without the prefix of a namespace: `hydra:nextPage` is next, page."""
+    return tuple(word.lower() for word in _WORD.findall(name.rpartition(":")[2].lstrip("@_$")))
+
+
+@lru_cache(maxsize=4096)
+def container(name: str) -> bool:
+    """Whether an object of this name is one where paging stands."""
+    return not _CONTAINERS.isdisjoint(words_of(name))

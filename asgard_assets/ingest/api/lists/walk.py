@@ -23,6 +23,7 @@ from asgard_assets.ingest.api.lists.pagination import (
     following,
 )
 from asgard_assets.ingest.api.lists.signs import Sign, around, full_page, signs
+from asgard_assets.ingest.api.lists.suspects import Answer, suspect
 from asgard_assets.ingest.api.source.forms import (
     AutoPagination,
     CursorPagination,
@@ -61,6 +62,7 @@ class _Sight:
     sent: dict[str, Any] = field(default_factory=dict)
     last: Any = None
     repeats: int = 0  # items that the page before had too
+    joint: bool = False  # a list without a key whose second page begins with the first one's last item
     totals: set[int] = field(default_factory=set)
     counted: int | None = None  # the total as the first page says it
 
@@ -89,6 +91,7 @@ class Walk:
         self._read: set[str] = set()
         self._sight = _Sight()
         self._twice = False
+        self._suspect: Sign | None = None  # what else in the first answer looked like more
         self.cursor: Any = None
         self.path: str | None = form.items or (None if isinstance(form.pagination, AutoPagination) else "")
 
@@ -131,6 +134,9 @@ class Walk:
                 url, headers, parsed, len(items), self.path, status, method, form.expect.ignore
             )
         sight.signs = signs(status, headers, parsed, self.path, sight.sent, form.expect.ignore)
+        if page.number == 0 and isinstance(self._form.pagination, CursorPagination | NextUrlPagination):
+            answer = Answer(url, headers, parsed, self.path, items, sight.sent)
+            self._suspect = suspect(answer, form.expect.ignore)
         page, items = self._from_one(page, parsed, items)
         if self._comes_again(page, items):
             items, after = [], None
@@ -332,7 +338,9 @@ class Walk:
             mark = hash(keys)
             again = page.number > 0 and (mark in sight.pages or (bool(sight.keys) and keys <= sight.keys))
         else:
-            mark = hash(exact.dumps(items, sort_keys=True))
+            told = frozenset(exact.dumps(item, sort_keys=True) for item in items)
+            mark = hash(told)  # in any order
+            sight.joint |= page.number == 1 and len(told) == len(items) > 1 and items[0] == sight.last
             again = page.number > 0 and len(items) > 1 and mark in sight.pages
         adjacent = again and (mark == sight.before or (bool(keys) and keys <= sight.keys))
         known, sight.before = sight.keys, mark
@@ -416,6 +424,11 @@ class Walk:
                 else f"the walk ended after {pages} pages with {self.items} items, but {more.said}; "
                 f"form.pagination ({shown(self.pagination)}) does not lead there: {self._way(more)}"
             )
+        if sight.joint and isinstance(self.pagination, OffsetPagination) and not self.pagination.start:
+            raise MalformedPage(
+                "the second page begins with the item that the first one ended with. If the API counts from 1: "
+                "form.pagination: {type: offset, start: 1}. If both are right, say which fields are the key: form.key"
+            )
         told = form.expect.total is not None or sight.count is not None
         told |= any(sign.kind == "flag" and not sign.value for sign in sight.signs)
         if window(self.pagination, self.items, form.expect.window) and not told:
@@ -431,6 +444,11 @@ class Walk:
                 else self.pagination.cursor
             )
             if self._form.pagination == self.pagination:
+                if self._suspect is not None:
+                    raise MalformedPage(
+                        f"`{missing}`, which form.pagination names, was in no answer, but {self._suspect.said}; "
+                        f"{how(self._suspect, sight.sent)}"
+                    )
                 self.notes.append(
                     f"`{missing}`, which form.pagination names, was in no answer: all of the list was taken to be "
                     "on one page. Is the name right?"

@@ -9,6 +9,9 @@ from typing import Any
 from asgard_assets.ingest.api.values.exact import Exact
 
 _CHOSEN = re.compile(r"^([^.\[\]]*)\[(\w+)=([^\]]*)\](?:\.(.*))?$", re.DOTALL)
+_COUNT = re.compile(
+    r"^\s*([0-9]{1,3}(?:[,' \u00a0\u2009\u202f][0-9]{3})+|[0-9]+)(?:\.0+)?\s*$"
+)  # 1250, "1,250", "1250.0"
 _YES, _NO = frozenset({"true", "yes", "y", "1", "t"}), frozenset({"false", "no", "n", "0", "f", ""})
 
 
@@ -56,7 +59,8 @@ def placed(body: Any, path: list[str], value: Any) -> Any:
 def _chosen(body: Any, name: str, field: str, value: str, rest: str | None) -> Any:
     elements = at(body, name)
     for element in elements if isinstance(elements, list) else ():
-        if isinstance(element, Mapping) and str(element.get(field)).lower() == value.lower():
+        told = element.get(field) if isinstance(element, Mapping) else None
+        if value.lower() in (str(one).lower() for one in (told if isinstance(told, list) else [told])):
             return at(element, rest or "")
     return None
 
@@ -69,8 +73,8 @@ def whole(value: Any) -> int | None:
         value = value.double
     if isinstance(value, int):
         return value if value >= 0 else None
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
-        return int(value)
+    if isinstance(value, str) and (told := _COUNT.match(value)):
+        return int("".join(filter(str.isdigit, told[1])))
     if isinstance(value, float) and value.is_integer() and value >= 0:
         return int(value)
     return None
