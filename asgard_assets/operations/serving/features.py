@@ -18,6 +18,7 @@ from asgard_assets.ml.managed.views import views as sent_views
 from asgard_assets.ml.repository import Repository
 from asgard_assets.ml.store import Declared, configured
 from asgard_assets.ml.views import FeatureViewSpec
+from asgard_assets.operations.serving.online import OnlineReader
 from asgard_assets.operations.transforms.submissions import Submission, Submissions, queued, run_id_of
 from asgard_assets.operations.transforms.submit import workspace_of
 from asgard_assets.revisions import Numbered, Revisions
@@ -89,7 +90,9 @@ class Features:
     masked: Collection[str] = ()
     clock: Callable[[], float] = time.time
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _stores: dict[str, tuple[bytes, Any]] = field(default_factory=dict[str, tuple[bytes, Any]])
+    _stores: dict[str, tuple[bytes, OnlineReader]] = field(
+        default_factory=dict[str, tuple[bytes, OnlineReader]]
+    )
     _sent: tuple[float, list[Numbered[ManagedView]]] = (-_KNOWN_SECONDS, [])
     _own: tuple[float, Any, Mapping[str, FeatureViewSpec]] = (-_KNOWN_SECONDS, None, MappingProxyType({}))
 
@@ -138,12 +141,12 @@ class Features:
     ) -> OnlineValues:
         """Raises NotFoundError for an unknown view, ConfigError where the keys are not its own, ConflictError before it is served."""
         view, repository = self._served(name, sees)
-        rows = _rows(view, keys)
+        count = _counted(view, keys)
         names = list(view.features)
         with self._lock:
             store = self._store(repository)
             try:
-                found = store.get_online_features([f"{name}:{each}" for each in names], rows).to_dict()
+                found = store.read(name, names, {key: keys[key] for key in view.keys})
             except Exception as error:
                 if type(error).__name__ not in ("FeatureViewNotFoundException", "OperationalError"):
                     raise
@@ -153,7 +156,7 @@ class Features:
                     "/transform/RUN_ID/status says which"
                 ) from error
         hidden = set() if clear else {each for each in names if each.lower() in self.masked}
-        values = {each: [MASK] * len(rows) if each in hidden else found[each] for each in names}
+        values = {each: [MASK] * count if each in hidden else found[each] for each in names}
         return OnlineValues({key: list(keys[key]) for key in view.keys}, values)
 
     def _served(
@@ -172,18 +175,16 @@ class Features:
             raise NotFoundError(f"there is no feature view {name[:100]!r}; see GET /feast/features")
         return found, ManagedRepository(sent)
 
-    def _store(self, repository: Declared) -> Any:
+    def _store(self, repository: Declared) -> OnlineReader:
         """Feast's own store, opened again once its registry was written anew."""
         import os
-
-        from feast import FeatureStore
 
         os.environ.setdefault("FEAST_USAGE", "False")
         marker = repository.kept(self.settings.home.absolute()) / "applied"
         stamp = marker.read_bytes() if marker.exists() else b""
         known = self._stores.get(str(marker))
         if known is None or known[0] != stamp:
-            known = (stamp, FeatureStore(config=configured(self.settings, repository)))
+            known = (stamp, OnlineReader(configured(self.settings, repository)))
             self._stores[str(marker)] = known
         return known[1]
 
@@ -242,8 +243,8 @@ def _of_api(one: Numbered[ManagedView]) -> ViewInfo:
     )  # fmt: skip
 
 
-def _rows(view: ManagedView | FeatureViewSpec, keys: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """The keys row by row. Raises ConfigError where they are not those of the view."""
+def _counted(view: ManagedView | FeatureViewSpec, keys: Mapping[str, Sequence[Any]]) -> int:
+    """How many keys they are. Raises ConfigError where they are not those of the view."""
     if set(keys) != set(view.keys):
         raise ConfigError(f"entities: the feature view {view.name} is about {', '.join(view.keys)}")
     if len({len(values) for values in keys.values()}) != 1:
@@ -257,4 +258,4 @@ def _rows(view: ManagedView | FeatureViewSpec, keys: Mapping[str, Sequence[Any]]
     count = len(next(iter(keys.values())))
     if not 1 <= count <= MOST_KEYS:
         raise ConfigError(f"entities: send 1 to {MOST_KEYS:,} keys, not {count:,}")
-    return [{name: keys[name][row] for name in view.keys} for row in range(count)]
+    return count
