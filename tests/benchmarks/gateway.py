@@ -119,7 +119,16 @@ def _measure(folder: Path) -> None:
             return {"model_name": "churn", "model_version": 1, "predictions": found}
 
         compare(
-            "status", lambda: cpu(app, "GET", path, b"", key), lambda: cpu(bare, "GET", "/status", b"", key)
+            "status",
+            lambda: cpu(app, "GET", "/transform/aaaaaaaa/status", b"", key),
+            lambda: cpu(bare, "GET", "/status", b"", key),
+        )
+        platform.submissions.add(Submission("bbbbbbbb", "silver/y", 1, time.time()))
+        path = "/transform/bbbbbbbb/status"
+        compare(
+            "status of a run that goes on",
+            lambda: cpu(app, "GET", path, b"", key),
+            lambda: cpu(bare, "GET", "/status", b"", key),
         )
         body = json.dumps({"model_name": "churn", "inputs": INPUTS}).encode()
         compare(

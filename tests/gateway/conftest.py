@@ -111,13 +111,13 @@ def platform(tmp_path: Path, memory: MemoryAirbyte) -> Iterator[Platform]:
     submissions = Submissions(tmp_path / "runs")
     queue = Queue(submissions, start=lambda _: SimpleNamespace(poll=lambda: None), seconds=60)
     with dg.DagsterInstance.ephemeral() as instance:
-        runs = Runs(submissions, instance)
+        runs = Runs(submissions, instance, fresh_seconds=0)
         yield Platform(
             Settings(home=tmp_path / "home"),
             Lake(str(tmp_path / "lake")),
             lambda: Airbyte(memory),  # type: ignore[arg-type]
             submissions,
-            Runs(submissions, instance),
+            Runs(submissions, instance, fresh_seconds=0),
             queue,
             Products(Lake(str(tmp_path / "lake")), "team:data-platform", ("email",)),
             Models(Settings(home=tmp_path / "home", lake=str(tmp_path / "lake"))),

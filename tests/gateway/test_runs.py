@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from asgard_assets.operations.runs import TAG
 from asgard_assets.operations.transforms.follow import Runs
 from asgard_assets.operations.transforms.queue import Queue
 from asgard_assets.operations.transforms.submissions import Outcome, Submission, Submissions
+from tests.checkout import ROOT
 
 
 def submitted(submissions: Submissions, *run_ids: str) -> list[Submission]:
@@ -84,6 +88,21 @@ def test_a_worker_that_cannot_start_is_a_failed_run_and_one_that_was_killed_is_l
     assert workers.started == ["aaaaaaaa", "bbbbbbbb", "bbbbbbbb"]
 
 
+def test_a_worker_that_came_second_leaves_the_run_to_the_first(tmp_path: Path):
+    submissions, workers = Submissions(tmp_path / "gateway" / "runs"), Workers()
+    submitted(submissions, "aaaaaaaa")
+    queue = Queue(submissions, workers)
+    queue.tick()
+    with submissions.claimed("aaaaaaaa"):
+        ended = subprocess.run(
+            [sys.executable, "-m", "asgard_assets.operations.transforms.worker", "aaaaaaaa"],
+            env={**os.environ, "ASGARD_HOME": str(tmp_path)}, cwd=ROOT, check=False,
+        )  # fmt: skip
+        workers.codes["aaaaaaaa"] = ended.returncode
+        queue.tick()
+    assert submissions.outcome("aaaaaaaa") is None and workers.started == ["aaaaaaaa"]
+
+
 def test_one_run_id_is_submitted_once(tmp_path: Path):
     submissions = Submissions(tmp_path)
     [one] = submitted(submissions, "aaaaaaaa")
@@ -104,7 +123,7 @@ def test_a_run_has_ended_once_its_worker_has_told_how(tmp_path: Path):
         fails()
 
     with dg.DagsterInstance.ephemeral() as instance:
-        runs = Runs(submissions, instance)
+        runs = Runs(submissions, instance, fresh_seconds=0)
         assert runs.status("aaaaaaaa").state == "SUBMITTED"
         run.execute_in_process(instance=instance, raise_on_error=False)
         assert runs.status("aaaaaaaa").state == "RUNNING"
@@ -120,3 +139,22 @@ def test_a_run_has_ended_once_its_worker_has_told_how(tmp_path: Path):
         totals = runs.totals()
         assert (totals.total, totals.by_state["FAILED"], totals.success_rate) == (1, 1, 0.0)
         assert totals.queue_depth == 0
+
+
+def test_the_status_of_a_run_that_goes_on_is_read_every_two_seconds(tmp_path: Path):
+    submissions, now = Submissions(tmp_path), [1_800_000_000.0]
+    submitted(submissions, "aaaaaaaa")
+    with dg.DagsterInstance.ephemeral() as instance:
+        runs = Runs(submissions, instance, clock=lambda: now[0])
+        assert runs.known("aaaaaaaa") is None
+        first = runs.status("aaaaaaaa")
+        assert (first.state, first.as_of) == ("SUBMITTED", "2027-01-15T08:00:00Z")
+        submissions.finish("aaaaaaaa", Outcome(True, 9.0))
+        now[0] += 1.9
+        assert runs.known("aaaaaaaa") == runs.status("aaaaaaaa") == first
+        assert runs.known("aaaaaaaa", lambda _: False) is None
+        now[0] += 0.2
+        assert runs.known("aaaaaaaa") is None
+        assert runs.status("aaaaaaaa").state == "COMPLETED"
+        now[0] += 1000
+        assert runs.known("aaaaaaaa") == runs.status("aaaaaaaa")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ Sees = Callable[[str], bool]
 """Whether the caller may see a workspace."""
 MOST_EVENTS = 1000
 _PRINTED = 200
+_MOST_ACTIVE = 10_000
 
 
 def everywhere(_: str) -> bool:
@@ -31,7 +33,7 @@ def everywhere(_: str) -> bool:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run, in the words of the API. Times are ISO 8601; None: not yet."""
+    """One run, in the words of the API. Times are ISO 8601; None: not yet. `as_of`: when it was read; two seconds ago at most."""
 
     run_id: str
     spark_application: str
@@ -47,6 +49,7 @@ class RunStatus:
     end_time: str | None = None
     dagster_run_id: str | None = None
     reason: str = ""
+    as_of: str = ""
 
     @property
     def ended(self) -> bool:
@@ -108,27 +111,38 @@ class Runs:
     """The submitted runs and what Dagster knows of them."""
 
     def __init__(
-        self, submissions: Submissions, instance: dg.DagsterInstance, namespace: str = "asgard"
-    ) -> None:
+        self, submissions: Submissions, instance: dg.DagsterInstance, namespace: str = "asgard",
+        clock: Callable[[], float] = time.time, fresh_seconds: float = 2.0,
+    ) -> None:  # fmt: skip
         self._submissions, self._instance, self._namespace = submissions, instance, namespace
-        self._ended: dict[
-            str, tuple[str, RunStatus]
-        ] = {}  # with its workspace: what has ended stays as it is
+        self._clock, self._fresh_seconds = clock, fresh_seconds
+        # With workspace and time of reading. What has ended stays as it is; others are read again after a while.
+        self._ended: dict[str, tuple[str, RunStatus]] = {}
+        self._active: dict[str, tuple[str, RunStatus, float]] = {}
 
     def status(self, run_id: str, sees: Sees = everywhere) -> RunStatus:
         """Raises NotFoundError where nobody submitted such a run in a workspace that the caller sees."""
         if (known := self.known(run_id, sees)) is not None:
             return known
+        now = self._clock()
         one, outcome = self._one(run_id, sees), self._submissions.outcome(run_id)
-        found = self._status(one, self._record(run_id), outcome)
+        found = replace(self._status(one, self._record(run_id), outcome), as_of=_time(now) or "")
         if found.ended and outcome:
+            self._active.pop(run_id, None)
             self._ended[run_id] = (one.workspace, found)
+        else:
+            if len(self._active) >= _MOST_ACTIVE:
+                self._active.clear()
+            self._active[run_id] = (one.workspace, found, now)
         return found
 
     def known(self, run_id: str, sees: Sees = everywhere) -> RunStatus | None:
-        """A run that has ended and was asked for before; nothing is read for it."""
-        found = self._ended.get(run_id)
-        return found[1] if found is not None and sees(found[0]) else None
+        """A run that was asked for before, and has ended or was read a moment ago; nothing is read for it."""
+        if (found := self._ended.get(run_id)) is not None:
+            return found[1] if sees(found[0]) else None
+        if (active := self._active.get(run_id)) is None or not sees(active[0]):
+            return None
+        return active[1] if 0 <= self._clock() - active[2] < self._fresh_seconds else None
 
     def jobs(self, limit: int, state: str = "", sees: Sees = everywhere) -> list[RunStatus]:
         """The newest first; those in `state`, then at most `limit`. Loads, features and trainings are none of them."""

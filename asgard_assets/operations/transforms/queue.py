@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from asgard_assets import project
-from asgard_assets.operations.transforms.submissions import Outcome, Submission, Submissions
+from asgard_assets.operations.transforms.submissions import NOT_MINE, Outcome, Submission, Submissions
 
 log = logging.getLogger(__name__)
 Start = Callable[[Submission], Any]
@@ -56,7 +56,7 @@ class Queue:
             if process.poll() is None:
                 continue
             del self._running[run_id]
-            if self._submissions.outcome(run_id) is None:
+            if process.returncode != NOT_MINE and self._submissions.outcome(run_id) is None:
                 self._again_or_never(run_id, process.returncode)
         for one in self.waiting()[: self._at_once]:
             if (

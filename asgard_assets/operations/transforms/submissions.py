@@ -21,6 +21,8 @@ from asgard_assets.errors import ConflictError
 from asgard_assets.lake.store import Store
 
 RUN_ID = re.compile(r"[0-9a-f]{8,36}")
+NOT_MINE = 75
+"""Exit code of a worker whose run another process has, of another gateway: nothing failed."""
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,18 @@ from asgard_assets.errors import AsgardError, ConflictError, NotFoundError
 from asgard_assets.operations.autoloader.work import load_source
 from asgard_assets.operations.runs import TAG, Launch, Ran, execute
 from asgard_assets.operations.transforms.shared import submissions_of
-from asgard_assets.operations.transforms.submissions import Outcome, Submission, Submissions
+from asgard_assets.operations.transforms.submissions import NOT_MINE, Outcome, Submission, Submissions
 from asgard_assets.settings import Settings
 
 log = logging.getLogger(__name__)
 
 
-def work(submissions: Submissions, run_id: str) -> bool:
-    """Run it unless another process does, or it has a run already. Returns whether it succeeded."""
+def work(submissions: Submissions, run_id: str) -> bool | None:
+    """Run it. Returns whether it succeeded; None where another process runs it, or it has ended already."""
     with submissions.claimed(run_id) as mine:
         found = submissions.get(run_id)
         if not mine or found is None or submissions.outcome(run_id) is not None:
-            return False
+            return None
         began = time.monotonic()
         try:
             ran = _run(found)
@@ -98,7 +98,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # migrations of SQLite say nothing of the run
     project.read_env()
-    sys.exit(not work(submissions_of(Settings()), sys.argv[1]))
+    done = work(submissions_of(Settings()), sys.argv[1])
+    sys.exit(NOT_MINE if done is None else not done)
 
 
 if __name__ == "__main__":
