@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from sqlalchemy.exc import DBAPIError
 
+from asgard_assets.errors import AsgardError
 from asgard_assets.gateway import features, health, ingestion, mlops, models, serving, transforms
 from asgard_assets.gateway.accounts.gate import Gate
 from asgard_assets.gateway.accounts.sessions import Sessions, secret_of
@@ -18,12 +21,15 @@ from asgard_assets.gateway.problems import RESPONSES, add_handlers
 from asgard_assets.gateway.uis.proxy import Uis
 from asgard_assets.version import VERSION
 
+log = logging.getLogger(__name__)
+
 
 def create_app(platform: Platform, gate: Gate, hosts: Iterable[str] = LOOPBACK) -> FastAPI:
     """The API over a platform. Its queue runs as long as the app does."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        _mend(platform)
         with platform.queue:
             yield
         platform.models.close()
@@ -60,3 +66,11 @@ def create_app(platform: Platform, gate: Gate, hosts: Iterable[str] = LOOPBACK) 
         app.add_middleware(Uis, uis=platform.settings.uis, sessions=app.state.sessions)
     app.add_middleware(Door, gate=gate, hosts=hosts, sessions=app.state.sessions)
     return app
+
+
+def _mend(platform: Platform) -> None:
+    """Finish what an earlier process has begun. Where the lake or the database is away, the next start does it."""
+    try:
+        platform.databases.mend()
+    except (AsgardError, OSError, DBAPIError) as error:
+        log.warning("what an earlier gateway has left is not looked at: %s", str(error).splitlines()[0])

@@ -6,8 +6,10 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from asgard_assets.gateway.accounts.callers import Editor, Reader
+from asgard_assets.gateway.accounts.roles import Caller
 from asgard_assets.gateway.bodies import NewIngestion, NewSink, NewSource
 from asgard_assets.gateway.platform import Here
+from asgard_assets.gateway.transforms import Key
 from asgard_assets.operations.ingestion.airbyte import (
     DEFAULT_WORKSPACE,
     DataSource,
@@ -16,6 +18,7 @@ from asgard_assets.operations.ingestion.airbyte import (
     Sink,
 )
 from asgard_assets.operations.ingestion.databases import KINDS
+from asgard_assets.operations.ingestion.repeats import Request
 
 router = APIRouter(tags=["Ingestion"])
 Workspace = Query(
@@ -49,13 +52,23 @@ def list_sources(here: Here, caller: Reader, workspace_name: str = Workspace) ->
 
 
 @router.post("/datasource", status_code=201)
-def create_source(body: NewSource, here: Here, caller: Editor) -> DataSource:
+def create_source(body: NewSource, here: Here, caller: Editor, idempotency_key: Key = None) -> DataSource:
     """Make a data source."""
-    place = caller.enter(body.workspace_name)
-    if body.source_type in KINDS:
-        here.airbyte().workspace(place)  # raises where there is none
-        return here.databases.add_source(body.source_type, place, body.source_config, body.name)
-    return here.airbyte().add_source(body.source_type, place, body.source_config, body.name)
+    place, airbyte = caller.enter(body.workspace_name), here.airbyte()
+    own = body.source_type in KINDS
+    if own:
+        airbyte.workspace(place)  # raises where there is none
+    maker = here.databases if own else airbyte
+
+    def like_it() -> list[DataSource]:
+        return [one for one in maker.sources(place) if one.name == body.name]
+
+    def make() -> DataSource:
+        return maker.add_source(body.source_type, place, body.source_config, body.name)
+
+    return here.repeats.once(
+        _request(caller, idempotency_key, "/datasource", body), DataSource, like_it, make
+    )
 
 
 @router.get("/sink")
@@ -66,10 +79,18 @@ def list_sinks(here: Here, caller: Reader, workspace_name: str = Workspace) -> S
 
 
 @router.post("/sink", status_code=201)
-def create_sink(body: NewSink, here: Here, caller: Editor) -> Sink:
+def create_sink(body: NewSink, here: Here, caller: Editor, idempotency_key: Key = None) -> Sink:
     """Make an S3 sink."""
-    config = body.destination_config.model_dump(exclude_none=True)
-    return here.airbyte().add_sink(caller.enter(body.workspace_name), config, body.name)
+    config, airbyte = body.destination_config.model_dump(exclude_none=True), here.airbyte()
+    place = caller.enter(body.workspace_name)
+
+    def like_it() -> list[Sink]:
+        return [one for one in airbyte.sinks(place) if one.name == body.name]
+
+    def make() -> Sink:
+        return airbyte.add_sink(place, config, body.name)
+
+    return here.repeats.once(_request(caller, idempotency_key, "/sink", body), Sink, like_it, make)
 
 
 @router.get("/ingestion")
@@ -81,19 +102,31 @@ def list_ingestions(here: Here, caller: Reader, workspace_name: str = Workspace)
 
 
 @router.post("/ingestion", status_code=201)
-def start_ingestion(body: NewIngestion, here: Here, caller: Editor) -> Ingestion:
+def start_ingestion(body: NewIngestion, here: Here, caller: Editor, idempotency_key: Key = None) -> Ingestion:
     """Connect a source to a sink, and start its first sync."""
-    place = caller.enter(body.workspace_name)
-    if source := here.databases.source(body.source_id, place):
-        here.airbyte().sink(body.destination_id, place)
-        made = here.databases.ingest(
+    place, airbyte = caller.enter(body.workspace_name), here.airbyte()
+    source = here.databases.source(body.source_id, place)
+    maker = here.databases if source else airbyte
+    wanted = (body.source_id, body.destination_id, body.connection_name)
+
+    def like_it() -> list[Ingestion]:
+        found = maker.ingestions(place)
+        return [one for one in found if (one.source_id, one.destination_id, one.connection_name) == wanted]
+
+    def make() -> Ingestion:
+        if source is None:
+            return airbyte.ingest(
+                body.source_id, body.destination_id, place, body.connection_name, body.schedule
+            )
+        airbyte.sink(body.destination_id, place)
+        return here.databases.ingest(
             source, body.destination_id, body.connection_name, body.schedule, caller.name
         )
-        here.queue.wake()
-        return made
-    return here.airbyte().ingest(
-        body.source_id, body.destination_id, place, body.connection_name, body.schedule
-    )
+
+    request = _request(caller, idempotency_key, "/ingestion", body)
+    made = here.repeats.once(request, Ingestion, like_it, make, maker.started)
+    here.queue.wake()
+    return made
 
 
 @router.get("/ingestion/{ingestion_id}/status")
@@ -102,3 +135,7 @@ def ingestion_status(ingestion_id: str, here: Here, caller: Reader) -> Ingestion
     return here.databases.status(ingestion_id, caller.sees) or here.airbyte().status(
         ingestion_id, caller.sees
     )
+
+
+def _request(caller: Caller, key: str | None, path: str, body: BaseModel) -> Request:
+    return Request(caller.name, key or "", path, body.model_dump_json())

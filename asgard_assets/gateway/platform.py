@@ -17,6 +17,7 @@ from asgard_assets.operations.autoloader.reload import Reloader
 from asgard_assets.operations.autoloader.runs import IngestionRuns
 from asgard_assets.operations.ingestion.airbyte import Airbyte
 from asgard_assets.operations.ingestion.databases import Databases
+from asgard_assets.operations.ingestion.repeats import Repeats
 from asgard_assets.operations.metrics.watch import Watch, watch_of
 from asgard_assets.operations.serving.features import Features
 from asgard_assets.operations.serving.predictions import Models
@@ -51,6 +52,10 @@ class Platform:
     ingestions: Ingestions
     ingestion_runs: IngestionRuns
     estimates: Estimates
+
+    @property
+    def repeats(self) -> Repeats:
+        return Repeats(self.lake, self.submissions)
 
     @classmethod
     def from_settings(cls, settings: Settings, instance: dg.DagsterInstance) -> Platform:

@@ -178,3 +178,24 @@ def test_other_workspaces_see_nothing_of_it(
     assert client.post("/datasource", json=body, headers=mine).status_code == 201
     assert client.get("/datasource?workspace_name=other", headers=theirs).json()["total"] == 0
     assert client.get("/datasource?workspace_name=main", headers=mine).json()["total"] == 1
+
+
+def test_what_a_status_says_fits_together_while_a_run_ends(
+    client: httpx.Client,
+    platform: Platform,
+    sink: dict[str, Any],
+    tables: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    given = {"source_id": made(client)["source_id"], "destination_id": sink["destination_id"]}
+    connection = client.post("/ingestion", json=given).json()["connection_id"]
+    asked, read = list[str](), platform.submissions.outcome
+
+    def ending(run_id: str) -> Outcome | None:
+        """Each run has ended when it is looked at for the second time."""
+        asked.append(run_id)
+        return Outcome(True, 9e9) if asked.count(run_id) > 1 else read(run_id)
+
+    monkeypatch.setattr(platform.submissions, "outcome", ending)
+    found = client.get(f"/ingestion/{connection}/status").json()
+    assert (found["status"], found["rows"], found["last_sync"]) == ("SUBMITTED", None, None)

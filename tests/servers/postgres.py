@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ class Postgres:
     user: str = "dagster"
     database: str = "dagster"
     password: str = "not-asked-for"
+    control: tuple[str, ...] = ()
+    options: str = ""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -32,6 +34,20 @@ class Postgres:
             "DAGSTER_PG_PASSWORD": self.password,
             "DAGSTER_PG_DB": self.database,
         }
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://{self.user}@127.0.0.1:{self.port}/{self.database}"
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """It has crashed, and starts again at the end."""
+        run(*self.control, "-m", "immediate", "stop", cwd=Path("/"))
+        try:
+            yield
+        finally:
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            subprocess.run([*self.control, "-o", self.options, "start"], cwd="/", check=True, **quiet)
 
     @property
     def storage(self) -> dict[str, Any]:
@@ -90,6 +106,6 @@ def postgres(folder: Path, address: str = "", password: str = "not-asked-for") -
             run(*user, str(bin_folder / "createdb"), *connect, server.database, cwd=Path("/"))
             said = f"ALTER USER {server.user} PASSWORD '{password}'"
             run(*user, str(bin_folder / "psql"), *connect, "-c", said, server.database, cwd=Path("/"))
-            yield server
+            yield replace(server, control=tuple(control), options=options)
         finally:
             run(*control, "-m", "immediate", "stop", cwd=Path("/"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -223,8 +223,15 @@ class Airbyte:
         if cron:
             body["schedule"] = {"scheduleType": "cron", "cronExpression": airbyte_cron(cron)}
         made = self._client.ask("POST", "/connections", body)
-        job = self._client.ask("POST", "/jobs", {"connectionId": made["connectionId"], "jobType": "sync"})
-        return _ingestion({**made, "schedule": body.get("schedule")}, shown, job)
+        return self.started(_ingestion({**made, "schedule": body.get("schedule")}, shown))
+
+    def started(self, made: Ingestion) -> Ingestion:
+        """The ingestion with its first sync, which is started unless there is one."""
+        jobs = self._client.pages("/jobs", connectionId=made.connection_id)
+        first = min(jobs, key=lambda job: int(job["jobId"]), default=None) or self._client.ask(
+            "POST", "/jobs", {"connectionId": made.connection_id, "jobType": "sync"}
+        )
+        return replace(made, status=_word(first["status"]), job_id=int(first["jobId"]))
 
     def ingestions(self, workspace: str = DEFAULT_WORKSPACE) -> list[Ingestion]:
         place, name = self.workspace(workspace)
@@ -270,12 +277,11 @@ def _sink(one: Mapping[str, Any], workspace: str) -> Sink:
     )
 
 
-def _ingestion(one: Mapping[str, Any], workspace: str, job: Mapping[str, Any] | None = None) -> Ingestion:
+def _ingestion(one: Mapping[str, Any], workspace: str) -> Ingestion:
     streams: Sequence[Mapping[str, Any]] = (one.get("configurations") or {}).get("streams") or []
     return Ingestion(
         str(one["connectionId"]), str(one["name"]), str(one["sourceId"]), str(one["destinationId"]), workspace,
-        _word(job["status"]) if job else str(one.get("status", "")),
-        int(job["jobId"]) if job else None,
+        str(one.get("status", "")), None,
         tuple(str(stream["name"]) for stream in streams),
         str((one.get("schedule") or {}).get("cronExpression", "")),
     )  # fmt: skip

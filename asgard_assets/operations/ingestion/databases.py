@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from asgard_assets.ingest.stream.source import StreamSource
 from asgard_assets.lake import Lake
 from asgard_assets.operations.ingestion.airbyte import DataSource, Ingestion, IngestionStatus
 from asgard_assets.operations.ingestion.cron import airbyte_cron, next_tick
-from asgard_assets.operations.transforms.submissions import Submission, Submissions
+from asgard_assets.operations.transforms.submissions import Outcome, Submission, Submissions
 from asgard_assets.settings import Settings
 
 KINDS = ("postgres", "mysql", "kafka")
@@ -160,12 +160,28 @@ class Databases:
             workspace=source.workspace, schedule=cron, tables=tables, database=database, topics=topics, created=int(self.clock()),
         )  # fmt: skip
         keep(self.lake, made)
-        for table in tables.values():
+        self._queue(made, account)
+        return self._ingestion(made)
+
+    def _queue(self, made: ManagedIngestion, account: str = "") -> None:
+        """The first run of each table; one that is queued already stays as it is."""
+        for table in made.tables.values():
             run = Submission(
-                _run_id(made, table), f"bronze/{table}", 0, self.clock(), source.workspace, account
+                _run_id(made, table), f"bronze/{table}", 0, self.clock(), made.workspace, account
             )
             self.submissions.add(run)
-        return self._ingestion(made)
+
+    def mend(self) -> None:
+        """Queue what a process has kept, and ended before it could queue it."""
+        for one in kept(self.lake, ManagedIngestion):
+            self._queue(one)
+
+    def started(self, made: Ingestion) -> Ingestion:
+        """The ingestion with its first runs, which are queued unless they were."""
+        for one in kept(self.lake, ManagedIngestion):
+            if one.connection_id == made.connection_id:
+                self._queue(one)
+        return made
 
     def _read(self, source: ManagedSource, prefix: str) -> SqlSource:
         """The source's tables, with their keys, as the database lists them."""
@@ -219,31 +235,35 @@ class Databases:
             return None
         if not sees(found.workspace):
             raise NotFoundError(f"there is no ingestion {connection_id}")
-        ends = [self.submissions.outcome(_run_id(found, table)) for table in found.tables.values()]
+        ends = self._ends(found)
         done = [end for end in ends if end is not None]
         last = max((end.finished for end in done if end.ok), default=None)
         rows = sum(part.rows for table in found.tables.values() for part in self.lake.live("bronze", table))
         return IngestionStatus(
-            connection_id, self._word(found), None,
+            connection_id, _word(ends), None,
             None if last is None else datetime.fromtimestamp(last, UTC).isoformat(timespec="seconds"),
             next_tick(airbyte_cron(found.schedule), datetime.fromtimestamp(self.clock(), UTC)) if found.schedule else None,
             rows if done else None,
             "; ".join(reason for end in done if not end.ok for reason in end.reasons)[:2000],
         )  # fmt: skip
 
-    def _word(self, one: ManagedIngestion) -> Literal["SUBMITTED", "RUNNING", "COMPLETED", "FAILED"]:
-        ends = [self.submissions.outcome(_run_id(one, table)) for table in one.tables.values()]
-        if all(end is None for end in ends):
-            return "SUBMITTED"
-        if any(end is None for end in ends):
-            return "RUNNING"
-        return "COMPLETED" if all(end and end.ok for end in ends) else "FAILED"
+    def _ends(self, one: ManagedIngestion) -> list[Outcome | None]:
+        """How the run of each table ended. Read once: what is told of them then fits together."""
+        return [self.submissions.outcome(_run_id(one, table)) for table in one.tables.values()]
 
     def _ingestion(self, one: ManagedIngestion) -> Ingestion:
         return Ingestion(
-            one.connection_id, one.name, one.source_id, one.destination_id, one.workspace, self._word(one), None,
+            one.connection_id, one.name, one.source_id, one.destination_id, one.workspace, _word(self._ends(one)), None,
             tuple(one.tables), one.schedule,
         )  # fmt: skip
+
+
+def _word(ends: Sequence[Outcome | None]) -> Literal["SUBMITTED", "RUNNING", "COMPLETED", "FAILED"]:
+    if all(end is None for end in ends):
+        return "SUBMITTED"
+    if any(end is None for end in ends):
+        return "RUNNING"
+    return "COMPLETED" if all(end and end.ok for end in ends) else "FAILED"
 
 
 def _run_id(one: ManagedIngestion, table: str) -> str:
