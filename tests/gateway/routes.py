@@ -51,11 +51,11 @@ def routes(app: FastAPI) -> list[Route]:
 
 
 def send(
-    client: httpx.Client, route: Route, headers: dict[str, str], values: dict[str, str]
-) -> httpx.Response:
+    client: httpx.Client, route: Route, headers: dict[str, str], values: dict[str, str], body: dict[str, Any] | None = None
+) -> httpx.Response:  # fmt: skip
     path = route.path.format(**{name: values.get(name, "nothing") for name in route.parameters})
-    body = {} if route.method in ("post", "put", "patch") else None
-    return client.request(route.method, path, json=body, headers=headers)
+    told = (body or {}) if route.method in ("post", "put", "patch") else None
+    return client.request(route.method, path, json=told, headers=headers)
 
 
 def things(platform: Platform, client: httpx.Client, admin: dict[str, str]) -> dict[str, dict[str, str]]:
@@ -101,15 +101,59 @@ def things(platform: Platform, client: httpx.Client, admin: dict[str, str]) -> d
     }
 
 
-BODIES: dict[str, dict[str, Any]] = {
-    "NewAutoload": {"name": "n", "source": {"path": "n"}},
-    "Tried": {"source": {"path": "n"}},
-    "Estimated": {"source": {"path": "n"}},
-    "NewSource": {"source_type": "faker", "name": "n", "source_config": {}},
-    "NewSink": {"name": "n", "destination_config": {"s3_bucket_name": "b"}},
-    "NewIngestion": {"source_id": "s", "destination_id": "d"},
-    "NewTransform": {"sql": "select 1 as n"},
-    "NewModel": {"sql_query": "select 1 as n"},
-    "NewFeatures": {"name": "n", "source": {"table_name": "t"}},
-    "NewTraining": {"script_content": "eA==", "model_name": "n"},
+SERVER = {
+    "type": "postgres",
+    "host": "127.0.0.1",
+    "database": "d",
+    "user": "u",
+    "password": "env:SHOP",
+    "tls": "disable",
 }
+FILES = {
+    "source": {"path": "main/x", "glob": "*.csv"},
+    "format": "csv",
+    "description": "d",
+    "workspace_name": "main",
+}
+CRON = {
+    "schedule": {
+        "mode": "scheduled",
+        "cron": "0 2 * * *",
+        "time_zone": "Europe/Berlin",
+        "start": "2026-10-05",
+    }
+}
+SQL = {"sql": "select * from orders", "output_table": "silver.made", "source_path": "", "executor_memory": "1g", "workspace_name": "main"}  # fmt: skip
+API = {
+    "endpoint": {"base_url": "http://127.0.0.1:1", "path": "/t", "headers": {"X-Api-Key": "env:SHOP_KEY"}}, "form": {"type": "pull", "items": "data"},
+    "auth": {"type": "bearer", "token": "env:SHOP_TOKEN"},
+}  # fmt: skip
+VALID: dict[tuple[str, str], list[dict[str, Any]]] = {
+    ("post", "/datasource"): [
+        {"source_type": "faker", "name": "n", "workspace_name": "main", "source_config": {"password": "p"}},
+        {"source_type": "api", "name": "n", "workspace_name": "main", "source_config": {"base_url": "http://127.0.0.1:1", "streams": {"o": {"path": "/o", "items": "data"}}, "api_token": "t"}},
+        {"source_type": "postgres", "name": "n", "workspace_name": "main", "source_config": {"host": "h", "username": "u", "password": "p", "database": "d", "schema": "s", "tables": ["t"]}},
+        {"source_type": "mysql", "name": "n", "workspace_name": "main", "source_config": {"host": "h", "username": "u", "password": "env:SHOP", "database": "d"}},
+        {"source_type": "kafka", "name": "n", "workspace_name": "main", "source_config": {"topics": ["events.orders"], "bootstrap_servers": "broker:9092"}},
+    ],
+    ("post", "/sink"): [{"name": "n", "workspace_name": "main", "destination_config": {"s3_bucket_name": "b", "s3_bucket_path": "p/", "s3_bucket_region": "r", "aws_access_key_id": "k", "aws_secret_access_key": "s"}}],
+    ("post", "/ingestion"): [{"source_id": "sources-1", "destination_id": "destinations-1", "workspace_name": "main", "connection_name": "n", "schedule": "0 * * * *"}],
+    **{("post", path): [SQL] for path in ("/transform", "/spark/transform", "/transformation")},
+    ("post", "/dbt/transform"): [{"sql_query": "select 1 as id", "output_table": "gold.made", "key": ["id"], "workspace_name": "main"}],
+    ("post", "/feast/features"): [{"name": "made", "entities": ["id"], "source": {"table_name": "mine", "schema": "gold", "timestamp_field": ""}, "features": ["x"], "description": "d", "workspace_name": "main"}],
+    ("post", "/feast/features/{name}/online"): [{"entities": {"id": [1]}}, {"entities": {"id": ["a"]}}],
+    ("post", "/mlops/inference"): [{"model_name": "mine", "inputs": {"x": ["a"]}}],
+    ("post", "/mlops/training/upload"): [{"script_content": base64.b64encode(b"model = None").decode(), "model_name": "made", "features": ["mine"], "labels": "", "workspace_name": "main"}],
+    ("post", "/api/v1/ingestions"): [
+        {"name": "made", **FILES, **CRON},
+        {"name": "made", "type": "api", "source": API, "workspace_name": "main"},
+        {"name": "made", "type": "database", "source": {"database": SERVER, "tables": [{"table": "t", "key": ["id"], "load": {"type": "snapshot"}}]}, "workspace_name": "main"},
+        {"name": "made", "type": "stream", "source": {"topic": "events.orders"}, "workspace_name": "main"},
+    ],
+    ("post", "/api/v1/ingestions/test"): [{"name": "made", **FILES}],
+    ("post", "/api/v1/ingestions/estimate-cost"): [{"name": "made", **FILES, **CRON}],
+    ("put", "/api/v1/ingestions/{ingestion_id}"): [{**FILES, **CRON}],
+    ("post", "/api/v1/ingestions/{ingestion_id}/run"): [{"refresh": "changed", "partitions": "2026-10-05", "dry_run": True}],
+    ("post", "/api/v1/ingestions/{ingestion_id}/pause"): [{"reason": "r"}],
+    ("post", "/api/v1/ingestions/{ingestion_id}/schema/changes"): [{"column": "c", "decision": "accept"}],
+}  # fmt: skip

@@ -109,3 +109,24 @@ def test_every_spelling_of_a_field_is_read(model: Any, given: dict[str, Any]):
 def test_the_pages_of_the_api_are_there(client: httpx.Client):
     for path in ("/docs", "/redoc", "/openapi.json"):
         assert client.get(path).status_code == 200
+
+
+OTHER: dict[str, list[str]] = yaml.safe_load(Path(__file__).with_name("rows.yaml").read_text())
+# 08, 16 and 17 of the second document are about catalogs: tests/catalogs holds them.
+FEATURES = {
+    *(f"000-{number:02}" for number in range(1, 41) if number != 23), *(f"000-{number}c" for number in (41, 42, 43, 44)),
+    *(f"001-{number:02}" for number in range(1, 29) if number not in (8, 16, 17, 25, 27)),
+}  # fmt: skip
+
+
+def test_every_row_of_the_documents_has_an_endpoint_or_a_test():
+    served = {feature for row in BUILT for feature in row["features"]}
+    assert FEATURES - served == OTHER.keys() - served
+    tests = Path(__file__).parents[1]
+    for feature, places in OTHER.items():
+        for place in places:
+            file, _, name = place.partition("::")
+            assert (tests / file).is_file() and f"def {name or 'test_'}" in (tests / file).read_text(), (
+                feature,
+                place,
+            )
