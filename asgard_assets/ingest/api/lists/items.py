@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from asgard_assets.ingest.api.lists.pagination import MalformedPage
@@ -31,11 +31,23 @@ def items_at(form: PullForm, parsed: Any, path: str) -> list[Any]:
         if is_map(form, found, path):
             return _named(found, MAP_KEY)
     told = f"there is no list at `{path or 'the body'}` of the page"
-    if isinstance(found, Mapping):
+    others = list(_lists(parsed)) if form.map_key is None else []
+    if others:
+        told += f", but at {', '.join(others[:5])}; name the right one in form.items"
+    if isinstance(found, Mapping) and not others:
         told += " but an object; if its values are the items, name the field for their keys: form.map_key"
     elif found is None and path:
         told += "; if that means an empty list, say form.absent: empty"
     raise MalformedPage(told)
+
+
+def _lists(node: Any, place: str = "", depth: int = 2) -> Iterator[str]:
+    """Paths of the lists of objects in a body."""
+    for name, value in node.items() if isinstance(node, Mapping) else ():
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            yield f"`{place}{name}`"
+        elif depth:
+            yield from _lists(value, f"{place}{name}.", depth - 1)
 
 
 def is_map(form: PullForm, found: Any, path: str) -> bool:

@@ -42,7 +42,7 @@ _COUNTS = frozenset(
     "total totals count counts found matched matches hits nb num remaining left available rest pages "
     "results records rows items elements entries anzahl gesamt nombre cantidad aantal antal".split()
 )
-_PAGES = frozenset("page pages last of".split())
+_PAGES = frozenset("page pages pg pgs last of".split())
 _LEFT = frozenset("remaining left rest".split())
 _NO_COUNTS = frozenset(
     "id ids time timestamp ts ms milliseconds seconds sec took duration elapsed bytes size version status code limit per rate quota "
@@ -174,7 +174,7 @@ def _of_name(
         counted = words | {*words_of(where.rpartition(".")[0].rpartition(".")[2])} & {"total"}
         number = _number(value) if counted & (_COUNTS | _PAGES) else None
         least = 0 if words & _LEFT else 1 if words & _PAGES else items
-        alone = words == {"page"} or (words == {"last"} and number in (items, items - 1))
+        alone = words in ({"page"}, {"pg"}) or (words == {"last"} and number in (items, items - 1))
         if number is not None and number > least and not alone:
             yield Sign("total", where, number, header, raw=value)
 

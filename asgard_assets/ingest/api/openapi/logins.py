@@ -25,6 +25,11 @@ def login(document: Document, listing: Listing, prefix: str) -> Guess:
         names = ", ".join(name for one in wanted for name in one)
         return Guess("auth", {"type": "none"}, f"a source has no login like {names}; see docs/api-access.md")
     _, value, why = known[0]
+    if (address := value.get("token_url", "")) and "://" not in address:
+        server = next(iter(document.servers), f"${{{prefix}_URL}}").rstrip("/")
+        root = server if address[:1] != "/" else re.sub(r"(?<=[^:/])/.*$", "", server)
+        value = {**value, "token_url": f"{root}/{address.lstrip('/')}"}
+        why += f", whose address `{address}` is taken to be the server's"
     others = [name for one in wanted for name in one if f"`{name}`" not in why]
     return Guess(
         "auth", value, why + (f"; there are also {', '.join(dict.fromkeys(others))}" if others else "")

@@ -479,3 +479,9 @@ def test_an_expected_total_is_held_to(path):
     assert not walked(answer(30), items="data", expect={"total": path}).error
     assert "29" in walked(answer(29), items="data", expect={"total": path}).error
     assert "no number" in walked(lambda _: {"data": FIRST}, items="data", expect={"total": path}).error
+
+
+def test_a_list_in_another_place_is_named_in_the_error():
+    for form in ({}, {"items": "dat"}):
+        told = walked(lambda _: {"meta": {"page": 1}, "result": {"data": rows(3)}}, **form)
+        assert "`result.data`" in told.error and "form.items" in told.error

@@ -26,7 +26,7 @@ FLAGS = {
 TOTALS = {
     "total": "1,250", "count": "1 250", "total_count": "250.0", "totalItems": "250 items", "nbHits": 250, "nbPages": 5,
     "result_count": 250, "available": 250, "remaining": 200, "itemsLeft": 3, "grand_total": 250, "of": 5, "pageTotal": 5,
-    "max_page": 5, "page": "1 of 5", "hydra:totalItems": 250, "anzahl": 250,
+    "max_page": 5, "pg_count": 5, "page": "1 of 5", "hydra:totalItems": 250, "anzahl": 250,
 }  # fmt: skip
 BODIES = {
     "the last item's id under any name": {"data": ROWS, "tail": 50},
@@ -87,7 +87,7 @@ WHOLE = {
     "a request's id": {"data": ROWS, "request_id": "req_8a7b6c5d", "trace": "00-4bf92f3577b34da6-01"},
     "its own address": {"data": ROWS, "links": {"self": "/items?page=1", "last": "/items?page=1"}},
     "an export's address": {"data": ROWS, "download": "/items?format=csv"},
-    "a page of one": {"data": ROWS, "page": 1, "of": 1, "last": 49},
+    "a page of one": {"data": ROWS, "pg": 1, "of": 1, "last": 49},
     "nothing left": {"data": ROWS, "remaining": 0, "truncated": False, "complete": True},
     "figures": {
         "data": ROWS,

@@ -69,6 +69,17 @@ def test_a_login_is_told_from_its_scheme(tmp_path, name):
     assert written(tmp_path, document({"type": "array", "items": ITEM}, schemes=schemes))["auth"] == expected
 
 
+@pytest.mark.parametrize(
+    "told, address",
+    [("/oauth/token", "https://shop.example/oauth/token"), ("token", "https://shop.example/v9/token")],
+)
+def test_a_relative_address_for_tokens_is_the_servers(tmp_path, told, address):
+    schemes = {"a": {"type": "oauth2", "flows": {"clientCredentials": {"tokenUrl": told}}}}
+    servers = [{"url": "https://shop.example/v9"}]
+    body = document({"type": "array", "items": ITEM}, schemes=schemes, servers=servers)
+    assert written(tmp_path, body)["auth"]["token_url"] == address
+
+
 def test_of_several_logins_the_first_that_needs_no_browser_is_taken(tmp_path):
     schemes = {
         "web": {"type": "oauth2", "flows": {"authorizationCode": {}}},
