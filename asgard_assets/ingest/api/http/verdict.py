@@ -9,7 +9,7 @@ from typing import Any
 from asgard_assets.ingest.api.http.charsets import charset_of, decoded
 from asgard_assets.ingest.api.http.decoding import Oversized, Undecodable, read_json
 from asgard_assets.ingest.api.http.messages import Response, Verdict
-from asgard_assets.ingest.api.source.answers import USUAL, Rule, Wanted
+from asgard_assets.ingest.api.source.answers import USUAL, USUAL_OF_LISTS, Rule, Wanted
 from asgard_assets.ingest.api.source.paths import at, has
 
 Decoder = Callable[[Mapping[str, str], bytes], Any]
@@ -44,7 +44,7 @@ class Judge:
         due: bool = False,
     ):
         self._rules = tuple(_Compiled(rule) for rule in rules)
-        self._usual = tuple(_Compiled(rule) for rule in USUAL)
+        self._usual = tuple(_Compiled(rule) for rule in (*USUAL, *(USUAL_OF_LISTS if decode else ())))
         self._retry, self._throttle, self._decode, self._safe = retry, throttle, decode, safe
         self._due = due
         # What no rule speaks of, and what means nothing but that its body is to be read.

@@ -424,10 +424,12 @@ class Walk:
                 else f"the walk ended after {pages} pages with {self.items} items, but {more.said}; "
                 f"form.pagination ({shown(self.pagination)}) does not lead there: {self._way(more)}"
             )
-        if sight.joint and isinstance(self.pagination, OffsetPagination) and not self.pagination.start:
+        if sight.joint and not self._started_at_one():
+            from_one = "If the API counts from 1: form.pagination: {type: offset, start: 1}. "
             raise MalformedPage(
-                "the second page begins with the item that the first one ended with. If the API counts from 1: "
-                "form.pagination: {type: offset, start: 1}. If both are right, say which fields are the key: form.key"
+                "the second page begins with the item that the first one ended with. "
+                f"{from_one if isinstance(self.pagination, OffsetPagination) else ''}Say which fields tell items apart, "
+                "and what comes twice is stored once: form.key"
             )
         told = form.expect.total is not None or sight.count is not None
         told |= any(sign.kind == "flag" and not sign.value for sign in sight.signs)
@@ -496,6 +498,9 @@ class Walk:
         self.notes.append("the list moved while it was read, so it was read twice")
         self._twice, self._sight, self._read, self.items = True, _Sight(), set(), 0
         return self.first
+
+    def _started_at_one(self) -> bool:
+        return isinstance(self.pagination, OffsetPagination) and self.pagination.start > 0
 
     def _started_later(self) -> bool:
         how_paged = self.pagination

@@ -164,3 +164,17 @@ USUAL: tuple[Rule, ...] = _rules(
     {"body": {"success": False, "error": {"exists": True}}, "means": "fail", "message": "error"},
 )  # fmt: skip
 """A 2xx that says in so many words that it is an error. A source's own rule can say otherwise."""
+
+_NO_ERROR = r'(?is)^(?!(?:false|0|none|null|no|ok|success|n/?a)$)(?!.*"(?:code|errorcode|status)":\s*"?0\b).+'
+_NO = [False, "false", "False"]
+
+USUAL_OF_LISTS: tuple[Rule, ...] = _rules(
+    {"body": {"error.message": {"exists": True}, "error": {"matches": _NO_ERROR}}, "means": "fail", "message": "error.message"},
+    {"body": {"error": {"matches": _NO_ERROR}}, "means": "fail", "message": "error"},
+    {"body": {"errors": {"matches": r"^[\[{]"}}, "means": "fail", "message": "errors"},
+    {"body": {"Errors": {"matches": r"^[\[{]"}}, "means": "fail", "message": "Errors"},
+    *({"body": {flag: {"one_of": _NO}}, "means": "fail", "message": "message"} for flag in ("ok", "success", "succeeded")),
+    *({"body": {name: {"matches": "(?i)^(error|fail|failure)$"}}, "means": "fail", "message": "message"}
+      for name in ("status", "stat")),
+)  # fmt: skip
+"""The same where a list is due: beside one, these words mean nothing else. A row's answer may be a record that has them."""

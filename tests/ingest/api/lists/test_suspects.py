@@ -185,3 +185,14 @@ def test_offsets_from_one_without_a_key_and_a_total_are_no_rows_twice():
     assert "start: 1" in told.error
     whole_list = walked(answer, items="data", pagination={"type": "offset", "size": 10, "start": 1})
     assert (whole_list.error, whole_list.walk.items) == ("", 50)
+
+
+def test_a_cursor_that_includes_its_own_item_needs_a_key():
+    def answer(ask):
+        at = max(int(ask.get("after", 0)) - 1, 0)
+        page = ROWS[at : at + 20]
+        return {"data": page, "last": str(page[-1]["id"])}
+
+    form = {"items": "data", "pagination": {"type": "cursor", "param": "after", "last_item": "id"}}
+    assert "form.key" in walked(answer, **form).error
+    assert walked(answer, **form, key={"id": "bigint"}).error == ""
