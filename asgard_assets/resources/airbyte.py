@@ -102,6 +102,19 @@ class Client(AirbyteClient):
             found |= {job["jobId"]: job for job in jobs if job["status"] in ACTIVE}
         return [found[job_id] for job_id in sorted(found)]
 
+    def _newest(self, connection_id: str) -> Mapping[str, Any] | None:
+        """The connection's last sync, ended or not; None where there is none, or the server does not say which it is."""
+        url = f"{self.rest_api_base_url}/jobs"
+        asked = {"connectionId": connection_id, "jobType": "sync", "orderBy": "createdAt|DESC", "limit": 10}
+        try:
+            jobs = self._single_request("GET", url, params=asked).get("data") or []
+        except Refused as refused:
+            if refused.status in (400, 422):
+                return None  # an older server, which knows no order
+            raise
+        syncs = [job for job in jobs if job.get("jobType", "sync") == "sync"]
+        return max(syncs, key=lambda job: job["jobId"], default=None)
+
     def sync(self, connection_id: str) -> Mapping[str, Any]:
         """Start a sync, or adopt the one that runs, and return the job's details once it has succeeded.
 
@@ -125,7 +138,7 @@ class Client(AirbyteClient):
     def _start_or_adopt(self, connection_id: str) -> Mapping[str, Any]:
         if running := self.active_jobs(connection_id):  # with no server, this fails at once
             return self._adopt(connection_id, running)
-        deadline = time.monotonic() + self.patience_seconds
+        deadline, newest = time.monotonic() + self.patience_seconds, self._newest(connection_id)
         while True:
             try:
                 started = self.start_sync_job(connection_id)
@@ -140,6 +153,9 @@ class Client(AirbyteClient):
             try:
                 if running := self.active_jobs(connection_id):
                     return self._adopt(connection_id, running)
+                ended = self._newest(connection_id)
+                if ended and ended["jobId"] > (newest["jobId"] if newest else 0):
+                    return self._adopt(connection_id, [ended])  # a short one, over before we looked
             except Unreachable:
                 if time.monotonic() > deadline:
                     raise
@@ -198,11 +214,16 @@ class Client(AirbyteClient):
         params: Mapping[str, Any] | None = None,
         include_additional_request_headers: bool = True,
     ) -> Mapping[str, Any]:
-        """One request, tried again where that can help. Raises Refused or Unreachable, which say why."""
-        problem, renewed = "", False
-        for turn in range(self.request_max_retries + 1):
+        """One request, tried again where that can help. Raises Refused or Unreachable, which say why.
+
+        A sync is asked for once: the server may have started it though its answer was lost.
+        """
+        problem, renewed, turn = "", False, 0
+        turns = 1 if method == "POST" and url.endswith("/jobs") else self.request_max_retries + 1
+        while turn < turns:
             if turn:
                 time.sleep(self.request_retry_delay)
+            turn += 1
             try:
                 session = self._get_session(include_additional_request_headers)
                 response = session.request(
@@ -219,6 +240,7 @@ class Client(AirbyteClient):
             ):
                 # A restarted server may have forgotten the token that it gave, or made a new one.
                 self._access_token_value, renewed = None, True
+                turns += 1
                 continue
             if response.status_code in _AGAIN:
                 problem = f"it answered {response.status_code}: {_said(response)}"

@@ -72,7 +72,9 @@ def fetch(workspace: Workspace) -> str:
     client = workspace.get_client()
     try:
         client.validate_workspace_id()
-        details = [client.get_connection_details(c["connectionId"]) for c in client.get_connections()]
+        details = [
+            as_synced(client.get_connection_details(c["connectionId"])) for c in client.get_connections()
+        ]
         used = {d["destinationId"] for d in details}
         destinations = [client.get_destination_details(i) for i in sorted(used)]
     except dg.Failure as failure:
@@ -93,6 +95,25 @@ def fetch(workspace: Workspace) -> str:
         "connections": {d["connectionId"]: _more(d) for d in details},
     }
     return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def as_synced(details: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The connection without the fields that it leaves out; one without a catalog has no streams."""
+    catalog = details.get("syncCatalog") or {}
+    return {
+        **details,
+        "syncCatalog": {**catalog, "streams": [_selected_fields(s) for s in catalog.get("streams") or []]},
+    }
+
+
+def _selected_fields(one: Mapping[str, Any]) -> Mapping[str, Any]:
+    config, stream = one["config"], one["stream"]
+    schema = stream.get("jsonSchema") or {}
+    if not config.get("fieldSelectionEnabled") or "properties" not in schema:
+        return one
+    chosen = {field["fieldPath"][0] for field in config.get("selectedFields") or [] if field.get("fieldPath")}
+    kept = {name: about for name, about in schema["properties"].items() if name in chosen}
+    return {**one, "stream": {**stream, "jsonSchema": {**schema, "properties": kept}}}
 
 
 def read(path: Path, workspace_id: str) -> Snapshot:
