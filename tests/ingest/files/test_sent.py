@@ -419,6 +419,6 @@ def test_an_object_in_an_archive_class_is_named(tmp_path: Path, monkeypatch: pyt
     def frozen(*_: Any) -> Any:
         raise OSError("When reading key: AWS Error INVALID_OBJECT_STATE during GetObject operation")
 
-    monkeypatch.setattr(Landing, "open_stream", frozen)
+    monkeypatch.setattr(Landing, "first_bytes", frozen)
     with pytest.raises(SourceError, match="lies in an archive class of the store"):
         list(read_file(Landing(str(tmp_path)), "a.csv", how_to_read("a.csv", Auto(), "auto")))

@@ -99,17 +99,30 @@ class Landing(Store):
         with self._opened(path) as address:
             return self.filesystem.open_input_file(address)
 
+    def first_bytes(self, path: str, count: int) -> bytes:
+        """The first bytes of the file as they lie there. Raises as `open_stream`."""
+        if self.remote:
+            with self.open_stream(path) as file:
+                return file.read(count)
+        with self._descriptor(path) as descriptor:
+            return os.pread(descriptor, count, 0)
+
     @contextmanager
     def _opened(self, path: str) -> Iterator[str]:
         """Where `filesystem` finds this very file, even if its name leads elsewhere by then."""
         if self.remote:
             yield self.address(path)
             return
+        with self._descriptor(path) as descriptor:
+            yield f"/dev/fd/{descriptor}"
+
+    @contextmanager
+    def _descriptor(self, path: str) -> Iterator[int]:
         descriptor = open_inside(self.root, path)
         try:
             if not S_ISREG(os.fstat(descriptor).st_mode):
                 raise SourceError(f"{path} is no file", source=path)
-            yield f"/dev/fd/{descriptor}"
+            yield descriptor
         finally:
             os.close(descriptor)
 

@@ -205,12 +205,11 @@ def _refuse_disguise(landing: Landing, path: str, how: How) -> None:
     kind = how.format.type
     if how.compression:
         _refuse_plain(landing, path, how.compression)
-    if kind in ("parquet", "orc", "avro") and not how.compression:
-        with landing.open_stream(path) as raw:
-            head = raw.read(HEAD_BYTES)
-    else:
+    if how.compression:
         with open_bytes(landing, path, how.compression) as stream:
             head = stream.read(HEAD_BYTES)
+    else:
+        head = landing.first_bytes(path, HEAD_BYTES)
     if encoding := wide_encoding(head, how.format):
         raise SourceError(
             f"{path} is {encoding.upper()} and was not read as UTF-8; set `encoding: {encoding}` under `format`",
@@ -227,8 +226,7 @@ def _refuse_disguise(landing: Landing, path: str, how: How) -> None:
 
 def _refuse_plain(landing: Landing, path: str, compression: str) -> None:
     """Raises SourceError where the file's first bytes are not those of its compression."""
-    with landing.open_stream(path) as raw:
-        head = raw.read(HEAD_BYTES)
+    head = landing.first_bytes(path, HEAD_BYTES)
     if head and compressed_with(head) != compression and not _is_skippable(head, compression):
         found = compressed_with(head)
         really = (

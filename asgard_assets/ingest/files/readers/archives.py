@@ -28,6 +28,10 @@ class Member:
         stream = self.opened()
         return pa.CompressedInputStream(pa.PythonFile(stream, "r"), compression) if compression else stream
 
+    def first_bytes(self, path: str, count: int) -> bytes:
+        with self.opened() as stream:
+            return stream.read(count)
+
     def open_file(self, path: str) -> Any:
         import pyarrow as pa
 

@@ -91,10 +91,8 @@ def records(
 def _lines(stream: IO[bytes], options: Json) -> Iterator[bytes]:
     """Lines in UTF-8, or in what should have been it."""
     if options.utf8:
-        yield from lines_of(stream)
-    else:
-        for line in io.TextIOWrapper(stream, options.encoding, newline="\n"):
-            yield line.encode()
+        return lines_of(stream)
+    return (line.encode() for line in io.TextIOWrapper(stream, options.encoding, newline="\n"))
 
 
 def _document(content: bytes, options: Json, decoder: json.JSONDecoder) -> Iterable[tuple[int, Any]]:
@@ -128,7 +126,7 @@ def _is_cut(content: bytes, options: Json, decoder: json.JSONDecoder) -> bool:
 
 def _batches(lines: Iterable[tuple[int, Any]], decoder: json.JSONDecoder, options: Json) -> Iterator[Records]:
     good, rows, bad, size, made = list[dict[str, Any]](), list[int](), list[Bad](), 0, Repeated.made
-    decode, fast, seen = decoder.decode, _FAST[decoder].decode, False
+    exact, fast, seen = decoder, _FAST[decoder], False
     flat = True
     for index, line in lines:
         if isinstance(line, bytes):
@@ -138,12 +136,12 @@ def _batches(lines: Iterable[tuple[int, Any]], decoder: json.JSONDecoder, option
                 if not text:
                     continue
                 if "-0" in text and decoder is _PLAIN and _MINUS_ZERO.search(text):
-                    value = _SIGNED.decode(text)
+                    value = _decoded(_SIGNED, text)
                 else:
-                    value = fast(text) if flat else decode(text)
+                    value = _decoded(fast if flat else exact, text)
                 if isinstance(value, dict) and flat != _is_flat(text, value):
                     flat = not flat
-                    value = value if flat else decode(text)
+                    value = value if flat else _decoded(exact, text)
             except RecursionError:
                 bad.append(Bad(index, "is nested too deeply", raw_text(line)))
                 continue
@@ -162,6 +160,15 @@ def _batches(lines: Iterable[tuple[int, Any]], decoder: json.JSONDecoder, option
             good, rows, bad, size, seen, made = [], [], [], 0, True, Repeated.made
     if good or bad or not seen:
         yield _batch(good, rows, bad, decoder is EXACT, Repeated.made > made)
+
+
+def _decoded(decoder: Any, text: str) -> Any:
+    """What `decode` gives for text without space around it, without its two looks for space."""
+    try:
+        value, end = decoder.scan_once(text, 0)
+    except StopIteration:
+        return decoder.decode(text)  # says what is wrong
+    return value if end == len(text) else decoder.decode(text)
 
 
 def _decoder_of(text: str, decoder: json.JSONDecoder) -> json.JSONDecoder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Any
 
 from asgard_assets.ingest.files.source.types import clean_name
@@ -23,13 +23,26 @@ MAX_HELD = 512 << 20
 """The most bytes of a file that must be held as a whole, once they are unpacked."""
 
 
-def lines_of(stream: IO[bytes]) -> Iterator[bytes]:
+def lines_of(stream: IO[bytes], block_bytes: int = 1 << 20, longest: int = MAX_RECORD) -> Iterator[bytes]:
     """Lines with their ends. Raises ValueError where one is too long."""
-    raw: Any = stream
-    for line in iter(partial(io.BufferedReader(raw, 1 << 20).readline, MAX_RECORD + 1), b""):
-        if len(line) > MAX_RECORD:
+    return chain.from_iterable(_blocks(stream, block_bytes, longest))
+
+
+def _blocks(stream: IO[bytes], block_bytes: int, longest: int) -> Iterator[list[bytes]]:
+    """The lines that end in each block: a Python frame for every line would cost as much as reading it."""
+    begun, size = list[bytes](), 0
+    while block := stream.read(block_bytes):
+        end = block.rfind(b"\n") + 1
+        if size + (block.find(b"\n") + 1 or len(block)) > longest:
             raise ValueError("a record is longer than 128 MiB")
-        yield line
+        if not end:
+            begun.append(block)
+            size += len(block)
+            continue
+        yield io.BytesIO(b"".join([*begun, block[:end]])).readlines()
+        begun, size = [block[end:]], len(block) - end
+    if size:
+        yield [b"".join(begun)]
 
 
 def held(stream: IO[bytes]) -> bytes:

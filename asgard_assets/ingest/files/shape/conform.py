@@ -75,6 +75,7 @@ class Conformer:
         self._known = {name.lower(): name for name in shape.fields}
         self._began = bool(shape.fields)
         self._typed = source.types == "inferred" or source.format.type == "binary"
+        self._type_names: dict[str, str] = {}
 
     def conform(self, records: Records, file: File, seen: ObservedTypes) -> Conformed:
         """The records as rows of the table. Raises SourceError where the source fails on a new column or type, and
@@ -178,8 +179,11 @@ class Conformer:
         """Columns that folders such as `region=EU` name, unless the file has them."""
         import pyarrow as pa
 
+        found = folder_values(file.path, self._source)
+        if not found:
+            return
         text = replace(records, text=True)
-        for raw, value in folder_values(file.path, self._source).items():
+        for raw, value in found.items():
             name = self._known.get(raw.lower()) or clean_name(raw)
             if name.lower() in used or name.lower() in self._taken:
                 continue
@@ -244,7 +248,7 @@ class Conformer:
             for index, value in local.left.items():
                 rescued[index] = _with(rescued[index], name, value)
         fitted = fit(values, target, records.text, declared)
-        seen.columns[name] = type_name(target)
+        seen.columns[name] = self._type_name(name, target)
         for index, left in fitted.left.items():
             for path, value in left.items():
                 rescued[index] = _with(rescued[index], f"{name}.{path}" if path else name, value)
@@ -266,6 +270,12 @@ class Conformer:
             seen.wants[name] = type_name(unify(wanted, fitted.want) or wanted)
         return fitted.values
 
+    def _type_name(self, name: str, kind: pa.DataType) -> str:
+        """A column keeps its type; the words for it are made once."""
+        if name not in self._type_names:
+            self._type_names[name] = type_name(kind)
+        return self._type_names[name]
+
     def technical(
         self, rows: np.ndarray, rescued: list[str | None], file: File, member: str = ""
     ) -> dict[str, pa.ChunkedArray | pa.Array]:
@@ -280,7 +290,7 @@ class Conformer:
 
         path = always(file.path, pa.string())
         about = [
-            always(f"{file.path}/{member}" if member else file.path, pa.string()),
+            always(f"{file.path}/{member}", pa.string()) if member else path,
             always(file.size, pa.int64()),
             always(file.version, pa.string()),
             always(file.modified, stamp),

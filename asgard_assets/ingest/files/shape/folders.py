@@ -11,6 +11,8 @@ _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 def folder_values(path: str, source: FileSource) -> dict[str, str | None]:
     """The columns of folders that the source asks for or declares, by name; %-signs decoded."""
+    if "=" not in path or not (source.folder_columns or source.columns):
+        return {}
     wanted = {name.lower() for name in (*source.folder_columns, *source.columns)}
     ours = source.ds.name.lower() if isinstance(source.ds, ByFolder) else None
     found: dict[str, str | None] = {}

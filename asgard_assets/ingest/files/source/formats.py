@@ -40,7 +40,7 @@ _COMPRESSIONS: dict[str, str] = {
     ".xz": "xz",
     ".lz4": "lz4",
 }
-_MAGIC: tuple[tuple[bytes, str], ...] = (
+_MAGIC = tuple((re.compile(pattern), name) for pattern, name in (
     (rb"PAR1", "parquet"),
     (rb"Obj\x01", "avro"),
     (rb"ORC", "orc"),
@@ -50,16 +50,16 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (rb"\xfd7zXZ\x00", "xz"),
     (rb"\x04\x22\x4d\x18", "lz4"),
     (rb"PK\x03\x04", "zip"),
-)
+))  # fmt: skip
 # UTF-16 begins as UTF-32 does. Without a mark every other byte of ASCII is 0, three of four in UTF-32.
-_WIDE: tuple[tuple[bytes, str], ...] = (
+_WIDE = tuple((re.compile(pattern, re.DOTALL), name) for pattern, name in (
     (rb"\xff\xfe\x00\x00|\x00\x00\xfe\xff", "utf-32"),
     (rb"\xff\xfe|\xfe\xff", "utf-16"),
     (rb"[^\x00]\x00{3}[^\x00]\x00{3}", "utf-32-le"),
     (rb"\x00{3}[^\x00]\x00{3}[^\x00]", "utf-32-be"),
     (rb"([^\x00]\x00){3}", "utf-16-le"),
     (rb"(\x00[^\x00]){3}", "utf-16-be"),
-)
+))  # fmt: skip
 
 
 class _Encoded(Model):
@@ -316,7 +316,7 @@ def wide_encoding(head: bytes, how: Concrete) -> str | None:
     """The encoding of text that is read as UTF-8 and that its first bytes say is none; None where they do not."""
     if not isinstance(how, _Encoded) or not how.utf8:
         return None
-    return next((name for pattern, name in _WIDE if re.match(pattern, head, re.DOTALL)), None)
+    return next((name for pattern, name in _WIDE if pattern.match(head)), None)
 
 
 HEAD_BYTES = 16
@@ -325,7 +325,7 @@ HEAD_BYTES = 16
 
 def compressed_with(head: bytes) -> str | None:
     """The compression that a file's first bytes say; None where they say none."""
-    found = next((name for magic, name in _MAGIC if re.match(magic, head)), None)
+    found = next((name for magic, name in _MAGIC if magic.match(head)), None)
     return found if found in _COMPRESSIONS.values() else None
 
 
@@ -333,7 +333,7 @@ def disguise(head: bytes, how: Concrete) -> str | None:
     """What a file really is, where its first bytes say that it is not what it is read as; None where they do not."""
     if isinstance(how, Binary):
         return None
-    found = next((name for magic, name in _MAGIC if re.match(magic, head)), None)
+    found = next((name for magic, name in _MAGIC if magic.match(head)), None)
     if found == "zip" and isinstance(how, Excel):
         return None
     if found in ("parquet", "orc") and _is_text(head):

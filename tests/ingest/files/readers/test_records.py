@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from asgard_assets.errors import SourceError
 from asgard_assets.ingest.files.landing import Landing
 from asgard_assets.ingest.files.readers import how_to_read, read_here
+from asgard_assets.ingest.files.readers.records import lines_of
 from asgard_assets.ingest.files.shape.conform import Conformer, ObservedTypes, Shape
 from asgard_assets.ingest.files.source.formats import Auto, Csv
 from asgard_assets.ingest.files.source.models import TECHNICAL, FileSource
@@ -278,3 +280,19 @@ def test_times_before_1677_survive_the_old_parquet_type(tmp_path: Path) -> None:
 def test_an_unknown_encoding_is_a_mistake_in_the_configuration() -> None:
     with pytest.raises(ValueError, match="utf-99"):
         Csv(encoding="utf-99")
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2, 3, 7, 1 << 20])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"a", b"a\nbc\r\n\n\nlong line\rof one", b"ab\n\xff\n", b"abcdefghi\n"]
+)
+def test_lines_are_the_same_whatever_the_blocks(content: bytes, block_bytes: int) -> None:
+    assert list(lines_of(io.BytesIO(content), block_bytes)) == io.BytesIO(content).readlines()
+
+
+@pytest.mark.parametrize("block_bytes", [1, 3, 4, 9])
+def test_a_line_that_is_too_long_is_refused_wherever_its_blocks_end(block_bytes: int) -> None:
+    assert list(lines_of(io.BytesIO(b"a\n" + b"b" * 8 + b"\nc"), block_bytes, 9))[1] == b"b" * 8 + b"\n"
+    for content in (b"a\n" + b"b" * 9 + b"\nc", b"b" * 10):
+        with pytest.raises(ValueError, match="longer than"):
+            list(lines_of(io.BytesIO(content), block_bytes, 9))
