@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from asgard_assets.lake.s3.client import asked, s3_client
@@ -33,6 +34,13 @@ class Found:
     size: int
     modified: datetime
     etag: str = ""
+
+
+@cache
+def _local() -> pafs.FileSystem:
+    from pyarrow import fs as pafs
+
+    return pafs.LocalFileSystem()
 
 
 @dataclass(frozen=True)
@@ -219,10 +227,8 @@ class Store:
     @property
     def filesystem(self) -> pafs.FileSystem:
         """Arrow's view of the store. Its paths are addresses, local ones and others alike."""
-        from pyarrow import fs as pafs
-
         if not self.remote:
-            return pafs.LocalFileSystem()
+            return _local()
         from asgard_assets.lake.s3.filesystem import addressed
 
         return addressed(self.endpoint, self.region)

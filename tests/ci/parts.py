@@ -79,8 +79,8 @@ PARTS = (
     Part("trino", 1, 3, ("test_engines.py", "dbt/test_delta.py"), DBT),
     Part("page-on-files", 1, 3.8, ("test_ci_materialize.py", "test_pages.py::test_the_page_on_[fl]*", "test_docs.py::test_the_notebook*"), (*PAGES, *FILES)),
     Part("pages", 1, 4.2, ("test_pages.py", "test_readme.py"), PAGES),
-    Part("formats", 1, 2, (
-        "readers/test_odd_columns.py::*", "readers/test_isolated.py::*", "readers/test_formats.py::test_every_format*", "files/test_sent.py::*", "files/test_strange.py::*", "files/test_moving.py::*",
+    Part("formats", 1, 3.8, (
+        "readers/test_odd_columns.py::*", "readers/test_isolated.py::*", "readers/test_formats.py::test_every_format*", "files/test_corpora.py", "files/test_generated.py::*", "files/test_sent.py::*", "files/test_strange.py::*", "files/test_moving.py::*",
     ), FILES),
     Part("fuzz", 0, 1.5, ("fuzz/test_fuzz.py::*",), (*API, *FILES, "tests/fuzz/")),
     Part("spark-submit", 2, 5.8, ("test_spark_submit.py", "test_odd_checkout.py", "test_submit.py", "test_production.py", "test_commits.py", "test_fresh_keys.py"), STEPS),

@@ -296,3 +296,21 @@ def test_a_line_that_is_too_long_is_refused_wherever_its_blocks_end(block_bytes:
     for content in (b"a\n" + b"b" * 9 + b"\nc", b"b" * 10):
         with pytest.raises(ValueError, match="longer than"):
             list(lines_of(io.BytesIO(content), block_bytes, 9))
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ('{"a": {"b": 1, "b": 2}}', '{"b":1,"b":2}'),
+        ('{"a": {"b": 1, "b" : 2}, "c": "\\":"}', '{"b":1,"b":2}'),
+        ('{"c": {"b": 1}, "a": [{"b": 1}, {"b": 2, "b": 3}]}', '[{"b":1},{"b":2,"b":3}]'),
+        ('{"a": {"b": {"c": "\\":", "d": [[{"e": 1}]]}}}', '{"b":{"c":"\\":","d":[[{"e":1}]]}}'),
+    ],
+)
+def test_a_name_that_comes_twice_within_a_record_is_seen_wherever_it_stands(
+    tmp_path: Path, line: str, value: str
+) -> None:
+    """Before it and behind it stand records whose names are told apart by a quicker look."""
+    (tmp_path / "a.jsonl").write_text("\n".join(['{"a": {"b": 1}}', line, '{"a": 1, "c": {}}', line]))
+    found = read(tmp_path, "a.jsonl")
+    assert [row["a"] for row in found.values() if isinstance(row, dict)] == ['{"b":1}', value, "1", value]
