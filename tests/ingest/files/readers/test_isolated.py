@@ -159,7 +159,7 @@ def test_who_reads_a_file_outside_a_load_is_not_ended_by_it(tmp_path: Path) -> N
 class Crash(Landing):
     """A landing whose bytes are those that end a process."""
 
-    def first_bytes(self, *_: Any) -> Any:
+    def first_bytes(self, *_: Any, **__: Any) -> Any:
         os.kill(os.getpid(), signal.SIGSEGV)
 
 
