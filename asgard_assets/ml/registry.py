@@ -117,6 +117,10 @@ class Registry:
         number = models[0].aliases.get(ALIAS) if models else None
         return next((v for v in self.versions() if str(v.number) == str(number)), None)
 
+    def metrics(self, version: Version) -> dict[str, float]:
+        """What its training measured, by name."""
+        return dict(sorted(self.client.get_run(version.run_id).data.metrics.items()))
+
     def load(self, version: Version) -> Any:
         """The fitted scikit-learn model. Raises ModelError where reading its files could run code."""
         return fitted_model(_mlflow(self.uri), self.name, version.number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -12,6 +13,7 @@ import pytest
 from asgard_assets.gateway.platform import Platform
 from asgard_assets.ml.registry import Provenance, Registry
 from asgard_assets.ml.views import FeatureViewSpec
+from asgard_assets.operations.serving.predictions import Served
 from tests.gateway.conftest import Keys
 
 PEOPLE = pa.table(
@@ -105,7 +107,7 @@ def churn(platform: Platform) -> Registry:
         made = Provenance(
             f"2026-10-0{number + 5}", f"2026-10-0{number + 5}", f"{number}" * 64, "t", "/t", 0, "f", "c"
         )
-        version = registry.register(model, made, (frame, model.predict_proba(frame)), {}, {}, {})
+        version = registry.register(model, made, (frame, model.predict_proba(frame)), {}, {"auc": 0.8125}, {})
         if number == 0:
             registry.promote(version)
     return registry
@@ -124,7 +126,9 @@ def test_a_model_predicts_by_column_and_by_row(churn: Registry, client: httpx.Cl
     assert client.post("/mlops/inference", json=second).json()["predictions"][1] > 0.9
     status = client.get("/mlops/status").json()["models"]
     served = status[0].pop("served")
-    assert status == [{"name": "churn_predictor", "versions": [1, 2], "champion": 1}]
+    assert status == [
+        {"name": "churn_predictor", "versions": [1, 2], "champion": 1, "metrics": {"auc": 0.8125}}
+    ]
     assert served == {"rows": 0, "drift": {}, "drifted": [], "shadow": None}
     for wrong in (
         {"total_purchases": [1]},
@@ -164,6 +168,20 @@ def test_the_newest_version_answers_in_the_shadow_and_is_compared(
     [found] = client.get("/mlops/status").json()["models"]
     assert found["served"]["rows"] == 20
     assert found["served"]["shadow"] == {"version": 2, "rows": 10, "differing": 10, "failed": 0}
+
+
+def test_the_page_of_the_models_tells_of_metrics_and_drift(
+    churn: Registry, platform: Platform, client: httpx.Client
+):
+    status = client.get("/mlops/status").json()["models"]
+    assert status[0]["metrics"] == {"auc": 0.8125}
+    assert "auc 0.812" in client.get("/ui/models").text
+    one = platform.models.status()[0]
+    served = Served(300, {"a": 0.1, "b": 0.5}, ("b",), None)
+    shown = replace(one, served=served)
+    platform.models.status = lambda: [shown]  # type: ignore[method-assign]
+    page = client.get("/ui/models").text
+    assert ">300<" in page and "b 0.50 (shifted), a 0.10" in page
 
 
 def test_a_shadow_that_fails_harms_nobody(churn: Registry, platform: Platform, client: httpx.Client):

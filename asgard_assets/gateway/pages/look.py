@@ -19,6 +19,7 @@ from asgard_assets.gateway.platform import Here, Platform
 from asgard_assets.operations.autoloader.quarantine import quarantine_of
 from asgard_assets.operations.glance.overview import overview
 from asgard_assets.operations.glance.table import table_view
+from asgard_assets.operations.serving.predictions import ModelStatus
 from asgard_assets.operations.transforms.submit import workspace_of
 
 router = APIRouter(prefix=ROOT, include_in_schema=False)
@@ -78,13 +79,39 @@ def products(request: Request, here: Here, caller: Reader) -> Response:
 
 @router.get("/models")
 def models(request: Request, here: Here, caller: Reader) -> Response:
-    """The models, with their champions."""
+    """The models, with their champions: how good they were in training, and what they are asked since."""
     found = [
-        ("", (one.name, one.champion or "none", ", ".join(map(str, one.versions))))
+        (
+            "",
+            (
+                one.name,
+                one.champion or "none",
+                ", ".join(map(str, one.versions)),
+                _measured(one),
+                *_asked(one),
+            ),
+        )
         for one in here.models.status()
         if here.trainings.seen(one.name, caller.sees)
     ]
-    return _list(request, here, caller, "Models", "The champion answers predictions. Metrics stand in MLflow, drift in the checks of Dagster.", ("Name", "Champion", "Versions"), found)  # fmt: skip
+    about = "The champion answers predictions. Drift is how far its inputs are from the training set: above 0.25 they have shifted."
+    names = ("Name", "Champion", "Versions", "Metrics of its training", "Rows asked", "Drift")
+    return _list(request, here, caller, "Models", about, names, found)
+
+
+def _measured(one: ModelStatus) -> str:
+    return ", ".join(f"{name} {value:.3g}" for name, value in one.metrics.items())
+
+
+def _asked(one: ModelStatus) -> tuple[int, str]:
+    """(rows, drift by input, the largest first)"""
+    if one.served is None:
+        return 0, ""
+    ordered = sorted(one.served.drift.items(), key=lambda each: -each[1])
+    drift = ", ".join(
+        f"{name} {value:.2f}{' (shifted)' if name in one.served.drifted else ''}" for name, value in ordered
+    )
+    return one.served.rows, drift or "too few rows"
 
 
 @router.get("/quarantine")

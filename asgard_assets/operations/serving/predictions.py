@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from asgard_assets.errors import ConfigError, ModelError, NotFoundError
@@ -38,12 +38,13 @@ class Served:
 
 @dataclass(frozen=True)
 class ModelStatus:
-    """A registered model: its versions, and which is the champion. None: there is none yet."""
+    """A registered model: its versions, and which is the champion. None: there is none yet. `metrics`: of its training."""
 
     name: str
     versions: tuple[int, ...]
     champion: int | None
     served: Served | None = None
+    metrics: dict[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ class Models:
         return ModelStatus(
             name, tuple(one.number for one in registry.versions()), champion.number if champion else None,
             self._served(name, champion.number) if champion else None,
+            registry.metrics(champion) if champion else {},
         )  # fmt: skip
 
     def _registry(self, name: str) -> Registry:
