@@ -25,11 +25,11 @@ def items_at(form: PullForm, parsed: Any, path: str) -> list[Any]:
         return []
     if isinstance(found, Mapping):
         if form.map_key is not None:
-            return _named(found, form.map_key)
+            return named(found, form.map_key)
         if isinstance(parsed, Mapping) and path and form.decode.format == "xml":
             return [found]  # one element does not show that there could be several
         if is_map(form, found, path):
-            return _named(found, MAP_KEY)
+            return named(found, MAP_KEY)
     told = f"there is no list at `{path or 'the body'}` of the page"
     others = list(_lists(parsed)) if form.map_key is None else []
     if others:
@@ -61,7 +61,14 @@ def is_map(form: PullForm, found: Any, path: str) -> bool:
     )
 
 
-def _named(found: Mapping[str, Any], field: str) -> list[Any]:
+def named(found: Mapping[str, Any], field: str) -> list[Any]:
+    """The values with their names. Raises MalformedPage where a value has another text in that field."""
+    for name, value in found.items():
+        if isinstance(value, Mapping) and str(value.get(field, name)) != name:
+            raise MalformedPage(
+                f"the item `{name}` has a field `{field}` of its own, {value[field]!r:.60}; call the field for the "
+                "names otherwise: form.map_key"
+            )
     return [
         {field: name, **value} if isinstance(value, Mapping) else {field: name, "value": value}
         for name, value in found.items()

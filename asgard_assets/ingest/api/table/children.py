@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from asgard_assets.errors import SourceError, Terminal
 from asgard_assets.ingest.api.http.decoding import Undecodable, read_json
 from asgard_assets.ingest.api.lists.content import key_value
+from asgard_assets.ingest.api.lists.items import named
+from asgard_assets.ingest.api.lists.pagination import MalformedPage
 from asgard_assets.ingest.api.source.forms import KeyType, PullForm, column_of
 from asgard_assets.ingest.api.source.models import ApiSource
 from asgard_assets.ingest.api.source.paths import at, has
@@ -274,12 +276,10 @@ def elements(child: Child, value: Any, where: str) -> list[Any]:
     if isinstance(found, Mapping):
         if child.map_key is None:
             return [found] if found else []
-        return [
-            {child.map_key: name, **inner}
-            if isinstance(inner, Mapping)
-            else {child.map_key: name, "value": inner}
-            for name, inner in found.items()
-        ]
+        try:
+            return named(found, child.map_key)
+        except MalformedPage as error:
+            raise NoList(f"{child.table}: `{child.path}` of {where}: {error}") from error
     if isinstance(found, list) and child.map_key is None:
         return found
     raise NoList(

@@ -485,3 +485,11 @@ def test_a_list_in_another_place_is_named_in_the_error():
     for form in ({}, {"items": "dat"}):
         told = walked(lambda _: {"meta": {"page": 1}, "result": {"data": rows(3)}}, **form)
         assert "`result.data`" in told.error and "form.items" in told.error
+
+
+def test_the_name_of_a_value_does_not_give_way_to_a_field_of_its_own():
+    def told(value):
+        return walked(lambda _: {"rates": {"C1": {"code": value, "rate": 1}}}, items="rates", map_key="code")
+
+    assert "form.map_key" in told("x").error
+    assert told("C1").items == [{"code": "C1", "rate": 1}]
