@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, timedelta
 from pathlib import Path
 
@@ -11,8 +11,11 @@ import dagster as dg
 import pytest
 import time_machine
 
+from asgard_assets.components.following import sensor
 from asgard_assets.components.following.sensor import followed
+from asgard_assets.ingest.files.plan import listing
 from asgard_assets.lake import Lake
+from asgard_assets.lake.likeness import Likeness
 from asgard_assets.settings import Settings
 from tests.month.engines import OrdersApi, orders_api
 from tests.month.oracle import Oracle
@@ -26,11 +29,19 @@ SHORT, LONG = timedelta(minutes=10), timedelta(minutes=30)
 
 class Box:
     def __init__(
-        self, home: Path, traveller, spark, api: OrdersApi, seed: int, days: int, troubles: int
+        self,
+        home: Path,
+        traveller,
+        spark,
+        api: OrdersApi,
+        seed: int,
+        days: int,
+        troubles: int,
+        all_engines: bool,
     ) -> None:
-        self.world = World(traveller, home, dg.DagsterInstance.ephemeral(), spark, api)
+        self.world = World(traveller, home, dg.DagsterInstance.ephemeral(), spark, api, all_engines)
         hours = Settings().calendar("hour")
-        self.oracle = Oracle(self.world.calendar, hours, lambda: self.world.made)
+        self.oracle = Oracle(self.world.calendar, hours, lambda: self.world.made, all_engines)
         self.story = Story(self.world, self.oracle, seed, days, troubles)
 
     def live(self) -> None:
@@ -99,8 +110,11 @@ class Box:
 
 
 @pytest.fixture
-def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spark) -> Iterator[object]:
-    def made(seed: int, days: int, troubles: int) -> Box:
+def box(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Box]]:
+    def made(seed: int, days: int, troubles: int, all_engines: bool = True) -> Box:
+        spark = request.getfixturevalue("spark") if all_engines else None
         said = {
             "HOME": str(tmp_path),
             "PARTITION_START": "2026-10-22",
@@ -113,7 +127,7 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spark) -> Iterator[obje
         travel = time_machine.travel(begin, tick=False)
         traveller = travel.start()
         opened.append(travel)
-        return Box(tmp_path, traveller, spark, api, seed, days, troubles)
+        return Box(tmp_path, traveller, spark, api, seed, days, troubles, all_engines)
 
     opened: list[time_machine.travel] = []
     with orders_api() as api:
@@ -128,7 +142,76 @@ def test_five_days_with_each_kind_of_trouble(box, tmp_path, monkeypatch):
     month.check(tmp_path / "again", monkeypatch)
 
 
+def forgets_replaced_files(patch: pytest.MonkeyPatch) -> None:
+    take = listing._Found.take
+
+    def forgetful(self, source, path, listed, known, failures) -> bool:
+        return known is None and take(self, source, path, listed, known, failures)
+
+    patch.setattr(listing._Found, "take", forgetful)
+
+
+def loses_late_files(patch: pytest.MonkeyPatch) -> None:
+    take = listing._Found.take
+
+    def impatient(self, source, path, listed, known, failures) -> bool:
+        day = listed and listing.day_of(source, listed)
+        if day and listed.modified > Settings().calendar().window(day).end + timedelta(hours=4):
+            return False
+        return take(self, source, path, listed, known, failures)
+
+    patch.setattr(listing._Found, "take", impatient)
+
+
+def asks_for_everything_twice(patch: pytest.MonkeyPatch) -> None:
+    once = sensor.requests
+    patch.setattr(sensor, "requests", lambda asks, graph: once(asks, graph) * 2)
+
+
+def takes_other_rows_for_the_same(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Likeness, "_alike", lambda *_: True)
+
+
+def the_model_forgets_replaced_hours(patch: pytest.MonkeyPatch) -> None:
+    """The oracle itself is wrong: what is right then counts as wrong, too."""
+    drop = Oracle.drop
+
+    def forgetful(self, source, key, name, rows) -> None:
+        if source != "clicks" or key not in self.files.get(source, {}):
+            drop(self, source, key, name, rows)
+
+    patch.setattr(Oracle, "drop", forgetful)
+
+
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (forgets_replaced_files, "bronze/sales"),
+        (loses_late_files, "bronze/sales"),
+        (asks_for_everything_twice, "builds, .* needed"),
+        (takes_other_rows_for_the_same, "(silver|gold)/"),
+        (the_model_forgets_replaced_hours, "bronze/clicks"),
+        (None, ""),
+    ],
+)
+def test_a_planted_fault_is_found(
+    box, tmp_path, monkeypatch, fault: Callable[[pytest.MonkeyPatch], None] | None, says: str
+):
+    """Without one the same days pass."""
+    month = box(0, 3, 1, all_engines=False)
+    if fault is None:
+        month.live()
+        return month.check(tmp_path / "again", monkeypatch)
+    fault(monkeypatch)
+    with pytest.raises(AssertionError, match=says):
+        month.live()
+        month.check(tmp_path / "again", monkeypatch)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("seed", range(10))
 def test_a_month(box, tmp_path, monkeypatch, seed: int):
     month = box(seed, 30, 4)

@@ -50,6 +50,8 @@ class World:
     instance: dg.DagsterInstance
     spark: Any
     api: OrdersApi
+    all_engines: bool = True
+    """With the tables that the API, Spark and dbt make."""
     late: bool = False
     code: str = "1"
     cursors: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
@@ -78,11 +80,14 @@ class World:
     @property
     def made(self) -> list[Made]:
         calendar = self.calendar
-        return tables.tables(lambda day, n: calendar.after(day, -n), self.late, self.code)
+        found = tables.tables(lambda day, n: calendar.after(day, -n), self.late, self.code)
+        return [made for made in found if self.all_engines or made.engine == "python"]
 
     def deploy(self) -> None:
         """Load the project as it is now: sensors keep their cursors, and forget what they had in memory."""
-        others = engines.definitions(self.api, self.home / "dbt_project", self.during)
+        others = dg.Definitions()
+        if self.all_engines:
+            others = engines.definitions(self.api, self.home / "dbt_project", self.during)
         self.defs = definitions(self.made, others, self.spark, self.during, lambda: self.now.timestamp())
         self.repository = self.defs.get_repository_def()
         mine = {sensor.name for sensor in self.defs.sensors or ()}  # Dagster adds one for conditions
@@ -107,7 +112,7 @@ class World:
                 self.instance.report_run_failed(run, "the run's process is gone")
         if self.now < self.down_until:
             return True
-        for pull in engines.pulls(self.calendar, self.looked, self.now):
+        for pull in engines.pulls(self.calendar, self.looked, self.now) if self.all_engines else ():
             self.pull(pull)
         self.looked = self.now
         for name in self.sensors:
