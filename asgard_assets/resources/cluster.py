@@ -28,7 +28,12 @@ class Cluster(BaseSettings):
         default="asgard",
         alias="PIPELINE_NAMESPACE",
         min_length=1,
-        description="Kubernetes namespace of runs, steps and Spark.",
+        description="Kubernetes namespace of Spark's applications; of runs and steps too, unless PLATFORM_NAMESPACE is set.",
+    )
+    platform_namespace: str = Field(
+        default="",
+        alias="PLATFORM_NAMESPACE",
+        description="Kubernetes namespace of runs and steps. Default: PIPELINE_NAMESPACE.",
     )
     image: str = Field(
         alias="SPARK_IMAGE",

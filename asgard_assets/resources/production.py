@@ -38,7 +38,7 @@ def production_executor(cluster: Cluster | None = None) -> dg.ExecutorDefinition
     cluster = cluster or Cluster.from_environment()
     return k8s_job_executor.configured(
         {
-            "job_namespace": cluster.namespace,
+            "job_namespace": cluster.platform_namespace or cluster.namespace,
             "job_image": cluster.platform_image or cluster.image,
             "service_account_name": cluster.dagster_account or cluster.service_account,
             "env_secrets": cluster.pod_secrets,

@@ -114,6 +114,35 @@ def test_the_node_s_metadata_is_closed_where_pods_have_keys() -> None:
     assert "asgard-egress" not in names
 
 
+def test_spark_may_have_a_namespace_of_its_own() -> None:
+    found = objects(sparkNamespace="asgard-jobs", **{"sparkConnect.enabled": "false"})
+    there = {
+        f"{item['kind']}/{item['metadata']['name']}"
+        for item in found
+        if item["metadata"].get("namespace") == "asgard-jobs"
+    }
+    assert there == {
+        "ServiceAccount/spark-sa", "Role/asgard-spark", "RoleBinding/asgard-spark", "Role/asgard-launcher",
+        "RoleBinding/asgard-launcher", "Role/asgard-spark-networkpolicies", "RoleBinding/asgard-spark-networkpolicies",
+        "ResourceQuota/asgard", "PodDisruptionBudget/asgard-drivers", "NetworkPolicy/asgard-default", "NetworkPolicy/asgard-egress",
+    }  # fmt: skip
+    told = one(found, "ConfigMap", "asgard-environment")["data"]
+    assert (told["PIPELINE_NAMESPACE"], told["PLATFORM_NAMESPACE"]) == ("asgard-jobs", "asgard")
+    launcher = next(
+        item
+        for item in found
+        if item["kind"] == "RoleBinding" and item["metadata"]["name"] == "asgard-launcher"
+    )
+    assert launcher["subjects"] == [{"kind": "ServiceAccount", "name": "asgard", "namespace": "asgard"}]
+    instance = yaml.safe_load(one(found, "ConfigMap", "dagster-instance")["data"]["dagster.yaml"])
+    assert instance["run_launcher"]["config"]["job_namespace"] == "asgard"
+    binding = one(found, "ValidatingAdmissionPolicyBinding", "asgard-asgard-pods")["spec"]
+    (chosen,) = binding["matchResources"]["namespaceSelector"]["matchExpressions"]
+    assert chosen["values"] == ["asgard", "asgard-jobs"]
+    policy = one(found, "ValidatingAdmissionPolicy", "asgard-asgard-pods")["spec"]
+    assert "system:serviceaccount:asgard-jobs:spark-sa" in policy["matchConditions"][0]["expression"]
+
+
 @pytest.mark.parametrize("kind", ["pods", "jobs"])
 def test_the_api_server_is_told_the_same(kind) -> None:
     found = objects(**{"admission.images[0]": "registry.example.com/other"})

@@ -16,9 +16,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import yaml
 
 from asgard_assets.spark.s3 import S3Transport
 from tests.checkout import ROOT
+from tests.cluster.test_chart import GIVEN, template
 from tests.cluster.world import (
     NAMESPACE,
     NODE,
@@ -184,6 +186,49 @@ def test_the_hosts_missing_right_to_submit_is_named(world: World) -> None:
     assert "sparkapplications" in said and "forbidden" in said, said
     assert "rbac.yaml" in said
     home.nothing_left()
+
+
+@together
+def test_a_platform_in_a_namespace_of_its_own_launches_into_that_of_spark(world: World) -> None:
+    """With the chart's rights, on the API server's own word: there the platform makes applications, and no pod; nobody of Spark's
+    namespace reads the platform's Secrets."""
+    own = "asgard-platform"
+    values = {"sparkNamespace": NAMESPACE, "serviceAccounts.dagster": "asgard-runs"}
+    rendered = template("--show-only", "templates/rbac.yaml", "-n", own, **GIVEN, **values)
+    objects = [item for item in yaml.safe_load_all(rendered.stdout) if item["metadata"]["name"] != "spark-sa"]
+    assert {item["metadata"].get("namespace", own) for item in objects} == {own, NAMESPACE}
+    for (
+        item
+    ) in objects:  # the cluster has the rights of a release in Spark's own namespace: these stand beside them
+        item["metadata"].setdefault("namespace", own)
+        if item["kind"] != "ServiceAccount":
+            item["metadata"]["name"] += "-apart"
+            if "roleRef" in item:
+                item["roleRef"]["name"] += "-apart"
+    world.kubectl("create", "namespace", own)
+    try:
+        world.kubectl("apply", "-f", "-", body=yaml.safe_dump_all(objects))
+
+        def may(account: str, verb: str, kind: str, namespace: str) -> bool:
+            return world.kubectl("auth", "can-i", verb, kind, "-n", namespace, "--as", f"system:serviceaccount:{account}", check=False).strip() == "yes"  # fmt: skip
+
+        runs, spark = f"{own}:asgard-runs", f"{NAMESPACE}:spark-sa"
+        assert may(runs, "create", "sparkapplications.sparkoperator.k8s.io", NAMESPACE)
+        assert may(runs, "create", "jobs.batch", own)
+        assert not may(runs, "create", "pods", NAMESPACE) and not may(runs, "create", "jobs.batch", NAMESPACE)
+        assert not may(runs, "get", "secrets", NAMESPACE) and not may(runs, "get", "secrets", own)
+        for verb, kind in (("get", "secrets"), ("create", "pods"), ("get", "pods")):
+            assert not may(spark, verb, kind, own), (verb, kind)
+        home = world.home("apart")
+        world.login("asgard-runs", home.folder / "runs.kubeconfig", own)
+        told = {"KUBECONFIG": str(home.folder / "runs.kubeconfig"), "PLATFORM_NAMESPACE": own}
+        assert run(home, "brief", **told) == 0, home.said[-4000:]
+        home.nothing_left()
+    finally:
+        world.kubectl(
+            "delete", "--ignore-not-found", "-f", "-", body=yaml.safe_dump_all(objects), check=False
+        )
+        world.kubectl("delete", "namespace", own, "--wait=false", check=False)
 
 
 # A driver that is lost ----------------------------------------------------------------------------------

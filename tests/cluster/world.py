@@ -97,10 +97,10 @@ class World:
             pause=1,
         )
 
-    def login(self, account: str, target: Path) -> None:
+    def login(self, account: str, target: Path, namespace: str = NAMESPACE) -> None:
         """A kubeconfig of that service account."""
         config = yaml.safe_load(Path(self.admin).read_text())
-        token = self.kubectl("create", "token", account, "-n", NAMESPACE, "--duration", "8h").strip()
+        token = self.kubectl("create", "token", account, "-n", namespace, "--duration", "8h").strip()
         config["users"][0]["user"] = {"token": token}
         target.write_text(yaml.safe_dump(config))
 

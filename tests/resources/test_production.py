@@ -78,6 +78,17 @@ def test_steps_run_as_pods_of_the_named_image_account_and_secret(production: Set
     assert config["step_k8s_config"]["container_config"]["resources"]["limits"]["memory"] == "2Gi"
 
 
+def test_steps_run_beside_the_platform_where_spark_has_a_namespace_of_its_own(
+    production: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def namespace() -> str:
+        return executor(production).apply_config_mapping({"config": {}}).value["config"]["job_namespace"]
+
+    assert namespace() == "pipelines"
+    monkeypatch.setenv("PLATFORM_NAMESPACE", "platform")
+    assert namespace() == "platform"
+
+
 def test_missing_variables_are_all_named_at_load(
     production: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,20 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: asgard
 {{- end }}
 
+{{- define "asgard.sparkNamespace" -}}
+{{ .Values.sparkNamespace | default .Release.Namespace }}
+{{- end }}
+
+{{- define "asgard.namespaces" -}}
+{{- /* All of the platform's, as JSON. */ -}}
+{{ list .Release.Namespace (include "asgard.sparkNamespace" .) | uniq | toJson }}
+{{- end }}
+
+{{- define "asgard.sparkHomes" -}}
+{{- /* Where pods with Spark's account run, as JSON: a warm Spark stands beside the platform. */ -}}
+{{ ternary (list .Release.Namespace) list .Values.sparkConnect.enabled | append (include "asgard.sparkNamespace" .) | uniq | toJson }}
+{{- end }}
+
 {{- define "asgard.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 10001
@@ -49,7 +63,7 @@ capabilities: {drop: [ALL]}
 {{- $instance := .Files.Get "dagster.yaml" | fromYaml -}}
 {{- $secrets := concat (include "asgard.secrets" . | fromJsonArray) .Values.secrets.sources -}}
 {{- $pod := dict "node_selector" .Values.nodeSelector "tolerations" .Values.tolerations -}}
-{{- $given := dict "env_secrets" $secrets "image_pull_policy" .Values.image.pullPolicy "run_k8s_config" (dict "pod_spec_config" $pod) -}}
+{{- $given := dict "job_namespace" .Release.Namespace "env_secrets" $secrets "image_pull_policy" .Values.image.pullPolicy "run_k8s_config" (dict "pod_spec_config" $pod) -}}
 {{- with .Values.imagePullSecrets }}{{ $_ := set $given "image_pull_secrets" . }}{{ end -}}
 {{- mergeOverwrite $instance (dict "run_launcher" (dict "config" $given)) | toYaml -}}
 {{- end }}
