@@ -16,7 +16,7 @@ app.kubernetes.io/part-of: asgard
 
 {{- define "asgard.sparkHomes" -}}
 {{- /* Where pods with Spark's account run, as JSON: a warm Spark stands beside the platform. */ -}}
-{{ ternary (list .Release.Namespace) list .Values.sparkConnect.enabled | append (include "asgard.sparkNamespace" .) | uniq | toJson }}
+{{ append (ternary (list .Release.Namespace) list .Values.sparkConnect.enabled) (include "asgard.sparkNamespace" .) | uniq | toJson }}
 {{- end }}
 
 {{- define "asgard.podSecurity" -}}
