@@ -149,9 +149,8 @@ class VaultStore:
             address, namespace=told.get("VAULT_NAMESPACE") or None, verify=told.get("VAULT_CACERT") or True,
             timeout=_SECONDS, allow_redirects=False,
         )  # fmt: skip
-        client.token = told.get("VAULT_TOKEN") or None
-        if client.token:
-            pass
+        if token := told.get("VAULT_TOKEN"):
+            client.token = token
         elif role := told.get("VAULT_ROLE_ID"):
             self._take(client.auth.approle.login(role, told.get("VAULT_SECRET_ID")))
         elif role := told.get("VAULT_ROLE"):
